@@ -1,0 +1,96 @@
+"""Endpoint: the noun everyone speaks. Addresses are objects here, never `(str, int)` pairs."""
+
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Self
+
+IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
+
+MAX_PORT = 65535
+
+
+def parse_address(text: str) -> IpAddress:
+    """Read one IPv4 or IPv6 address.
+
+    Zone identifiers (`%eth0`) are refused: a scope means nothing to the host that reads it.
+    Raises ValueError with a sentence that quotes the text.
+    """
+    try:
+        if ":" not in text:
+            return IPv4Address(text)
+        if "%" in text:
+            raise ValueError(f"{text!r} has a zone; give the address alone")
+        return IPv6Address(text)
+    except AddressValueError as error:
+        raise ValueError(f"{text!r} is not an IP address: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One address and one port, 0-65535; port 0 means "any port"."""
+
+    address: IpAddress
+    port: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= MAX_PORT:
+            raise ValueError(f"port {self.port} is not in 0-{MAX_PORT}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `10.0.0.8:1553` or `[fd00::8]:1553`; raises ValueError."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5:
+            raise ValueError(f"{text!r} is not ADDRESS:PORT")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if bracketed != (":" in host):
+            raise ValueError(f"{text!r} is not ADDRESS:PORT; IPv6 is written [address]:port")
+        return cls(parse_address(host[1:-1] if bracketed else host), int(port))
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.address.version
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether address and port are all zeros: "not known yet" in `ClientAddresses`."""
+        return self.port == 0 and self.address.is_unspecified
+
+    def with_port(self, port: int) -> "Endpoint":
+        """Give the same address with another port."""
+        return Endpoint(self.address, port)
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports `first` to `last`, both included, 1-65535."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.last <= MAX_PORT:
+            raise ValueError(f"{self.first}-{self.last} is not a port range within 1-{MAX_PORT}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `40000-59999`; raises ValueError."""
+        first, dash, last = text.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal()):
+            raise ValueError(f"{text!r} is not FIRST-LAST")
+        return cls(int(first), int(last))
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"

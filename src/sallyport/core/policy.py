@@ -1,0 +1,166 @@
+"""Policy: networks, their relations, and the rules. The one place where "may this be?" is decided.
+
+Rules are asked in order, the first match wins, the last word is deny. A relation between the two
+networks must exist before any rule is asked (semantics section 7).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from sallyport import limits
+from sallyport.addresses import IpAddress, IpNetwork
+
+
+class Relation(StrEnum):
+    """How packets pass between two networks."""
+
+    NAT = "nat"
+    ROUTE = "route"
+
+
+class AllowedAddresses(IntEnum):
+    """Which client addresses a binding may name; the wider includes the narrower."""
+
+    CLIENT = 0
+    CLASS_C = 1
+    NETWORK = 2
+    ALL = 3
+
+
+class Action(StrEnum):
+    """What a rule says."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A set of addresses behind some interfaces.
+
+    Without addresses it is *external*: it claims everything that no other network claims.
+    """
+
+    name: str
+    interfaces: tuple[str, ...]
+    addresses: tuple[IpNetwork, ...] = ()
+
+    @property
+    def is_external(self) -> bool:
+        """Whether this network claims only what others leave."""
+        return not self.addresses
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRule:
+    """The relation between two networks, for each address family; None means no traffic."""
+
+    source: str
+    destination: str
+    ipv4: Relation | None = None
+    ipv6: Relation | None = None
+
+    def relation(self, version: int) -> Relation | None:
+        """Give the relation for IP version 4 or 6."""
+        return self.ipv4 if version == 4 else self.ipv6
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Who may use which protocols towards whom, and how far bindings may go."""
+
+    name: str
+    action: Action
+    protocols: frozenset[str]
+    sources: frozenset[str]
+    destinations: frozenset[str]
+    max_bindings_per_client: int = limits.MAX_BINDINGS_PER_CLIENT
+    allowed_addresses: AllowedAddresses = AllowedAddresses.CLIENT
+    min_client_port: int = limits.MIN_CLIENT_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one question, with what an operator needs to understand it.
+
+    `rule` is None when no rule was reached or none matched; `reason` is a stable word.
+    """
+
+    allowed: bool
+    reason: str
+    rule: AccessRule | None = None
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything the administrator said about networks and rules; replaced as a whole.
+
+    Promise: `networks` have unique names and at most one of them is external, and rules name only
+    networks that exist. The configuration checks it where it can point at the line; we check again.
+    """
+
+    networks: tuple[Network, ...]
+    network_rules: tuple[NetworkRule, ...] = ()
+    access_rules: tuple[AccessRule, ...] = ()
+    gateway_addresses: frozenset[IpAddress] = frozenset()
+    filter_settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [network.name for network in self.networks]
+        if len(set(names)) != len(names):
+            raise ValueError("two networks have the same name")
+        if sum(network.is_external for network in self.networks) > 1:
+            raise ValueError("two networks claim no addresses; only one can have what others leave")
+        known = set(names)
+        for network_rule in self.network_rules:
+            if not {network_rule.source, network_rule.destination} <= known:
+                raise ValueError("a network rule names a network that does not exist")
+        for rule in self.access_rules:
+            if not rule.sources | rule.destinations <= known:
+                raise ValueError(f"rule {rule.name!r} names a network that does not exist")
+
+    def network_of(self, address: IpAddress) -> Network | None:
+        """Give the network that claims `address`: the longest prefix, else the external one."""
+        best: Network | None = None
+        best_length = -1
+        for network in self.networks:
+            if network.is_external and best is None:
+                best = network
+            for prefix in network.addresses:
+                if address in prefix and prefix.prefixlen > best_length:
+                    best, best_length = network, prefix.prefixlen
+        return best
+
+    def relation(self, client: IpAddress, peer: IpAddress) -> Relation | None:
+        """Give how `client` reaches `peer`; None when no network rule lets it."""
+        source, destination = self.network_of(client), self.network_of(peer)
+        if source is None or destination is None:
+            return None
+        for rule in self.network_rules:
+            if (rule.source, rule.destination) == (source.name, destination.name):
+                return rule.relation(client.version)
+        return None
+
+    def decide(self, protocol: str, client: IpAddress, peer: IpAddress) -> Verdict:
+        """Decide whether `client` may use `protocol` towards `peer`; never raises."""
+        if peer in self.gateway_addresses:
+            # Attack X08, K06: the gateway's own services are nobody's protocol peer.
+            return Verdict(allowed=False, reason="peer-is-gateway")
+        relation = self.relation(client, peer)
+        if relation is None:
+            return Verdict(allowed=False, reason="no-network-rule")
+        source, destination = self.network_of(client), self.network_of(peer)
+        assert source is not None  # noqa: S101 - relation() found both
+        assert destination is not None  # noqa: S101
+        for rule in self.access_rules:
+            if (
+                protocol in rule.protocols
+                and source.name in rule.sources
+                and destination.name in rule.destinations
+            ):
+                allowed = rule.action is Action.ALLOW
+                reason = "allowed-by-rule" if allowed else "denied-by-rule"
+                return Verdict(allowed=allowed, reason=reason, rule=rule, relation=relation)
+        return Verdict(allowed=False, reason="no-rule-matched", relation=relation)

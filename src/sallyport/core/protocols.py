@@ -1,0 +1,32 @@
+"""Protocol definitions: what access rules name and what a filter's connections belong to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from sallyport.flags import Transport
+
+# Our own namespace for uuid5: a definition's UUID follows from its name and never changes.
+_NAMESPACE = UUID("5a11f0e7-0000-5000-8000-000000000001")
+
+
+class Direction(StrEnum):
+    """Who opens the primary connection, seen from the protected network."""
+
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolDefinition:
+    """A protocol as rules know it: name, transport and port of its primary connection."""
+
+    name: str
+    transport: Transport
+    port: int
+    direction: Direction = Direction.OUTBOUND
+
+    @property
+    def uuid(self) -> UUID:
+        """The `ProtocolGuid`; stable, derived from the name."""
+        return uuid5(_NAMESPACE, self.name)

@@ -1,0 +1,145 @@
+"""Every exception Sallyport raises on purpose, split by fault: the fault decides the answer.
+
+* `ProtocolError`: a peer spoke badly. It is answered in its own protocol and counted.
+* `BindError`: a request to the gateway was refused. Each kind carries the SDK's HRESULT.
+* `KernelError`: the kernel said no to us. It ends one session, never the daemon.
+* `OperatorError`: configuration or environment. The operator reads one line that says what to do.
+
+`code` is stable: it appears unchanged in logs, JSON and documentation.
+"""
+
+from typing import ClassVar
+
+
+class SallyportError(Exception):
+    """The root of the tree."""
+
+    code: ClassVar[str] = "error"
+
+
+class ProtocolError(SallyportError):
+    """A peer sent bytes its protocol does not allow.
+
+    `reason` is a short stable word for logs; `offending` holds the start of the bytes.
+    """
+
+    code = "protocol-error"
+    # Enough to recognise the input in a log, too little to carry a payload into it.
+    _SHOWN = 64
+
+    def __init__(self, reason: str, offending: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offending = offending[: self._SHOWN]
+
+
+class BindError(SallyportError):
+    """A call on the gateway was refused; it has opened nothing and changed nothing."""
+
+    code = "bind-refused"
+    hresult: ClassVar[int] = 0x80004005
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PolicyDenied(BindError):
+    """The access rules do not let this client use the protocol (FWX_E_POLICY_RULES_DENIED)."""
+
+    code = "policy-denied"
+    hresult = 0xC004000D
+
+
+class AddressInUse(BindError):
+    """The proxy address is taken, or another filter denied the bind (WSAEADDRINUSE)."""
+
+    code = "address-in-use"
+    hresult = 0x80072740
+
+
+class AddressNotAvailable(BindError):
+    """The proxy address is not one of the gateway's (WSAEADDRNOTAVAIL)."""
+
+    code = "address-not-available"
+    hresult = 0x80072741
+
+
+class AddressNotAllowed(BindError):
+    """A client address or port is outside what the rule allows (FWX_E_ADDRESS_NOT_ALLOWED)."""
+
+    code = "address-not-allowed"
+    hresult = 0xC004002E
+
+
+class InvalidArgument(BindError):
+    """The arguments contradict each other or cannot mean anything (E_INVALIDARG)."""
+
+    code = "invalid-argument"
+    hresult = 0x80070057
+
+
+class QuotaExceeded(BindError):
+    """This client holds as many bindings as its rule grants (FWX_E_RULE_QUOTA_EXCEEDED_DROPPED)."""
+
+    code = "quota-exceeded"
+    hresult = 0xC0040033
+
+
+class OutOfResources(BindError):
+    """The gateway or its kernel has no room (FWX_E_OUT_OF_RESOURCES)."""
+
+    code = "out-of-resources"
+    hresult = 0xC0040024
+
+
+class Terminating(BindError):
+    """The session, connection or action is ending or has ended (FWX_E_TERMINATING)."""
+
+    code = "terminating"
+    hresult = 0xC0040001
+
+
+class BadContext(BindError):
+    """The call is not legal at this moment or on this object (FWX_E_BAD_CONTEXT)."""
+
+    code = "bad-context"
+    hresult = 0xC004000A
+
+
+class KernelError(SallyportError):
+    """The kernel refused an operation; `errno` is its number, `operation` what we asked for."""
+
+    code = "kernel-error"
+
+    def __init__(self, operation: str, errno: int, detail: str = "") -> None:
+        super().__init__(f"{operation}: {detail or 'errno'} ({errno})")
+        self.operation = operation
+        self.errno = errno
+
+
+class OperatorError(SallyportError):
+    """Something the operator can mend; the message is one line that says how."""
+
+    code = "operator-error"
+
+
+class StartupError(OperatorError):
+    """The gateway cannot start on this machine as asked."""
+
+    code = "startup-failed"
+
+
+class ConfigError(OperatorError):
+    """The configuration says something that cannot be meant.
+
+    The message has the form `file:line: what is wrong; what to write instead`.
+    """
+
+    code = "bad-configuration"
+
+    def __init__(self, file: str, line: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}: {problem}")
+        self.file = file
+        self.line = line
+        self.problem = problem

@@ -1,0 +1,114 @@
+"""IpFilter: which remote addresses may connect (`IFWXIpFilter`).
+
+Only a definition of ranges; a data path enforces it. Absent (None) and empty are different:
+no filter lets anyone in, an empty filter lets nobody in (semantics of `pIpFilter`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Self
+
+from sallyport.addresses import IpAddress, IpNetwork
+
+# A range is (version, first, last) with addresses as integers: cheap to compare and to merge.
+_Range = tuple[int, int, int]
+
+
+def _span(item: str | IpAddress | IpNetwork) -> _Range:
+    if isinstance(item, str):
+        item = ip_network(item) if "/" in item else ip_address(item)
+    if isinstance(item, IPv4Network | IPv6Network):
+        return item.version, int(item.network_address), int(item.broadcast_address)
+    return item.version, int(item), int(item)
+
+
+def _merge(ranges: Iterable[_Range]) -> tuple[_Range, ...]:
+    merged: list[_Range] = []
+    for version, first, last in sorted(ranges):
+        if merged and merged[-1][0] == version and first <= merged[-1][2] + 1:
+            merged[-1] = (version, merged[-1][1], max(merged[-1][2], last))
+        else:
+            merged.append((version, first, last))
+    return tuple(merged)
+
+
+def _subtract(ranges: Iterable[_Range], hole: _Range) -> Iterable[_Range]:
+    for version, first, last in ranges:
+        if version != hole[0] or hole[2] < first or last < hole[1]:
+            yield version, first, last
+            continue
+        if first < hole[1]:
+            yield version, first, hole[1] - 1
+        if hole[2] < last:
+            yield version, hole[2] + 1, last
+
+
+@dataclass(frozen=True, slots=True)
+class IpFilter:
+    """A set of IPv4 and IPv6 addresses as disjoint, sorted ranges; immutable.
+
+    `IpFilter()` is empty and lets nobody in.
+    """
+
+    _ranges: tuple[_Range, ...] = ()
+
+    @classmethod
+    def of(cls, *items: str | IpAddress | IpNetwork) -> Self:
+        """Build a filter from addresses and networks; raises ValueError on text that is neither."""
+        return cls(_merge(_span(item) for item in items))
+
+    def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
+        """Give this filter plus `first`-`last`; raises ValueError for a range that is none."""
+        return IpFilter(_merge((*self._ranges, self._checked(first, last))))
+
+    def exclude_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
+        """Give this filter without `first`-`last`; raises ValueError for a range that is none."""
+        return IpFilter(tuple(_subtract(self._ranges, self._checked(first, last))))
+
+    def include_filter(self, other: "IpFilter") -> "IpFilter":
+        """Give the union with `other`."""
+        return IpFilter(_merge((*self._ranges, *other._ranges)))
+
+    def exclude_filter(self, other: "IpFilter") -> "IpFilter":
+        """Give this filter without anything in `other`."""
+        ranges: Iterable[_Range] = self._ranges
+        for hole in other._ranges:
+            ranges = tuple(_subtract(ranges, hole))
+        return IpFilter(tuple(ranges))
+
+    def __contains__(self, address: IpAddress) -> bool:
+        number = int(address)
+        return any(v == address.version and a <= number <= b for v, a, b in self._ranges)
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    @property
+    def single_addresses(self) -> tuple[IpAddress, ...] | None:
+        """Every member when the filter is nothing but single addresses, else None."""
+        if any(first != last for _, first, last in self._ranges):
+            return None
+        return tuple(
+            # ip_address() reads a small integer as IPv4, whatever version was meant.
+            ip_address(n.to_bytes(4 if v == 4 else 16))
+            for v, n, _ in self._ranges
+        )
+
+    @property
+    def ranges(self) -> tuple[tuple[IpAddress, IpAddress], ...]:
+        """All ranges, first and last address each, IPv4 before IPv6, ascending."""
+
+        def address(version: int, number: int) -> IpAddress:
+            return ip_address(number.to_bytes(4 if version == 4 else 16))
+
+        return tuple((address(v, a), address(v, b)) for v, a, b in self._ranges)
+
+    def __str__(self) -> str:
+        return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges) or "nobody"
+
+    @staticmethod
+    def _checked(first: IpAddress, last: IpAddress) -> _Range:
+        if first.version != last.version or int(first) > int(last):
+            raise ValueError(f"{first}-{last} is not a range")
+        return first.version, int(first), int(last)

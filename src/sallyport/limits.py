@@ -1,0 +1,58 @@
+"""Every default bound, each with its reason. Overflow is refused, counted and explained."""
+
+# -- bindings ---------------------------------------------------------------------------------
+
+# The SDK's "about one minute": a listener that accepted nothing closes (semantics 1.3, flag 2).
+ACCEPT_TIMEOUT_SECONDS = 60.0
+
+# A client that holds more has either failed or is flooding (attack F23); the rule may say other.
+MAX_BINDINGS_PER_CLIENT = 64
+
+# RFC 2577 section 3: ports below 1024 are where services live, never a data connection.
+MIN_CLIENT_PORT = 1024
+
+# One call asks for consecutive ports; RTP asks for 2, RTSP with many tracks for 16. 64 is roomy.
+MAX_ADDRESSES_PER_CALL = 64
+
+# A port rests this long after its last connection: the peer may still hold the old pair of
+# endpoints in TIME_WAIT (60 s on Linux), and RFC 9293 allows two maximum segment lives (120 s).
+PORT_REST_SECONDS = 120.0
+
+# How many ports are tried when the host itself holds the one drawn. A host that occupies most of
+# our range is misconfigured, and a loop over 20 000 sockets would stop the daemon (attack C04).
+MAX_PORT_TRIES = 32
+
+# -- control connections ------------------------------------------------------------------------
+
+# RFC 959 sets no limit. 512 bytes holds every command of RFC 959, 2389, 2428 and 4217 with room
+# for a long path; a longer line is an attack or not FTP at all (attack F17).
+MAX_FTP_LINE = 512
+
+# Replies carry human text and paths: some servers send banners of a kilobyte a line (attack V11).
+MAX_FTP_REPLY_LINE = 4096
+
+# A FEAT or HELP reply has dozens of lines, STAT of a directory thousands (attack V11).
+MAX_FTP_REPLY_LINES = 20_000
+
+# Commands sent ahead of their replies. Real clients pipeline a handful; OpenBSD's proxy allows one.
+MAX_FTP_PIPELINE = 64
+
+# Bytes held for a client whose lines wait for an answer to PORT: the pipeline times a full line.
+MAX_HELD_BYTES = MAX_FTP_PIPELINE * MAX_FTP_LINE
+
+# RFC 1123 section 4.1.3.2: the server-side idle time is at least five minutes; a transfer of hours
+# leaves the control connection idle, so ours is only there to collect the dead.
+CONTROL_IDLE_SECONDS = 24 * 3600.0
+
+# A line that was begun must end soon; nobody types FTP by hand through a gateway (attack F17).
+PARTIAL_LINE_SECONDS = 60.0
+
+# The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.
+CONNECT_TIMEOUT_SECONDS = 30.0
+
+# One direction of a control connection buffers this much towards a slow reader before we stop
+# reading from the other side.
+CONTROL_BUFFER_BYTES = 16 * 1024
+
+# Control connections one client may hold at once (TMG: 160 concurrent connections per address).
+MAX_CONTROLS_PER_CLIENT = 512
