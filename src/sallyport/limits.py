@@ -28,6 +28,10 @@ MAX_PORT_TRIES = 32
 # for a long path; a longer line is an attack or not FTP at all (attack F17).
 MAX_FTP_LINE = 512
 
+# RFC 855 sets no limit, and FTP clients negotiate nothing; the longest option in use elsewhere, a
+# terminal type or an environment variable, stays below this (attack F15).
+MAX_TELNET_SUBNEGOTIATION = 512
+
 # Replies carry human text and paths: some servers send banners of a kilobyte a line (attack V11).
 MAX_FTP_REPLY_LINE = 4096
 
@@ -54,5 +58,24 @@ CONNECT_TIMEOUT_SECONDS = 30.0
 # reading from the other side.
 CONTROL_BUFFER_BYTES = 16 * 1024
 
+# What is queued when a control connection closes gets this long to leave; a reader that is slower
+# has had its chance, and its socket must not outlive the conversation for long.
+CLOSE_FLUSH_SECONDS = 10.0
+
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
+
+# -- operation ------------------------------------------------------------------------------------
+
+# A configuration of thousands of rules is 1 MiB; a bigger file is not a configuration.
+MAX_CONFIGURATION_BYTES = 1024 * 1024
+
+# Masquerading shares these ports among all ordinary connections towards one server; Debian's own
+# range has 28 232. Below 1024 a small office is already short of them.
+MIN_MASQUERADE_PORTS = 1024
+
+# A request on the control socket is a command and an id; 4 KiB is ten times the longest.
+MAX_CONTROL_REQUEST_BYTES = 4096
+
+# The daemon spends this long on one operator, so that a stopped `sallyport | less` costs nothing.
+CONTROL_REQUEST_SECONDS = 10.0

@@ -1,1 +1,1 @@
-"""Decisions: who may bind what, and how a binding lives; no sockets, no clock, no protocol names."""
+"""Decisions: who may bind what, and how a binding lives. It knows no protocol by name."""

@@ -25,6 +25,8 @@ class DataPathKind(StrEnum):
 class Pinhole:
     """One opening: flows from `sources` to `listen` are delivered to `target`.
 
+    `source_ports` narrows the flows to those sent from one of these ports; None means any.
+
     Nothing is translated when `target == listen` (routed relation). `single` admits exactly one
     flow, counted when its handshake is complete, atomically. `id` is unique among live pinholes.
     """
@@ -35,6 +37,7 @@ class Pinhole:
     target: Endpoint
     sources: IpFilter | None
     single: bool = True
+    source_ports: frozenset[int] | None = None
 
     @property
     def is_translated(self) -> bool:

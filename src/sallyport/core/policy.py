@@ -121,19 +121,22 @@ class Policy:
             if not rule.sources | rule.destinations <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
 
-    def network_of(self, address: IpAddress) -> Network | None:
-        """Give the network that claims `address`: the longest prefix, else the external one."""
+    def network_of(self, address: IpAddress | None) -> Network | None:
+        """Give the network that claims `address`: the longest prefix, else the external one.
+
+        None stands for a peer nobody can name yet, and anyone may be outside.
+        """
         best: Network | None = None
         best_length = -1
         for network in self.networks:
             if network.is_external and best is None:
                 best = network
             for prefix in network.addresses:
-                if address in prefix and prefix.prefixlen > best_length:
+                if address is not None and address in prefix and prefix.prefixlen > best_length:
                     best, best_length = network, prefix.prefixlen
         return best
 
-    def relation(self, client: IpAddress, peer: IpAddress) -> Relation | None:
+    def relation(self, client: IpAddress, peer: IpAddress | None) -> Relation | None:
         """Give how `client` reaches `peer`; None when no network rule lets it."""
         source, destination = self.network_of(client), self.network_of(peer)
         if source is None or destination is None:
@@ -143,7 +146,7 @@ class Policy:
                 return rule.relation(client.version)
         return None
 
-    def decide(self, protocol: str, client: IpAddress, peer: IpAddress) -> Verdict:
+    def decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
         """Decide whether `client` may use `protocol` towards `peer`; never raises."""
         if peer in self.gateway_addresses:
             # Attack X08, K06: the gateway's own services are nobody's protocol peer.

@@ -1,0 +1,101 @@
+"""Binding: what `bind_for_client` returns; one or several consecutive ports with one fate."""
+
+from typing import TYPE_CHECKING
+
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection, SecondaryConnection
+from sallyport.core.lifecycle import State
+from sallyport.core.policy import AccessRule
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.flags import BindFlags, Transport
+from sallyport.ipfilter import IpFilter
+
+if TYPE_CHECKING:
+    from sallyport.core.filter import SessionFilter
+    from sallyport.core.gateway import Gateway
+    from sallyport.core.session import Session
+
+# A binding is as alive as its most alive connection.
+_LIVELINESS = (State.LIVE, State.ARMED, State.RESERVED, State.CLOSED)
+
+
+class Binding:
+    """The result of one `bind_for_client`.
+
+    `connections[i]` listens on the lowest port + i and leads to client address i.
+    """
+
+    __slots__ = (
+        "connections",
+        "context",
+        "created_at",
+        "flags",
+        "gateway",
+        "id",
+        "ip_filter",
+        "primary",
+        "protocol",
+        "rule",
+        "session",
+        "session_filter",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        gateway: "Gateway",
+        *,
+        binding_id: str,
+        session: "Session",
+        protocol: ProtocolDefinition,
+        transport: Transport,
+        rule: AccessRule,
+        flags: BindFlags,
+        ip_filter: IpFilter | None,
+        primary: PrimaryConnection | None,
+        session_filter: "SessionFilter | None",
+        context: object,
+        created_at: float,
+    ) -> None:
+        self.gateway = gateway
+        self.id = binding_id
+        self.session = session
+        self.protocol = protocol
+        self.transport = transport
+        self.rule = rule
+        self.flags = flags
+        self.ip_filter = ip_filter
+        self.primary = primary
+        self.session_filter = session_filter
+        self.context = context
+        self.created_at = created_at
+        self.connections: tuple[SecondaryConnection, ...] = ()
+
+    @property
+    def proxy_address(self) -> Endpoint:
+        """The address really bound (`ProxyAddress` out): the lowest port when several."""
+        return self.connections[0].proxy_address
+
+    @property
+    def state(self) -> State:
+        """The state of the most alive connection."""
+        states = {connection.state for connection in self.connections}
+        return next(state for state in _LIVELINESS if state in states)
+
+    async def arm(self) -> None:
+        """Open what was bound with `armed=False`; when it returns the next SYN is let in.
+
+        Raises Terminating when the binding has ended or was armed before, OutOfResources or
+        KernelError when the kernel refuses; the binding is then withdrawn.
+        """
+        await self.gateway.openings.arm(self.connections)
+
+    def withdraw(self, reason: str = "withdrawn") -> None:
+        """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""
+        for connection in self.connections:
+            self.gateway.openings.withdraw(connection, reason)
+
+    def kill(self, reason: str = "killed") -> None:
+        """Kill every connection of it. Idempotent, never raises."""
+        for connection in self.connections:
+            connection.kill(reason)

@@ -1,0 +1,412 @@
+"""Gateway: the whole of one running firewall service (`IFWXFirewall`), without its effects.
+
+It owns sessions, primary connections and bindings. What it needs from the world (a data path, a
+clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from typing import Protocol
+from uuid import UUID
+
+from sallyport import limits
+from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.binder import Binder
+from sallyport.core.binding import Binding
+from sallyport.core.connection import Link, PrimaryConnection, SecondaryConnection
+from sallyport.core.datapath import DataPath, FlowCounters
+from sallyport.core.deadlines import Deadline, Deadlines
+from sallyport.core.events import (
+    ConnectionRefused,
+    ConnectionTerminating,
+    ConnectTcp,
+    EstablishedConnection,
+    Event,
+)
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter, StreamEnd
+from sallyport.core.future import FutureConnection
+from sallyport.core.journal import Journal, Level
+from sallyport.core.openings import Openings
+from sallyport.core.policy import Policy
+from sallyport.core.ports import Ports
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.core.strand import Park, Strand, Turn
+from sallyport.errors import BadContext, BindError, InvalidArgument, PolicyDenied, QuotaExceeded
+from sallyport.flags import Transport
+
+
+class World(Protocol):
+    """What the gateway needs besides a data path."""
+
+    @property
+    def journal(self) -> Journal:
+        """Give the receiver of events."""
+
+    @property
+    def turn(self) -> Turn:
+        """Give the mark of who runs filter code."""
+
+    @property
+    def park(self) -> Park:
+        """Give the function that carries waiting coroutines on."""
+
+    def now(self) -> float:
+        """Give the time in seconds of a clock that never goes back."""
+
+    def random_below(self, bound: int) -> int:
+        """Give an unpredictable integer in [0, bound)."""
+
+    def wake_at(self, when: float) -> None:
+        """Have `Gateway.deadlines.fire` called at `when`."""
+
+
+class Gateway:
+    """See the module. Nothing here blocks; every method may be called from the event loop."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        data_path: DataPath,
+        ports: Ports,
+        world: World,
+        filters: Sequence[ApplicationFilter],
+    ) -> None:
+        self.policy = policy
+        self.journal = world.journal
+        self.clock = world.now
+        self.filters = tuple(filters)
+        self.deadlines = Deadlines(world.wake_at)
+        self.openings = Openings(data_path, self.deadlines, world.now)
+        self.binder = Binder(self)
+        self.sessions: dict[IpAddress, Session] = {}
+        self._ports = ports
+        self._world = world
+        self._strands: dict[str, Strand] = {}
+        self._session_numbers = count(1)
+        self._connection_numbers = count(1)
+        self._binding_numbers = count(1)
+
+    # -- sessions and primary connections -----------------------------------------------------
+
+    def admit_primary(
+        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint
+    ) -> PrimaryConnection:
+        """Take a client's new control connection, before the server is dialled.
+
+        Raises PolicyDenied, or QuotaExceeded when the client has too many of them.
+        """
+        verdict = self.policy.decide(protocol.name, client.address, server.address)
+        if not verdict.allowed:
+            self._refused("connect.refused", client, server, protocol, verdict.reason)
+            raise PolicyDenied(verdict.reason)
+        session = self.sessions.get(client.address)
+        if session and len(session.primaries) >= limits.MAX_CONTROLS_PER_CLIENT:
+            self._refused("connect.refused", client, server, protocol, "too-many-controls")
+            raise QuotaExceeded("too-many-controls")
+        session = session or self._new_session(client.address)
+        assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
+        assert verdict.relation is not None  # noqa: S101
+        primary = PrimaryConnection(
+            self,
+            connection_id=f"c{next(self._connection_numbers)}",
+            session=session,
+            protocol=protocol,
+            client=client,
+            server=server,
+            rule=verdict.rule,
+            relation=verdict.relation,
+            opened_at=self.clock(),
+        )
+        session.primaries[primary.id] = primary
+        self._strands[primary.id] = Strand(
+            self._world.park, self._world.turn, lambda error: self._filter_failed(primary, error)
+        )
+        return primary
+
+    def start_primary(
+        self,
+        primary: PrimaryConnection,
+        *,
+        gateway_address: Endpoint,
+        link: Link,
+        client: StreamEnd,
+        server: StreamEnd,
+    ) -> Strand:
+        """The server answered: tell the filters, start the data filter; give the strand to feed.
+
+        Without a data filter of its own the connection gets one that passes everything.
+        """
+        primary.gateway_address = gateway_address
+        primary.link = link
+        primary.note(
+            "connect.accepted",
+            client=primary.client,
+            server=primary.server,
+            protocol=primary.protocol.name,
+            rule=primary.rule.name,
+            relation=primary.relation,
+        )
+        strand = self.strand_of(primary)
+        for application_filter in self.filters:
+            if primary.protocol in application_filter.protocols:
+                session_filter = self._session_filter(primary.session, application_filter)
+                strand.run(session_filter.on_event(ConnectTcp(primary)))
+        strand.run(self._begin_data(primary, client, server))
+        return strand
+
+    @staticmethod
+    async def _begin_data(primary: PrimaryConnection, client: StreamEnd, server: StreamEnd) -> None:
+        if primary.data_filter is None:
+            primary.data_filter = DataFilter()
+        primary.data_filter.set_sockets(client, server, primary)
+
+    def attach_data_filter(self, primary: PrimaryConnection, data_filter: DataFilter) -> None:
+        """See `PrimaryConnection.attach_data_filter`."""
+        if primary.data_filter is not None:
+            raise BadContext("a-data-filter-is-attached")
+        primary.data_filter = data_filter
+
+    def end_primary(self, primary: PrimaryConnection, reason: str, *, abort: bool) -> None:
+        """End a control connection and withdraw what was opened for it. Idempotent."""
+        if not primary.is_open:
+            return
+        primary.is_open = False
+        primary.set_deadline(None)
+        for opening in tuple(primary.openings.values()):
+            self.openings.withdraw(opening, "primary-ended")
+        self._strands.pop(primary.id).close()
+        if primary.link is not None:
+            (primary.link.abort if abort else primary.link.close)()
+        if primary.data_filter is not None:
+            primary.data_filter.detach()
+        seconds = round(self.clock() - primary.opened_at, 3)
+        primary.note("connect.closed", reason=reason, seconds=seconds)
+        del primary.session.primaries[primary.id]
+        self._forget_idle(primary.session)
+
+    def strand_of(self, primary: PrimaryConnection) -> Strand:
+        """Give the strand on which this connection's filter code runs."""
+        return self._strands[primary.id]
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:
+        """Have `action` called after `seconds`."""
+        return self.deadlines.set(self.clock() + seconds, action)
+
+    def shut_down(self, reason: str) -> None:
+        """End everything: pinholes close, control connections are reset, transfers go on."""
+        for session in tuple(self.sessions.values()):
+            for binding in tuple(session.bindings.values()):
+                binding.withdraw(reason)
+            for primary in tuple(session.primaries.values()):
+                primary.kill(reason)
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    def bindings(self) -> Iterable[Binding]:
+        """Every binding that has not ended."""
+        for session in self.sessions.values():
+            yield from session.bindings.values()
+
+    def protocol(self, wanted: ProtocolDefinition | UUID) -> ProtocolDefinition:
+        """Find a protocol definition by its UUID; raises InvalidArgument for an unknown one."""
+        if isinstance(wanted, ProtocolDefinition):
+            return wanted
+        for application_filter in self.filters:
+            for definition in application_filter.protocols:
+                if definition.uuid == wanted:
+                    return definition
+        raise InvalidArgument("unknown-protocol")
+
+    def new_binding_id(self) -> str:
+        """Give a name no binding of this process ever had."""
+        return f"b{next(self._binding_numbers)}"
+
+    def draw_ports(self, transport: Transport, address: IpAddress, count: int) -> int:
+        """Draw ports of a gateway address (see `Ports.draw`)."""
+        return self._ports.draw(transport, address, count, self.clock())
+
+    def rest_ports(self, transport: Transport, address: IpAddress, base: int, count: int) -> None:
+        """Give drawn ports back."""
+        for port in range(base, base + count):
+            self._ports.rest(transport, address, port, self.clock())
+
+    def bind_refused(
+        self,
+        session: Session,
+        protocol: ProtocolDefinition,
+        clients: Sequence[Endpoint],
+        refusal: BindError,
+    ) -> None:
+        """Write down why a bind was refused."""
+        self.journal.record(
+            "binding.refused",
+            level="warning",
+            session=session.id,
+            protocol=protocol.name,
+            client=", ".join(map(str, clients)),
+            code=refusal.code,
+            reason=refusal.reason,
+        )
+
+    def binding_made(self, binding: Binding) -> None:
+        """Register a new binding, its connections and their time limits."""
+        session = binding.session
+        session.bindings[binding.id] = binding
+        for connection in binding.connections:
+            session.openings_held += 1
+            self.openings.add(connection)
+            if binding.primary is not None:
+                binding.primary.openings[connection.pinhole.id] = connection
+        self._binding_note("binding.reserved", binding, "debug")
+
+    def secondary_armed(self, connection: SecondaryConnection) -> None:
+        """Write down that a pinhole is open."""
+        binding = connection.binding
+        if connection.index == 0:
+            self._binding_note("binding.armed", binding, "info")
+
+    def secondary_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Tell the caller of the bind that a peer is connected."""
+        binding = connection.binding
+        self.journal.record(
+            "binding.established", session=binding.session.id, binding=binding.id, peer=peer
+        )
+        self._tell(binding, EstablishedConnection(connection, peer, binding.context))
+
+    def secondary_refused(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Tell the caller of the bind that an attempt failed."""
+        binding = connection.binding
+        self.journal.record(
+            "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
+        )
+        self._tell(binding, ConnectionRefused(connection, peer, binding.context))
+
+    def secondary_closed(
+        self, connection: SecondaryConnection, reason: str, flows: tuple[FlowCounters, ...]
+    ) -> None:
+        """Give back what the connection held and tell the caller of the bind."""
+        binding, listen = connection.binding, connection.proxy_address
+        if listen.address in self.policy.gateway_addresses:
+            self.openings.data_path.release(binding.transport, listen)
+            if listen.port in self._ports.range:
+                self.rest_ports(binding.transport, listen.address, listen.port, 1)
+        binding.session.openings_held -= 1
+        if binding.primary is not None:
+            binding.primary.openings.pop(connection.pinhole.id, None)
+        self.journal.record(
+            "binding.closed",
+            session=binding.session.id,
+            binding=binding.id,
+            proxy=listen,
+            reason=reason,
+            from_peer_bytes=sum(flow.from_peer_bytes for flow in flows),
+            to_peer_bytes=sum(flow.to_peer_bytes for flow in flows),
+        )
+        self._tell(binding, ConnectionTerminating(connection, reason, flows, binding.context))
+        if all(other.is_closed for other in binding.connections):
+            del binding.session.bindings[binding.id]
+            self._forget_idle(binding.session)
+
+    # -- outbound permissions -----------------------------------------------------------------
+
+    def future_made(self, future: FutureConnection) -> None:
+        """Register a permission and its time limit."""
+        future.session.openings_held += 1
+        future.primary.openings[future.pinhole.id] = future
+        self.openings.add(future)
+
+    def future_closed(
+        self, future: FutureConnection, reason: str, flows: tuple[FlowCounters, ...]
+    ) -> None:
+        """Forget a permission."""
+        future.session.openings_held -= 1
+        future.primary.openings.pop(future.pinhole.id, None)
+        future.primary.note(
+            "connect.secondary_closed",
+            server=future.pinhole.listen,
+            reason=reason,
+            from_client_bytes=sum(flow.from_peer_bytes for flow in flows),
+            to_client_bytes=sum(flow.to_peer_bytes for flow in flows),
+        )
+        self._forget_idle(future.session)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _new_session(self, client: IpAddress) -> Session:
+        session_id = f"s{next(self._session_numbers)}"
+        session = Session(self, session_id=session_id, client=client, since=self.clock())
+        self.sessions[client] = session
+        return session
+
+    def _forget_idle(self, session: Session) -> None:
+        if (
+            session.primaries
+            or session.openings_held
+            or session.client_address not in self.sessions
+        ):
+            return
+        del self.sessions[session.client_address]
+        for session_filter in session.filters.values():
+            session_filter.detach()
+
+    @staticmethod
+    def _session_filter(session: Session, wanted: ApplicationFilter) -> SessionFilter:
+        if wanted.name not in session.filters:
+            session.filters[wanted.name] = wanted.attach_to_session(session)
+        return session.filters[wanted.name]
+
+    def _tell(self, binding: Binding, event: Event) -> None:
+        """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
+        if binding.session_filter is None:
+            return
+        primary = binding.primary
+        work = binding.session_filter.on_event(event)
+        if primary is not None and primary.is_open:
+            self.strand_of(primary).run(work)
+        else:
+            Strand(
+                self._world.park, self._world.turn, lambda e: self._orphan_failed(binding, e)
+            ).run(work)
+
+    def _filter_failed(self, primary: PrimaryConnection, error: Exception) -> None:
+        """A filter raised: its connection ends, every other goes on (attack X07)."""
+        primary.note("filter.failed", level="error", error=repr(error))
+        primary.kill("filter-failed")
+
+    def _orphan_failed(self, binding: Binding, error: Exception) -> None:
+        self.journal.record(
+            "filter.failed", level="error", session=binding.session.id, error=repr(error)
+        )
+        binding.kill("filter-failed")
+
+    def _refused(
+        self,
+        event: str,
+        client: Endpoint,
+        server: Endpoint,
+        protocol: ProtocolDefinition,
+        reason: str,
+    ) -> None:
+        self.journal.record(
+            event,
+            level="warning",
+            client=client,
+            server=server,
+            protocol=protocol.name,
+            reason=reason,
+        )
+
+    def _binding_note(self, event: str, binding: Binding, level: Level) -> None:
+        first = binding.connections[0]
+        self.journal.record(
+            event,
+            level=level,
+            session=binding.session.id,
+            binding=binding.id,
+            rule=binding.rule.name,
+            client=first.client_address,
+            proxy=first.proxy_address,
+            peers="anyone" if binding.ip_filter is None else binding.ip_filter,
+        )

@@ -1,0 +1,75 @@
+"""The life of a secondary connection, as a table. No transition is decided anywhere else.
+
+    reserved --arm--> armed --admit--> live --end--> closed
+        |               |                |
+        +--withdraw-----+--timeout       +--kill
+
+*Withdraw* is the gentle end (the control connection closed, a second PORT came): nothing new gets
+in, a transfer under way may finish (attack F22). *Kill* is the hard one.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from sallyport.errors import Terminating
+
+
+class State(StrEnum):
+    """Where a secondary connection is in its life."""
+
+    RESERVED = "reserved"
+    """The port is held; nothing can connect."""
+    ARMED = "armed"
+    """The pinhole is open; with ALLOW_MULTIPLE it stays so while flows come and go."""
+    LIVE = "live"
+    """The pinhole is closed again and at least one admitted flow is running."""
+    CLOSED = "closed"
+    """Nothing is left."""
+
+
+class Step(StrEnum):
+    """What can happen to a secondary connection."""
+
+    ARM = "arm"
+    ADMIT = "admit"
+    END = "end"
+    WITHDRAW = "withdraw"
+    TIMEOUT = "timeout"
+    KILL = "kill"
+
+
+TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
+    State.RESERVED: {
+        Step.ARM: State.ARMED,
+        Step.WITHDRAW: State.CLOSED,
+        Step.TIMEOUT: State.CLOSED,
+        Step.KILL: State.CLOSED,
+    },
+    State.ARMED: {
+        Step.ADMIT: State.LIVE,
+        Step.WITHDRAW: State.CLOSED,
+        Step.TIMEOUT: State.CLOSED,
+        Step.KILL: State.CLOSED,
+    },
+    State.LIVE: {
+        # The time limit is about accepting (SDK: "nothing was accepted for about a minute").
+        Step.TIMEOUT: State.LIVE,
+        Step.WITHDRAW: State.LIVE,
+        Step.END: State.CLOSED,
+        Step.KILL: State.CLOSED,
+    },
+    State.CLOSED: {
+        # Ending what has ended is harmless, so that callers need not ask first.
+        Step.WITHDRAW: State.CLOSED,
+        Step.TIMEOUT: State.CLOSED,
+        Step.KILL: State.CLOSED,
+    },
+}
+
+
+def after(state: State, step: Step) -> State:
+    """Give the state after `step`; raises Terminating when the table has no such transition."""
+    try:
+        return TRANSITIONS[state][step]
+    except KeyError:
+        raise Terminating(f"cannot-{step}-when-{state}") from None

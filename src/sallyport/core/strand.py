@@ -1,0 +1,99 @@
+"""Strand: the order in which one connection's filter code runs, and the fence around it.
+
+Filters are `async def` but know no event loop. Most awaits on a session are answered at once, so a
+coroutine is stepped in place; only one that really waits is handed to whoever owns an event loop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+Work = Coroutine[Any, Any, None]
+
+# Carries a waiting coroutine on: (coroutine, what it yielded, called when it is done or failed).
+Park = Callable[[Work, Any, Callable[[Exception | None], None]], None]
+
+
+class Turn:
+    """Who is running filter code at this moment; a watchdog reads it to find code that loops.
+
+    `number` changes with every step, so that two looks a while apart tell a long step from many.
+    """
+
+    __slots__ = ("number", "running")
+
+    def __init__(self) -> None:
+        self.running = False
+        self.number = 0
+
+
+def _nothing() -> None:
+    pass
+
+
+class Strand:
+    """Runs coroutines one after another; an exception stops the strand and is told to `fault`.
+
+    `fault` is called at most once. After a fault or `close()` nothing runs any more.
+    """
+
+    def __init__(self, park: Park, turn: Turn, fault: Callable[[Exception], None]) -> None:
+        self._park = park
+        self._turn = turn
+        self._fault = fault
+        self._waiting: deque[Work] = deque()
+        self._busy = False
+        self._closed = False
+        self.on_idle: Callable[[], None] = _nothing
+        """Called when the last of what waited is done: feeding may go on."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits; whoever feeds the strand should pause."""
+        return self._busy
+
+    def run(self, work: Work) -> None:
+        """Run `work` now, or after everything that was given before it."""
+        if self._closed:
+            work.close()
+            return
+        self._waiting.append(work)
+        if not self._busy:
+            self._drain()
+
+    def close(self) -> None:
+        """Run nothing more; work that never started is dropped. Idempotent."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().close()
+
+    def _drain(self) -> None:
+        self._busy = True
+        while self._waiting:
+            work = self._waiting.popleft()
+            self._turn.number += 1
+            self._turn.running = True
+            try:
+                yielded = work.send(None)
+            except StopIteration:
+                continue
+            except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+                self._failed(error)
+                continue
+            finally:
+                self._turn.running = False
+            self._park(work, yielded, self._resumed)
+            return
+        self._busy = False
+
+    def _resumed(self, error: Exception | None) -> None:
+        if error is not None:
+            self._failed(error)
+        self._drain()
+        if not self._busy:
+            self.on_idle()
+
+    def _failed(self, error: Exception) -> None:
+        if not self._closed:
+            self.close()
+            self._fault(error)

@@ -1,0 +1,155 @@
+"""The stream under an FTP dialogue: from segments to command lines and reply lines, and back off.
+
+Telnet, line ends, limits, TLS and the question "is this FTP at all?" are settled here; what a
+command or a reply means is settled in `sallyport.filters.ftp`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from sallyport import limits
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.filter import DataFilter, StreamEnd
+from sallyport.errors import ProtocolError
+from sallyport.wire.ftp import ReplyLine, ReplyReader
+from sallyport.wire.guard import Opening, foreign_protocol, foreign_server
+from sallyport.wire.lines import Line, LineSplitter
+from sallyport.wire.telnet import TelnetDecoder
+from sallyport.wire.tls import RecordTracker
+
+
+class FtpStream(DataFilter, ABC):
+    """Both directions of one control connection, as lines."""
+
+    def __init__(self) -> None:
+        self._telnet = TelnetDecoder()
+        self._lines = LineSplitter(limits.MAX_FTP_LINE)
+        self._replies = ReplyReader()
+        # The first bytes of each side until they are known to be FTP, then None.
+        self._client_first: bytes | None = b""
+        self._server_first: bytes | None = b""
+        self._client_tls: RecordTracker | None = None
+        self._server_tls: RecordTracker | None = None
+        self._is_partial = False
+        self._was_active = True
+
+    @abstractmethod
+    async def client_line(self, line: Line) -> None:
+        """Take one line of the client, well formed or not."""
+
+    @abstractmethod
+    async def reply_line(self, line: ReplyLine) -> None:
+        """Take one line of a reply."""
+
+    def set_sockets(
+        self, client: StreamEnd, server: StreamEnd, connection: PrimaryConnection
+    ) -> None:
+        """See `DataFilter`; the idle clock starts."""
+        super().set_sockets(client, server, connection)
+        connection.set_deadline(limits.CONTROL_IDLE_SECONDS)
+
+    async def from_client(self, data: bytes) -> None:
+        """See `DataFilter`."""
+        self._was_active = True
+        if self._client_tls is not None:
+            data = self._pass_ciphered(self._client_tls, data, self.server.send)
+            if not data:
+                return
+            self._client_tls = None
+        try:
+            data = self._telnet.feed(data)
+        except ProtocolError as error:
+            self.connection.kill(error.reason)
+            return
+        if self._client_first is not None:
+            first, opening = self._client_first + data, foreign_protocol(self._client_first + data)
+            if opening is not Opening.OURS:
+                self._not_ours_yet("client", opening)
+                self._client_first = first
+                self._watch_line(is_partial=bool(first), is_new=False)
+                return
+            data, self._client_first = first, None
+        lines = self._lines.feed(data)
+        for line in lines:
+            await self.client_line(line)
+            if not self.connection.is_open:
+                return
+        self._watch_line(is_partial=bool(self._lines.pending), is_new=bool(lines))
+
+    async def from_server(self, data: bytes) -> None:
+        """See `DataFilter`."""
+        self._was_active = True
+        if self._server_tls is not None:
+            data = self._pass_ciphered(self._server_tls, data, self.client.send)
+            if not data:
+                return
+            self._server_tls = None
+        if self._server_first is not None:
+            first, opening = self._server_first + data, foreign_server(self._server_first + data)
+            if opening is not Opening.OURS:
+                self._not_ours_yet("server", opening)
+                self._server_first = first
+                return
+            data, self._server_first = first, None
+        try:
+            for line in self._replies.feed(data):
+                await self.reply_line(line)
+                if self._server_tls is not None or not self.connection.is_open:
+                    return  # what follows the 234 in plain text is dropped (attack F30)
+        except ProtocolError as error:
+            self.connection.note("reply.refused", level="warning", reason=error.reason)
+            self.connection.close(error.reason)
+
+    async def server_closed(self) -> None:
+        """No reply will follow: the dialogue is over."""
+        self.connection.close("server-closed")
+
+    async def deadline_passed(self) -> None:
+        """End a line that was begun and not finished (attack F17), or a dialogue nobody uses."""
+        if self._is_partial:
+            self.connection.kill("partial-line")
+        elif self._was_active:
+            self._was_active = False
+            self.connection.set_deadline(limits.CONTROL_IDLE_SECONDS)
+        else:
+            self.connection.kill("idle")
+
+    def switch_to_tls(self) -> bool:
+        """Make both directions opaque from here on; give whether an unfinished line was dropped."""
+        had_partial_line = bool(self._lines.pending)
+        self._lines.clear()
+        self._telnet = TelnetDecoder()
+        self._client_tls, self._server_tls = RecordTracker(), RecordTracker()
+        return had_partial_line
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether the server's direction is TLS."""
+        return self._server_tls is not None
+
+    def _pass_ciphered(
+        self, tracker: RecordTracker, data: bytes, send: Callable[[bytes], None]
+    ) -> bytes:
+        """Pass TLS records on; give what is plain text again, after CCC or REIN (attack F31)."""
+        ciphered, plain = tracker.feed(data)
+        if plain and not tracker.has_begun:
+            self.connection.kill("plain-text-after-auth")
+            return b""
+        send(ciphered)
+        if plain:
+            self.connection.note("stream.clear_again")
+        return plain
+
+    def _not_ours_yet(self, who: str, opening: Opening) -> None:
+        """End a stream that does not begin like FTP: it can never bind (attacks H01, H07, V12)."""
+        if opening.is_foreign:
+            self.connection.note("protocol.foreign", level="warning", who=who, found=opening)
+            self.connection.kill(f"not-ftp-{opening}")
+
+    def _watch_line(self, *, is_partial: bool, is_new: bool) -> None:
+        """Set the clock for the end of a line that was begun; only changes cost anything."""
+        if is_partial and (is_new or not self._is_partial):
+            self.connection.set_deadline(limits.PARTIAL_LINE_SECONDS)
+        elif self._is_partial and not is_partial:
+            self.connection.set_deadline(limits.CONTROL_IDLE_SECONDS)
+        self._is_partial = is_partial

@@ -1,0 +1,1 @@
+"""How control traffic arrives."""

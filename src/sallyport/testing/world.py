@@ -1,0 +1,123 @@
+"""VirtualWorld: time that moves when told, chance that repeats, a journal to read."""
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from sallyport.addresses import PortRange
+from sallyport.core.filter import ApplicationFilter
+from sallyport.core.gateway import Gateway
+from sallyport.core.journal import Level
+from sallyport.core.policy import AccessRule, Action, Network, NetworkRule, Policy, Relation
+from sallyport.core.ports import Ports
+from sallyport.core.strand import Turn, Work
+from sallyport.testing.memory import MemoryDataPath
+
+
+class MemoryJournal:
+    """Keeps every record as (event, fields)."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, object]]] = []
+
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """See `core.journal.Journal`."""
+        self.records.append((event, {"level": level, **fields}))
+
+    def events(self) -> list[str]:
+        """Every event so far, in order."""
+        return [event for event, _ in self.records]
+
+    def reasons(self, event: str) -> list[object]:
+        """The `reason` of every record of one event."""
+        return [fields.get("reason") for name, fields in self.records if name == event]
+
+
+class VirtualWorld:
+    """A world in which nothing happens by itself."""
+
+    def __init__(self) -> None:
+        self.journal = MemoryJournal()
+        self.turn = Turn()
+        self.parked: list[tuple[Work, Callable[[Exception | None], None]]] = []
+        self.seconds = 0.0
+        self._state = 1
+
+    def now(self) -> float:
+        """See `core.gateway.World`."""
+        return self.seconds
+
+    def random_below(self, bound: int) -> int:
+        """See `core.gateway.World`; a fixed sequence (Lehmer's generator)."""
+        self._state = self._state * 48271 % 2147483647
+        return self._state % bound
+
+    def wake_at(self, when: float) -> None:
+        """See `core.gateway.World`; `pass_time` looks for itself."""
+
+    def park(self, work: Work, _yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
+        """See `core.strand.Park`; a test carries it on with `resume`."""
+        self.parked.append((work, done))
+
+    def resume(self) -> None:
+        """Let the coroutine that waited longest go on."""
+        work, done = self.parked.pop(0)
+        try:
+            work.send(None)
+        except StopIteration:
+            done(None)
+        except Exception as error:  # noqa: BLE001 - handed to the strand, which is the fence
+            done(error)
+        else:
+            self.parked.append((work, done))
+
+    def pass_time(self, gateway: Gateway, seconds: float) -> None:
+        """Move the clock, firing every deadline on the way at its own time."""
+        end = self.seconds + seconds
+        while (due := gateway.deadlines.next) is not None and due <= end:
+            self.seconds = max(self.seconds, due)
+            gateway.deadlines.fire(self.seconds)
+        self.seconds = end
+
+
+GATEWAY_ADDRESSES = ("10.0.0.1", "203.0.113.1", "fd00:a::1", "2001:db8::1")
+
+
+def make_policy(**rule: Any) -> Policy:  # noqa: ANN401 - any field of AccessRule
+    """Build the policy of `sallyport run --internal … --external …`, with rule fields replaced."""
+    internal = Network(
+        "internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64"))
+    )
+    fields: dict[str, Any] = {
+        "name": "test rule",
+        "action": Action.ALLOW,
+        "protocols": frozenset({"ftp"}),
+        "sources": frozenset({"internal"}),
+        "destinations": frozenset({"external"}),
+    }
+    return Policy(
+        networks=(internal, Network("external", ("ext0",))),
+        network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
+        access_rules=(AccessRule(**(fields | rule)),),
+        gateway_addresses=frozenset(map(ip_address, GATEWAY_ADDRESSES)),
+    )
+
+
+def make_gateway(
+    filters: Sequence[ApplicationFilter] = (),
+    *,
+    policy: Policy | None = None,
+    world: VirtualWorld | None = None,
+    ports: str = "40000-40999",
+) -> tuple[Gateway, MemoryDataPath, VirtualWorld]:
+    """Build a whole gateway in memory."""
+    world = world or VirtualWorld()
+    data_path = MemoryDataPath(map(ip_address, GATEWAY_ADDRESSES))
+    gateway = Gateway(
+        policy=policy or make_policy(),
+        data_path=data_path,
+        ports=Ports(PortRange.parse(ports), world.random_below),
+        world=world,
+        filters=filters,
+    )
+    return gateway, data_path, world
