@@ -1,11 +1,21 @@
 """Endpoint: the noun everyone speaks. Addresses are objects here, never `(str, int)` pairs."""
 
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Self
 
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
+# An address together with the network it is in.
+IpInterface = IPv4Interface | IPv6Interface
 
 MAX_PORT = 65535
 

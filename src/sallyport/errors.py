@@ -8,6 +8,7 @@
 `code` is stable: it appears unchanged in logs, JSON and documentation.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -143,3 +144,25 @@ class ConfigError(OperatorError):
         self.file = file
         self.line = line
         self.problem = problem
+
+
+class ConfigErrors(OperatorError):
+    """Everything that is wrong in one configuration, in the order of its lines; never empty."""
+
+    code = "bad-configuration"
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.problem)))
+        super().__init__("\n".join(map(str, self.errors)))
+
+
+class NotRunning(OperatorError):
+    """No gateway listens on the control socket."""
+
+    code = "not-running"
+
+
+class NotFound(OperatorError):
+    """No session or binding has this id."""
+
+    code = "not-found"

@@ -1,0 +1,5 @@
+"""The command line: data on stdout, talk on stderr, exit codes of `cli.exits`."""
+
+from sallyport.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,65 @@
+"""The command `sallyport` and its fence: every error ends here as one line and an exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from sallyport import __version__
+from sallyport.cli import observe, operate
+from sallyport.cli.exits import Exit, exit_code
+from sallyport.errors import ConfigErrors, SallyportError
+
+
+@dataclass(slots=True)
+class Fence:
+    """What the fence must know when a command fails."""
+
+    shows_tracebacks: bool = False
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sallyport", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, envvar="SALLYPORT_DEBUG", help="Show tracebacks.")
+@click.pass_obj
+def app(fence: Fence, debug: bool) -> None:
+    """Let programs behind NAT receive the connections their protocols negotiate."""
+    fence.shows_tracebacks = debug
+
+
+for _command in (
+    operate.run,
+    operate.check_config,
+    observe.status,
+    observe.sessions,
+    observe.bindings,
+    observe.rules,
+    operate.filters,
+    operate.lab,
+):
+    app.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (that of the process by default) and give the exit code."""
+    fence = Fence()
+    try:
+        code = app.main(arguments, prog_name="sallyport", standalone_mode=False, obj=fence)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("sallyport: interrupted", err=True)
+        return Exit.FAILED
+    except SallyportError as error:
+        # Mistakes in a file begin with its name, as compilers print them: editors jump there.
+        prefix = "" if isinstance(error, ConfigErrors) else "sallyport: "
+        click.echo(f"{prefix}{error}", err=True)
+        return exit_code(error)
+    except Exception as error:
+        if fence.shows_tracebacks:
+            raise
+        hint = "sallyport --debug, or SALLYPORT_DEBUG=1, shows where"
+        click.echo(f"sallyport: unexpected {type(error).__name__}: {error}; {hint}", err=True)
+        return Exit.FAILED
+    return int(code or Exit.FINE)

@@ -1,0 +1,42 @@
+"""What the process says to the shell when it ends; the same for every command."""
+
+from enum import IntEnum
+
+from sallyport.errors import (
+    AddressNotAllowed,
+    ConfigErrors,
+    NotFound,
+    NotRunning,
+    PolicyDenied,
+    QuotaExceeded,
+    SallyportError,
+)
+from sallyport.ops.control import RequestRefused
+
+
+class Exit(IntEnum):
+    """Exit codes; 3 and 4 as systemctl has them, 78 is EX_CONFIG of sysexits.h."""
+
+    FINE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    BAD_CONFIGURATION = 78
+
+
+_BY_CODE = {
+    NotRunning.code: Exit.NOT_RUNNING,
+    NotFound.code: Exit.NOT_FOUND,
+    PolicyDenied.code: Exit.REFUSED,
+    AddressNotAllowed.code: Exit.REFUSED,
+    QuotaExceeded.code: Exit.REFUSED,
+    ConfigErrors.code: Exit.BAD_CONFIGURATION,
+}
+
+
+def exit_code(error: SallyportError) -> Exit:
+    """Give the exit code for `error`, whether it happened here or in the gateway asked."""
+    code = error.refusal if isinstance(error, RequestRefused) else error.code
+    return _BY_CODE.get(code, Exit.FAILED)

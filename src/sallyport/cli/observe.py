@@ -1,0 +1,252 @@
+"""Commands that ask the running gateway: status, sessions, bindings, rules."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from sallyport.cli.options import with_output
+from sallyport.cli.render import Output, duration, or_dash, size
+from sallyport.ops.control import request
+from sallyport.ops.schema import (
+    BindingRow,
+    Bindings,
+    Document,
+    Killed,
+    Rules,
+    SessionRow,
+    Sessions,
+    Status,
+)
+
+_T = TypeVar("_T", bound=Document)
+
+
+@click.command()
+@with_output
+def status(output: Output) -> None:
+    """Show what the gateway is doing."""
+    _ask(output, "status", Status, _show_status)
+
+
+@click.group()
+def sessions() -> None:
+    """Show or end sessions: clients whose control connections pass the gateway."""
+
+
+@sessions.command("list")
+@with_output
+def list_sessions(output: Output) -> None:
+    """List all sessions."""
+    _ask(output, "sessions.list", Sessions, _list_sessions)
+
+
+@sessions.command("show")
+@click.argument("session_id", metavar="ID")
+@with_output
+def show_session(output: Output, session_id: str) -> None:
+    """Show one session with its control connections."""
+    _ask(output, "sessions.show", Sessions, _show_sessions, id=session_id)
+
+
+@sessions.command("kill")
+@click.argument("session_id", metavar="ID")
+@with_output
+def kill_session(output: Output, session_id: str) -> None:
+    """End one session: its control connections, bindings and transfers."""
+    _ask(output, "sessions.kill", Killed, _show_killed, id=session_id)
+
+
+@click.group()
+def bindings() -> None:
+    """Show or end bindings: what may be, or is, let in."""
+
+
+@bindings.command("list")
+@with_output
+def list_bindings(output: Output) -> None:
+    """List all bindings."""
+    _ask(output, "bindings.list", Bindings, _list_bindings)
+
+
+@bindings.command("show")
+@click.argument("binding_id", metavar="ID")
+@with_output
+def show_binding(output: Output, binding_id: str) -> None:
+    """Show one binding with its connections."""
+    _ask(output, "bindings.show", Bindings, _show_bindings, id=binding_id)
+
+
+@bindings.command("kill")
+@click.argument("binding_id", metavar="ID")
+@with_output
+def kill_binding(output: Output, binding_id: str) -> None:
+    """Close one binding and reset its connections."""
+    _ask(output, "bindings.kill", Killed, _show_killed, id=binding_id)
+
+
+@click.group()
+def rules() -> None:
+    """Show the policy in force."""
+
+
+@rules.command("show")
+@with_output
+def show_rules(output: Output) -> None:
+    """Show networks, their relations, and the access rules in their order."""
+    _ask(output, "rules.show", Rules, _show_rules)
+
+
+def _ask(
+    output: Output,
+    command: str,
+    expect: type[_T],
+    show: Callable[[Output, _T], None],
+    **arguments: str,
+) -> None:
+    answer = request(output.control_socket, command, expect=expect, **arguments)
+    if output.as_json:
+        output.json(answer)
+    else:
+        show(output, answer)
+
+
+def _show_status(output: Output, answer: Status) -> None:
+    refusals = ", ".join(f"{reason} {count}" for reason, count in sorted(answer.refusals.items()))
+    output.facts(
+        {
+            "release": answer.release,
+            "process": str(answer.pid),
+            "running for": duration(answer.uptime_seconds),
+            "data path": answer.data_path,
+            "port range": answer.port_range,
+            "networks": ", ".join(answer.networks),
+            "sessions": str(answer.sessions),
+            "controls": str(answer.controls),
+            "bindings": str(answer.bindings),
+            "refusals": refusals or "none",
+            "log lines lost": str(answer.log_records_lost),
+        }
+    )
+
+
+def _list_sessions(output: Output, answer: Sessions) -> None:
+    output.table(
+        ("ID", "CLIENT", "SINCE", "CONTROLS", "BINDINGS"),
+        (
+            (row.id, row.client, row.since, str(len(row.controls)), str(row.bindings))
+            for row in answer.sessions
+        ),
+        nothing="no sessions",
+    )
+
+
+def _show_sessions(output: Output, answer: Sessions) -> None:
+    for row in answer.sessions:
+        output.facts(_session_facts(row))
+
+
+def _list_bindings(output: Output, answer: Bindings) -> None:
+    output.table(
+        ("ID", "SESSION", "FILTER", "PROXY", "CLIENT", "PEERS", "STATE", "AGE", "BYTES"),
+        (
+            (
+                row.id,
+                row.session,
+                row.filter,
+                f"{row.transport}/{row.proxy_address}",
+                or_dash(row.client_address),
+                _peers(row),
+                row.state,
+                duration(row.age_seconds),
+                size(sum(flow.from_peer_bytes + flow.to_peer_bytes for flow in row.connections)),
+            )
+            for row in answer.bindings
+        ),
+        nothing="no bindings",
+    )
+
+
+def _show_bindings(output: Output, answer: Bindings) -> None:
+    for row in answer.bindings:
+        output.facts(_binding_facts(row))
+
+
+def _show_killed(output: Output, answer: Killed) -> None:
+    for kind, ids in (("session", answer.sessions), ("binding", answer.bindings)):
+        for killed in ids:
+            output.line(f"killed {kind} {killed}")
+
+
+def _show_rules(output: Output, answer: Rules) -> None:
+    output.table(
+        ("NETWORK", "INTERFACES", "ADDRESSES"),
+        (
+            (row.name, ", ".join(row.interfaces), ", ".join(row.addresses) or "all others")
+            for row in answer.networks
+        ),
+        nothing="no networks",
+    )
+    output.line("")
+    output.table(
+        ("FROM", "TO", "IPV4", "IPV6"),
+        (
+            (row.source, row.destination, or_dash(row.ipv4), or_dash(row.ipv6))
+            for row in answer.network_rules
+        ),
+        nothing="no network rules: no traffic between networks",
+    )
+    output.line("")
+    output.table(
+        ("RULE", "ACTION", "PROTOCOLS", "FROM", "TO", "BINDINGS", "ADDRESSES", "PORTS FROM"),
+        (
+            (
+                row.name,
+                row.action,
+                ", ".join(row.protocols),
+                ", ".join(row.sources),
+                ", ".join(row.destinations),
+                str(row.max_bindings_per_client),
+                row.allowed_addresses,
+                str(row.min_client_port),
+            )
+            for row in answer.access_rules
+        ),
+        nothing="no access rules: every binding is denied",
+    )
+
+
+def _session_facts(row: SessionRow) -> dict[str, str]:
+    facts = {"id": row.id, "client": row.client, "since": row.since, "bindings": str(row.bindings)}
+    for i, control in enumerate(row.controls, start=1):
+        facts[f"control {i}"] = f"{control.server} {control.filter} {control.state}"
+    return facts
+
+
+def _binding_facts(row: BindingRow) -> dict[str, str]:
+    facts = {
+        "id": row.id,
+        "session": row.session,
+        "filter": row.filter,
+        "rule": row.rule,
+        "transport": row.transport,
+        "proxy address": row.proxy_address,
+        "client address": or_dash(row.client_address),
+        "peers": _peers(row),
+        "flags": ", ".join(row.flags) or "none",
+        "data path": row.data_path,
+        "state": row.state,
+        "age": duration(row.age_seconds),
+        "primary": or_dash(row.primary),
+    }
+    for i, flow in enumerate(row.connections, start=1):
+        facts[f"connection {i}"] = (
+            f"{flow.peer}, {size(flow.from_peer_bytes)} in, {size(flow.to_peer_bytes)} out"
+        )
+    return facts
+
+
+def _peers(row: BindingRow) -> str:
+    if row.peers is None:
+        return "anyone"
+    return ", ".join(row.peers) or "nobody"

@@ -1,0 +1,49 @@
+"""Options that many commands share, each defined once."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+from sallyport.cli.render import Output, color_wanted
+from sallyport.ops.settings import GatewaySettings
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+DEFAULT_CONTROL_SOCKET = GatewaySettings().control_socket
+
+PATH = click.Path(path_type=Path)
+
+
+def with_output(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, _T]:
+    """Add --control-socket, --json and --no-color; the command gets them as an `Output`."""
+
+    @click.option(
+        "--control-socket",
+        type=PATH,
+        default=DEFAULT_CONTROL_SOCKET,
+        show_default=True,
+        envvar="SALLYPORT_CONTROL_SOCKET",
+        help="The gateway's control socket.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--no-color", is_flag=True, help="Print without colour; so does NO_COLOR.")
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        output = Output(
+            control_socket=_pop(kwargs, "control_socket", Path),
+            as_json=_pop(kwargs, "as_json", bool),
+            has_color=color_wanted(refused=_pop(kwargs, "no_color", bool)),
+        )
+        return command(output, *args, **kwargs)
+
+    return wrapped
+
+
+def _pop(options: dict[str, object], name: str, kind: type[_T]) -> _T:
+    value = options.pop(name)
+    assert isinstance(value, kind)  # noqa: S101 - click has converted it
+    return value

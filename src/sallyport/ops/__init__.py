@@ -1,0 +1,1 @@
+"""The daemon and what surrounds it: configuration, control socket, logs."""

@@ -1,0 +1,168 @@
+"""What the control socket answers: the gateway's objects as rows of `sallyport.ops.schema`."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import sallyport
+from sallyport.core.binding import Binding
+from sallyport.core.gateway import Gateway
+from sallyport.core.journal import Journal, Level
+from sallyport.core.session import Session
+from sallyport.errors import NotFound
+from sallyport.ops.control import Handler
+from sallyport.ops.logs import EventJournal
+from sallyport.ops.schema import (
+    BindingRow,
+    Bindings,
+    ControlRow,
+    FlowRow,
+    Killed,
+    Rules,
+    SessionRow,
+    Sessions,
+    Status,
+    rules_of,
+)
+
+
+class CountingJournal:
+    """Passes every event on and counts refusals by their reason."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.refusals: Counter[str] = Counter()
+
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """See `core.journal.Journal`."""
+        if event.endswith(".refused"):
+            self.refusals[str(fields.get("reason"))] += 1
+        self._journal.record(event, level=level, **fields)
+
+
+class Answers:
+    """The handlers of one gateway."""
+
+    def __init__(self, gateway: Gateway, counted: CountingJournal, log: EventJournal) -> None:
+        self._gateway = gateway
+        self._counted = counted
+        self._log = log
+        self._started = gateway.clock()
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Give the table the control server answers from."""
+        return {
+            "status": self.status,
+            "sessions.list": self.sessions,
+            "sessions.show": self.sessions,
+            "sessions.kill": self.kill_session,
+            "bindings.list": self.bindings,
+            "bindings.show": self.bindings,
+            "bindings.kill": self.kill_binding,
+            "rules.show": self.rules,
+        }
+
+    def status(self, _arguments: Mapping[str, object]) -> Status:
+        """Answer `status`."""
+        gateway = self._gateway
+        return Status(
+            release=sallyport.__version__,
+            pid=os.getpid(),
+            uptime_seconds=round(gateway.clock() - self._started, 3),
+            data_path=gateway.openings.data_path.kind.value,
+            port_range=str(gateway.port_range),
+            networks=[network.name for network in gateway.policy.networks],
+            sessions=len(gateway.sessions),
+            controls=sum(len(session.primaries) for session in gateway.sessions.values()),
+            bindings=sum(len(session.bindings) for session in gateway.sessions.values()),
+            refusals=dict(self._counted.refusals),
+            log_records_lost=self._log.lost,
+        )
+
+    def sessions(self, arguments: Mapping[str, object]) -> Sessions:
+        """Answer `sessions.list`, and `sessions.show` with an id; raises NotFound."""
+        wanted = arguments.get("id")
+        chosen = self._gateway.sessions.values() if wanted is None else [self._session(wanted)]
+        return Sessions(sessions=[self._session_row(session) for session in chosen])
+
+    def kill_session(self, arguments: Mapping[str, object]) -> Killed:
+        """Answer `sessions.kill`; raises NotFound."""
+        session = self._session(arguments.get("id"))
+        bindings = list(session.bindings)
+        session.kill("killed-by-operator")
+        return Killed(sessions=[session.id], bindings=bindings)
+
+    def bindings(self, arguments: Mapping[str, object]) -> Bindings:
+        """Answer `bindings.list`, and `bindings.show` with an id; raises NotFound."""
+        wanted = arguments.get("id")
+        chosen = self._gateway.bindings() if wanted is None else [self._binding(wanted)]
+        return Bindings(bindings=[self._binding_row(binding) for binding in chosen])
+
+    def kill_binding(self, arguments: Mapping[str, object]) -> Killed:
+        """Answer `bindings.kill`; raises NotFound."""
+        binding = self._binding(arguments.get("id"))
+        binding.kill("killed-by-operator")
+        return Killed(sessions=[], bindings=[binding.id])
+
+    def rules(self, _arguments: Mapping[str, object]) -> Rules:
+        """Answer `rules.show`."""
+        return rules_of(self._gateway.policy)
+
+    def _session(self, wanted: object) -> Session:
+        for session in self._gateway.sessions.values():
+            if session.id == wanted:
+                return session
+        raise NotFound(f"no session {wanted}")
+
+    def _binding(self, wanted: object) -> Binding:
+        for binding in self._gateway.bindings():
+            if binding.id == wanted:
+                return binding
+        raise NotFound(f"no binding {wanted}")
+
+    def _session_row(self, session: Session) -> SessionRow:
+        age = timedelta(seconds=self._gateway.clock() - session.since)
+        return SessionRow(
+            id=session.id,
+            client=str(session.client_address),
+            since=(datetime.now(UTC) - age).isoformat(timespec="seconds"),
+            controls=[
+                ControlRow(
+                    server=str(primary.server),
+                    filter=primary.protocol.name,
+                    state="connected" if primary.gateway_address else "connecting",
+                )
+                for primary in session.primaries.values()
+            ],
+            bindings=len(session.bindings),
+        )
+
+    def _binding_row(self, binding: Binding) -> BindingRow:
+        first, ip_filter, primary = binding.connections[0], binding.ip_filter, binding.primary
+        return BindingRow(
+            id=binding.id,
+            session=binding.session.id,
+            filter=binding.protocol.name,
+            rule=binding.rule.name,
+            transport="tcp",
+            proxy_address=str(binding.proxy_address),
+            client_address=str(first.client_address),
+            peers=None
+            if ip_filter is None
+            else [str(a) if a == b else f"{a}-{b}" for a, b in ip_filter.ranges],
+            flags=[str(flag.name) for flag in binding.flags],
+            data_path=first.data_path.value,
+            state=binding.state.value,
+            age_seconds=round(self._gateway.clock() - binding.created_at, 3),
+            connections=[
+                FlowRow(
+                    peer=str(flow.peer),
+                    from_peer_bytes=flow.from_peer_bytes,
+                    to_peer_bytes=flow.to_peer_bytes,
+                )
+                for connection in binding.connections
+                for flow in connection.peers()
+            ],
+            primary=None if primary is None else f"{primary.client} > {primary.server}",
+        )

@@ -1,0 +1,308 @@
+"""Configuration: from text, or from two interface names, to values that have a meaning.
+
+`ops.document` has checked every key by itself; here is what they mean together. A mistake is
+reported where it stands and the reading goes on, so that one run shows them all.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+
+from msgspec import structs
+
+from sallyport import limits
+from sallyport.addresses import IpInterface, IpNetwork, PortRange
+from sallyport.core.policy import (
+    AccessRule,
+    Action,
+    AllowedAddresses,
+    Network,
+    NetworkRule,
+    Policy,
+    Relation,
+)
+from sallyport.errors import ConfigError, ConfigErrors, StartupError
+from sallyport.ops.document import (
+    AccessRuleShape,
+    GatewayShape,
+    NetworkRuleShape,
+    NetworkShape,
+    Report,
+    nearest,
+    read_document,
+)
+from sallyport.ops.settings import (
+    KNOWN_FILTERS,
+    KNOWN_PROTOCOLS,
+    Configuration,
+    DataPathChoice,
+    GatewaySettings,
+    default_filter_settings,
+    port_range_fault,
+    socket_path_fault,
+)
+from sallyport.ops.toml_lines import KeyPath, line_map
+
+
+def load(path: Path) -> Configuration:
+    """Read the file at `path`; raises ConfigErrors, also for a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(limits.MAX_CONFIGURATION_BYTES + 1)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}; name a readable TOML file"
+        raise ConfigErrors([ConfigError(str(path), 1, problem)]) from None
+    if len(content) > limits.MAX_CONFIGURATION_BYTES:
+        problem = f"longer than {limits.MAX_CONFIGURATION_BYTES} bytes; name a TOML file"
+        raise ConfigErrors([ConfigError(str(path), 1, problem)])
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise ConfigErrors([ConfigError(str(path), line, problem)]) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file_name: str) -> Configuration:
+    """Give what `text` means; raises ConfigErrors, and nothing else, with everything wrong."""
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigErrors([_syntax_error(error, text, file_name)]) from None
+    report = Report(file_name, line_map(text))
+    document = read_document(raw, report)
+    if not report.errors:
+        # Only then: a misspelt key `addresses` must not be told to be a second external network.
+        _check_external(document.networks, report)
+    gateway = _gateway(document.gateway, report)
+    networks = _networks(document.networks, report)
+    network_rules = _network_rules(document.network_rules, document.networks, report)
+    access_rules = _access_rules(document.access_rules, document.networks, report)
+    report.raise_if_any()
+    filters = {name: structs.asdict(s) for name, s in document.filters.items() if s is not None}
+    return Configuration(
+        gateway=gateway,
+        policy=Policy(networks, network_rules, access_rules, filter_settings=filters),
+        filters=filters,
+    )
+
+
+def from_interfaces(
+    internal: str, external: str, addresses_of: Callable[[str], Iterable[IpInterface]]
+) -> Configuration:
+    """Give the configuration of `run --internal IF --external IF`.
+
+    `addresses_of` gives an interface's own addresses with their prefix lengths. IPv4 is translated
+    and IPv6 routed; the filters that are on by default are allowed outbound. Raises StartupError.
+    """
+    if internal == external:
+        raise StartupError(f"{internal} cannot be internal and external; name two interfaces")
+    inside = _prefixes(addresses_of(internal))
+    if not inside:
+        raise StartupError(f"{internal} has no address; give it one, or use --config")
+    for prefix in _prefixes(addresses_of(external)):
+        if shared := [ours for ours in inside if _overlap(ours, prefix)]:
+            raise StartupError(
+                f"{internal} and {external} are both in {shared[0]};"
+                " give the two networks different prefixes"
+            )
+    protocols = frozenset(
+        name for known in KNOWN_FILTERS.values() if known.on_by_default for name in known.protocols
+    )
+    filters = default_filter_settings()
+    policy = Policy(
+        networks=(Network("internal", (internal,), inside), Network("external", (external,))),
+        network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
+        access_rules=(
+            AccessRule(
+                name="default outbound",
+                action=Action.ALLOW,
+                protocols=protocols,
+                sources=frozenset({"internal"}),
+                destinations=frozenset({"external"}),
+            ),
+        ),
+        filter_settings=filters,
+    )
+    return Configuration(GatewaySettings(), policy, filters)
+
+
+def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
+    """Turn what tomllib says, "Invalid value (at line 3, column 5)", into our form."""
+    if isinstance(error, RecursionError):
+        return ConfigError(file_name, 1, "arrays are nested too deeply; write flat lists")
+    reason, _, position = str(error).partition(" (at ")
+    numbers = re.findall(r"\d+", position)
+    # Without numbers tomllib means the end of the document; int() of 5000 digits has no place.
+    line = int(numbers[0]) if numbers else max(1, len(text.splitlines()))
+    where = f" at column {numbers[1]}" if numbers else ""
+    return ConfigError(file_name, line, f"not TOML: {reason}{where}; check quotes and brackets")
+
+
+def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
+    default = GatewaySettings()
+    if shape is None:
+        return default
+    ports, socket_path = default.port_range, Path(shape.control_socket)
+    if shape.data_path == "user":
+        report.add(
+            ("gateway", "data_path"),
+            'data path "user" is not available in this version; write "auto" or "kernel"',
+        )
+    try:
+        ports = PortRange.parse(shape.port_range)
+    except ValueError as error:
+        report.add(("gateway", "port_range"), f"{error}; write a range, such as 40000-59999")
+    if fault := port_range_fault(ports, masquerade=shape.masquerade):
+        report.add(("gateway", "port_range"), fault)
+    if fault := socket_path_fault(socket_path):
+        report.add(("gateway", "control_socket"), fault)
+    if report.errors:
+        return default
+    return GatewaySettings(
+        DataPathChoice(shape.data_path), ports, socket_path, masquerade=shape.masquerade
+    )
+
+
+def _networks(shapes: Mapping[str, NetworkShape | None], report: Report) -> tuple[Network, ...]:
+    networks: list[Network] = []
+    claimed: dict[IpNetwork, str] = {}
+    attached: dict[str, str] = {}
+    for name, shape in shapes.items():
+        if shape is None:
+            continue
+        for i, interface in enumerate(shape.interfaces):
+            if interface in attached:
+                report.add(
+                    ("networks", name, "interfaces", i),
+                    f"{interface} belongs to {attached[interface]!r} already; name it once",
+                )
+            attached[interface] = name
+        prefixes = _addresses(name, shape.addresses, claimed, report)
+        networks.append(Network(name, tuple(shape.interfaces), prefixes))
+    return tuple(networks)
+
+
+def _check_external(networks: Mapping[str, NetworkShape | None], report: Report) -> None:
+    if not networks:
+        report.add(("networks",), "no networks; write [networks.internal] and [networks.external]")
+    external = [name for name, shape in networks.items() if shape and not shape.addresses]
+    for name in external[1:]:
+        report.add(
+            ("networks", name),
+            f"{name!r} has no addresses like {external[0]!r}, and only one network can have what"
+            ' others leave; write addresses = ["10.0.0.0/24"]',
+        )
+
+
+def _addresses(
+    name: str, texts: Iterable[str], claimed: dict[IpNetwork, str], report: Report
+) -> tuple[IpNetwork, ...]:
+    """Read the prefixes of one network and add them to `claimed`, which has those before."""
+    prefixes: list[IpNetwork] = []
+    for i, text in enumerate(texts):
+        path = ("networks", name, "addresses", i)
+        try:
+            prefix = _prefix(text)
+        except ValueError as error:
+            report.add(path, str(error))
+            continue
+        # An address belongs to one network: overlaps would make the order of rules matter twice.
+        for other, owner in claimed.items():
+            if _overlap(prefix, other):
+                report.add(
+                    path, f"{prefix} overlaps {other} of {owner!r}; write networks that are apart"
+                )
+        claimed[prefix] = name
+        prefixes.append(prefix)
+    return tuple(prefixes)
+
+
+def _prefix(text: str) -> IpNetwork:
+    """Read `10.0.0.0/24`; the ValueError says what is wrong and what to write."""
+    if "%" in text:
+        # Python accepts zones in networks; to the kernel's address sets they mean nothing.
+        raise ValueError(f"{text!r} has a zone; write the network alone")
+    try:
+        prefix = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a network; write one like 10.0.0.0/24") from None
+    if prefix.prefixlen == 0:
+        raise ValueError(f"{text!r} claims everything; leave the key addresses out instead")
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} has host bits set; write {str(prefix)!r}") from None
+
+
+def _network_rules(
+    shapes: Iterable[NetworkRuleShape | None], networks: Collection[str], report: Report
+) -> tuple[NetworkRule, ...]:
+    rules: dict[tuple[str, str], NetworkRule] = {}
+    for i, shape in enumerate(shapes):
+        if shape is None:
+            continue
+        path, pair = ("network_rules", i), (shape.source, shape.destination)
+        for key, name in zip(("from", "to"), pair, strict=True):
+            _check_network(name, networks, (*path, key), report)
+        if shape.ipv4 is None and shape.ipv6 is None:
+            report.add(path, 'the rule relates nothing; write ipv4 = "nat" or ipv6 = "route"')
+        if pair in rules:
+            report.add(
+                path,
+                f"a rule from {pair[0]!r} to {pair[1]!r} stands above; write one rule for both",
+            )
+        rules[pair] = NetworkRule(*pair, ipv4=shape.ipv4, ipv6=shape.ipv6)
+    return tuple(rules.values())
+
+
+def _access_rules(
+    shapes: Iterable[AccessRuleShape | None], networks: Collection[str], report: Report
+) -> tuple[AccessRule, ...]:
+    rules: dict[str, AccessRule] = {}
+    for i, shape in enumerate(shapes):
+        if shape is None:
+            continue
+        path = ("access_rules", i)
+        if shape.name in rules:
+            report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
+        for key, names in (("from", shape.sources), ("to", shape.destinations)):
+            for j, name in enumerate(names):
+                _check_network(name, networks, (*path, key, j), report)
+        for j, protocol in enumerate(shape.protocols):
+            if protocol not in KNOWN_PROTOCOLS:
+                report.add(
+                    (*path, "protocols", j),
+                    f"no filter of this version speaks {protocol!r};"
+                    f" write one of: {', '.join(KNOWN_PROTOCOLS)}",
+                )
+        rules[shape.name] = AccessRule(
+            name=shape.name,
+            action=shape.action,
+            protocols=frozenset(shape.protocols),
+            sources=frozenset(shape.sources),
+            destinations=frozenset(shape.destinations),
+            max_bindings_per_client=shape.max_bindings_per_client,
+            allowed_addresses=AllowedAddresses[shape.allowed_addresses.replace("-", "_").upper()],
+            min_client_port=shape.min_client_port,
+        )
+    return tuple(rules.values())
+
+
+def _check_network(name: str, networks: Collection[str], path: KeyPath, report: Report) -> None:
+    if name not in networks:
+        report.add(path, f"no network is named {name!r}; {nearest(name, networks)}")
+
+
+def _prefixes(addresses: Iterable[IpInterface]) -> tuple[IpNetwork, ...]:
+    """Give the networks of an interface's addresses, link-local ones excluded, each once."""
+    return tuple(dict.fromkeys(item.network for item in addresses if not item.is_link_local))
+
+
+def _overlap(one: IpNetwork, other: IpNetwork) -> bool:
+    return one.version == other.version and (
+        one.network_address in other or other.network_address in one
+    )

@@ -1,0 +1,248 @@
+"""The shape of a configuration document: which keys there are and what each may hold.
+
+Each key is converted by itself, not the document at once, so that every mistake in a file is
+reported and not only the first. What keys mean together is decided in `ops.config`.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sallyport import limits
+from sallyport.core.policy import Action, Relation
+from sallyport.errors import ConfigError, ConfigErrors
+from sallyport.ops.settings import KNOWN_FILTERS, GatewaySettings
+from sallyport.ops.toml_lines import KeyPath
+
+_Shape = TypeVar("_Shape", bound=Struct)
+_DEFAULTS = GatewaySettings()
+
+# Enough of a wrong value to recognise it in one line of an error message.
+_SHOWN = 60
+
+# Names of networks stand in lists, logs and comments of the ruleset.
+_NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+NameList = Annotated[
+    list[str], Meta(min_length=1, description='a list of network names, such as ["internal"]')
+]
+NetworkName = Annotated[str, Meta(description='the name of a network, such as "internal"')]
+RelationName = Annotated[Relation, Meta(description='"nat" or "route"')]
+# Linux: at most 15 bytes (IFNAMSIZ), no slash, no space. Quotes would end a string of a ruleset.
+InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:@+-]{1,15}$")]
+
+
+class GatewayShape(Struct, frozen=True):
+    """`[gateway]`."""
+
+    data_path: Annotated[
+        Literal["auto", "kernel", "user"], Meta(description='"auto" or "kernel"')
+    ] = "auto"
+    port_range: Annotated[str, Meta(description='a range, such as "40000-59999"')] = str(
+        _DEFAULTS.port_range
+    )
+    control_socket: Annotated[str, Meta(description="a path in quotes")] = str(
+        _DEFAULTS.control_socket
+    )
+    masquerade: Annotated[bool, Meta(description="true or false")] = _DEFAULTS.masquerade
+
+
+class NetworkShape(Struct, frozen=True):
+    """`[networks.NAME]`."""
+
+    interfaces: Annotated[
+        list[InterfaceName],
+        Meta(min_length=1, description='a list of interface names, such as ["eth0"]'),
+    ]
+    addresses: Annotated[
+        list[str],
+        Meta(
+            min_length=1,
+            description='a list of networks, such as ["10.0.0.0/24"],'
+            " or leave the key out for all that no other network claims",
+        ),
+    ] = []
+
+
+class NetworkRuleShape(Struct, frozen=True):
+    """`[[network_rules]]`."""
+
+    source: NetworkName = msgspec.field(name="from")
+    destination: NetworkName = msgspec.field(name="to")
+    ipv4: RelationName | None = None
+    ipv6: RelationName | None = None
+
+
+class AccessRuleShape(Struct, frozen=True):
+    """`[[access_rules]]`."""
+
+    name: Annotated[
+        str,
+        # Names are shown in tables and logs: one line, no control characters.
+        Meta(
+            pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$",
+            description='a name of 1 to 64 printable characters, such as "office ftp"',
+        ),
+    ]
+    action: Annotated[Action, Meta(description='"allow" or "deny"')]
+    protocols: Annotated[
+        list[str], Meta(min_length=1, description='a list of protocols, such as ["ftp"]')
+    ]
+    sources: NameList = msgspec.field(name="from")
+    destinations: NameList = msgspec.field(name="to")
+    # 60 000: the live bindings the kernel path is built and measured for, all for one client.
+    max_bindings_per_client: Annotated[
+        int, Meta(ge=1, le=60000, description="a number from 1 to 60000")
+    ] = limits.MAX_BINDINGS_PER_CLIENT
+    allowed_addresses: Annotated[
+        Literal["client", "class-c", "network", "all"],
+        Meta(description='"client", "class-c", "network" or "all"'),
+    ] = "client"
+    min_client_port: Annotated[
+        int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")
+    ] = limits.MIN_CLIENT_PORT
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects what is wrong in one file, each at the line of the key it is about."""
+
+    file: str
+    lines: Mapping[KeyPath, int]
+    errors: list[ConfigError] = field(default_factory=list)
+
+    def add(self, path: KeyPath, problem: str) -> None:
+        """Note one mistake; `path` may name a missing key, its nearest parent has the line."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        self.errors.append(ConfigError(self.file, self.lines.get(path, 1), problem))
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigErrors with everything noted so far, if there is anything."""
+        if self.errors:
+            raise ConfigErrors(self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document by its tables; None stands for a table that has been reported already."""
+
+    gateway: GatewayShape | None
+    networks: Mapping[str, NetworkShape | None]
+    network_rules: tuple[NetworkRuleShape | None, ...]
+    access_rules: tuple[AccessRuleShape | None, ...]
+    filters: Mapping[str, Struct | None]
+
+
+def read_document(raw: Mapping[str, object], report: Report) -> Document:
+    """Give the tables of `raw`; mistakes go to `report`, nothing is raised."""
+    known = ("gateway", "networks", "network_rules", "access_rules", "publishing_rules", "filters")
+    for key in raw.keys() - set(known):
+        report.add((key,), f"unknown table {key!r}; {nearest(key, known)}")
+    if "publishing_rules" in raw:
+        report.add(
+            ("publishing_rules",),
+            "this version does not publish servers yet; remove [[publishing_rules]]",
+        )
+    network_tables = _tables(raw.get("networks", {}), "networks", report)
+    for name in network_tables:
+        if not _NETWORK_NAME.fullmatch(name):
+            report.add(
+                ("networks", name),
+                f"{shown(name)} cannot name a network; write 1 to 32 letters, digits, - or _",
+            )
+    filter_tables = _tables(raw.get("filters", {}), "filters", report)
+    for name in filter_tables.keys() - KNOWN_FILTERS.keys():
+        report.add(("filters", name), f"unknown filter {name!r}; {nearest(name, KNOWN_FILTERS)}")
+    return Document(
+        gateway=_read(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
+        networks={
+            name: _read(table, NetworkShape, ("networks", name), report)
+            for name, table in network_tables.items()
+        },
+        network_rules=_array(raw, "network_rules", NetworkRuleShape, report),
+        access_rules=_array(raw, "access_rules", AccessRuleShape, report),
+        filters={
+            name: _read(filter_tables.get(name, {}), known.keys, ("filters", name), report)
+            for name, known in KNOWN_FILTERS.items()
+        },
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say what to write instead of `word`: the most similar of `known`, else all of them."""
+    known = tuple(known)
+    # 0.5: "adress" finds "addresses", and words that only share a few letters are not guessed.
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"write {match[0]!r}" if match else f"write one of: {', '.join(known) or 'none exist'}"
+
+
+def shown(value: object) -> str:
+    """Give `value` as one short piece of text for an error message."""
+    try:
+        text = json.dumps(value, default=str)
+    except ValueError:
+        # A hexadecimal literal may be longer than what Python agrees to print in decimal.
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _tables(raw: object, name: str, report: Report) -> Mapping[str, object]:
+    if isinstance(raw, dict):
+        return raw
+    report.add((name,), f"{name} is not a table; write [{name}.NAME]")
+    return {}
+
+
+def _array(
+    raw: Mapping[str, object], name: str, shape: type[_Shape], report: Report
+) -> tuple[_Shape | None, ...]:
+    tables = raw.get(name, [])
+    if not isinstance(tables, list):
+        report.add((name,), f"{name} is not an array of tables; write [[{name}]]")
+        return ()
+    return tuple(_read(table, shape, (name, i), report) for i, table in enumerate(tables))
+
+
+def _read(raw: object, shape: type[_Shape], path: KeyPath, report: Report) -> _Shape | None:
+    title = ".".join(str(part) for part in path if isinstance(part, str))
+    if not isinstance(raw, dict):
+        report.add(path, f"{title} is {shown(raw)}, not a table; write keys below [{title}]")
+        return None
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    for key in raw.keys() - fields.keys():
+        report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, fields)}")
+    before, values = len(report.errors), {}
+    for key, info in fields.items():
+        if key in raw:
+            values[info.name] = _convert(raw[key], info.type, (*path, key), report)
+        elif info.required:
+            report.add(path, f"{title} has no key {key!r}; give it {_accepted(info.type)}")
+    return shape(**values) if len(report.errors) == before else None
+
+
+def _convert(value: object, wanted: object, path: KeyPath, report: Report) -> object:
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        # msgspec names the element of a list: "... - at `$[1]`".
+        if isinstance(value, list) and (element := re.search(r"`\$\[(\d+)\]", str(error))):
+            index = int(element[1])
+            path, value = (*path, index), value[index]
+        key = next(part for part in reversed(path) if isinstance(part, str))
+        report.add(path, f"{key} cannot be {shown(value)}; write {_accepted(wanted)}")
+        return None
+
+
+def _accepted(wanted: object) -> str:
+    """Give the description that comes with a type; optional types carry it inside."""
+    for part in get_args(wanted):
+        if isinstance(part, Meta) and part.description:
+            return part.description
+    return _accepted(get_args(wanted)[0])

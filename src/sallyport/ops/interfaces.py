@@ -1,0 +1,49 @@
+"""What addresses the host and its interfaces have, as `ip` tells it: asked once, at start."""
+
+import subprocess
+from ipaddress import ip_interface
+
+import msgspec
+from msgspec import Struct
+
+from sallyport.addresses import IpAddress, IpInterface
+from sallyport.errors import StartupError
+
+
+class _Address(Struct):
+    local: str
+    prefixlen: int
+
+
+class _Link(Struct):
+    addr_info: list[_Address] = []
+
+
+def addresses_of(interface: str) -> tuple[IpInterface, ...]:
+    """Give the addresses of `interface`, link-local ones included; raises StartupError."""
+    links = _ask("dev", interface)
+    if links is None:
+        raise StartupError(f"there is no interface {interface!r}; `ip link` lists those there are")
+    return _interfaces(links)
+
+
+def local_addresses() -> frozenset[IpAddress]:
+    """Give every address of this host; raises StartupError."""
+    return frozenset(item.ip for item in _interfaces(_ask() or []))
+
+
+def _ask(*which: str) -> list[_Link] | None:
+    command = ["ip", "-json", "address", "show", *which]
+    try:
+        answer = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise StartupError("the program ip is missing; install iproute2") from None
+    return msgspec.json.decode(answer.stdout, type=list[_Link]) if answer.returncode == 0 else None
+
+
+def _interfaces(links: list[_Link]) -> tuple[IpInterface, ...]:
+    return tuple(
+        ip_interface(f"{address.local}/{address.prefixlen}")
+        for link in links
+        for address in link.addr_info
+    )

@@ -1,0 +1,208 @@
+"""What the control socket answers and `--json` prints: documents with `"version": 1`.
+
+Field names and meanings are a promise within a version: fields may be added, never changed.
+Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON reader can use them.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from sallyport.core.policy import Policy
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """One answer; printed as a single JSON object."""
+
+    version: Literal[1] = 1
+
+
+class FlowRow(Struct, frozen=True, kw_only=True):
+    """One connection that came through a binding, with the bytes so far."""
+
+    peer: str
+    from_peer_bytes: int
+    to_peer_bytes: int
+
+
+class BindingRow(Struct, frozen=True, kw_only=True):
+    """One binding."""
+
+    id: str
+    session: str
+    filter: str
+    rule: str
+    """The name of the access rule that allowed it."""
+    transport: Literal["tcp", "udp"]
+    proxy_address: str
+    client_address: str | None
+    """None while it is not known yet."""
+    peers: list[str] | None
+    """Addresses and ranges that may connect; None is anyone, an empty list nobody."""
+    flags: list[str]
+    data_path: Literal["kernel", "user", "memory"]
+    state: str
+    age_seconds: float
+    connections: list[FlowRow]
+    primary: str | None
+    """The connection it ends with, `CLIENT > SERVER`; None when it lives on its own."""
+
+
+class ControlRow(Struct, frozen=True, kw_only=True):
+    """One intercepted control connection of a session."""
+
+    server: str
+    filter: str
+    state: str
+
+
+class SessionRow(Struct, frozen=True, kw_only=True):
+    """One client."""
+
+    id: str
+    client: str
+    since: str
+    """When it appeared: ISO 8601, UTC."""
+    controls: list[ControlRow]
+    bindings: int
+
+
+class Status(Document, frozen=True, kw_only=True):
+    """The gateway as a whole."""
+
+    release: str
+    pid: int
+    uptime_seconds: float
+    data_path: Literal["kernel", "user", "memory"]
+    port_range: str
+    networks: list[str]
+    sessions: int
+    controls: int
+    bindings: int
+    refusals: dict[str, int]
+    """How often each reason code was given since the start."""
+    log_records_lost: int
+
+
+class Sessions(Document, frozen=True, kw_only=True):
+    """All sessions, or the one asked for."""
+
+    sessions: list[SessionRow]
+
+
+class Bindings(Document, frozen=True, kw_only=True):
+    """All bindings, or the one asked for."""
+
+    bindings: list[BindingRow]
+
+
+class Killed(Document, frozen=True, kw_only=True):
+    """What was ended, by the ids of the sessions and bindings."""
+
+    sessions: list[str]
+    bindings: list[str]
+
+
+class NetworkRow(Struct, frozen=True, kw_only=True):
+    """One network; without addresses it is all that no other network claims."""
+
+    name: str
+    interfaces: list[str]
+    addresses: list[str]
+
+
+class NetworkRuleRow(Struct, frozen=True, kw_only=True):
+    """The relation between two networks; None is no traffic."""
+
+    source: str
+    destination: str
+    ipv4: str | None
+    ipv6: str | None
+
+
+class AccessRuleRow(Struct, frozen=True, kw_only=True):
+    """One access rule."""
+
+    name: str
+    action: str
+    protocols: list[str]
+    sources: list[str]
+    destinations: list[str]
+    max_bindings_per_client: int
+    allowed_addresses: str
+    min_client_port: int
+
+
+class Rules(Document, frozen=True, kw_only=True):
+    """The policy in force; access rules in the order in which they are asked."""
+
+    networks: list[NetworkRow]
+    network_rules: list[NetworkRuleRow]
+    access_rules: list[AccessRuleRow]
+
+
+class FilterRow(Struct, frozen=True, kw_only=True):
+    """One protocol filter of this version."""
+
+    name: str
+    protocols: list[str]
+    on_by_default: bool
+    summary: str
+
+
+class Filters(Document, frozen=True, kw_only=True):
+    """The protocol filters of this version."""
+
+    filters: list[FilterRow]
+
+
+class Mistake(Struct, frozen=True, kw_only=True):
+    """One mistake in a configuration file."""
+
+    file: str
+    line: int
+    problem: str
+
+
+class Check(Document, frozen=True, kw_only=True):
+    """What `check-config` found."""
+
+    file: str
+    valid: bool
+    errors: list[Mistake]
+
+
+def rules_of(policy: Policy) -> Rules:
+    """Give `policy` as a document."""
+    return Rules(
+        networks=[
+            NetworkRow(
+                name=network.name,
+                interfaces=list(network.interfaces),
+                addresses=[str(prefix) for prefix in network.addresses],
+            )
+            for network in policy.networks
+        ],
+        network_rules=[
+            NetworkRuleRow(
+                source=rule.source,
+                destination=rule.destination,
+                ipv4=rule.ipv4 and str(rule.ipv4),
+                ipv6=rule.ipv6 and str(rule.ipv6),
+            )
+            for rule in policy.network_rules
+        ],
+        access_rules=[
+            AccessRuleRow(
+                name=rule.name,
+                action=str(rule.action),
+                protocols=sorted(rule.protocols),
+                sources=sorted(rule.sources),
+                destinations=sorted(rule.destinations),
+                max_bindings_per_client=rule.max_bindings_per_client,
+                allowed_addresses=rule.allowed_addresses.name.lower().replace("_", "-"),
+                min_client_port=rule.min_client_port,
+            )
+            for rule in policy.access_rules
+        ],
+    )

@@ -1,0 +1,51 @@
+"""Watchdog: cuts filter code that does not come back (attack X07).
+
+Filters run in the daemon's only thread, so a loop in one would stop everybody. An interval timer
+looks at the gateway's `Turn`; when the same step is still running at two looks in a row, the
+signal handler raises inside it, and the strand's fence ends that connection.
+"""
+
+import signal
+from types import FrameType
+
+from sallyport.core.strand import Turn
+from sallyport.errors import SallyportError
+
+# A step handles one segment: hundreds of microseconds. A second is three orders of magnitude more,
+# and still short enough that other clients see a pause, not a failure.
+LOOK_SECONDS = 1.0
+
+
+class FilterStuck(SallyportError):
+    """A filter's step did not end between two looks."""
+
+    code = "filter-stuck"
+
+
+class Watchdog:
+    """Watches one `Turn` every `seconds`; start and stop from the main thread."""
+
+    def __init__(self, turn: Turn, seconds: float = LOOK_SECONDS) -> None:
+        self._turn = turn
+        self._seconds = seconds
+        self._seen = -1
+
+    def start(self) -> None:
+        """Begin to look."""
+        signal.signal(signal.SIGALRM, self._look)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
+
+    def stop(self) -> None:
+        """Look no more; idempotent."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _look(self, _signal: int, _frame: FrameType | None) -> None:
+        # Python runs this in the main thread between two instructions, so nothing moves meanwhile.
+        if not self._turn.running:
+            self._seen = -1
+        elif self._seen == self._turn.number:
+            self._seen = -1
+            raise FilterStuck(f"a filter ran longer than {self._seconds:g} s")
+        else:
+            self._seen = self._turn.number

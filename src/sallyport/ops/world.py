@@ -1,0 +1,82 @@
+"""AsyncWorld: the event loop's side of the core: time, chance, timers, waiting coroutines."""
+
+import asyncio
+import secrets
+import types
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from sallyport.core.gateway import Gateway
+from sallyport.core.journal import Journal
+from sallyport.core.strand import Turn, Work
+
+
+class AsyncWorld:
+    """See `core.gateway.World`; made inside a running loop.
+
+    `drive` must be called once the gateway exists: timers fire its deadlines.
+    """
+
+    def __init__(self, journal: Journal, tasks: asyncio.TaskGroup) -> None:
+        self.journal = journal
+        self.turn = Turn()
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._gateway: Gateway | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def drive(self, gateway: Gateway) -> None:
+        """Fire this gateway's deadlines from now on."""
+        self._gateway = gateway
+        self._rearm()
+
+    def random_below(self, bound: int) -> int:
+        """See `World`; from the system's generator, because guessing a port is an attack (X03)."""
+        return secrets.randbelow(bound)
+
+    def wake_at(self, when: float) -> None:
+        """See `World`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def park(self, work: Work, yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
+        """See `core.strand.Park`: carry the coroutine on as a task."""
+        self._tasks.create_task(_carry_on(work, yielded, done))
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._gateway is not None:
+            self._gateway.deadlines.fire(self.now())
+            self._rearm()
+
+    def _rearm(self) -> None:
+        if self._gateway is not None and (when := self._gateway.deadlines.next) is not None:
+            self.wake_at(when)
+
+
+@types.coroutine
+def _rest_of(work: Work, yielded: object) -> Generator[object, object, None]:
+    """Run the rest of a coroutine whose first step was already taken."""
+    while True:
+        try:
+            sent = yield yielded
+        except BaseException as error:  # noqa: BLE001 - cancellation belongs to the coroutine
+            step = partial(work.throw, error)
+        else:
+            step = partial(work.send, sent)
+        try:
+            yielded = step()
+        except StopIteration:
+            return
+
+
+async def _carry_on(work: Work, yielded: object, done: Callable[[Exception | None], None]) -> None:
+    try:
+        await _rest_of(work, yielded)
+    except Exception as error:  # noqa: BLE001 - told to the strand, which is the fence
+        done(error)
+    else:
+        done(None)

@@ -1,0 +1,79 @@
+"""Is this connection really ours? Told from its first bytes (attacks H01, H02, H07, V12).
+
+A browser can be made to send anything to an FTP port, but not to begin with anything: its first
+bytes are those of HTTP or TLS. A session that begins so can never bind, whatever follows.
+"""
+
+import re
+from enum import StrEnum
+
+from sallyport import limits
+
+# RFC 9112 section 3: method SP target SP version. The method may be any token (`fetch` lets a page
+# choose it) and the target has no blank, so the version decides; "PRI * HTTP/2.0" is one of them.
+_HTTP_REQUEST = re.compile(rb"\S+ \S+ HTTP/")
+
+# A line protocol begins with text; an empty first line is bad manners, not another protocol.
+_TEXT = frozenset((*range(0x20, 0x7F), *b"\t\r\n"))
+
+
+class Opening(StrEnum):
+    """What the first bytes of one direction are the opening of."""
+
+    UNDECIDED = "undecided"
+    """More bytes are needed; ask again with all of them."""
+    OURS = "ours"
+    """A line of text: nothing speaks against the protocol of this port."""
+    HTTP = "http"
+    TLS = "tls"
+    SSH = "ssh"
+    UNKNOWN = "unknown"
+    """Binary, or a first line without end."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is decided, and not our protocol."""
+        return self not in {Opening.UNDECIDED, Opening.OURS}
+
+
+_CLIENT_PREFIXES = {b"\x16\x03": Opening.TLS, b"SSH-": Opening.SSH}
+# A TLS server that is sent plain text answers with an alert (0x15), not with a handshake.
+_SERVER_PREFIXES = {
+    b"\x16\x03": Opening.TLS,
+    b"\x15\x03": Opening.TLS,
+    b"SSH-": Opening.SSH,
+    b"HTTP/": Opening.HTTP,
+}
+
+
+def foreign_protocol(first: bytes, limit: int = limits.MAX_FTP_LINE) -> Opening:
+    """Tell what a client's first bytes, Telnet commands removed, are the opening of.
+
+    Ask after each segment with everything received so far. The answer is decided when the first
+    line is complete, and at the latest at `limit` bytes; once decided it never changes.
+    """
+    opening = _by_prefix(first, _CLIENT_PREFIXES)
+    if opening is not Opening.OURS:
+        return opening
+    if _HTTP_REQUEST.match(first[:limit]):
+        return Opening.HTTP
+    if b"\n" in first[:limit]:
+        return Opening.OURS
+    return Opening.UNKNOWN if len(first) >= limit else Opening.UNDECIDED
+
+
+def foreign_server(first: bytes) -> Opening:
+    """Tell what a server's first bytes are the opening of; decided after five bytes at most.
+
+    Ask after each segment with everything received so far; once decided it never changes.
+    """
+    return _by_prefix(first, _SERVER_PREFIXES)
+
+
+def _by_prefix(first: bytes, prefixes: dict[bytes, Opening]) -> Opening:
+    for prefix, opening in prefixes.items():
+        if first.startswith(prefix):
+            return opening
+    if any(prefix.startswith(first) for prefix in prefixes):
+        return Opening.UNDECIDED
+    return Opening.OURS if first[0] in _TEXT else Opening.UNKNOWN

@@ -1,0 +1,188 @@
+import json
+import sys
+from collections.abc import Callable
+from ipaddress import ip_interface
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sallyport.addresses import IpInterface
+from sallyport.cli import main, operate
+from sallyport.ops import logs
+from sallyport.ops.logs import EventJournal, Format
+from sallyport.ops.settings import Configuration
+
+GOOD = """\
+[networks.internal]
+interfaces = ["int0"]
+addresses = ["10.0.0.0/24"]
+[networks.external]
+interfaces = ["ext0"]
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.toml"
+    path.write_text(GOOD.replace("interfaces", "interface"))
+    return path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
+    """Put a gateway that only notes what it is started with in the place of the real one."""
+    configurations: list[Configuration] = []
+
+    def run(configuration: Configuration, _journal: EventJournal) -> None:
+        configurations.append(configuration)
+
+    def addresses_of(interface: str) -> list[IpInterface]:
+        return [ip_interface({"int0": "10.0.0.1/24", "ext0": "203.0.113.1/24"}[interface])]
+
+    double = ModuleType("sallyport.ops.daemon")
+    vars(double)["run"] = run
+    monkeypatch.setitem(sys.modules, "sallyport.ops.daemon", double)
+    monkeypatch.setattr(operate, "addresses_of", addresses_of)
+    monkeypatch.setattr(logs, "set_up", lambda level, form: (level, form))
+    return configurations
+
+
+def test_run_takes_a_file(good: Path, started: list[Configuration]) -> None:
+    assert main(["run", "--config", str(good)]) == 0
+    assert [network.name for network in started[0].policy.networks] == ["internal", "external"]
+
+
+def test_run_takes_two_interfaces(started: list[Configuration]) -> None:
+    assert main(["run", "--internal", "int0", "--external", "ext0"]) == 0
+    assert str(started[0].policy.networks[0].addresses[0]) == "10.0.0.0/24"
+
+
+def test_the_command_line_overrides_the_control_socket(
+    good: Path, started: list[Configuration]
+) -> None:
+    assert main(["run", "--config", str(good), "--control-socket", "/run/other"]) == 0
+    assert started[0].gateway.control_socket == Path("/run/other")
+
+
+def test_a_control_socket_that_cannot_be_is_usage(good: Path, started: list[Configuration]) -> None:
+    assert main(["run", "--config", str(good), "--control-socket", "/" + "x" * 200]) == 2
+    assert started == []
+
+
+def test_log_options_reach_the_journal(
+    good: Path, started: list[Configuration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Format]] = []
+    monkeypatch.setattr(logs, "set_up", lambda *options: asked.append(options))
+
+    main(["run", "--config", str(good), "--log-level", "debug", "--log-format", "json"])
+
+    assert asked == [("debug", Format.JSON)]
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--internal", "int0"],
+        ["--external", "ext0"],
+        ["--config", "x", "--internal", "int0"],
+        ["--config", "x", "--internal", "int0", "--external", "ext0"],
+    ],
+)
+def test_run_wants_either_a_file_or_both_interfaces(
+    options: list[str], started: list[Configuration]
+) -> None:
+    assert main(["run", *options]) == 2
+    assert started == []
+
+
+def test_a_bad_file_is_never_run(
+    bad: Path, started: list[Configuration], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--config", str(bad)]) == 78
+    assert started == []
+    assert f"{bad}:2: unknown key 'interface'" in capsys.readouterr().err
+
+
+def test_check_config_says_that_a_file_is_fine(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", str(good)]) == 0
+    assert capsys.readouterr().out == (
+        f"{good} is fine: 2 networks, 0 network rules, 0 access rules\n"
+    )
+
+
+def test_check_config_shows_every_mistake_as_a_line_on_stderr(
+    bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", str(bad)]) == 78
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split(": ")[0] for line in captured.err.splitlines()] == [
+        f"{bad}:1",
+        f"{bad}:2",
+        f"{bad}:4",
+        f"{bad}:5",
+    ]
+
+
+def test_check_config_shows_every_mistake_in_json(
+    bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", "--json", str(bad)]) == 78
+
+    document = json.loads(capsys.readouterr().out)
+    assert (document["version"], document["file"], document["valid"]) == (1, str(bad), False)
+    assert document["errors"][1] == {
+        "file": str(bad),
+        "line": 2,
+        "problem": "unknown key 'interface' in networks.internal; write 'interfaces'",
+    }
+
+
+def test_check_config_in_json_says_that_a_file_is_fine(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check-config", "--json", str(good)]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "file": str(good),
+        "valid": True,
+        "errors": [],
+    }
+
+
+def test_filters_are_listed_without_a_gateway(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["filters", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["ftp", "ftp", "on"]
+
+
+def test_filters_are_listed_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["filters", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["filters"][0]["protocols"] == ["ftp"]
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "demo"])
+def test_lab_verbs_call_the_laboratory(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def note(name: str) -> Callable[[], None]:
+        return lambda: called.append(name)
+
+    for name in ("up", "down", "demo"):
+        monkeypatch.setattr(f"sallyport.lab.{name}", note(name), raising=False)
+
+    assert main(["lab", verb]) == 0
+    assert called == [verb]

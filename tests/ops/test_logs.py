@@ -1,0 +1,174 @@
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+import pytest
+
+from sallyport.addresses import Endpoint
+from sallyport.core.journal import Journal
+from sallyport.ops.logs import EventJournal, Format, StandardLogging, set_up
+
+Reader = Callable[[], str]
+
+
+class Word(StrEnum):
+    ARMED = "armed"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, Reader]]:
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    yield into, lambda: os.read(out, 65536).decode()
+    os.close(out)
+    os.close(into)
+
+
+def test_on_a_pipe_events_are_json_lines(pipe: tuple[int, Reader]) -> None:
+    journal: Journal = EventJournal(descriptor=pipe[0])
+
+    journal.record(
+        "binding.armed",
+        session="8f3a",
+        proxy=Endpoint.parse("[2001:db8::1]:40000"),
+        state=Word.ARMED,
+        flags={"timeout"},
+        line=b"PORT \xff\r\n",
+        rule=None,
+        ports=2,
+    )
+
+    line = pipe[1]()
+    time = json.loads(line).pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", time)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    assert list(json.loads(line).items())[1:] == [
+        ("level", "info"),
+        ("event", "binding.armed"),
+        ("session", "8f3a"),
+        ("proxy", "[2001:db8::1]:40000"),
+        ("state", "armed"),
+        ("flags", ["timeout"]),
+        ("line", "PORT \\xff\r\n"),
+        ("rule", None),
+        ("ports", 2),
+    ]
+
+
+def test_text_is_one_line_of_words(pipe: tuple[int, Reader]) -> None:
+    EventJournal(form=Format.TEXT, descriptor=pipe[0]).record(
+        "binding.armed",
+        level="warning",
+        session="8f3a",
+        proxy=Endpoint.parse("203.0.113.1:40000"),
+        flags=["a", "b"],
+        rule="office ftp",
+        empty="",
+    )
+
+    assert pipe[1]().split(" ", 1)[1] == (
+        "warning binding.armed session=8f3a proxy=203.0.113.1:40000 flags=a,b"
+        ' rule="office ftp" empty=""\n'
+    )
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "\x9b2J", "\u202e", 'a"b', "a\\", "a=b"])
+@pytest.mark.parametrize("form", [Format.TEXT, Format.JSON])
+def test_peers_write_no_lines_and_no_escapes_of_their_own(
+    pipe: tuple[int, Reader], text: str, form: Format
+) -> None:
+    EventJournal(form=form, descriptor=pipe[0]).record("line.refused", text=text)
+
+    line = pipe[1]()
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+    if form is Format.TEXT:
+        assert line.split("text=", 1)[1] == json.dumps(text) + "\n"
+    else:
+        assert json.loads(line)["text"] == text
+
+
+def test_on_a_terminal_events_are_text() -> None:
+    main, terminal = os.openpty()
+    try:
+        EventJournal(descriptor=terminal).record("gateway.started", pid=1)
+
+        assert os.read(main, 1000).split(b" ", 1)[1] == b"info gateway.started pid=1\r\n"
+    finally:
+        os.close(main)
+        os.close(terminal)
+
+
+class Untellable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_below_its_level_the_journal_does_not_even_look_at_the_fields(
+    pipe: tuple[int, Reader],
+) -> None:
+    journal = EventJournal("warning", descriptor=pipe[0])
+
+    journal.record("a.happened", level="info", value=Untellable())
+    journal.record("b.happened", level="warning")
+
+    assert journal.lost == 0
+    assert "b.happened" in pipe[1]()
+
+
+def test_a_field_that_has_no_text_loses_the_line_only() -> None:
+    journal = EventJournal(descriptor=os.open(os.devnull, os.O_WRONLY))
+
+    journal.record("a.happened", value=Untellable())
+
+    assert journal.lost == 1
+
+
+def test_a_full_disk_stops_nothing_and_is_counted() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    journal = EventJournal(descriptor=full)
+
+    journal.record("a.happened")
+    journal.record("b.happened")
+
+    assert journal.lost == 2
+    os.close(full)
+
+
+def test_a_closed_stderr_stops_nothing_and_is_counted() -> None:
+    out, into = os.pipe()
+    os.close(out)
+    os.close(into)
+    journal = EventJournal(descriptor=into)
+
+    journal.record("a.happened")
+
+    assert journal.lost == 1
+
+
+def test_what_libraries_complain_about_comes_as_an_event(pipe: tuple[int, Reader]) -> None:
+    library = logging.Logger("asyncio")
+    library.addHandler(StandardLogging(EventJournal(descriptor=pipe[0])))
+
+    library.error("Task %s failed", 1, exc_info=ValueError("why"))
+    library.info("not this")
+
+    event = json.loads(pipe[1]())
+    assert event["event"] == "library.complained"
+    assert (event["level"], event["library"]) == ("error", "asyncio")
+    assert (event["message"], event["error"]) == ("Task 1 failed", "ValueError('why')")
+
+
+def test_the_process_journal_takes_over_the_logging_module(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    set_up("info", Format.JSON)
+    logging.getLogger("asyncio").warning("slow")
+
+    assert json.loads(capfd.readouterr().err)["message"] == "slow"

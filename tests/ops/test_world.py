@@ -1,0 +1,98 @@
+import asyncio
+from collections.abc import Coroutine
+
+from sallyport.core.deadlines import Deadlines
+from sallyport.core.strand import Strand
+from sallyport.ops.world import AsyncWorld
+from sallyport.testing import MemoryJournal, make_gateway
+
+
+def run(test: Coroutine[None, None, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, timeout=5))
+
+
+def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+            order: list[str] = []
+            faults: list[Exception] = []
+            strand = Strand(world.park, world.turn, faults.append)
+            gate = asyncio.get_running_loop().create_future()
+
+            async def first() -> None:
+                order.append("first waits")
+                order.append(await gate)
+
+            async def second() -> None:
+                order.append("second runs")
+
+            idle = asyncio.Event()
+            strand.on_idle = idle.set
+            strand.run(first())
+            strand.run(second())
+            assert order == ["first waits"]
+            assert strand.is_busy
+
+            gate.set_result("first goes on")
+            await idle.wait()
+
+            assert order == ["first waits", "first goes on", "second runs"]
+            assert faults == []
+
+    run(scenario())
+
+
+def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+            failed = asyncio.get_running_loop().create_future()
+            strand = Strand(world.park, world.turn, failed.set_result)
+            gate = asyncio.get_running_loop().create_future()
+
+            async def work() -> None:
+                await gate
+                raise ValueError("after waiting")
+
+            strand.run(work())
+            gate.set_result(None)
+
+            assert str(await failed) == "after waiting"
+
+    run(scenario())
+
+
+def test_deadlines_fire_at_their_time_and_earlier_ones_first() -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+            gateway, _, _ = make_gateway()
+            gateway.deadlines = Deadlines(world.wake_at)
+            world.drive(gateway)
+            fired: list[str] = []
+            done = asyncio.Event()
+            now = world.now()
+
+            def late() -> None:
+                fired.append("late")
+                done.set()
+
+            gateway.deadlines.set(now + 0.02, late)
+            gateway.deadlines.set(now + 0.01, lambda: fired.append("early"))
+
+            await done.wait()
+
+            assert fired == ["early", "late"]
+
+    run(scenario())
+
+
+def test_chance_stays_below_its_bound_and_reaches_every_value() -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+
+            assert {world.random_below(4) for _ in range(500)} == {0, 1, 2, 3}
+
+    run(scenario())

@@ -1,0 +1,372 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.errors import ProtocolError
+from sallyport.wire import ftp
+from sallyport.wire.ftp import ReplyLine, ReplyReader
+
+LIGHT = settings(max_examples=100, deadline=None)
+
+PORTS = st.integers(1, 65535)
+IPV4_ENDPOINTS = st.builds(Endpoint, st.ip_addresses(v=4), PORTS)
+
+# Text around the numbers of a reply: no digit, comma or bracket that could belong to them.
+WORDS = st.text("abc =.-\xff", max_size=12).map(lambda text: text.encode("latin-1"))
+
+# RFC 959 section 4.2, word for word.
+RFC_959_REPLY = [
+    b"123-First line\r\n",
+    b"Second line\r\n",
+    b"  234 A line beginning with numbers\r\n",
+    b"123 The last line\r\n",
+]
+
+# Fragments rather than bytes: short examples that are full of codes and line ends.
+FRAGMENTS = st.lists(
+    st.sampled_from([*RFC_959_REPLY, b"123\n", b"227 x\r\n", b"22", b"\r", b"\xff"])
+)
+
+
+def reason_of(error: pytest.ExceptionInfo[ProtocolError]) -> str:
+    return error.value.reason
+
+
+def read(*segments: bytes) -> list[ReplyLine]:
+    reader = ReplyReader()
+    return [line for segment in segments for line in reader.feed(segment)]
+
+
+def read_to_fault(*segments: bytes) -> tuple[list[ReplyLine], str | None]:
+    reader = ReplyReader()
+    lines = []
+    try:
+        for segment in segments:
+            for line in reader.feed(segment):
+                lines.append(line)  # noqa: PERF402 - lines before the fault count
+    except ProtocolError as error:
+        return lines, error.reason
+    return lines, None
+
+
+# -- 227 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"227 Entering Passive Mode (192,0,2,8,6,17)", id="rfc-959-page-40"),
+        pytest.param(b"227 Entering Passive Mode. 192,0,2,8,6,17", id="rfc-959-page-43"),
+        pytest.param(b"227 Entering Passive Mode (192,0,2,8,6,17).", id="full-stop"),
+        pytest.param(b"227 =192,0,2,8,6,17", id="equals"),
+        pytest.param(b"227 [192,0,2,8,6,17]", id="other-brackets"),
+        pytest.param(b"227 Mode 2 (192, 0, 2 ,8,\t6,17)", id="blanks-and-a-lone-digit"),
+        pytest.param(b"227 192,0,2,8,6,17,", id="trailing-comma"),
+    ],
+)
+def test_v05_a_227_is_scanned_for_six_numbers(text: bytes) -> None:
+    found = ftp.read_pasv_reply(text)
+    assert found is not None
+    assert found.endpoint == Endpoint.parse("192.0.2.8:1553")
+    start, end = found.span
+    assert text[start:end].startswith(b"192")
+    assert text[start:end].endswith(b"17")
+
+
+@pytest.mark.parametrize("text", [b"227 Logout.", b"227", b"227 see 1,2,3,4,5", b"227 ,1,2,3,4,5"])
+def test_v04_a_227_without_six_numbers_is_plain_text(text: bytes) -> None:
+    assert ftp.read_pasv_reply(text) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        pytest.param(b"192,0,2,8,6,17,1", "bad-227", id="seven-numbers"),
+        pytest.param(b"192,0,2,8,0,8192", "bad-227", id="octet-overflows"),
+        pytest.param(b"192,0,2,256,6,17", "bad-227", id="octet-256"),
+        pytest.param(b"192,0,2,010,6,17", "bad-227", id="leading-zero"),
+        pytest.param(b"192,0,2,8,0,0", "bad-port", id="port-zero"),
+        pytest.param(b"192,0,2,8,6,17) (192,0,2,9,6,17", "bad-227", id="two-endpoints"),
+        pytest.param(b"1,1,1,1,1,999 192,0,2,9,6,17", "bad-227", id="bad-before-good"),
+    ],
+)
+def test_v05_the_numbers_of_a_227_are_strict(numbers: bytes, reason: str) -> None:
+    with pytest.raises(ProtocolError) as error:
+        ftp.read_pasv_reply(b"227 Entering Passive Mode (" + numbers + b")")
+    assert reason_of(error) == reason
+
+
+def test_a_227_is_rewritten_in_place() -> None:
+    raw = b"227 Entering  Passive Mode [10,0,0,8,6,17] \xfcbrigens\r\n"
+    found = ftp.read_pasv_reply(raw)
+    assert found is not None
+    ours = ftp.format_port_argument(Endpoint.parse("192.0.2.8:1553"))
+    assert ftp.splice(raw, found.span, ours) == (
+        b"227 Entering  Passive Mode [192,0,2,8,6,17] \xfcbrigens\r\n"
+    )
+
+
+@LIGHT
+@given(WORDS, IPV4_ENDPOINTS, WORDS, IPV4_ENDPOINTS)
+def test_bytes_around_the_numbers_of_a_227_stay_untouched(
+    before: bytes, old: Endpoint, after: bytes, new: Endpoint
+) -> None:
+    raw = b"227 " + before + ftp.format_port_argument(old) + after + b"\r\n"
+    found = ftp.read_pasv_reply(raw)
+    assert found is not None
+    assert found.endpoint == old
+    ours = ftp.format_port_argument(new)
+    assert ftp.splice(raw, found.span, ours) == b"227 " + before + ours + after + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "filler", [b"1" * 200_000, b"1" + b" " * 200_000, b"1," * 4 + b" " * 200_000]
+)
+def test_v11_scanning_a_227_costs_no_more_than_its_length(filler: bytes) -> None:
+    # Backtracking from every byte would take minutes here: the suite's time limit would tell.
+    assert ftp.read_pasv_reply(b"227 " + filler) is None
+
+
+# -- 229 --------------------------------------------------------------------------------------
+
+
+def test_229_reads_the_example_of_rfc_2428() -> None:
+    text = b"229 Entering Extended Passive Mode (|||6446|)"
+    found = ftp.read_epsv_reply(text)
+    assert found.port == 6446
+    assert ftp.splice(text, found.span, b"40000") == (
+        b"229 Entering Extended Passive Mode (|||40000|)"
+    )
+
+
+@pytest.mark.parametrize("delimiter", [b"!", b"(", b")", b"\\", b"a", b"~"])
+def test_229_reads_any_legal_delimiter(delimiter: bytes) -> None:
+    text = b"229 ok (|||6446|).".replace(b"|", delimiter)
+    assert ftp.read_epsv_reply(text).port == 6446
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(b"229 ok (|||70000|)", "bad-port", id="over-65535"),
+        pytest.param(b"229 ok (|||0|)", "bad-port", id="zero"),
+        pytest.param(b"229 ok (|||06446|)", "bad-port", id="leading-zero"),
+        pytest.param(b"229 ok (||192.0.2.1|6446|)", "bad-229", id="address"),
+        pytest.param(b"229 ok (|1||6446|)", "bad-229", id="family"),
+        pytest.param(b"229 ok (||||)", "bad-229", id="no-port"),
+        pytest.param(b"229 ok (|||+6446|)", "bad-229", id="plus"),
+        pytest.param(b"229 ok (|||6446)", "bad-229", id="unclosed"),
+        pytest.param(b"229 ok (||!6446|)", "bad-229", id="mixed-delimiters"),
+        pytest.param(b"229 ok (11164461)", "bad-229", id="digit-as-delimiter"),
+        pytest.param(b"229 ok (   6446 )", "bad-229", id="blank-as-delimiter"),
+        pytest.param(b"229 ok |||6446|", "bad-229", id="no-brackets"),
+        pytest.param(b"229 ok (x) (|||6446|)", "bad-229", id="first-bracket-counts"),
+        pytest.param(b"229 Logout.", "bad-229", id="no-endpoint"),
+    ],
+)
+def test_v06_a_loose_229_is_refused(text: bytes, reason: str) -> None:
+    with pytest.raises(ProtocolError) as error:
+        ftp.read_epsv_reply(text)
+    assert reason_of(error) == reason
+
+
+def test_v06_a_low_port_is_read_so_that_it_can_be_refused_by_its_number() -> None:
+    assert ftp.read_epsv_reply(b"229 ok (|||22|)").port == 22
+
+
+@LIGHT
+@given(WORDS, PORTS, WORDS, PORTS)
+def test_bytes_around_the_port_of_a_229_stay_untouched(
+    before: bytes, old: int, after: bytes, new: int
+) -> None:
+    raw = b"229 %b(|||%d|)%b\r\n" % (before, old, after)
+    found = ftp.read_epsv_reply(raw)
+    assert found.port == old
+    assert ftp.splice(raw, found.span, b"%d" % new) == b"229 %b(|||%d|)%b\r\n" % (
+        before,
+        new,
+        after,
+    )
+
+
+# -- building replies -------------------------------------------------------------------------
+
+
+def test_a_reply_of_ours_is_one_line_that_our_reader_takes() -> None:
+    raw = ftp.reply(501, "PORT names another host.")
+    assert raw == b"501 PORT names another host.\r\n"
+    assert read(raw) == [ReplyLine(raw, 501, is_first=True, is_final=True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(99, "x"), (1000, "x"), (200, "a\r\n230 b"), (200, "a\nb"), (200, "ü")]
+)
+def test_a_reply_that_would_not_be_one_line_is_not_built(code: int, text: str) -> None:
+    with pytest.raises(ValueError, match=r"line of a reply|ascii"):
+        ftp.reply(code, text)
+
+
+# -- reading replies --------------------------------------------------------------------------
+
+
+def test_the_multi_line_example_of_rfc_959_is_one_reply() -> None:
+    lines = read(b"".join(RFC_959_REPLY))
+    assert [line.raw for line in lines] == RFC_959_REPLY
+    assert {line.code for line in lines} == {123}
+    assert [line.is_first for line in lines] == [True, False, False, False]
+    assert [line.is_final for line in lines] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("raw", [b"200 ok\r\n", b"200 ok\n", b"200 \r\n", b"200\r\n", b"631 x\r\n"])
+def test_a_single_line_is_first_and_final(raw: bytes) -> None:
+    assert read(raw) == [ReplyLine(raw, int(raw[:3]), is_first=True, is_final=True)]
+
+
+def test_the_text_of_a_line_has_the_code_but_no_terminator() -> None:
+    assert [line.text for line in read(b"211-a\r\n b\n211 c\r\n")] == [b"211-a", b" b", b"211 c"]
+
+
+def test_f21_pipelined_replies_come_out_in_order() -> None:
+    lines = read(b"200 NOOP ok\r\n500 PORT no\r\n")
+    assert [(line.code, line.is_final) for line in lines] == [(200, True), (500, True)]
+
+
+@pytest.mark.parametrize(("code", "is_preliminary"), [(150, True), (199, True), (200, False)])
+def test_only_1yz_is_preliminary(code: int, is_preliminary: bool) -> None:
+    (line,) = read(ftp.reply(code, "x"))
+    assert line.is_preliminary == is_preliminary
+
+
+@pytest.mark.parametrize(
+    ("code", "is_success"), [(199, False), (200, True), (299, True), (300, False)]
+)
+def test_only_2yz_is_success(code: int, is_success: bool) -> None:
+    (line,) = read(ftp.reply(code, "x"))
+    assert line.is_success == is_success
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        b"227 Entering Passive Mode (10,0,0,8,6,17)\r\n",
+        b"227-x\r\n",
+        b"211-again\r\n",
+        b"2110 more digits\r\n",
+        b" 211 padded\r\n",
+        b"211\tx\r\n",
+        b"\r\n",
+        b"\xff\x00\r\n",
+    ],
+)
+def test_v03_v07_a_line_inside_a_multi_line_reply_is_text(inside: bytes) -> None:
+    first, middle, last = read(b"211-Status\r\n" + inside + b"211 End\r\n")
+    assert (middle.raw, middle.code) == (inside, 211)
+    assert not middle.is_first
+    assert not middle.is_final
+    assert first.is_first
+    assert last.is_final
+
+
+def test_v08_an_echoed_227_at_the_start_of_a_segment_is_still_text() -> None:
+    (line,) = read(b"501 No such file: ", b"227 Entering Passive Mode (10,0,0,8,0,22)\r\n")
+    assert line.code == 501
+
+
+def test_a_code_alone_ends_a_multi_line_reply() -> None:
+    assert [line.is_final for line in read(b"211-a\r\n211\r\n")] == [False, True]
+
+
+@LIGHT
+@given(FRAGMENTS)
+def test_every_split_gives_the_same_replies_and_the_same_fault(fragments: list[bytes]) -> None:
+    whole = b"".join(fragments)
+    expected = read_to_fault(whole)
+    assert read_to_fault(*fragments) == expected
+    assert read_to_fault(*(bytes([byte]) for byte in whole)) == expected
+
+
+@LIGHT
+@given(FRAGMENTS)
+def test_the_raw_lines_are_the_bytes_of_the_server_unchanged(fragments: list[bytes]) -> None:
+    stream = b"123-x\r\n" + b"".join(fragments) + b"\n"
+    lines, fault = read_to_fault(stream)
+    raw = b"".join(line.raw for line in lines)
+    assert stream.startswith(raw)
+    assert fault is not None or raw == stream
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\r\n",
+        b"hello\r\n",
+        b"20 ok\r\n",
+        b"2000 ok\r\n",
+        b"200ok\r\n",
+        b"200\tok\r\n",
+        b" 200 ok\r\n",
+        b"099 ok\r\n",
+        b"700 ok\r\n",
+        "٢00 ok\r\n".encode(),
+        b"HTTP/1.1 200 OK\r\n",
+        b"\x16\x03\x03\x00\x7a\x02\x00\n",
+    ],
+)
+def test_v12_bytes_that_are_no_reply_are_refused(raw: bytes) -> None:
+    with pytest.raises(ProtocolError) as error:
+        read(raw)
+    assert reason_of(error) == "not-a-reply"
+
+
+def test_v11_a_reply_line_of_64_kilobytes_is_refused() -> None:
+    with pytest.raises(ProtocolError) as error:
+        read(b"220 " + b"x" * 65_536)
+    assert reason_of(error) == "reply-line-too-long"
+
+
+def test_v11_a_reply_line_at_the_limit_passes() -> None:
+    raw = b"220 ".ljust(limits.MAX_FTP_REPLY_LINE - 2, b"x") + b"\r\n"
+    assert [line.raw for line in read(raw)] == [raw]
+
+
+def test_v11_100_000_continuation_lines_are_refused() -> None:
+    with pytest.raises(ProtocolError) as error:
+        read(b"211-x\r\n" * 100_000)
+    assert reason_of(error) == "reply-too-many-lines"
+
+
+def test_v11_the_last_line_counts_as_one_of_the_limit() -> None:
+    assert len(list(ReplyReader(lines_limit=3).feed(b"211-1\r\n2\r\n211 3\r\n"))) == 3
+    with pytest.raises(ProtocolError):
+        list(ReplyReader(lines_limit=2).feed(b"211-1\r\n2\r\n211 3\r\n"))
+
+
+def test_v11_the_lines_of_each_reply_are_counted_afresh() -> None:
+    reader = ReplyReader(lines_limit=3)
+    assert len(list(reader.feed(b"211-1\r\n2\r\n211 3\r\n" * 4))) == 12
+
+
+def test_f30_stopping_at_234_drops_what_came_with_it_unread() -> None:
+    reader = ReplyReader()
+    lines = reader.feed(b"234 Go\r\n\x16\x03\x03 is no reply\r\n")
+    assert next(lines).code == 234
+    del lines
+    assert reader.pending == b""
+
+
+def test_pending_is_the_unfinished_reply_line() -> None:
+    reader = ReplyReader()
+    assert list(reader.feed(b"22")) == []
+    assert reader.pending == b"22"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary() | st.lists(st.sampled_from(b"0129,|()227 \r\n\xff")).map(bytes))
+def test_any_bytes_are_read_or_refused_and_never_crash(data: bytes) -> None:
+    for parse in (ftp.read_pasv_reply, ftp.read_epsv_reply, read):
+        with suppress(ProtocolError):
+            parse(data)
