@@ -77,9 +77,9 @@ class Binder:
     ) -> Binding:
         """See `Session.bind_for_client`."""
         _check_built(client_addresses, transport, flags, backlog, ip_filter)
-        _check_arguments(client_addresses, proxy_address, flags)
-        definition = self._gateway.protocol(protocol)
         try:
+            _check_arguments(client_addresses, proxy_address, flags)
+            definition = self._gateway.protocol(protocol)
             verdict = self._ask_policy(session, definition, primary)
             rule, relation = verdict.rule, verdict.relation
             assert rule is not None  # noqa: S101 - an allowing verdict has both
@@ -90,7 +90,7 @@ class Binder:
                 client_addresses, proxy_address, transport, relation, primary
             )
         except BindError as refusal:
-            self._gateway.bind_refused(session, definition, client_addresses, refusal)
+            self._gateway.bind_refused(session, protocol, client_addresses, refusal)
             raise
         binding = Binding(
             self._gateway,
@@ -137,6 +137,8 @@ class Binder:
         primary: PrimaryConnection,
     ) -> FutureConnection:
         """See `Session.allow_future_connect`."""
+        if address.version != session.client_address.version:
+            raise InvalidArgument("addresses-of-two-families")
         verdict = self._ask_policy(session, protocol, primary, peer=address.address)
         rule = verdict.rule
         assert rule is not None  # noqa: S101 - an allowing verdict has one
@@ -163,6 +165,8 @@ class Binder:
         primary: PrimaryConnection | None,
         peer: IpAddress | None = None,
     ) -> Verdict:
+        if session.is_over:
+            raise Terminating("session-is-over")
         if primary is not None:
             if not primary.is_open or primary.session is not session:
                 raise Terminating("primary-has-ended")
@@ -192,8 +196,9 @@ class Binder:
         if address == client:
             return True
         policy = self._gateway.policy
-        if address in policy.gateway_addresses:
-            return False  # attack X08: a pinhole never leads to the gateway itself
+        # Nothing translates between families; a pinhole never leads to the gateway (attack X08).
+        if address.version != client.version or policy.is_own(address):
+            return False
         if widest is AllowedAddresses.ALL:
             return True
         if widest is AllowedAddresses.NETWORK:
@@ -203,7 +208,7 @@ class Binder:
         return False
 
     def _check_quota(self, session: "Session", rule: AccessRule, wanted: int) -> None:
-        if session.openings_held + wanted > rule.max_bindings_per_client:
+        if len(session.openings) + wanted > rule.max_bindings_per_client:
             raise QuotaExceeded("too-many-bindings")
 
     def _choose_listens(
@@ -236,8 +241,9 @@ class Binder:
     def _hold(self, transport: Transport, address: IpAddress, port: int, count: int) -> int:
         """Hold `port`, or for 0 a random run of `count` ports; give the lowest."""
         if port:
-            # A forced port is held by its socket alone: it may lie outside the range.
-            self._gateway.openings.data_path.reserve(transport, Endpoint(address, port))
+            self._gateway.take_port(transport, address, port)
+            if not self._reserved(transport, address, port, 1):
+                raise AddressInUse("proxy-port-taken")
             return port
         for _ in range(limits.MAX_PORT_TRIES):
             base = self._gateway.draw_ports(transport, address, count)

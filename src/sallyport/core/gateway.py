@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from sallyport import limits
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.binder import Binder
 from sallyport.core.binding import Binding
 from sallyport.core.connection import Link, PrimaryConnection, SecondaryConnection
@@ -88,6 +88,11 @@ class Gateway:
         self._connection_numbers = count(1)
         self._binding_numbers = count(1)
 
+    @property
+    def port_range(self) -> PortRange:
+        """The external ports that bindings may use."""
+        return self._ports.range
+
     # -- sessions and primary connections -----------------------------------------------------
 
     def admit_primary(
@@ -151,10 +156,17 @@ class Gateway:
         strand = self.strand_of(primary)
         for application_filter in self.filters:
             if primary.protocol in application_filter.protocols:
-                session_filter = self._session_filter(primary.session, application_filter)
-                strand.run(session_filter.on_event(ConnectTcp(primary)))
+                strand.run(self._announce(primary, application_filter))
         strand.run(self._begin_data(primary, client, server))
         return strand
+
+    @staticmethod
+    async def _announce(primary: PrimaryConnection, wanted: ApplicationFilter) -> None:
+        """Attaching is filter code too: on the strand it is behind the fence (attack X07)."""
+        session = primary.session
+        if wanted.name not in session.filters:
+            session.filters[wanted.name] = wanted.attach_to_session(session)
+        await session.filters[wanted.name].on_event(ConnectTcp(primary))
 
     @staticmethod
     async def _begin_data(primary: PrimaryConnection, client: StreamEnd, server: StreamEnd) -> None:
@@ -180,7 +192,7 @@ class Gateway:
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
         if primary.data_filter is not None:
-            primary.data_filter.detach()
+            self._detach(primary.data_filter, primary.session)
         seconds = round(self.clock() - primary.opened_at, 3)
         primary.note("connect.closed", reason=reason, seconds=seconds)
         del primary.session.primaries[primary.id]
@@ -227,6 +239,10 @@ class Gateway:
         """Draw ports of a gateway address (see `Ports.draw`)."""
         return self._ports.draw(transport, address, count, self.clock())
 
+    def take_port(self, transport: Transport, address: IpAddress, port: int) -> None:
+        """Take one named port of a gateway address (see `Ports.take`)."""
+        self._ports.take(transport, address, port)
+
     def rest_ports(self, transport: Transport, address: IpAddress, base: int, count: int) -> None:
         """Give drawn ports back."""
         for port in range(base, base + count):
@@ -235,7 +251,7 @@ class Gateway:
     def bind_refused(
         self,
         session: Session,
-        protocol: ProtocolDefinition,
+        protocol: ProtocolDefinition | UUID,
         clients: Sequence[Endpoint],
         refusal: BindError,
     ) -> None:
@@ -244,7 +260,7 @@ class Gateway:
             "binding.refused",
             level="warning",
             session=session.id,
-            protocol=protocol.name,
+            protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
             client=", ".join(map(str, clients)),
             code=refusal.code,
             reason=refusal.reason,
@@ -255,7 +271,7 @@ class Gateway:
         session = binding.session
         session.bindings[binding.id] = binding
         for connection in binding.connections:
-            session.openings_held += 1
+            session.openings[connection.pinhole.id] = connection
             self.openings.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
@@ -287,33 +303,34 @@ class Gateway:
         self, connection: SecondaryConnection, reason: str, flows: tuple[FlowCounters, ...]
     ) -> None:
         """Give back what the connection held and tell the caller of the bind."""
-        binding, listen = connection.binding, connection.proxy_address
-        if listen.address in self.policy.gateway_addresses:
+        binding, pinhole, listen = connection.binding, connection.pinhole, connection.proxy_address
+        session = binding.session
+        if pinhole.is_translated:  # else it is the client's own port
             self.openings.data_path.release(binding.transport, listen)
-            if listen.port in self._ports.range:
-                self.rest_ports(binding.transport, listen.address, listen.port, 1)
-        binding.session.openings_held -= 1
+            self.rest_ports(binding.transport, listen.address, listen.port, 1)
+        del session.openings[pinhole.id]
         if binding.primary is not None:
-            binding.primary.openings.pop(connection.pinhole.id, None)
+            binding.primary.openings.pop(pinhole.id, None)
+        if all(other.is_closed for other in binding.connections):
+            del session.bindings[binding.id]
         self.journal.record(
             "binding.closed",
-            session=binding.session.id,
+            session=session.id,
             binding=binding.id,
             proxy=listen,
             reason=reason,
             from_peer_bytes=sum(flow.from_peer_bytes for flow in flows),
             to_peer_bytes=sum(flow.to_peer_bytes for flow in flows),
         )
+        # Told last: the filter may kill the rest of the binding from there.
         self._tell(binding, ConnectionTerminating(connection, reason, flows, binding.context))
-        if all(other.is_closed for other in binding.connections):
-            del binding.session.bindings[binding.id]
-            self._forget_idle(binding.session)
+        self._forget_idle(session)
 
     # -- outbound permissions -----------------------------------------------------------------
 
     def future_made(self, future: FutureConnection) -> None:
         """Register a permission and its time limit."""
-        future.session.openings_held += 1
+        future.session.openings[future.pinhole.id] = future
         future.primary.openings[future.pinhole.id] = future
         self.openings.add(future)
 
@@ -321,7 +338,7 @@ class Gateway:
         self, future: FutureConnection, reason: str, flows: tuple[FlowCounters, ...]
     ) -> None:
         """Forget a permission."""
-        future.session.openings_held -= 1
+        del future.session.openings[future.pinhole.id]
         future.primary.openings.pop(future.pinhole.id, None)
         future.primary.note(
             "connect.secondary_closed",
@@ -341,21 +358,18 @@ class Gateway:
         return session
 
     def _forget_idle(self, session: Session) -> None:
-        if (
-            session.primaries
-            or session.openings_held
-            or session.client_address not in self.sessions
-        ):
+        if session.primaries or session.openings or session.is_over:
             return
+        session.is_over = True
         del self.sessions[session.client_address]
         for session_filter in session.filters.values():
-            session_filter.detach()
+            self._detach(session_filter, session)
 
-    @staticmethod
-    def _session_filter(session: Session, wanted: ApplicationFilter) -> SessionFilter:
-        if wanted.name not in session.filters:
-            session.filters[wanted.name] = wanted.attach_to_session(session)
-        return session.filters[wanted.name]
+    def _detach(self, attached: DataFilter | SessionFilter, session: Session) -> None:
+        try:
+            attached.detach()
+        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+            self._note_failure(session, error)
 
     def _tell(self, binding: Binding, event: Event) -> None:
         """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
@@ -376,10 +390,12 @@ class Gateway:
         primary.kill("filter-failed")
 
     def _orphan_failed(self, binding: Binding, error: Exception) -> None:
-        self.journal.record(
-            "filter.failed", level="error", session=binding.session.id, error=repr(error)
-        )
+        self._note_failure(binding.session, error)
+        binding.session_filter = None  # it would fail at the next event as well
         binding.kill("filter-failed")
+
+    def _note_failure(self, session: Session, error: Exception) -> None:
+        self.journal.record("filter.failed", level="error", session=session.id, error=repr(error))
 
     def _refused(
         self,

@@ -70,8 +70,8 @@ class Openings:
     async def arm(self, openings: Sequence[Opening]) -> None:
         """Open all or none in one transaction.
 
-        Raises Terminating when one is not in state reserved, and what `DataPath.open` raises; the
-        openings are then withdrawn.
+        Raises Terminating when one is not in state reserved or ends meanwhile, and what
+        `DataPath.open` raises; in the last two cases the openings are withdrawn.
         """
         for opening in openings:
             after(opening.state, Step.ARM)
@@ -81,10 +81,13 @@ class Openings:
             for opening in openings:
                 self.withdraw(opening, "could-not-open")
             raise
+        if any(opening.is_closed for opening in openings):
+            # One ended while the data path was busy: what got in meanwhile belongs to nobody.
+            self.data_path.kill([opening.pinhole.id for opening in openings])
+            for opening in openings:
+                self.withdraw(opening, "ended-while-arming")
+            raise Terminating("ended-while-arming")
         for opening in openings:
-            if opening.state is State.CLOSED:  # ended while the data path was busy opening
-                self.data_path.close([opening.pinhole.id])
-                raise Terminating("ended-while-arming")
             opening.state = after(opening.state, Step.ARM)
             self._restart_limit(opening)
             opening.on_armed()
@@ -93,7 +96,7 @@ class Openings:
         """Let nothing new in; what is running may finish. Idempotent, never raises."""
         if opening.state is State.ARMED:
             self.data_path.close([opening.pinhole.id])
-            if opening.flows:
+            if not all(opening.flows.values()):  # None stands for a flow that is running
                 opening.state = after(opening.state, Step.ADMIT)
                 return
         self._end(opening, Step.WITHDRAW, reason)
@@ -102,6 +105,8 @@ class Openings:
         """End it now and reset both ends of what is running. Idempotent, never raises."""
         if opening.state in (State.ARMED, State.LIVE):
             opening.flows.update(self._live(opening))
+            # From here on the data path's reports are its answer to the kill, not news.
+            del self._by_id[opening.pinhole.id]
             self.data_path.kill([opening.pinhole.id])
         self._end(opening, Step.KILL, reason)
 
@@ -149,7 +154,7 @@ class Openings:
         if opening.state is not State.CLOSED or before is State.CLOSED:
             return
         self._stop_limit(opening)
-        del self._by_id[opening.pinhole.id]
+        self._by_id.pop(opening.pinhole.id, None)
         opening.on_closed(reason, _counted(opening.flows))
 
     def _restart_limit(self, opening: Opening) -> None:

@@ -121,6 +121,10 @@ class Policy:
             if not rule.sources | rule.destinations <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
 
+    def is_own(self, address: IpAddress) -> bool:
+        """Whether `address` leads to the gateway itself, by whatever name (attacks X08, K06)."""
+        return address in self.gateway_addresses or address.is_loopback or address.is_unspecified
+
     def network_of(self, address: IpAddress | None) -> Network | None:
         """Give the network that claims `address`: the longest prefix, else the external one.
 
@@ -148,8 +152,8 @@ class Policy:
 
     def decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
         """Decide whether `client` may use `protocol` towards `peer`; never raises."""
-        if peer in self.gateway_addresses:
-            # Attack X08, K06: the gateway's own services are nobody's protocol peer.
+        if peer is not None and self.is_own(peer):
+            # The gateway's own services are nobody's protocol peer.
             return Verdict(allowed=False, reason="peer-is-gateway")
         relation = self.relation(client, peer)
         if relation is None:

@@ -6,7 +6,7 @@ shorter rest is better than a refusal.
 """
 
 from array import array
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from sallyport import limits
@@ -19,9 +19,10 @@ RandomBelow = Callable[[int], int]
 
 
 class PortPool:
-    """The ports of one transport on one address; every draw costs constant time.
+    """The ports of one transport on one address; drawing a single one costs constant time.
 
     `_free` holds free ports in no order; `_place[port - first]` is a port's index there or -1.
+    `_resting` says until when each resting port rests, the longest rested first.
     """
 
     def __init__(self, ports: PortRange, random_below: RandomBelow) -> None:
@@ -29,61 +30,76 @@ class PortPool:
         self._random_below = random_below
         self._free = array("H", range(ports.first, ports.last + 1))
         self._place = array("i", range(len(ports)))
-        self._resting: deque[tuple[float, int]] = deque()
+        self._resting: OrderedDict[int, float] = OrderedDict()
 
     def draw(self, count: int, now: float) -> int:
         """Take `count` consecutive ports, the lowest a multiple of `count`; give the lowest.
 
         Raises AddressInUse when no such run of ports is left.
         """
-        while self._resting and self._resting[0][0] <= now:
-            self._put_back(self._resting.popleft()[1])
-        base = self._find(count)
-        while base is None:
-            if not self._resting:
-                raise AddressInUse("no-free-port")
-            self._put_back(self._resting.popleft()[1])
-            base = self._find(count)
+        self._wake(now)
+        base = self._find_one() if count == 1 else self._find_run(count)
+        if base is None:
+            raise AddressInUse("no-free-port")
         for port in range(base, base + count):
-            self._take(port)
+            self._remove(port)
         return base
+
+    def take(self, port: int) -> None:
+        """Take this port, rested or not; raises AddressInUse when it is drawn already."""
+        if not self._is_drawable(port):
+            raise AddressInUse("port-is-bound")
+        self._remove(port)
 
     def rest(self, port: int, until: float) -> None:
         """Give a drawn port back; it may be drawn again from `until` on, sooner in need."""
-        self._resting.append((until, port))
+        self._resting[port] = until
 
     @property
     def free(self) -> int:
         """How many ports can be drawn, resting ones included."""
         return len(self._free) + len(self._resting)
 
-    def _find(self, count: int) -> int | None:
-        if count == 1:
-            return self._free[self._random_below(len(self._free))] if self._free else None
-        # Aligned runs are rare (RTP pairs); a scan from a random start is simple and fair.
+    def _wake(self, now: float) -> None:
+        while self._resting and self._resting[port := next(iter(self._resting))] <= now:
+            del self._resting[port]
+            self._place[port - self._range.first] = len(self._free)
+            self._free.append(port)
+
+    def _find_one(self) -> int | None:
+        if self._free:
+            return self._free[self._random_below(len(self._free))]
+        return next(iter(self._resting), None)
+
+    def _find_run(self, count: int) -> int | None:
+        # Runs are rare (RTP pairs); a scan from a random start is simple and fair.
         first_base = -(-self._range.first // count) * count
         slots = (self._range.last + 1 - first_base) // count
-        if slots <= 0 or len(self._free) < count:
+        if slots <= 0:
             return None
         start = self._random_below(slots)
-        for step in range(slots):
-            base = first_base + (start + step) % slots * count
-            offset = base - self._range.first
-            if all(self._place[offset + i] >= 0 for i in range(count)):
-                return base
+        for is_usable in (self._is_free, self._is_drawable):
+            for step in range(slots):
+                base = first_base + (start + step) % slots * count
+                if all(map(is_usable, range(base, base + count))):
+                    return base
         return None
 
-    def _take(self, port: int) -> None:
+    def _is_free(self, port: int) -> bool:
+        return self._place[port - self._range.first] >= 0
+
+    def _is_drawable(self, port: int) -> bool:
+        return self._is_free(port) or port in self._resting
+
+    def _remove(self, port: int) -> None:
+        if self._resting.pop(port, None) is not None:
+            return
         place = self._place[port - self._range.first]
         last = self._free[-1]
         self._free[place] = last
         self._place[last - self._range.first] = place
         self._place[port - self._range.first] = -1
         self._free.pop()
-
-    def _put_back(self, port: int) -> None:
-        self._place[port - self._range.first] = len(self._free)
-        self._free.append(port)
 
 
 class Ports:
@@ -98,9 +114,18 @@ class Ports:
         """Take `count` consecutive ports of `address` (see `PortPool.draw`)."""
         return self._pool(transport, address).draw(count, now)
 
+    def take(self, transport: Transport, address: IpAddress, port: int) -> None:
+        """Take one port by its number; those outside the range are nobody's to draw.
+
+        Raises AddressInUse when a binding has it.
+        """
+        if port in self.range:
+            self._pool(transport, address).take(port)
+
     def rest(self, transport: Transport, address: IpAddress, port: int, now: float) -> None:
-        """Give one drawn port back, to rest for `limits.PORT_REST_SECONDS`."""
-        self._pool(transport, address).rest(port, now + limits.PORT_REST_SECONDS)
+        """Give one port back, to rest for `limits.PORT_REST_SECONDS` if it is of the range."""
+        if port in self.range:
+            self._pool(transport, address).rest(port, now + limits.PORT_REST_SECONDS)
 
     def free(self, transport: Transport, address: IpAddress) -> int:
         """How many ports of `address` can be drawn."""

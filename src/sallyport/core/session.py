@@ -8,6 +8,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.future import FutureConnection
+from sallyport.core.openings import Opening
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
@@ -34,7 +35,7 @@ class Session:
         self.bindings: dict[str, Binding] = {}
         self.filters: dict[str, SessionFilter] = {}
         self.is_over = False
-        self.openings_held = 0
+        self.openings: dict[int, Opening] = {}
         """Ports and permissions held: what the quota of the client's rule counts."""
 
     async def bind_for_client(
@@ -69,7 +70,8 @@ class Session:
         * AddressInUse, AddressNotAvailable: the proxy address is taken, or not the gateway's;
         * QuotaExceeded: the client holds as many bindings as its rule grants;
         * OutOfResources: descriptors or kernel tables are full; KernelError: the kernel refused;
-        * InvalidArgument: contradictory arguments; Terminating: the primary has ended;
+        * InvalidArgument: contradictory arguments;
+        * Terminating: the session is over, or the primary has ended;
         * NotImplementedError: names an argument this version does not serve yet.
         """
         return await self._gateway.binder.bind(
@@ -101,14 +103,14 @@ class Session:
         conntrack mark, so it passes where forwarding is otherwise denied.
 
         Raises PolicyDenied when the rules do not let the client use `protocol` towards `address`,
-        AddressNotAllowed for a port below the rule's minimum, QuotaExceeded, OutOfResources,
-        KernelError, Terminating.
+        AddressNotAllowed for a port below the rule's minimum, InvalidArgument for an address of
+        another family than the client's, QuotaExceeded, OutOfResources, KernelError, Terminating.
         """
         return await self._gateway.binder.allow(self, address, protocol=protocol, primary=primary)
 
     def kill(self, reason: str = "killed") -> None:
-        """End every connection and binding of the client now. Idempotent, never raises."""
-        for binding in tuple(self.bindings.values()):
-            binding.kill(reason)
+        """End every connection of the client now and reset both ends. Idempotent, never raises."""
+        for opening in tuple(self.openings.values()):
+            self._gateway.openings.kill(opening, reason)
         for primary in tuple(self.primaries.values()):
             primary.kill(reason)

@@ -72,7 +72,8 @@ class Strand:
         while self._waiting:
             work = self._waiting.popleft()
             self._turn.number += 1
-            self._turn.running = True
+            # Steps nest: ending one connection tells the filter of another in the same breath.
+            was_running, self._turn.running = self._turn.running, True
             try:
                 yielded = work.send(None)
             except StopIteration:
@@ -81,7 +82,7 @@ class Strand:
                 self._failed(error)
                 continue
             finally:
-                self._turn.running = False
+                self._turn.running = was_running
             self._park(work, yielded, self._resumed)
             return
         self._busy = False

@@ -114,13 +114,18 @@ class FtpStream(DataFilter, ABC):
         else:
             self.connection.kill("idle")
 
-    def switch_to_tls(self) -> bool:
-        """Make both directions opaque from here on; give whether an unfinished line was dropped."""
-        had_partial_line = bool(self._lines.pending)
+    def drop_unfinished_line(self) -> bool:
+        """Forget what the client has begun to say and will not finish; give whether it had."""
+        had_begun = bool(self._lines.pending)
         self._lines.clear()
         self._telnet = TelnetDecoder()
+        self._watch_line(is_partial=False, is_new=False)
+        return had_begun
+
+    def switch_to_tls(self) -> None:
+        """Make both directions opaque from here on; what the server has begun to say is dropped."""
+        self._replies = ReplyReader()
         self._client_tls, self._server_tls = RecordTracker(), RecordTracker()
-        return had_partial_line
 
     @property
     def is_opaque(self) -> bool:

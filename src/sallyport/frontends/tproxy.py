@@ -112,32 +112,45 @@ class Interceptor:
 
     async def _dial(self, relay: "Relay") -> None:
         primary = relay.primary
-        loop = asyncio.get_running_loop()
-        made: socket.socket | None = None
         try:
-            made = _dialling_socket(primary)
-            async with asyncio.timeout(limits.CONNECT_TIMEOUT_SECONDS):
-                await loop.sock_connect(made, (str(primary.server.address), primary.server.port))
-            gateway_address = endpoint_of(made.getsockname())
-            await loop.create_connection(lambda: relay.server, sock=made)
+            gateway_address = await _connect(relay)
         except (OSError, TimeoutError) as error:
-            if made is not None:
-                made.close()
             primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
             primary.kill("server-unreachable")
+        except Exception as error:  # noqa: BLE001 - a fence: our fault ends one connection only
+            primary.note("connect.failed", level="error", server=primary.server, error=repr(error))
+            primary.kill("internal-error")
+        else:
+            self._start(relay, gateway_address)
+
+    def _start(self, relay: "Relay", gateway_address: Endpoint) -> None:
+        if not relay.primary.is_open:  # killed meanwhile
+            relay.abort()
             return
-        if not primary.is_open:
-            _reset(relay.server.transport)
-            return
-        relay.start(
-            self._gateway.start_primary(
-                primary,
-                gateway_address=gateway_address,
-                link=relay,
-                client=relay.client,
-                server=relay.server,
-            )
+        strand = self._gateway.start_primary(
+            relay.primary,
+            gateway_address=gateway_address,
+            link=relay,
+            client=relay.client,
+            server=relay.server,
         )
+        relay.start(strand)
+
+
+async def _connect(relay: "Relay") -> Endpoint:
+    """Dial the server; give our own address on its side. Raises OSError or TimeoutError."""
+    loop = asyncio.get_running_loop()
+    server = relay.primary.server
+    made = _dialling_socket(relay.primary)
+    try:
+        async with asyncio.timeout(limits.CONNECT_TIMEOUT_SECONDS):
+            await loop.sock_connect(made, (str(server.address), server.port))
+        gateway_address = endpoint_of(made.getsockname())
+        await loop.create_connection(lambda: relay.server, sock=made)
+    except BaseException:
+        made.close()
+        raise
+    return gateway_address
 
 
 class _Side(asyncio.Protocol):

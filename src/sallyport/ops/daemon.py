@@ -16,12 +16,17 @@ from sallyport.core.filter import ApplicationFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Action, Policy
 from sallyport.core.ports import Ports
-from sallyport.frontends.tproxy import Interceptor, listening_socket
 from sallyport.errors import OperatorError
-from sallyport.kernel import host
-from sallyport.kernel.base import BaseTable
+from sallyport.frontends.tproxy import Interceptor, listening_socket
+from sallyport.kernel import host, table
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.ruleset import GatewayRules, Interception
+from sallyport.kernel.ruleset import (
+    BASE_TABLE,
+    GatewayRules,
+    Interception,
+    render_base,
+    render_removal,
+)
 from sallyport.ops.answers import Answers, CountingJournal
 from sallyport.ops.control import ControlServer, Handler
 from sallyport.ops.interfaces import local_addresses
@@ -89,7 +94,7 @@ async def _assemble(
     policy = replace(configuration.policy, gateway_addresses=frozenset(local_addresses()))
     filters = _filters_in_use(policy, configuration.filters)
     protocols = {p.port: p for one in filters for p in one.protocols}
-    host.check()
+    host.require()
     listeners = {version: listening_socket(family) for version, family in _FAMILIES.items()}
     for listener in listeners.values():
         undo.callback(listener.close)
@@ -102,8 +107,14 @@ async def _assemble(
             for port in protocols
         ),
     )
-    undo.enter_context(host.prepared(settings.port_range, settings.control_socket))
-    undo.enter_context(BaseTable(policy, rules))
+    interfaces = [name for network in policy.networks for name in network.interfaces]
+    state_file = settings.control_socket.with_suffix(".state")
+    # The guard stands before the host begins to forward, and falls after it has ceased to.
+    table.load(render_base(policy, rules))
+    undo.callback(table.load, render_removal(BASE_TABLE))
+    changes = host.HostSettings(settings.port_range, interfaces, state_file)
+    undo.callback(changes.restore)
+    changes.apply()
     data_path = KernelDataPath.start()
     undo.callback(data_path.stop)
     gateway = Gateway(

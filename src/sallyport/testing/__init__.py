@@ -5,6 +5,13 @@ Everything here runs the real core; only sockets, kernel and time are replaced.
 
 from sallyport.testing.dialogue import Dialogue
 from sallyport.testing.memory import MemoryDataPath
-from sallyport.testing.world import MemoryJournal, VirtualWorld, make_gateway
+from sallyport.testing.world import MemoryJournal, VirtualWorld, make_gateway, make_policy
 
-__all__ = ["Dialogue", "MemoryDataPath", "MemoryJournal", "VirtualWorld", "make_gateway"]
+__all__ = [
+    "Dialogue",
+    "MemoryDataPath",
+    "MemoryJournal",
+    "VirtualWorld",
+    "make_gateway",
+    "make_policy",
+]

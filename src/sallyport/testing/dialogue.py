@@ -7,14 +7,13 @@ Dialogue(FtpFilter())
     .nothing_more()
 """
 
-from typing import Any, Self
+from typing import Self
 
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
-from sallyport.core.filter import ApplicationFilter
+from sallyport.core.filter import ApplicationFilter, DataFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Policy
-from sallyport.errors import BindError
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.world import VirtualWorld, make_gateway
 
@@ -23,21 +22,9 @@ SERVER = {4: "203.0.113.9:21", 6: "[2001:db8::9]:21"}
 GATEWAY = {4: "203.0.113.1:50001", 6: "[fd00:a::8]:50001"}
 
 
-class _End:
-    """One end of the stream: what was sent to it and not yet heard."""
-
-    def __init__(self) -> None:
-        self.heard = bytearray()
-        self.is_shut = False
-
-    def send(self, data: bytes) -> None:
-        self.heard += data
-
-    def shutdown(self) -> None:
-        self.is_shut = True
-
-
 class _Link:
+    """Both sockets as the core may end them; `ended` says how."""
+
     def __init__(self) -> None:
         self.ended: str | None = None
 
@@ -48,8 +35,31 @@ class _Link:
         self.ended = self.ended or "closed"
 
 
+class _End:
+    """One end of the stream: what was sent to it and not yet heard."""
+
+    def __init__(self, link: _Link) -> None:
+        self.heard = bytearray()
+        self.is_shut = False
+        self._link = link
+
+    def send(self, data: bytes) -> None:
+        if self._link.ended is None:
+            # A real socket drops them: bytes a test never sees are bytes somebody loses.
+            assert not self.is_shut, f"{data!r} was sent after the end of the stream"
+            self.heard += data
+
+    def shutdown(self) -> None:
+        self.is_shut = True
+
+
 class Dialogue:
-    """One control connection through `application_filter`; every method returns the dialogue."""
+    """One control connection through `application_filter`; every method returns the dialogue.
+
+    The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside. `policy`
+    replaces the default one, which allows FTP outwards. `beside` is another dialogue whose gateway
+    is to be shared. Checks raise AssertionError and say what was found instead.
+    """
 
     def __init__(
         self,
@@ -69,7 +79,8 @@ class Dialogue:
             if beside is None
             else (beside.gateway, beside.data_path, beside.world)
         )
-        self.client_end, self.server_end, self.link = _End(), _End(), _Link()
+        self.link = _Link()
+        self.client_end, self.server_end = _End(self.link), _End(self.link)
         self.connection: PrimaryConnection = self.gateway.admit_primary(
             application_filter.protocols[0],
             Endpoint.parse(client or CLIENT[version]),
@@ -85,25 +96,46 @@ class Dialogue:
 
     # -- speaking -----------------------------------------------------------------------------
 
-    def client_says(self, data: bytes) -> Self:
-        """Deliver one segment from the client."""
-        return self._deliver("from_client", data)
+    def client_says(self, *segments: bytes) -> Self:
+        """Deliver segments from the client, one after another."""
+        for segment in segments:
+            self._strand.run(self._data_filter.from_client(segment))
+        return self
 
-    def server_says(self, data: bytes) -> Self:
-        """Deliver one segment from the server."""
-        return self._deliver("from_server", data)
+    def server_says(self, *segments: bytes) -> Self:
+        """Deliver segments from the server, one after another."""
+        for segment in segments:
+            self._strand.run(self._data_filter.from_server(segment))
+        return self
 
     def client_closes(self) -> Self:
         """Deliver the client's FIN."""
-        return self._deliver("client_closed")
+        self._strand.run(self._data_filter.client_closed())
+        return self
 
     def server_closes(self) -> Self:
         """Deliver the server's FIN."""
-        return self._deliver("server_closed")
+        self._strand.run(self._data_filter.server_closed())
+        return self
+
+    def client_resets(self) -> Self:
+        """Deliver the client's RST."""
+        self.connection.kill("client-reset")
+        return self
+
+    def server_resets(self) -> Self:
+        """Deliver the server's RST."""
+        self.connection.kill("server-reset")
+        return self
 
     def time_passes(self, seconds: float) -> Self:
-        """Move the clock."""
+        """Move the clock; whatever is due on the way happens at its own time."""
         self.world.pass_time(self.gateway, seconds)
+        return self
+
+    def waiting_ends(self) -> Self:
+        """Let the filter go on that waits for the data path (see `MemoryDataPath.is_slow`)."""
+        self.world.resume()
         return self
 
     # -- hearing ------------------------------------------------------------------------------
@@ -116,22 +148,32 @@ class Dialogue:
         """Check and consume exactly `expected` at the server."""
         return self._hear(self.server_end, expected, "server")
 
-    def nothing_more(self) -> Self:
-        """Check that neither end heard anything that was not checked."""
-        assert not self.client_end.heard, f"client also heard {bytes(self.client_end.heard)!r}"
-        assert not self.server_end.heard, f"server also heard {bytes(self.server_end.heard)!r}"
+    def server_hears_end(self) -> Self:
+        """Check that the client's FIN was passed on."""
+        assert self.server_end.is_shut, "the server's stream has not ended"
         return self
 
-    def ended(self, reason: str) -> Self:
-        """Check that the connection has ended, for this reason."""
-        assert not self.connection.is_open, "the connection is still open"
-        reasons = self.world.journal.reasons("connect.closed")
-        assert reasons[-1:] == [reason], f"ended because of {reasons}"
-        return self
+    def nothing_more(self) -> Self:
+        """Check that neither end heard anything that was not checked."""
+        return self.client_hears(b"").server_hears(b"")
 
     def still_open(self) -> Self:
         """Check that the connection goes on."""
-        assert self.connection.is_open, self.world.journal.records[-3:]
+        assert self.connection.is_open, f"the connection has ended: {self._latest()}"
+        return self
+
+    def ended(self, reason: str) -> Self:
+        """Check that it was closed in order, all that was sent having left, for this reason."""
+        return self._over("closed", reason)
+
+    def was_reset(self, reason: str) -> Self:
+        """Check that both ends were reset, for this reason."""
+        return self._over("reset", reason)
+
+    def noted(self, event: str, reason: str) -> Self:
+        """Check the reason code of the latest journal record of `event`."""
+        reasons = self.world.journal.reasons(event)
+        assert reasons[-1:] == [reason], f"{event}: {reasons}; {self._latest()}"
         return self
 
     # -- pinholes -----------------------------------------------------------------------------
@@ -142,31 +184,59 @@ class Dialogue:
             f"{pinhole.listen} -> {pinhole.target} from {pinhole.sources}"
             for pinhole in self.data_path.pinholes.values()
         )
-        assert found == sorted(expected), f"open: {found}"
+        assert found == sorted(expected), f"open: {found}; {self._latest()}"
         return self
 
-    def refused_because(self, reason: str) -> Self:
-        """Check the reason code of the latest refused bind."""
-        reasons = self.world.journal.reasons("binding.refused")
-        assert reasons[-1:] == [reason], f"refused because of {reasons}"
+    def connects(self, peer: str, listen: str) -> Self:
+        """Have `peer` complete a handshake with `listen`, through an open pinhole."""
+        arrived = self.data_path.connect(Endpoint.parse(peer), Endpoint.parse(listen))
+        assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
         return self
 
-    def next_bind_fails(self, failure: BindError | Exception) -> Self:
+    def cannot_connect(self, peer: str, listen: str) -> Self:
+        """Check that `peer` cannot reach `listen`."""
+        arrived = self.data_path.connect(Endpoint.parse(peer), Endpoint.parse(listen))
+        assert arrived is None, f"{peer} reached {arrived} by {listen}"
+        return self
+
+    def attempts(self, peer: str, listen: str) -> Self:
+        """Have `peer` send a SYN to `listen` and nothing more."""
+        self.data_path.attempt(Endpoint.parse(peer), Endpoint.parse(listen))
+        return self
+
+    def transfers(self, *peers: str) -> Self:
+        """Check whose flows are running."""
+        found = sorted(str(peer) for flows in self.data_path.flows.values() for peer in flows)
+        assert found == sorted(peers), f"running: {found}; {self._latest()}"
+        return self
+
+    def finishes(self, peer: str) -> Self:
+        """Have the flow of `peer` close from both ends."""
+        self.data_path.finish(Endpoint.parse(peer))
+        return self
+
+    def next_bind_fails(self, failure: Exception) -> Self:
         """Have the data path refuse the next pinhole."""
         self.data_path.fail_next = failure
         return self
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _deliver(self, method: str, *arguments: Any) -> Self:  # noqa: ANN401 - passed on
-        if self.connection.is_open:
-            data_filter = self.connection.data_filter
-            assert data_filter is not None
-            self._strand.run(getattr(data_filter, method)(*arguments))
-        return self
+    @property
+    def _data_filter(self) -> DataFilter:
+        attached = self.connection.data_filter
+        assert attached is not None, f"no data filter was attached; {self._latest()}"
+        return attached
 
     def _hear(self, end: _End, expected: bytes, who: str) -> Self:
         heard = bytes(end.heard)
-        assert heard == expected, f"{who} heard {heard!r}, not {expected!r}"
+        assert heard == expected, f"{who} heard {heard!r}, not {expected!r}; {self._latest()}"
         end.heard.clear()
         return self
+
+    def _over(self, how: str, reason: str) -> Self:
+        assert self.link.ended == how, f"it is {self.link.ended or 'open'}; {self._latest()}"
+        return self.noted("connect.closed", reason)
+
+    def _latest(self) -> str:
+        return f"latest records: {self.world.journal.records[-3:]}"

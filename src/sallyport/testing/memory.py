@@ -1,6 +1,7 @@
 """MemoryDataPath: the data path contract without a kernel; connections are made by method calls."""
 
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Generator, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
@@ -8,10 +9,17 @@ from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 
 
+@types.coroutine
+def pause() -> Generator[None, None, None]:
+    """Wait, as a coroutine does that needs an answer from elsewhere."""
+    yield
+
+
 class MemoryDataPath:
     """Keeps pinholes in a dict and lets a test play the peers.
 
-    `fail_next` is raised by the next `open`; `occupied` holds ports "local programs" have.
+    `fail_next` is raised by the next `open`. While `is_slow`, every `open` waits once before it
+    takes effect (`VirtualWorld.resume` ends the wait). `occupied` holds ports local programs have.
     """
 
     kind = DataPathKind.MEMORY
@@ -24,6 +32,7 @@ class MemoryDataPath:
         self.flows: dict[int, dict[Endpoint, FlowCounters]] = {}
         self.resets: list[tuple[int, Endpoint]] = []
         self.fail_next: Exception | None = None
+        self.is_slow = False
         self._sink: FlowSink
 
     # -- the contract (core.datapath.DataPath) ------------------------------------------------
@@ -46,6 +55,8 @@ class MemoryDataPath:
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
         """See `DataPath`."""
+        if self.is_slow:
+            await pause()
         if self.fail_next is not None:
             failure, self.fail_next = self.fail_next, None
             raise failure

@@ -6,7 +6,7 @@ headers stay readable in every TLS version, so the return is seen without any ke
 
 # change_cipher_spec, alert, handshake, application_data
 _CONTENT_TYPES = range(0x14, 0x18)
-_MAJOR_VERSION = 3
+_MAJOR_VERSION = b"\x03"
 _HEADER_LENGTH = 5
 
 
@@ -14,7 +14,8 @@ class RecordTracker:
     """Follows one direction of a stream that has just switched to TLS."""
 
     def __init__(self) -> None:
-        self._header = bytearray()
+        # A header that was begun waits for its rest: cut anywhere, the stream reads the same.
+        self._begun = b""
         self._left = 0
         self._records = 0
 
@@ -26,30 +27,25 @@ class RecordTracker:
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Cut `data` into what is TLS and what is plain text again.
 
-        Plain text begins at a record boundary with a byte that cannot begin a record; from then
-        on the tracker is of no more use.
+        Plain text begins at a record boundary with bytes that cannot begin a record; from then on
+        the tracker is of no more use. At most four bytes are kept back for the next call.
         """
-        position = 0
+        data, self._begun = self._begun + data, b""
+        position = min(self._left, len(data))
+        self._left -= position
         while position < len(data):
-            if self._left:
-                taken = min(self._left, len(data) - position)
-                self._left -= taken
-                position += taken
-                continue
-            self._header.append(data[position])
-            if not self._is_possible_header():
-                start = max(0, position + 1 - len(self._header))
-                return data[:start], bytes(self._header)[-(position + 1 - start) :] + data[
-                    position + 1 :
-                ]
-            position += 1
-            if len(self._header) == _HEADER_LENGTH:
-                self._left = int.from_bytes(self._header[3:5], "big")
-                self._records += 1
-                self._header.clear()
+            header = data[position : position + _HEADER_LENGTH]
+            if not _can_begin_record(header):
+                return data[:position], data[position:]
+            if len(header) < _HEADER_LENGTH:
+                self._begun = header
+                return data[:position], b""
+            end = position + _HEADER_LENGTH + int.from_bytes(header[3:])
+            position = min(end, len(data))
+            self._left = end - position
+            self._records += 1
         return data, b""
 
-    def _is_possible_header(self) -> bool:
-        if len(self._header) == 1:
-            return self._header[0] in _CONTENT_TYPES
-        return len(self._header) != 2 or self._header[1] == _MAJOR_VERSION
+
+def _can_begin_record(header: bytes) -> bool:
+    return header[0] in _CONTENT_TYPES and header[1:2] in {b"", _MAJOR_VERSION}

@@ -1,0 +1,35 @@
+"""Who owns which bit of the marks, the one language that rules, events and daemon share."""
+
+# -- the conntrack mark of a flow ---------------------------------------------------------------
+
+PIN = 0x8000_0000
+"""The flow is ours: a pinhole admitted it, or it is an intercepted control connection. Documented
+for foreign firewalls: `ct mark & 0x80000000 != 0 accept`."""
+
+WON = 0x4000_0000
+"""The handshake is complete and the pinhole has accepted this flow."""
+
+KILL = 0x2000_0000
+"""Every further packet is answered with a reset."""
+
+END_ORIGINAL = 0x1000_0000
+"""The side that opened the flow has closed it."""
+
+END_REPLY = 0x0800_0000
+"""The side that was connected to has closed it."""
+
+ENDS = END_ORIGINAL | END_REPLY
+
+# Bits 26 to 24 stay free for what a pinhole may become: full proxy, one UDP source, user mode.
+
+GENERATION = 0x00FF_FFFF
+"""The pinhole's number in the kernel. 0 is nobody: intercepted control connections carry it."""
+
+# -- the packet mark ----------------------------------------------------------------------------
+
+DELIVER = 0x0001_0000
+"""Deliver here although the destination is not ours (transparent sockets); policy routing reads it.
+The bits below are left to Kubernetes and to hand-written rules, which take them from the bottom."""
+
+UNTRACKED = 0x0002_0000
+"""A packet we forged: conntrack must not take it for a flow."""

@@ -1,0 +1,98 @@
+"""The pins table as text: who is admitted, and which of several comes first.
+
+The daemon's netlink socket owns `inet sallyport_pins`: when the daemon dies the kernel removes the
+table, and with it every open pinhole. Elements therefore need no timeout.
+
+It only marks flows; the base table (kernel/ruleset.py) accepts them by the mark.
+"""
+
+from sallyport.kernel import marks
+from sallyport.kernel.ruleset import chain
+
+PINS_TABLE = "sallyport_pins"
+
+# Twice the 60 000 live bindings of the design figures; a hash with room has short chains.
+_SET_SIZE = 131_072
+
+
+def _container(kind: str, name: str, key: str, *more: str) -> str:
+    # The timeout flag is here for the hash it selects, one that grows with its elements: without
+    # it each set takes 2 MiB of kernel memory from the start.
+    settings = (f"type {key}", f"size {_SET_SIZE}", "flags timeout", *more)
+    lines = "".join(f"        {line}\n" for line in settings)
+    return f"    {kind} {name} {{\n{lines}    }}\n"
+
+
+_SETS = [
+    part
+    for version, address in ((4, "ipv4_addr"), (6, "ipv6_addr"))
+    for part in (
+        # A peer that is not in the key does not match: a stranger spends nothing.
+        _container(
+            "map", f"exact{version}", f"{address} . {address} . inet_proto . inet_service : mark"
+        ),
+        _container("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
+        _container("map", f"target{version}", f"mark : {address} . inet_service"),
+    )
+] + [
+    # The one place of a single pinhole. The limit is taken under the element's lock, so of all
+    # packets on all CPUs exactly one passes; a week is longer than any element lives after that
+    # (the daemon deletes it as soon as it hears of the flow).
+    _container("set", "once", "mark", "limit rate 1/week burst 1 packets"),
+    _container("set", "many", "mark"),
+]
+
+_PREROUTING = chain(
+    "prerouting",
+    [
+        "type nat hook prerouting priority dstnat; policy accept;",
+        # A stray packet is picked up mid-stream as a new flow (nf_conntrack_tcp_loose).
+        "tcp flags & (fin | syn | rst | ack) != syn accept",
+        *(
+            f"ct mark set {key} map @{name}{version} goto admit"
+            for version, ip in ((4, "ip"), (6, "ip6"))
+            for name, key in (
+                ("exact", f"{ip} saddr . {ip} daddr . meta l4proto . th dport"),
+                ("any", f"{ip} daddr . meta l4proto . th dport"),
+            )
+        ),
+    ],
+)
+
+_ADMIT = chain(
+    "admit",
+    [
+        # IPCT_DESTROY and IPCT_MARK; nft 1.0.6 cannot spell the second.
+        "ct event set 0x84",
+        "meta nfproto ipv4 meta l4proto tcp dnat ip to ct mark map @target4",
+        "meta nfproto ipv6 meta l4proto tcp dnat ip6 to ct mark map @target6",
+        # Not translated: a routed relation.
+        "accept",
+    ],
+)
+
+# The third packet of the handshake proves that the peer hears us: a spoofed SYN spends nothing
+# (attack F26). `established` means conntrack has seen the answer and the numbers fit. A FIN can be
+# that packet; only SYN and RST cannot. Whoever fails here meets `unproven` in the base table.
+_PROVE = chain(
+    "prove",
+    [
+        "type filter hook forward priority filter - 1; policy accept;",
+        f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} != {marks.PIN:#x} accept",
+        # TCP Fast Open (RFC 7413) brings data before the proof: the client never sees the option.
+        "tcp flags & syn != 0 reset tcp option fastopen",
+        "tcp flags & (syn | rst) != 0 accept",
+        *(
+            f"ct state established ct direction original ct mark @{name}"
+            f" ct mark set ct mark | {marks.WON:#x} accept"
+            for name in ("many", "once")
+        ),
+    ],
+)
+
+
+def render_pins() -> str:
+    """Write the script that makes the pins table; whoever runs it owns it."""
+    parts = [*_SETS, _PREROUTING, _ADMIT, _PROVE]
+    body = "\n".join(parts)
+    return f"table inet {PINS_TABLE} {{\n    flags owner;\n{body}}}\n"

@@ -1,0 +1,121 @@
+"""Whatever makes the lab's gateway a gateway: Sallyport, or plain masquerading to compare with."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from sallyport.errors import OperatorError
+from sallyport.lab.host import Host, end, wait_until
+from sallyport.lab.network import Lab
+from sallyport.ops.control import request
+
+# What a NAT router does by itself: everything outbound, and what comes back. IPv6 is routed and
+# just as closed to newcomers, or active FTP would need no gateway there.
+_PLAIN_NAT = """\
+table inet plain {
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state established,related accept
+    iifname "int0" oifname "ext0" accept
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    iifname "int0" oifname "ext0" meta nfproto ipv4 masquerade
+  }
+}
+"""
+
+
+def forward(gateway: Host) -> None:
+    """Let the kernel forward between the gateway's interfaces, both families."""
+    gateway.sysctl("net.ipv4.ip_forward", 1)
+    gateway.sysctl("net.ipv6.conf.all.forwarding", 1)
+
+
+def plain_nat(gateway: Host) -> None:
+    """Make a host the NAT router everybody has at home: no helper, no Sallyport."""
+    forward(gateway)
+    gateway.run(["nft", "-f", "-"], stdin=_PLAIN_NAT)
+
+
+def end_plain_nat(gateway: Host) -> None:
+    """Undo `plain_nat`, except that the kernel goes on forwarding."""
+    gateway.run(["nft", "delete table inet plain"])
+
+
+def sallyport() -> list[str]:
+    """Give the command line of the `sallyport` that belongs to this interpreter."""
+    return [sys.executable, "-c", "import sys, sallyport.cli; sys.exit(sallyport.cli.main())"]
+
+
+class _Load(Struct):
+    """What a lab has to know of the status; other fields may come and go."""
+
+    controls: int
+    bindings: int
+
+
+class RunningGateway:
+    """Sallyport on the lab's gateway host; it answers on `control_socket`."""
+
+    def __init__(self, lab: Lab, arguments: Sequence[str] = (), *, name: str = "gateway") -> None:
+        """Start `sallyport run`, with `arguments` instead of the lab's two interfaces.
+
+        `control_socket` and `log` lie in the lab's folder under `name`. Raises StartupError with
+        the end of the log when the gateway does not answer there.
+        """
+        self.host = lab.gateway
+        self.control_socket = lab.folder / f"{name}.sock"
+        self.log = lab.folder / f"{name}.log"
+        networks = arguments or ("--internal", "int0", "--external", "ext0")
+        argv = [*sallyport(), "run", *networks, "--control-socket", str(self.control_socket)]
+        self.process = self.host.popen(argv, log=self.log)
+        try:
+            wait_until(self.process, self._answers, self.log, "the gateway does not start")
+        except BaseException:
+            end(self.process)
+            raise
+
+    def _answers(self) -> bool:
+        # It listens before it works, to keep a second instance away: the answer is what counts.
+        try:
+            self._status()
+        except OperatorError:
+            return False
+        return True
+
+    def _status(self) -> _Load:
+        return request(self.control_socket, "status", expect=_Load)
+
+    def settle(self) -> None:
+        """Return once no control connection and no binding is left.
+
+        Raises StartupError when there still is one after ten seconds.
+        """
+        wait_until(self.process, self._is_idle, self.log, "the gateway does not come to rest")
+
+    def _is_idle(self) -> bool:
+        status = self._status()
+        return status.controls == status.bindings == 0
+
+    def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another `sallyport` verb against this gateway, such as `bindings list --json`."""
+        argv = [*sallyport(), *arguments, "--control-socket", str(self.control_socket)]
+        return self.host.run(argv, check=False)
+
+    def journal(self, skip: int = 0) -> list[str]:
+        """Give the log's lines, without the first `skip`."""
+        return Path(self.log).read_text(encoding="utf-8", errors="replace").splitlines()[skip:]
+
+    def stop(self) -> int:
+        """End the gateway as an operator does and give its exit code; idempotent."""
+        end(self.process)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End the gateway as an accident does."""
+        self.process.kill()
+        self.process.wait()

@@ -1,0 +1,172 @@
+"""Real FTP servers, run as a lab needs them: no service manager, no accounts, any single uid.
+
+Every server lets one account read, write and overwrite in one folder, over IPv4 and IPv6, and
+takes PORT, EPRT, PASV and EPSV. They are the work of others and come with Debian.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_connection
+
+from sallyport.addresses import IpAddress
+from sallyport.errors import StartupError
+from sallyport.lab.host import Host, end, wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where an FTP client goes and who it says it is."""
+
+    address: IpAddress
+    port: int
+    user: str
+    password: str
+
+
+class FtpServer:
+    """A running FTP server; `folder` is what its account sees as the root directory."""
+
+    def __init__(self, software: str, host: Host, folder: Path, port: int = 21) -> None:
+        """Start `software`, one of SOFTWARE, on a host; it listens when this returns.
+
+        Configuration and log lie beside `folder`. Raises StartupError when the program is not
+        installed, or, with the end of its log, when it does not come up.
+        """
+        self.software = software
+        self.host = host
+        self.folder = folder
+        self.port = port
+        self.log = folder.with_name(f"{folder.name}.{software}.log")
+        self.user, self.password = ("lab", "lab") if software == "pure-ftpd" else ("anonymous", "x")
+        folder.mkdir(exist_ok=True)
+        why = why_not(software)
+        if why:
+            raise StartupError(why)
+        self._process = host.popen(SOFTWARE[software](self), log=self.log)
+        try:
+            wait_until(self._process, self._listens, self.log, f"{software} does not start")
+        except BaseException:
+            self.stop()
+            raise
+
+    def account(self, family: int = 4) -> Account:
+        """Give the account by the host's own address of IP version 4 or 6."""
+        return Account(self.host.address(family), self.port, self.user, self.password)
+
+    def stop(self) -> None:
+        """Stop listening; sessions under way end with the lab. Idempotent."""
+        end(self._process)
+
+    def _listens(self) -> bool:
+        try:
+            with self.host.entered(), create_connection((str(self.host.address4), self.port)):
+                return True
+        except ConnectionRefusedError:
+            return False
+
+    def file_beside(self, ending: str, text: str = "") -> Path:
+        """Write a file of the server's own, outside the folder that clients see."""
+        path = self.folder.with_name(f"{self.folder.name}.{self.software}.{ending}")
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def why_not(software: str) -> str | None:
+    """Say why a server cannot be run here; None when it can."""
+    programs = {"proftpd": ["proftpd"], "vsftpd": ["vsftpd"], "pure-ftpd": ["pure-ftpd", "pure-pw"]}
+    missing = [program for program in programs[software] if shutil.which(program) is None]
+    return f"{', '.join(missing)}: not installed (scripts/bootstrap does it)" if missing else None
+
+
+def _vsftpd(server: FtpServer) -> list[str]:
+    # run_as_launching_user: vsftpd changes neither user nor root directory, so it works where
+    # uid 0 is the only one. It then leaves port 20 alone too: data comes from any port, while the
+    # other two servers use 20; a gateway has to take both.
+    configuration = f"""\
+listen=NO
+listen_ipv6=YES
+listen_port={server.port}
+background=NO
+run_as_launching_user=YES
+seccomp_sandbox=NO
+secure_chroot_dir={server.folder}
+anonymous_enable=YES
+no_anon_password=YES
+ftp_username=root
+anon_root={server.folder}
+anon_world_readable_only=NO
+anon_umask=022
+write_enable=YES
+anon_upload_enable=YES
+anon_mkdir_write_enable=YES
+anon_other_write_enable=YES
+connect_from_port_20=NO
+connect_timeout=10
+vsftpd_log_file={server.log}
+log_ftp_protocol=YES
+xferlog_enable=YES
+"""
+    return ["vsftpd", str(server.file_beside("conf", configuration))]
+
+
+def _proftpd(server: FtpServer) -> list[str]:
+    # "User root" and RootLogin: as above, there may be nobody else to be.
+    configuration = f"""\
+ServerType standalone
+DefaultServer on
+UseIPv6 on
+DefaultAddress {server.host.address4} {server.host.address6}
+Port {server.port}
+User root
+Group root
+RootLogin on
+RequireValidShell off
+AuthOrder mod_auth_unix.c
+UseReverseDNS off
+WtmpLog off
+TransferLog none
+DelayEngine off
+TimesGMT on
+PidFile {server.file_beside("pid")}
+ScoreboardFile {server.file_beside("scores")}
+SystemLog {server.log}
+<Anonymous {server.folder}>
+  User root
+  Group root
+  UserAlias anonymous root
+  RequireValidShell off
+  AllowOverwrite on
+</Anonymous>
+"""
+    path = server.file_beside("conf", configuration)
+    return ["proftpd", "--nodaemon", "--quiet", "--config", str(path)]
+
+
+# "lab" by crypt(3)'s MD5 method: known to everybody and quick, 200 logins at once must not queue.
+_LAB_PASSWORD = "$1$lab$bDlM5Aw73tO3LLjFMmbmm1"  # noqa: S105 - see above
+
+
+def _pure_ftpd(server: FtpServer) -> list[str]:
+    # It never serves anybody as uid 0, hence a uid that need not exist and `oneuid`.
+    users = server.file_beside(
+        "users", f"lab:{_LAB_PASSWORD}:1000:1000::{server.folder}/./::::::::::::\n"
+    )
+    database = users.with_suffix(".pdb")
+    subprocess.run(["pure-pw", "mkdb", str(database), "-f", str(users)], check=True)
+    pid_file = server.file_beside("pid")
+    options = ["-S", str(server.port), "-l", f"puredb:{database}", "-u", "1", "-g", str(pid_file)]
+    # At most 1000 clients (50 if not said), no names looked up, no anonymous users.
+    options += ["-c", "1000", "-H", "-E"]
+    return [sys.executable, "-m", "sallyport.lab.oneuid", "pure-ftpd", *options]
+
+
+# How each server is configured: writes its files and gives its command line.
+SOFTWARE: dict[str, Callable[[FtpServer], list[str]]] = {
+    "vsftpd": _vsftpd,
+    "proftpd": _proftpd,
+    "pure-ftpd": _pure_ftpd,
+}

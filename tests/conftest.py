@@ -1,0 +1,36 @@
+"""What every test may ask for: a lab, and to be skipped, with the reason, where none can stand."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sallyport.lab.network import Lab
+from sallyport.lab.privileges import why_no_namespaces
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the switch for the long forms of tests."""
+    parser.addoption("--soak", action="store_true", help="run the long forms of tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run or nobody asked for."""
+    reason = why_no_namespaces()
+    for item in items:
+        if item.get_closest_marker("soak") and not config.getoption("--soak"):
+            item.add_marker(pytest.mark.skip(reason="a soak test: run with --soak"))
+        if reason and any(item.get_closest_marker(name) for name in ("netns", "interop")):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Give each module a network of its own, with two clients and three servers.
+
+    The name holds our process id: two runs on one machine do not meet.
+    """
+    stem = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "")
+    # ip(8) takes any name; 40 characters are enough to be recognised in `ip netns`.
+    with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=3) as built:
+        yield built

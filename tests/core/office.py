@@ -1,0 +1,230 @@
+"""A small office behind a gateway in memory: what the tests of the core are made of."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, TypeVar
+
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.binding import Binding
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import Pinhole
+from sallyport.core.events import ConnectTcp, Event
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.future import FutureConnection
+from sallyport.core.gateway import Gateway
+from sallyport.core.policy import Policy
+from sallyport.core.ports import Ports
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.core.strand import Strand
+from sallyport.flags import Transport
+from sallyport.testing import MemoryDataPath, VirtualWorld
+from sallyport.testing.world import GATEWAY_ADDRESSES, make_policy
+
+FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
+CLIENT = Endpoint.parse("10.0.0.8:1553")
+NEIGHBOUR = Endpoint.parse("10.0.0.9:1553")
+PEER = Endpoint.parse("198.51.100.9:20")
+EXTERNAL = ip_address("203.0.113.1")
+
+_Result = TypeVar("_Result")
+
+
+def run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine that has nothing to wait for; give its result."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: _Result = done.value
+        return result
+    work.close()
+    raise AssertionError("it waits for something")
+
+
+class Pause(Awaitable[None]):
+    """Makes whoever awaits it wait for the next `send`."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class SlowDataPath(MemoryDataPath):
+    """Lets a test do something between the call of `open` and its effect."""
+
+    async def open(self, pinholes: Sequence[Pinhole]) -> None:
+        await Pause()
+        await super().open(pinholes)
+
+
+class Witness(SessionFilter):
+    """Keeps every event; `react` is called with each."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.react: Callable[[Event], object] = id
+        self.detached = 0
+
+    async def on_event(self, event: Event) -> None:
+        self.events.append(event)
+        self.react(event)
+
+    def detach(self) -> None:
+        self.detached += 1
+
+    def kinds(self) -> list[str]:
+        """The names of every event so far."""
+        return [type(event).__name__ for event in self.events]
+
+
+class WatchingFilter(ApplicationFilter):
+    """Attaches a Witness to every session."""
+
+    name = "watching"
+    protocols = (FTP,)
+
+    def __init__(self) -> None:
+        self.witnesses: list[Witness] = []
+        self.react: Callable[[Event], object] = id
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        witness = Witness()
+        witness.react = self.react
+        self.witnesses.append(witness)
+        return witness
+
+
+def attaching(data_filter: DataFilter) -> Callable[[Event], object]:
+    """Give a reaction that attaches `data_filter` to a starting connection."""
+
+    def react(event: Event) -> None:
+        if isinstance(event, ConnectTcp):
+            event.connection.attach_data_filter(data_filter)
+
+    return react
+
+
+class Wire:
+    """A link and both ends of a stream at once: keeps what was done to it."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.done: list[str] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def shutdown(self) -> None:
+        self.done.append("shutdown")
+
+    def abort(self) -> None:
+        self.done.append("abort")
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Everything a refused call could have left behind."""
+
+    reserved: frozenset[tuple[Transport, Endpoint]]
+    pinholes: frozenset[int]
+    ports: int
+    openings: int
+    deadlines: int
+    bindings: tuple[str, ...]
+    quota: tuple[tuple[str, int], ...]
+    of_primaries: Counter[str]
+
+
+class Office:
+    """A gateway in memory, with its parts in reach; keywords replace fields of the one rule."""
+
+    def __init__(
+        self,
+        *filters: ApplicationFilter,
+        ports: str = "40000-40999",
+        data_path: MemoryDataPath | None = None,
+        policy: Policy | None = None,
+        **rule: Any,  # noqa: ANN401 - any field of AccessRule
+    ) -> None:
+        self.world = VirtualWorld()
+        self.data_path = data_path or MemoryDataPath(map(ip_address, GATEWAY_ADDRESSES))
+        self.ports = Ports(PortRange.parse(ports), self.world.random_below)
+        self.gateway = Gateway(
+            policy=policy or make_policy(**rule),
+            data_path=self.data_path,
+            ports=self.ports,
+            world=self.world,
+            filters=filters,
+        )
+        self.primaries: list[PrimaryConnection] = []
+        self.wires: dict[str, Wire] = {}
+        self.strands: dict[str, Strand] = {}
+
+    def admit(
+        self, client: str = "10.0.0.8:50000", server: str = "198.51.100.9:21"
+    ) -> PrimaryConnection:
+        """Take a control connection whose server has not answered yet."""
+        primary = self.gateway.admit_primary(FTP, Endpoint.parse(client), Endpoint.parse(server))
+        self.primaries.append(primary)
+        return primary
+
+    def dial(
+        self, client: str = "10.0.0.8:50000", server: str = "198.51.100.9:21"
+    ) -> PrimaryConnection:
+        """Take a control connection and have its server answer."""
+        primary = self.admit(client, server)
+        wire = self.wires[primary.id] = Wire()
+        # Routed for IPv6: the server sees the client's own address.
+        ours = Endpoint(EXTERNAL, 50001) if primary.client.version == 4 else primary.client
+        self.strands[primary.id] = self.gateway.start_primary(
+            primary, gateway_address=ours, link=wire, client=wire, server=wire
+        )
+        return primary
+
+    def bind(
+        self,
+        primary: PrimaryConnection,
+        /,
+        *clients: Endpoint,
+        **arguments: Any,  # noqa: ANN401 - any argument of bind_for_client
+    ) -> Binding:
+        """Bind for the primary's client, by default at CLIENT."""
+        everything: dict[str, Any] = {
+            "transport": Transport.TCP,
+            "protocol": FTP,
+            "primary": primary,
+        } | arguments
+        return run(primary.session.bind_for_client(clients or (CLIENT,), **everything))
+
+    def allow(self, primary: PrimaryConnection, server: str) -> FutureConnection:
+        """Let the primary's client connect to `server` once."""
+        return run(
+            primary.session.allow_future_connect(
+                Endpoint.parse(server), protocol=FTP, primary=primary
+            )
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock."""
+        self.world.pass_time(self.gateway, seconds)
+
+    def reasons(self, event: str) -> list[object]:
+        """The reasons of every journal record of this event."""
+        return self.world.journal.reasons(event)
+
+    def holdings(self) -> Holdings:
+        """Take stock."""
+        return Holdings(
+            reserved=frozenset(self.data_path.reserved),
+            pinholes=frozenset(self.data_path.pinholes),
+            ports=self.ports.free(Transport.TCP, EXTERNAL),
+            openings=len(self.gateway.openings),
+            deadlines=len(self.gateway.deadlines),
+            bindings=tuple(binding.id for binding in self.gateway.bindings()),
+            quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),
+            of_primaries=Counter({p.id: len(p.openings) for p in self.primaries if p.openings}),
+        )

@@ -1,0 +1,116 @@
+import pytest
+from tests.core.office import Office
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.lifecycle import State
+from sallyport.errors import (
+    AddressNotAllowed,
+    BindError,
+    InvalidArgument,
+    OutOfResources,
+    PolicyDenied,
+)
+
+SERVER = "198.51.100.9:3000"
+DATA = Endpoint.parse("10.0.0.8:4711")
+
+
+def test_the_client_and_nobody_else_may_connect_to_the_server_once() -> None:
+    office = Office()
+    office.allow(office.dial(), SERVER)
+    server = Endpoint.parse(SERVER)
+
+    assert office.data_path.connect(Endpoint.parse("10.0.0.9:4711"), server) is None
+    assert office.data_path.connect(DATA, server) == server
+    assert office.data_path.connect(DATA.with_port(4712), server) is None
+    assert not office.data_path.reserved
+
+
+@pytest.mark.parametrize(
+    ("server", "error", "reason"),
+    [
+        ("198.51.100.9:1023", AddressNotAllowed, "server-port-below-minimum"),
+        ("[2001:db8::9]:3000", InvalidArgument, "addresses-of-two-families"),
+        ("10.0.0.77:3000", PolicyDenied, "no-network-rule"),
+        ("10.0.0.1:3000", PolicyDenied, "peer-is-gateway"),
+        ("203.0.113.1:3000", PolicyDenied, "peer-is-gateway"),
+        ("127.0.0.1:3000", PolicyDenied, "peer-is-gateway"),
+    ],
+)
+def test_a_refused_permission_has_its_reason_and_has_changed_nothing(
+    server: str, error: type[BindError], reason: str
+) -> None:
+    office = Office()
+    primary = office.dial()
+    before = office.holdings()
+
+    with pytest.raises(error, match=reason):
+        office.allow(primary, server)
+    assert office.holdings() == before
+
+
+def test_a_permission_the_data_path_refuses_leaves_nothing() -> None:
+    office = Office()
+    primary = office.dial()
+    before = office.holdings()
+    office.data_path.fail_next = OutOfResources("set-full")
+
+    with pytest.raises(OutOfResources):
+        office.allow(primary, SERVER)
+    assert office.holdings() == before
+
+
+def test_a_permission_that_is_not_used_ends_after_a_minute() -> None:
+    office = Office()
+    future = office.allow(office.dial(), SERVER)
+
+    office.pass_time(limits.ACCEPT_TIMEOUT_SECONDS - 0.1)
+    assert future.state is State.ARMED
+    office.pass_time(0.2)
+    assert future.is_closed
+    assert office.reasons("connect.secondary_closed") == ["timed-out"]
+    assert not office.data_path.pinholes
+
+
+def test_a_used_permission_lasts_as_long_as_its_transfer() -> None:
+    office = Office()
+    primary = office.dial()
+    future = office.allow(primary, SERVER)
+    office.data_path.connect(DATA, Endpoint.parse(SERVER))
+
+    office.pass_time(10 * limits.ACCEPT_TIMEOUT_SECONDS)
+    primary.close("done")
+    assert future.state is State.LIVE
+
+    office.data_path.finish(DATA, 10, 2000)
+    assert future.is_closed
+    record = office.world.journal.records[-1]
+    assert record[0] == "connect.secondary_closed"
+    assert (record[1]["from_client_bytes"], record[1]["to_client_bytes"]) == (10, 2000)
+    assert not office.gateway.sessions
+
+
+def test_cancel_takes_an_unused_permission_back_and_leaves_a_transfer_alone() -> None:
+    office = Office()
+    primary = office.dial()
+    unused, used = office.allow(primary, "198.51.100.9:3001"), office.allow(primary, SERVER)
+    office.data_path.connect(DATA, Endpoint.parse(SERVER))
+
+    for future in (unused, used):
+        future.cancel()
+        future.cancel()
+
+    assert unused.is_closed
+    assert used.state is State.LIVE
+    assert not office.data_path.pinholes
+    assert not office.data_path.resets
+
+
+def test_an_attempt_that_fails_leaves_the_permission_as_it_was() -> None:
+    office = Office()
+    future = office.allow(office.dial(), SERVER)
+    office.data_path.attempt(DATA, Endpoint.parse(SERVER))
+
+    assert future.state is State.ARMED
+    assert office.data_path.connect(DATA, Endpoint.parse(SERVER)) is not None

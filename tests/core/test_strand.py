@@ -1,0 +1,148 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.core.office import Pause
+
+from sallyport.core.strand import Strand, Turn, Work
+from sallyport.testing import VirtualWorld
+
+
+class Bench:
+    """A strand with a record of what ran and what failed."""
+
+    def __init__(self) -> None:
+        self.world = VirtualWorld()
+        self.ran: list[str] = []
+        self.faults: list[Exception] = []
+        self.strand = Strand(self.world.park, self.world.turn, self.faults.append)
+
+    async def say(self, word: str) -> None:
+        self.ran.append(word)
+
+    async def wait_and_say(self, word: str) -> None:
+        self.ran.append(f"{word}…")
+        await Pause()
+        self.ran.append(word)
+
+    async def fail(self) -> None:
+        raise ValueError("a filter's fault")
+
+    async def wait_and_fail(self) -> None:
+        await Pause()
+        raise ValueError("a filter's fault")
+
+
+def test_work_that_need_not_wait_runs_at_once() -> None:
+    bench = Bench()
+    bench.strand.run(bench.say("one"))
+    assert bench.ran == ["one"]
+    bench.strand.run(bench.say("two"))
+    assert bench.ran == ["one", "two"]
+    assert not bench.strand.is_busy
+    assert not bench.world.parked
+
+
+def test_work_given_while_other_work_waits_runs_after_it_and_in_order() -> None:
+    bench = Bench()
+    for word in ("one", "two"):
+        bench.strand.run(bench.wait_and_say(word))
+    bench.strand.run(bench.say("three"))
+    assert bench.ran == ["one…"]
+    assert bench.strand.is_busy
+
+    bench.world.resume()
+    assert bench.ran == ["one…", "one", "two…"]
+    bench.world.resume()
+    assert bench.ran == ["one…", "one", "two…", "two", "three"]
+    assert not bench.strand.is_busy
+
+
+def test_work_given_by_running_work_runs_after_it() -> None:
+    bench = Bench()
+
+    async def outer() -> None:
+        bench.strand.run(bench.say("inner"))
+        bench.ran.append("outer")
+
+    bench.strand.run(outer())
+    assert bench.ran == ["outer", "inner"]
+
+
+def test_the_feeder_is_told_when_the_last_of_what_waited_is_done() -> None:
+    bench = Bench()
+    bench.strand.on_idle = lambda: bench.ran.append("idle")
+    bench.strand.run(bench.wait_and_say("one"))
+    bench.strand.run(bench.wait_and_say("two"))
+
+    bench.world.resume()
+    assert "idle" not in bench.ran
+    bench.world.resume()
+    assert bench.ran[-2:] == ["two", "idle"]
+
+
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_x07_a_fault_is_told_once_and_nothing_runs_any_more(is_waiting: bool) -> None:
+    bench = Bench()
+    bench.strand.run(bench.wait_and_say("one"))
+    bench.strand.run(bench.wait_and_fail() if is_waiting else bench.fail())
+    bench.strand.run(bench.say("dropped"))
+    while bench.world.parked:
+        bench.world.resume()
+    bench.strand.run(bench.fail())
+
+    assert bench.ran == ["one…", "one"]
+    assert [str(fault) for fault in bench.faults] == ["a filter's fault"]
+
+
+def test_after_close_nothing_starts_and_no_fault_is_told() -> None:
+    bench = Bench()
+    bench.strand.run(bench.wait_and_fail())
+    bench.strand.run(bench.say("dropped"))
+    bench.strand.close()
+    bench.strand.close()
+    bench.world.resume()
+    bench.strand.run(bench.say("dropped too"))
+
+    assert bench.ran == []
+    assert bench.faults == []
+
+
+def test_work_may_close_its_own_strand() -> None:
+    bench = Bench()
+
+    async def last() -> None:
+        bench.strand.run(bench.say("dropped"))
+        bench.strand.close()
+        bench.ran.append("last")
+
+    bench.strand.run(last())
+    assert bench.ran == ["last"]
+
+
+def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
+    turn = Turn()
+    seen: list[tuple[bool, int]] = []
+
+    def look() -> None:
+        seen.append((turn.running, turn.number))
+
+    def park(_work: Work, _yielded: Any, _done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - Park
+        raise AssertionError("nothing waits here")
+
+    def fresh() -> Strand:
+        return Strand(park, turn, lambda _: None)
+
+    async def inner() -> None:
+        look()
+
+    async def outer() -> None:
+        look()
+        fresh().run(inner())
+        look()
+
+    look()
+    fresh().run(outer())
+    look()
+    # Back in the outer step somebody still runs: a loop there must not go unseen.
+    assert seen == [(False, 0), (True, 1), (True, 2), (True, 2), (False, 2)]

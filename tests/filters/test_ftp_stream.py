@@ -1,0 +1,337 @@
+"""The stream below the dialogue (attacks F12-F19, F30, F31, H01, H02, H07, V11, V12)."""
+
+import pytest
+from tests.filters.talk import (
+    IPV4,
+    IPV6,
+    OK,
+    READY,
+    Family,
+    agreed,
+    asked,
+    both_families,
+    forwarded,
+    greeted,
+    refused,
+)
+
+from sallyport import limits
+from sallyport.filters.ftp import FtpFilter
+from sallyport.testing import Dialogue
+
+HELLO = b"\x16\x03\x01\x00\x04hiya"
+CIPHERED = b"\x17\x03\x03\x00\x06\x14PORT\n"
+CLOSING = b"\x15\x03\x03\x00\x02ab"
+
+
+def in_tls(family: Family = IPV4) -> Dialogue:
+    """Give a dialogue in which both sides speak TLS."""
+    dialogue = forwarded(greeted(family), b"AUTH TLS\r\n", b"234 Go ahead.\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
+    return dialogue.noted("stream.opaque", "auth-tls")
+
+
+@both_families
+def test_f12_a_command_may_be_split_anywhere(family: Family) -> None:
+    for cut in range(1, len(family.ask)):
+        dialogue = greeted(family).client_says(family.ask[:cut]).server_hears(b"")
+        dialogue.client_says(family.ask[cut:]).server_hears(family.heard).server_says(OK)
+        dialogue.client_hears(OK).pinholes(family.pinhole)
+
+
+@both_families
+def test_f12_a_passive_reply_may_be_split_anywhere(family: Family) -> None:
+    for cut in range(1, len(family.reply_passive)):
+        dialogue = greeted(family).client_says(family.ask_passive)
+        dialogue.server_says(family.reply_passive[:cut]).pinholes().client_hears(b"")
+        dialogue.server_says(family.reply_passive[cut:]).client_hears(family.reply_passive)
+        dialogue.pinholes(family.passive_pinhole)
+
+
+@both_families
+def test_f13_every_line_of_a_segment_is_read(family: Family) -> None:
+    dialogue = greeted(family).client_says(b"NOOP\r\n" + family.ask + b"LIST\r\n")
+
+    dialogue.server_hears(b"NOOP\r\n" + family.heard).server_says(OK, OK).client_hears(OK + OK)
+    dialogue.server_hears(b"LIST\r\n").pinholes(family.pinhole)
+
+
+def test_f13_of_two_ports_in_one_segment_the_first_is_withdrawn() -> None:
+    dialogue = greeted().client_says(IPV4.ask + b"PORT 10,0,0,8,6,18\r\n").server_hears(IPV4.heard)
+
+    dialogue.server_says(OK).client_hears(OK).server_hears(b"PORT 203,0,113,1,159,49\r\n")
+    dialogue.pinholes().server_says(OK)
+    dialogue.pinholes("203.0.113.1:40753 -> 10.0.0.8:1554 from 203.0.113.9")
+
+
+@both_families
+def test_f14_a_port_before_the_greeting_waits_for_it(family: Family) -> None:
+    dialogue = Dialogue(FtpFilter(), version=family.version).client_says(family.ask)
+    dialogue.nothing_more().pinholes()
+
+    dialogue.server_says(READY).client_hears(READY).server_hears(family.heard)
+    dialogue.server_says(OK).pinholes(family.pinhole)
+
+
+def test_f15_a_leading_blank_makes_no_verb() -> None:
+    refused(greeted(), b" " + IPV4.ask, 500, "bad-command")
+
+
+@pytest.mark.parametrize(
+    "telnet", [b"\xff\xf4", b"\xff\xf4\xff\xf2", b"\xff\xfb\x01", b"\xff\xfa\x18\0xterm\xff\xf0"]
+)
+@both_families
+def test_f15_telnet_commands_hide_nothing_wherever_they_stand(
+    family: Family, telnet: bytes
+) -> None:
+    for cut in (0, 2, 4, 7, len(family.ask) - 1):
+        line = family.ask[:cut] + telnet + family.ask[cut:]
+        greeted(family).client_says(line).server_hears(family.heard)
+
+
+def test_f15_an_abort_with_its_telnet_signals_reaches_the_server_as_a_command() -> None:
+    dialogue = greeted().client_says(b"\xff\xf4\xff", b"\xf2ABOR\r\n").server_hears(b"ABOR\r\n")
+
+    dialogue.still_open()
+
+
+def test_f15_a_subnegotiation_without_end_ends_the_dialogue() -> None:
+    greeted().client_says(b"\xff\xfa" + b"x" * 600).was_reset("telnet-subnegotiation-too-long")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"NOOP\nPORT 10,0,0,8,6,17\r\n", "bare-lf"),
+        (b"NOOP\rPORT 10,0,0,8,6,17\r\n", "bare-cr"),
+        (b"RETR a\r\0PORT 10,0,0,8,6,17\r\n", "cr-nul"),
+        (b"PORT 10,0,0,8\0,6,17\r\n", "nul"),
+    ],
+)
+def test_f16_any_other_line_end_is_refused_and_the_second_one_ends(
+    line: bytes, reason: str
+) -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n").server_says(OK)
+    dialogue.client_hears(OK).client_says(line.partition(b"\n")[0] + b"\n").server_hears(b"")
+    dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n").still_open()
+
+    dialogue.client_says(line).ended(reason).server_hears(b"").pinholes()
+    dialogue.client_hears(b"500 Syntax error, closing control connection.\r\n")
+
+
+def test_f16_what_follows_a_bare_lf_is_a_line_of_its_own() -> None:
+    dialogue = greeted().client_says(b"NOOP\nPORT 10,0,0,8,6,17\r\n").server_hears(IPV4.heard)
+
+    dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n")
+
+
+def test_f17_a_line_too_long_is_answered_with_500_and_ends_the_dialogue() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n").server_says(OK)
+    dialogue.client_hears(OK).client_says(b"CWD " + b"x" * limits.MAX_FTP_LINE)
+
+    dialogue.ended("line-too-long").server_hears(b"")
+    dialogue.client_hears(b"500 Syntax error, closing control connection.\r\n")
+
+
+def test_f17_the_longest_line_passes() -> None:
+    forwarded(greeted(), b"CWD " + b"x" * (limits.MAX_FTP_LINE - 6) + b"\r\n")
+
+
+@pytest.mark.parametrize("before", [b"", b"NOOP\r\n"])
+def test_f17_a_line_never_finished_ends_after_a_minute_however_slowly_it_grows(
+    before: bytes,
+) -> None:
+    dialogue = greeted().client_says(before, b"C")
+    for _ in range(59):
+        dialogue.time_passes(1).client_says(b"W")
+
+    dialogue.still_open().time_passes(1).was_reset("partial-line")
+
+
+def test_f17_a_finished_line_stops_the_clock() -> None:
+    dialogue = greeted().client_says(b"NO").time_passes(59).client_says(b"OP\r\n")
+
+    dialogue.server_hears(b"NOOP\r\n").time_passes(3600).still_open()
+
+
+def test_f19_a_byte_once_read_cannot_be_said_again() -> None:
+    # TCP ends at us: what a retransmission or an overlap says differently is never read. Left to
+    # show is that a line is settled by its first reading.
+    dialogue = greeted().client_says(b"NOOP\r").client_says(b"\nPORT 10,0,0,9,6,17\r\n")
+
+    dialogue.server_hears(b"NOOP\r\n").pinholes()
+
+
+def test_f30_plain_text_behind_auth_is_dropped_when_the_server_accepts() -> None:
+    dialogue = (
+        greeted().client_says(b"AUTH TLS\r\nUSER evil\r\nPASS x").server_hears(b"AUTH TLS\r\n")
+    )
+
+    dialogue.server_says(b"234 Go\r\n220 injected\r\n331 inj").client_hears(b"234 Go\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
+    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
+
+
+def test_f30_plain_text_instead_of_a_handshake_ends_the_dialogue() -> None:
+    dialogue = forwarded(greeted(), b"AUTH TLS\r\n", b"234 Go\r\n")
+
+    dialogue.client_says(b"USER evil\r\n").was_reset("plain-text-after-auth").nothing_more()
+
+
+@pytest.mark.parametrize("line", [b"AUTH SSL\r\n", b"auth tls-p\r\n", b"AUTH TLS-C\r\n"])
+def test_f30_older_names_of_tls_make_the_stream_opaque_too(line: bytes) -> None:
+    dialogue = forwarded(greeted(), line, b"234-Go\r\n234 Go\r\n")
+
+    dialogue.client_says(HELLO, CIPHERED).server_hears(HELLO + CIPHERED)
+
+
+@both_families
+def test_f30_ciphertext_is_not_read_whatever_it_holds(family: Family) -> None:
+    dialogue = in_tls(family)
+    record = b"\x17\x03\x03" + len(family.ask).to_bytes(2, "big") + family.ask
+
+    dialogue.client_says(record).server_hears(record).server_says(record).client_hears(record)
+    dialogue.pinholes().still_open()
+
+
+def test_f30_auth_withdraws_what_was_agreed_on_in_plain_text() -> None:
+    forwarded(agreed(), b"AUTH TLS\r\n", b"234 Go\r\n").pinholes()
+
+
+@pytest.mark.parametrize("reply", [b"504 No.\r\n", b"334 More.\r\n", b"200 Hm.\r\n", b"534 No\r\n"])
+@both_families
+def test_f30_after_a_refused_auth_commands_are_read_as_before(family: Family, reply: bytes) -> None:
+    dialogue = greeted(family).client_says(b"AUTH TLS\r\n" + family.ask)
+    dialogue.server_hears(b"AUTH TLS\r\n").server_says(reply).client_hears(reply)
+
+    dialogue.server_hears(family.heard).server_says(OK).pinholes(family.pinhole)
+
+
+@pytest.mark.parametrize("argument", [b" GSSAPI", b" KERBEROS_V4", b" TLSX", b"", b" TLS "])
+def test_f30_mechanisms_that_would_hide_single_commands_are_refused(argument: bytes) -> None:
+    refused(greeted(), b"AUTH" + argument + b"\r\n", 504, "unknown-mechanism")
+
+
+@both_families
+def test_f31_after_ccc_commands_are_read_again(family: Family) -> None:
+    dialogue = in_tls(family).client_says(CIPHERED, CLOSING).server_says(CIPHERED, CLOSING)
+    dialogue.server_hears(CIPHERED + CLOSING).client_hears(CIPHERED + CLOSING)
+
+    asked(family, dialogue).server_says(OK).client_hears(OK).pinholes(family.pinhole)
+
+
+def test_f31_after_ccc_the_client_may_speak_first_and_start_tls_again() -> None:
+    dialogue = in_tls().client_says(CIPHERED + b"NOOP\r\n").server_hears(CIPHERED + b"NOOP\r\n")
+    dialogue.server_says(CIPHERED + OK).client_hears(CIPHERED + OK)
+
+    forwarded(dialogue, b"AUTH TLS\r\n", b"234 Go\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).still_open()
+
+
+@pytest.mark.parametrize("command", [b"REIN\r\n", b"USER other\r\n"])
+@both_families
+def test_f31_a_new_login_withdraws_the_pinhole(family: Family, command: bytes) -> None:
+    forwarded(agreed(family), command, b"220 Again.\r\n").pinholes()
+
+
+@pytest.mark.parametrize(
+    "path", [b"/", b"/PORT%2010,0,0,8,0,22", b"/" + b"x" * 300, b"http://192.0.2.1/"]
+)
+@pytest.mark.parametrize("method", [b"POST", b"GET", b"fetch"])
+def test_h01_a_session_that_begins_with_http_can_never_bind(method: bytes, path: bytes) -> None:
+    dialogue = greeted().client_says(b"%b %b HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path))
+
+    dialogue.was_reset("not-ftp-http").client_says(b"PORT 10,0,0,8,0,22\r\n").nothing_more()
+    dialogue.pinholes()
+
+
+def test_h01_the_request_may_come_in_pieces_and_before_the_greeting() -> None:
+    pieces = [b"PO", b"ST / HT", b"TP/1.1\r\n", b"PORT 10,0,0,8,0,22\r\n"]
+
+    Dialogue(FtpFilter()).client_says(*pieces).was_reset("not-ftp-http").nothing_more().pinholes()
+
+
+def test_h02_a_high_port_in_a_request_body_does_not_bind_either() -> None:
+    dialogue = greeted().client_says(b"POST / HTTP/1.1\r\n\r\n", IPV4.ask).nothing_more()
+
+    dialogue.was_reset("not-ftp-http").pinholes()
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01PORT 10,0,0,8,6,17\r\n", "not-ftp-tls"),
+        (b"GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n", "not-ftp-http"),
+        (b"SSH-2.0-x\r\n", "not-ftp-ssh"),
+        (b"\x00\x01PORT 10,0,0,8,6,17\r\n", "not-ftp-unknown"),
+        (b"x" * limits.MAX_FTP_LINE, "not-ftp-unknown"),
+    ],
+)
+def test_h07_another_protocols_first_bytes_end_the_session(first: bytes, reason: str) -> None:
+    greeted().client_says(first).was_reset(reason).nothing_more().pinholes()
+
+
+def test_v11_a_reply_line_of_64_kib_ends_the_dialogue() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n").server_says(b"200 " + b"x" * 65536)
+
+    dialogue.ended("reply-line-too-long").client_hears(b"")
+
+
+def test_v11_a_hundred_thousand_continuation_lines_end_the_dialogue() -> None:
+    dialogue = greeted().client_says(b"HELP\r\n").server_says(b"214-\r\n" + b"x\r\n" * 100_000)
+
+    dialogue.ended("reply-too-many-lines")
+    assert len(dialogue.client_end.heard) < 100_000
+
+
+@pytest.mark.parametrize("command", [b"PASV\r\n", IPV4.ask])
+def test_v11_a_reply_that_is_kept_back_is_kept_back_within_bounds(command: bytes) -> None:
+    dialogue = greeted().client_says(command).server_says(b"200-\r\n" + b"x" * 98 + b"\r\n")
+    for _ in range(limits.MAX_HELD_BYTES // 100):
+        dialogue.server_says(b"x" * 98 + b"\r\n")
+
+    dialogue.ended("reply-too-long").client_hears(b"").pinholes()
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (b"\x16\x03\x03\x00\x02", "not-ftp-tls"),
+        (b"\x15\x03\x03\x00\x02", "not-ftp-tls"),
+        (b"HTTP/1.1 200 OK\r\n", "not-ftp-http"),
+        (b"SSH-2.0-x\r\n", "not-ftp-ssh"),
+        (b"\x00", "not-ftp-unknown"),
+    ],
+)
+@both_families
+def test_v12_a_server_that_speaks_another_protocol_ends_the_session(
+    family: Family, first: bytes, reason: str
+) -> None:
+    dialogue = Dialogue(FtpFilter(), version=family.version).client_says(family.ask)
+
+    dialogue.server_says(first).was_reset(reason).nothing_more().pinholes()
+
+
+def test_v12_text_that_is_no_reply_ends_the_session() -> None:
+    greeted().server_says(b"* OK IMAP4\r\n").ended("not-a-reply").nothing_more()
+
+
+def test_an_idle_dialogue_ends_and_a_used_one_does_not() -> None:
+    dialogue = greeted().time_passes(limits.CONTROL_IDLE_SECONDS - 1)
+    forwarded(dialogue, b"NOOP\r\n").time_passes(limits.CONTROL_IDLE_SECONDS).still_open()
+
+    dialogue.time_passes(2 * limits.CONTROL_IDLE_SECONDS).was_reset("idle")
+
+
+def test_an_unfinished_line_dies_with_the_clients_fin() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\nPORT 10,0").client_closes()
+
+    dialogue.server_hears(b"NOOP\r\n").server_hears_end()
+    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
+    dialogue.server_says(OK).client_hears(OK)
+
+
+def test_ipv6_ciphertext_is_passed_after_a_split_header() -> None:
+    in_tls(IPV6).client_says(CIPHERED[:3]).server_hears(b"").client_says(CIPHERED[3:]).server_hears(
+        CIPHERED
+    )

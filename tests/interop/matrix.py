@@ -1,0 +1,92 @@
+"""Every server with every client in every way they know, as one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sallyport.lab.clients import (
+    CLIENTS,
+    EXTENDED,
+    MODES4,
+    Direction,
+    Job,
+    Mode,
+    Outcome,
+    digest,
+    transfer,
+)
+from sallyport.lab.host import Host
+from sallyport.lab.servers import SOFTWARE, FtpServer
+
+# The fixture `server_of`: gives the running server of a name.
+GiveServer = Callable[[str], FtpServer]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One way to move one file."""
+
+    server: str
+    client: str
+    family: int
+    mode: Mode
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.server}-{self.client}-ipv{self.family}-{self.mode}-{self.direction}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of a cell: the client's word, and whether the same bytes are at both ends."""
+
+    outcome: Outcome
+    arrived: bool
+
+
+def _modes(client: str, family: int) -> list[Mode]:
+    return sorted(MODES4[client] if family == 4 else EXTENDED)
+
+
+CELLS = [
+    Cell(server, client, family, mode, direction)
+    for server in SOFTWARE
+    for client in CLIENTS
+    for family in (4, 6)
+    for mode in _modes(client, family)
+    for direction in Direction
+]
+ACTIVE = [cell for cell in CELLS if cell.mode.is_active]
+PASSIVE = [cell for cell in CELLS if not cell.mode.is_active]
+ACTIVE4 = [cell for cell in ACTIVE if cell.family == 4]
+
+
+def over(cells: list[Cell]) -> pytest.MarkDecorator:
+    """Run a test once for each cell, under the cell's name."""
+    return pytest.mark.parametrize("cell", cells, ids=str)
+
+
+def attempt(
+    cell: Cell, client: Host, server: FtpServer, folder: Path, size: int = 100_000
+) -> Attempt:
+    """Make the transfer of one cell with a file of `size` bytes; `folder` is the client's own."""
+    name = f"{cell}-{size}.bin"
+    here, there = folder / name, server.folder / name
+    upload = cell.direction is Direction.UPLOAD
+    _fill(here if upload else there, size)
+    job = Job(server.account(cell.family), cell.mode, cell.direction, name, here)
+    outcome = transfer(cell.client, client, job)
+    arrived = digest(here) == digest(there)
+    here.unlink(missing_ok=True)
+    there.unlink(missing_ok=True)
+    return Attempt(outcome, arrived)
+
+
+def _fill(path: Path, size: int) -> None:
+    """Write bytes that do not repeat within a block, so that a lost or doubled block shows."""
+    block = b"".join(n.to_bytes(4, "big") for n in range(16 * 1024))
+    with path.open("wb") as file:
+        for start in range(0, size, len(block)):
+            file.write((start.to_bytes(8, "big") + block[8:])[: size - start])

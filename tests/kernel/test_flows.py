@@ -1,0 +1,230 @@
+"""Flow decisions without a kernel: reports in, calls on the sink and wishes out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.errors import OutOfResources
+from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
+from sallyport.kernel import marks
+from sallyport.kernel.flows import FlowTable
+from sallyport.kernel.openings import Flow, Opening
+from sallyport.wire import conntrack
+from sallyport.wire.conntrack import FlowReport, FlowTuple
+
+LISTEN = Endpoint.parse("203.0.113.1:40000")
+TARGET = Endpoint.parse("10.0.0.8:1553")
+PEER = Endpoint.parse("203.0.113.9:20")
+
+
+@dataclass
+class Bench:
+    """A flow table with everything it says and wishes, in order."""
+
+    said: list[str] = field(default_factory=list)
+    readable: FlowCounters | None = field(default_factory=lambda: FlowCounters(PEER, 7, 8))
+    flows: FlowTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flows = FlowTable(self)
+        self.flows.attach(self)
+
+    def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.said.append(f"{pinhole_id} established {peer}")
+
+    def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.said.append(f"{pinhole_id} refused {peer}")
+
+    def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
+        bytes_each = f"{counters.from_peer_bytes}/{counters.to_peer_bytes}"
+        self.said.append(f"{pinhole_id} ended {counters.peer} {bytes_each}")
+
+    def shut(self, openings: Sequence[Opening]) -> None:
+        self.flows.close(openings)
+        self.said.extend(f"{opening.pinhole.id} shut" for opening in openings)
+
+    def kill_flow(self, flow: Flow) -> None:
+        self.said.append(f"kill {flow.peer}")
+
+    def read(self, flow: Flow) -> FlowCounters | None:
+        assert flow.peer == PEER
+        return self.readable
+
+    def enter(self, number: int = 1, *, single: bool = True) -> Opening:
+        (opening,) = self.flows.enter([pinhole(number, single=single)])
+        return opening
+
+
+def pinhole(number: int = 1, *, single: bool = True) -> Pinhole:
+    return Pinhole(number, Transport.TCP, LISTEN, TARGET, IpFilter.of(PEER.address), single)
+
+
+def report(opening: Opening, bits: int, *, destroyed: bool = False) -> FlowReport:
+    original = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
+    reply = conntrack.write_tuple(FlowTuple(6, TARGET, PEER))
+    counts = (100, 200) if destroyed else (None, None)
+    mark = marks.PIN | bits | opening.generation
+    return FlowReport(destroyed, mark, original, reply, *counts)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_winning_closes_a_single_pinhole_before_it_is_told(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter(), marks.WON))
+
+    assert bench.said == ["1 shut", "1 established 203.0.113.9:20"]
+
+
+def test_winning_leaves_a_pinhole_for_many_open(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter(single=False), marks.WON))
+
+    assert bench.said == ["1 established 203.0.113.9:20"]
+
+
+def test_a_flow_is_told_once_however_often_it_is_reported(bench: Bench) -> None:
+    opening = bench.enter(single=False)
+    for _ in range(3):
+        bench.flows.hear(report(opening, marks.WON))
+
+    assert len(bench.said) == 1
+
+
+def test_both_sides_closing_is_the_end_and_the_entry_is_not_another(bench: Bench) -> None:
+    opening = bench.enter(single=False)
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.hear(report(opening, marks.WON | marks.ENDS))
+    bench.flows.hear(report(opening, marks.WON | marks.ENDS, destroyed=True))
+
+    assert bench.said[1:] == ["1 ended 203.0.113.9:20 7/8"]
+
+
+def test_one_side_closing_is_not_the_end(bench: Bench) -> None:
+    opening = bench.enter(single=False)
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.hear(report(opening, marks.WON | marks.END_ORIGINAL))
+
+    assert bench.said == ["1 established 203.0.113.9:20"]
+
+
+def test_a_destroyed_flow_ends_with_the_bytes_of_its_report(bench: Bench) -> None:
+    opening = bench.enter(single=False)
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.hear(report(opening, marks.WON, destroyed=True))
+
+    assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
+
+
+def test_when_the_entry_is_gone_before_it_is_read_its_own_report_ends_it(bench: Bench) -> None:
+    opening = bench.enter(single=False)
+    bench.readable = None
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.hear(report(opening, marks.WON | marks.ENDS))
+    bench.flows.hear(report(opening, marks.WON | marks.ENDS, destroyed=True))
+
+    assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
+
+
+def test_f26_an_attempt_that_never_won_is_refused_and_shuts_nothing(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter(), 0, destroyed=True))
+
+    assert bench.said == ["1 refused 203.0.113.9:20"]
+
+
+def test_a_half_open_flow_says_nothing(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter(), 0))
+
+    assert bench.said == []
+
+
+def test_a_flow_that_lived_and_died_in_an_overrun_uses_the_pinhole_up(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter(), marks.WON | marks.ENDS, destroyed=True))
+
+    assert bench.said == [
+        "1 shut",
+        "1 established 203.0.113.9:20",
+        "1 ended 203.0.113.9:20 100/200",
+    ]
+
+
+def test_reports_of_unknown_numbers_are_ignored(bench: Bench) -> None:
+    opening = bench.enter()
+    bench.flows.withdraw([opening])
+    bench.flows.hear(report(opening, marks.WON))
+
+    assert bench.said == []
+
+
+def test_a_flow_that_won_just_before_the_close_is_still_told(bench: Bench) -> None:
+    opening = bench.enter()
+    bench.flows.close([opening])
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.settle()
+
+    assert bench.said == ["1 established 203.0.113.9:20"]
+    assert bench.flows.of([1]) == [opening]
+
+
+def test_a_flow_that_won_just_before_the_kill_is_killed(bench: Bench) -> None:
+    opening = bench.enter()
+    opening.is_killed = True
+    bench.flows.close([opening])
+    bench.flows.hear(report(opening, marks.WON))
+
+    assert bench.said == ["kill 203.0.113.9:20", "1 established 203.0.113.9:20"]
+
+
+def test_what_is_closed_and_has_no_flows_is_forgotten(bench: Bench) -> None:
+    opening = bench.enter()
+    bench.flows.hear(report(opening, marks.WON))
+    bench.flows.settle()
+    assert len(bench.flows) == 1
+    bench.flows.hear(report(opening, marks.WON, destroyed=True))
+    bench.flows.settle()
+
+    assert len(bench.flows) == 0
+    assert bench.flows.of([1]) == []
+
+
+def test_a_new_pinhole_with_an_old_number_is_not_forgotten_with_the_old_one(bench: Bench) -> None:
+    bench.flows.close([bench.enter()])
+    renewed = bench.enter()
+    bench.flows.settle()
+
+    assert bench.flows.of([1]) == [renewed]
+
+
+def test_resync_tells_what_the_lost_events_would_have_told(bench: Bench) -> None:
+    gone = bench.enter(1, single=False)
+    bench.flows.hear(report(gone, marks.WON))
+    bench.said.clear()
+    bench.flows.resync([])
+    live = bench.enter(2, single=False)
+    bench.flows.resync([report(live, marks.WON)])
+    bench.flows.resync([report(live, marks.WON)])
+
+    assert bench.said == ["1 ended 203.0.113.9:20 0/0", "2 established 203.0.113.9:20"]
+
+
+def test_numbers_skip_the_living_the_avoided_and_zero() -> None:
+    flows = FlowTable(Bench(), last=marks.GENERATION - 1)
+    flows.avoid([1, 3])
+    numbers = [flows.enter([pinhole(n)])[0].generation for n in range(3)]
+
+    assert numbers == [marks.GENERATION, 2, 4]
+
+
+def test_when_every_number_is_taken_nothing_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "GENERATION", 3)
+    flows = FlowTable(Bench())
+    flows.enter([pinhole(1), pinhole(2)])
+
+    with pytest.raises(OutOfResources, match="no-mark-left"):
+        flows.enter([pinhole(3)])
+    assert len(flows) == 2

@@ -1,0 +1,21 @@
+"""The pins table as text; that it admits whom it should: tests/netns."""
+
+import re
+
+from sallyport.kernel.pins import render_pins
+
+
+def test_the_table_is_owned_and_made_of_whole_lines() -> None:
+    text = render_pins()
+
+    assert text.startswith("table inet sallyport_pins {\n    flags owner;\n")
+    # nft 1.0.6 wants every closing brace of a block on a line of its own.
+    assert all(line.strip() == "}" for line in text.splitlines() if line.endswith("}"))
+
+
+def test_every_set_that_elements_go_to_is_made_and_looked_up() -> None:
+    text = render_pins()
+    made = set(re.findall(r"^    (?:map|set) (\w+) \{$", text, re.MULTILINE))
+
+    assert made == {"exact4", "any4", "target4", "exact6", "any6", "target6", "once", "many"}
+    assert set(re.findall(r"@(\w+)", text)) == made

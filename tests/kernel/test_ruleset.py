@@ -1,0 +1,134 @@
+"""The base table as text: what is in it for a policy, and what is not. nft's opinion: tests/netns."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from sallyport.addresses import PortRange
+from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.kernel.ruleset import GatewayRules, Interception, render_base, render_removal
+
+INTERNAL = Network("internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64")))
+EXTERNAL = Network("external", ("ext0",))
+DMZ = Network("dmz", ("dmz0",), (ip_network("192.168.7.0/24"),))
+POLICY = Policy(
+    (INTERNAL, EXTERNAL),
+    (NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
+)
+RULES = GatewayRules(PortRange(40000, 59999))
+
+
+def lines(policy: Policy = POLICY, rules: GatewayRules = RULES) -> list[str]:
+    return [line.strip() for line in render_base(policy, rules).splitlines()]
+
+
+def test_the_script_replaces_the_table_in_one_transaction() -> None:
+    assert render_base(POLICY, RULES).startswith(
+        "table inet sallyport {\n}\ndelete table inet sallyport\ntable inet sallyport {\n"
+    )
+    assert render_removal("x") == "table inet x {\n}\ndelete table inet x\n"
+
+
+def test_each_family_follows_its_own_relation() -> None:
+    text = lines()
+
+    assert (
+        'iifname { "int0" } oifname { "ext0" } meta nfproto ipv4 ip saddr { 10.0.0.0/24 } accept'
+        in text
+    )
+    assert (
+        'iifname { "int0" } oifname { "ext0" } meta nfproto ipv6 ip6 saddr { fd00:a::/64 } accept'
+        in text
+    )
+    masquerades = [line for line in text if "masquerade" in line]
+    assert len(masquerades) == 2
+    assert all("ipv4" in line for line in masquerades)
+
+
+def test_nothing_begins_from_an_external_network_even_where_it_is_routed() -> None:
+    assert not [
+        line for line in lines() if line.startswith('iifname { "ext0" } oifname { "int0" }')
+    ]
+
+
+def test_routed_inside_networks_see_each_other() -> None:
+    both = Policy((INTERNAL, DMZ), (NetworkRule("internal", "dmz", Relation.ROUTE),))
+    back = 'iifname { "dmz0" } oifname { "int0" } meta nfproto ipv4'
+
+    assert f"{back} ip saddr {{ 192.168.7.0/24 }} ip daddr {{ 10.0.0.0/24 }} accept" in lines(both)
+    nat = replace(both, network_rules=(NetworkRule("internal", "dmz", Relation.NAT),))
+    assert not [line for line in lines(nat) if line.startswith(back)]
+
+
+def test_a_network_without_addresses_of_a_family_has_no_part_in_it() -> None:
+    rule = NetworkRule("dmz", "external", Relation.NAT, Relation.ROUTE)
+    text = lines(Policy((DMZ, EXTERNAL), (rule,)))
+
+    assert not [line for line in text if "nfproto ipv6" in line]
+
+
+def test_overlapping_prefixes_are_merged() -> None:
+    wide = replace(INTERNAL, addresses=(ip_network("10.0.0.0/8"), ip_network("10.0.0.0/24")))
+    text = render_base(replace(POLICY, networks=(wide, EXTERNAL)), RULES)
+
+    assert "ip saddr { 10.0.0.0/8 }" in text
+
+
+@pytest.mark.parametrize(
+    ("port_range", "ports"),
+    [("40000-59999", "1024-39999"), ("2000-30000", "30001-65535"), ("1-1023", "1024-65535")],
+)
+def test_masquerade_takes_the_larger_side_of_the_range(port_range: str, ports: str) -> None:
+    text = render_base(POLICY, GatewayRules(PortRange.parse(port_range)))
+
+    assert f"masquerade to :{ports}\n" in text
+
+
+def test_a_range_that_leaves_no_port_to_masquerade_to_is_refused() -> None:
+    with pytest.raises(ValueError, match="leaves no port"):
+        GatewayRules(PortRange(1024, 65535))
+    GatewayRules(PortRange(1024, 65535), masquerade=False)
+
+
+def test_masquerade_can_be_left_out_and_the_nat_chain_stays() -> None:
+    text = lines(rules=replace(RULES, masquerade=False))
+
+    assert not [line for line in text if "masquerade" in line]
+    assert "type nat hook postrouting priority srcnat; policy accept;" in text
+
+
+def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
+    text = lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
+
+    assert (
+        'iifname { "int0" } meta nfproto ipv4 tcp dport 21 fib daddr type != local'
+        " tproxy ip to 127.0.0.1:2121 meta mark set meta mark | 0x10000"
+        " ct mark set 0x80000000 accept"
+    ) in text
+    refuse = 'iifname { "int0" } meta nfproto ipv4 tcp dport { 21 } reject with tcp reset'
+    assert text.index(refuse) < text.index('iifname { "int0" } oifname { "int0" } accept')
+
+
+def test_two_listeners_for_one_port_are_refused() -> None:
+    with pytest.raises(ValueError, match="same port"):
+        replace(RULES, interceptions=(Interception(4, 21, 1), Interception(4, 21, 2)))
+
+
+@pytest.mark.parametrize("name", ['a"; drop', "a\nb"])
+def test_an_interface_name_cannot_smuggle_rules(name: str) -> None:
+    smuggler = replace(EXTERNAL, interfaces=(name,))
+
+    with pytest.raises(ValueError, match="cannot be written"):
+        render_base(replace(POLICY, networks=(INTERNAL, smuggler)), RULES)
+
+
+def test_a_network_without_interfaces_is_refused() -> None:
+    nowhere = replace(EXTERNAL, interfaces=())
+
+    with pytest.raises(ValueError, match="without interfaces"):
+        render_base(replace(POLICY, networks=(INTERNAL, nowhere)), RULES)
+
+
+def test_without_an_external_network_nobody_is_a_stranger_at_the_gateway_itself() -> None:
+    assert not [line for line in lines(Policy((INTERNAL,))) if "tcp dport 40000-59999" in line]

@@ -1,0 +1,221 @@
+"""What the kernel tests share: a gateway with both tables in a lab, ends that talk through it."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from sallyport.addresses import Endpoint, IpAddress, PortRange, parse_address
+from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
+from sallyport.kernel import table
+from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.ruleset import GatewayRules, render_base
+from sallyport.lab.host import Host
+from sallyport.lab.network import Lab
+
+# Long enough for a loaded machine, and never waited for when things go well.
+PATIENCE = 5.0
+# How long we watch before we say that nothing comes. SYNs that are let through arrive in 1 ms.
+SILENCE = 0.3
+
+POLICY = Policy(
+    networks=(
+        Network("internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64"))),
+        Network("external", ("ext0",)),
+    ),
+    network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
+)
+RULES = GatewayRules(PortRange(40000, 59999))
+
+
+@dataclass(frozen=True)
+class Way:
+    """One kind of relation: where peers connect, and where the client listens."""
+
+    name: str
+    listen: str
+    target: str
+
+    def pinhole(
+        self, lab: Lab, number: int = 1, *, single: bool = True, sources: IpFilter | None = None
+    ) -> Pinhole:
+        """A pinhole for the lab's server, or for `sources`."""
+        listen, target = Endpoint.parse(self.listen), Endpoint.parse(self.target)
+        allowed = sources or IpFilter.of(lab.server.address(listen.version))
+        return Pinhole(number, Transport.TCP, listen, target, allowed, single)
+
+
+WAYS = (
+    Way("nat4", "203.0.113.1:40000", "10.0.0.8:1553"),
+    Way("nat6", "[2001:db8::1]:40000", "[fd00:a::8]:1553"),
+    Way("route4", "10.0.0.8:1553", "10.0.0.8:1553"),
+    Way("route6", "[fd00:a::8]:1553", "[fd00:a::8]:1553"),
+)
+
+
+@dataclass
+class Recorder:
+    """A sink that keeps what it is told."""
+
+    told: list[tuple[str, int]] = field(default_factory=list)
+    ended: list[FlowCounters] = field(default_factory=list)
+    peers: list[Endpoint] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.told.append(("established", pinhole_id))
+        self.peers.append(peer)
+        self.news.set()
+
+    def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.told.append(("refused", pinhole_id))
+        self.peers.append(peer)
+        self.news.set()
+
+    def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
+        self.told.append(("ended", pinhole_id))
+        self.ended.append(counters)
+        self.news.set()
+
+
+@dataclass
+class Bench:
+    """A running data path in the lab's gateway."""
+
+    lab: Lab
+    path: KernelDataPath
+    loop: asyncio.AbstractEventLoop
+    sink: Recorder
+
+    def open(self, *pinholes: Pinhole) -> None:
+        self.loop.run_until_complete(self.path.open(pinholes))
+
+    def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Let the data path work until `condition` about what was told holds, or fail."""
+
+        async def wait() -> None:
+            while not condition():
+                self.sink.news.clear()
+                await self.sink.news.wait()
+
+        self.loop.run_until_complete(asyncio.wait_for(wait(), seconds))
+
+    def elements(self) -> list[object]:
+        """Every element in the pins table, by nft's own listing."""
+        listing = json.loads(self.lab.gateway.run(["nft", "-j", "list", "ruleset"]).stdout)
+        found: list[object] = []
+        for item in listing["nftables"]:
+            body = item.get("set") or item.get("map")
+            if body and body["table"] == "sallyport_pins":
+                found += body.get("elem", [])
+        return found
+
+    def strangers(self) -> int:
+        """How many packets the base table dropped because no pinhole was theirs."""
+        argv = ["nft", "-j", "list", "counter", "inet", "sallyport", "strangers"]
+        listing = json.loads(self.lab.gateway.run(argv).stdout)
+        packets: int = listing["nftables"][1]["counter"]["packets"]
+        return packets
+
+
+@contextmanager
+def running(lab: Lab) -> Iterator[Bench]:
+    """Both tables and a data path in the lab's gateway, gone at the end."""
+    sink, loop = Recorder(), asyncio.new_event_loop()
+    with lab.gateway.entered():
+        table.load(render_base(POLICY, RULES))
+        path = KernelDataPath.start()
+    try:
+        path.attach(sink)
+        path.run_in(loop)
+        yield Bench(lab, path, loop, sink)
+    finally:
+        path.stop()
+        loop.close()
+        lab.gateway.run(["nft", "delete", "table", "inet", "sallyport"])
+
+
+def make_gateway(lab: Lab) -> None:
+    """Let the lab's gateway forward and count, and tell outside hosts the way in."""
+    lab.gateway.sysctl("net.ipv4.ip_forward", 1)
+    lab.gateway.sysctl("net.ipv6.conf.all.forwarding", 1)
+    # Appears in a namespace with its first conntrack rule.
+    lab.gateway.run(["nft", "-f", "-"], stdin=render_base(POLICY, RULES))
+    lab.gateway.sysctl("net.netfilter.nf_conntrack_acct", 1)
+    for host in (lab.server, lab.stranger):
+        host.run(["ip", "route", "add", "10.0.0.0/24", "via", "203.0.113.1"])
+
+
+def _stream(address: IpAddress) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    return sock
+
+
+def listen(host: Host, at: str) -> socket.socket:
+    """A listener in a host."""
+    endpoint = Endpoint.parse(at)
+    with host.entered():
+        sock = _stream(endpoint.address)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((str(endpoint.address), endpoint.port))
+    sock.listen(64)
+    return sock
+
+
+def begin(host: Host, to: str) -> socket.socket:
+    """A connection that was begun and not waited for."""
+    endpoint = Endpoint.parse(to)
+    with host.entered():
+        sock = _stream(endpoint.address)
+    sock.setblocking(False)
+    sock.connect_ex((str(endpoint.address), endpoint.port))
+    return sock
+
+
+def dial(host: Host, to: str, seconds: float = PATIENCE) -> socket.socket:
+    """A connection; raises TimeoutError or ConnectionError."""
+    endpoint = Endpoint.parse(to)
+    with host.entered():
+        sock = _stream(endpoint.address)
+    sock.settimeout(seconds)
+    try:
+        sock.connect((str(endpoint.address), endpoint.port))
+    except OSError:
+        sock.close()
+        raise
+    sock.settimeout(PATIENCE)
+    return sock
+
+
+def send_syn(host: Host, source: str, to: str, port: int = 20) -> None:
+    """One SYN with a source address of our choice; nobody finishes the handshake."""
+    packet = _syn(Endpoint(parse_address(source), port), Endpoint.parse(to))
+    version = Endpoint.parse(to).version
+    with host.entered():
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with raw:
+        raw.sendto(packet, (str(Endpoint.parse(to).address), 0))
+
+
+def _syn(source: Endpoint, to: Endpoint) -> bytes:
+    def segment(checksum: int) -> bytes:
+        return struct.pack(">HHIIBBHHH", source.port, to.port, 7, 0, 80, 2, 8192, checksum, 0)
+
+    ends = source.address.packed + to.address.packed
+    data = ends + struct.pack(">HH", 6, 20) + segment(0)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    body = segment(~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+    if to.version == 4:
+        return struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + ends + body
+    return struct.pack(">IHBB", 6 << 28, 20, 6, 64) + ends + body

@@ -1,0 +1,133 @@
+"""Set elements: the bytes that nft itself sends, row by row."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sallyport.addresses import Endpoint
+from sallyport.errors import ProtocolError
+from sallyport.wire import netlink, nftset
+
+
+def rows(text: str) -> bytes:
+    """Bytes from rows of hex, with a comment behind each."""
+    return bytes.fromhex("".join(row.partition("#")[0] for row in text.splitlines()))
+
+
+def test_a_key_is_address_protocol_and_port_each_padded_to_four_bytes() -> None:
+    assert nftset.service_key(6, 40000) == bytes.fromhex("06000000 9c400000")
+
+
+def test_map_data_is_address_and_port() -> None:
+    data = nftset.endpoint_data(Endpoint.parse("[2001:db8::9]:1553"))
+
+    assert data == bytes.fromhex("20010db8000000000000000000000009 06110000")
+
+
+def test_a_mark_is_in_host_order() -> None:
+    assert nftset.mark_value(0x80000001) == bytes.fromhex("01000080")
+
+
+def test_an_element_is_the_nest_of_attributes_that_nft_writes() -> None:
+    key, data = bytes(8), bytes(4)
+
+    assert nftset.key_element(key) == netlink.nested(
+        1, netlink.nested(1, netlink.attribute(1, key))
+    )
+    assert nftset.pair_element(key, data) == netlink.nested(
+        1,
+        netlink.nested(1, value),
+        netlink.nested(2, netlink.attribute(1, data)),
+    )
+
+
+def test_a_batch_adds_exclusively_and_asks_for_an_acknowledgement() -> None:
+    # nft add element inet sallyport_pins any4 { 203.0.113.1 . tcp . 40000 : 0x80000001 }
+    key = bytes.fromhex("cb007101") + nftset.service_key(6, 40000)
+    element = nftset.pair_element(key, nftset.mark_value(0x80000001))
+
+    assert nftset.add_batch("sallyport_pins", [("any4", [element])], 7) == rows(
+        """
+        14000000 1000 0100 07000000 00000000 00 00 000a        # begin, for nftables
+        5c000000 0c0a 0506 07000000 00000000 01 00 0000        # new elements; inet
+          1300 0100 73616c6c79706f72745f70696e7300 00          # table
+          0900 0200 616e793400 000000                          # set
+          2800 0380                                            # elements
+            2400 0180                                          # one
+              1400 0180  1000 0100 cb007101 06000000 9c400000  # key
+              0c00 0280  0800 0100 01000080                    # data
+        14000000 1100 0100 07000000 00000000 00 00 000a        # end
+        """
+    )
+
+
+def test_a_batch_deletes_by_key() -> None:
+    # nft delete element inet sallyport_pins once { 0x80000001 }
+    element = nftset.key_element(nftset.mark_value(0x80000001))
+
+    assert nftset.delete_batch("sallyport_pins", [("once", [element])], 8) == rows(
+        """
+        14000000 1000 0100 08000000 00000000 00 00 000a
+        48000000 0e0a 0500 08000000 00000000 01 00 0000
+          1300 0100 73616c6c79706f72745f70696e7300 00
+          0900 0200 6f6e636500 000000
+          1400 0380  1000 0180  0c00 0180  0800 0100 01000080
+        14000000 1100 0100 08000000 00000000 00 00 000a
+        """
+    )
+
+
+def test_only_the_last_of_several_messages_asks_for_the_acknowledgement() -> None:
+    element = nftset.key_element(nftset.mark_value(1))
+    changes = [("many", [element]), ("once", [element]), ("empty", [])]
+
+    messages = list(netlink.messages(nftset.add_batch("t", changes, 3)))
+
+    assert [bool(message.flags & netlink.FLAG_ACK) for message in messages] == [
+        False, False, True, False,
+    ]  # fmt: skip
+    assert {message.sequence for message in messages} == {3}
+
+
+@pytest.mark.parametrize(("count", "expected"), [(512, 1), (513, 2), (2000, 4)])
+def test_a_list_of_elements_never_outgrows_its_length_field(count: int, expected: int) -> None:
+    widest = nftset.pair_element(bytes(40), bytes(4))
+
+    messages = list(netlink.messages(nftset.add_batch("t", [("exact6", [widest] * count)], 1)))
+
+    assert len(messages) == expected + 2
+
+
+def test_the_owner_of_a_table_is_read_and_nobody_is_none() -> None:
+    name = netlink.text(1, "sallyport_pins")
+    owner = netlink.attribute(7, (5362).to_bytes(4, "big"))
+
+    assert nftset.table_owner(bytes(4) + name + owner) == 5362
+    assert nftset.table_owner(bytes(4) + name) is None
+
+
+def test_a_table_is_asked_for_by_name() -> None:
+    assert nftset.get_table("t", 5) == bytes.fromhex(
+        "1c000000 010a 0100 05000000 00000000 01000000 0600 0100 7400 0000"
+    )
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_table_or_a_protocol_error(data: bytes) -> None:
+    try:
+        nftset.table_owner(data)
+    except ProtocolError as error:
+        assert error.code == "protocol-error"  # noqa: PT017
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 65535), st.binary(min_size=4, max_size=4))
+def test_what_is_written_can_be_read_back(mark: int, port: int, address: bytes) -> None:
+    key = address + nftset.service_key(6, port)
+    element = nftset.pair_element(key, nftset.mark_value(mark))
+
+    ((kind, body),) = netlink.attributes(element)
+    (_, key_nest), (_, data_nest) = netlink.attributes(body)
+
+    assert kind == 1
+    assert list(netlink.attributes(key_nest)) == [(1, key)]
+    assert list(netlink.attributes(data_nest)) == [(1, mark.to_bytes(4, "little"))]
