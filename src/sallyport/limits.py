@@ -51,6 +51,10 @@ CONTROL_IDLE_SECONDS = 24 * 3600.0
 # A line that was begun must end soon; nobody types FTP by hand through a gateway (attack F17).
 PARTIAL_LINE_SECONDS = 60.0
 
+# What a filter's code may wait for is a transaction of the kernel: milliseconds, a second under
+# the worst load. Whoever waits longer waits for nothing (attack X07).
+FILTER_WAIT_SECONDS = 30.0
+
 # The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.
 CONNECT_TIMEOUT_SECONDS = 30.0
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ class Clockwork:
 def test_actions_fire_in_order_of_time_and_then_of_setting() -> None:
     clock = Clockwork()
     for when, name in [(3.0, "late"), (1.0, "first"), (1.0, "second"), (2.0, "middle")]:
-        clock.deadlines.set(when, lambda name=name: clock.fired.append(name))
+        clock.deadlines.set(when, partial(clock.fired.append, name))
 
     clock.deadlines.fire(2.0)
     assert clock.fired == ["first", "second", "middle"]
@@ -101,7 +103,7 @@ def test_exactly_the_due_and_not_cancelled_fire_whatever_was_swept(
 ) -> None:
     clock = Clockwork()
     made = [
-        clock.deadlines.set(when, lambda name=str(number): clock.fired.append(name))
+        clock.deadlines.set(when, partial(clock.fired.append, str(number)))
         for number, (when, _) in enumerate(entries)
     ]
     for deadline, (_, is_cancelled) in zip(made, entries, strict=True):

@@ -66,6 +66,11 @@ both_families = pytest.mark.parametrize(
     "family", [IPV4, IPV6], ids=["IPv4 behind NAT", "IPv6 routed"]
 )
 
+# What the server hears of the second command of an IPv4 dialogue, for the client's next port.
+ASK_SECOND = b"PORT 10,0,0,8,6,18\r\n"
+HEARD_SECOND = b"PORT 203,0,113,1,158,134\r\n"
+PINHOLE_SECOND = "203.0.113.1:40582 -> 10.0.0.8:1554 from 203.0.113.9"
+
 READY = b"220 ready\r\n"
 OK = b"200 ok\r\n"
 

@@ -1,14 +1,14 @@
-"""The stream below the dialogue (attacks F12-F19, F30, F31, H01, H02, H07, V11, V12)."""
+"""The stream below the dialogue (attacks F12-F19, H01, H02, H07, V11, V12)."""
 
 import pytest
 from tests.filters.talk import (
+    ASK_SECOND,
+    HEARD_SECOND,
     IPV4,
-    IPV6,
     OK,
+    PINHOLE_SECOND,
     READY,
     Family,
-    agreed,
-    asked,
     both_families,
     forwarded,
     greeted,
@@ -18,17 +18,6 @@ from tests.filters.talk import (
 from sallyport import limits
 from sallyport.filters.ftp import FtpFilter
 from sallyport.testing import Dialogue
-
-HELLO = b"\x16\x03\x01\x00\x04hiya"
-CIPHERED = b"\x17\x03\x03\x00\x06\x14PORT\n"
-CLOSING = b"\x15\x03\x03\x00\x02ab"
-
-
-def in_tls(family: Family = IPV4) -> Dialogue:
-    """Give a dialogue in which both sides speak TLS."""
-    dialogue = forwarded(greeted(family), b"AUTH TLS\r\n", b"234 Go ahead.\r\n")
-    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
-    return dialogue.noted("stream.opaque", "auth-tls")
 
 
 @both_families
@@ -57,11 +46,11 @@ def test_f13_every_line_of_a_segment_is_read(family: Family) -> None:
 
 
 def test_f13_of_two_ports_in_one_segment_the_first_is_withdrawn() -> None:
-    dialogue = greeted().client_says(IPV4.ask + b"PORT 10,0,0,8,6,18\r\n").server_hears(IPV4.heard)
+    dialogue = greeted().client_says(IPV4.ask + ASK_SECOND).server_hears(IPV4.heard)
 
-    dialogue.server_says(OK).client_hears(OK).server_hears(b"PORT 203,0,113,1,159,49\r\n")
+    dialogue.server_says(OK).client_hears(OK).server_hears(HEARD_SECOND)
     dialogue.pinholes().server_says(OK)
-    dialogue.pinholes("203.0.113.1:40753 -> 10.0.0.8:1554 from 203.0.113.9")
+    dialogue.pinholes(PINHOLE_SECOND)
 
 
 @both_families
@@ -108,9 +97,7 @@ def test_f15_a_subnegotiation_without_end_ends_the_dialogue() -> None:
         (b"PORT 10,0,0,8\0,6,17\r\n", "nul"),
     ],
 )
-def test_f16_any_other_line_end_is_refused_and_the_second_one_ends(
-    line: bytes, reason: str
-) -> None:
+def test_f16_another_line_end_is_refused_and_the_second_one_ends(line: bytes, reason: str) -> None:
     dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n").server_says(OK)
     dialogue.client_hears(OK).client_says(line.partition(b"\n")[0] + b"\n").server_hears(b"")
     dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n").still_open()
@@ -154,84 +141,18 @@ def test_f17_a_finished_line_stops_the_clock() -> None:
     dialogue.server_hears(b"NOOP\r\n").time_passes(3600).still_open()
 
 
+def test_f17_each_line_has_a_clock_of_its_own() -> None:
+    dialogue = greeted().client_says(b"NO").time_passes(59).client_says(b"OP\r\nNO")
+
+    dialogue.time_passes(59).still_open().time_passes(1).was_reset("partial-line")
+
+
 def test_f19_a_byte_once_read_cannot_be_said_again() -> None:
     # TCP ends at us: what a retransmission or an overlap says differently is never read. Left to
     # show is that a line is settled by its first reading.
     dialogue = greeted().client_says(b"NOOP\r").client_says(b"\nPORT 10,0,0,9,6,17\r\n")
 
     dialogue.server_hears(b"NOOP\r\n").pinholes()
-
-
-def test_f30_plain_text_behind_auth_is_dropped_when_the_server_accepts() -> None:
-    dialogue = (
-        greeted().client_says(b"AUTH TLS\r\nUSER evil\r\nPASS x").server_hears(b"AUTH TLS\r\n")
-    )
-
-    dialogue.server_says(b"234 Go\r\n220 injected\r\n331 inj").client_hears(b"234 Go\r\n")
-    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
-    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
-
-
-def test_f30_plain_text_instead_of_a_handshake_ends_the_dialogue() -> None:
-    dialogue = forwarded(greeted(), b"AUTH TLS\r\n", b"234 Go\r\n")
-
-    dialogue.client_says(b"USER evil\r\n").was_reset("plain-text-after-auth").nothing_more()
-
-
-@pytest.mark.parametrize("line", [b"AUTH SSL\r\n", b"auth tls-p\r\n", b"AUTH TLS-C\r\n"])
-def test_f30_older_names_of_tls_make_the_stream_opaque_too(line: bytes) -> None:
-    dialogue = forwarded(greeted(), line, b"234-Go\r\n234 Go\r\n")
-
-    dialogue.client_says(HELLO, CIPHERED).server_hears(HELLO + CIPHERED)
-
-
-@both_families
-def test_f30_ciphertext_is_not_read_whatever_it_holds(family: Family) -> None:
-    dialogue = in_tls(family)
-    record = b"\x17\x03\x03" + len(family.ask).to_bytes(2, "big") + family.ask
-
-    dialogue.client_says(record).server_hears(record).server_says(record).client_hears(record)
-    dialogue.pinholes().still_open()
-
-
-def test_f30_auth_withdraws_what_was_agreed_on_in_plain_text() -> None:
-    forwarded(agreed(), b"AUTH TLS\r\n", b"234 Go\r\n").pinholes()
-
-
-@pytest.mark.parametrize("reply", [b"504 No.\r\n", b"334 More.\r\n", b"200 Hm.\r\n", b"534 No\r\n"])
-@both_families
-def test_f30_after_a_refused_auth_commands_are_read_as_before(family: Family, reply: bytes) -> None:
-    dialogue = greeted(family).client_says(b"AUTH TLS\r\n" + family.ask)
-    dialogue.server_hears(b"AUTH TLS\r\n").server_says(reply).client_hears(reply)
-
-    dialogue.server_hears(family.heard).server_says(OK).pinholes(family.pinhole)
-
-
-@pytest.mark.parametrize("argument", [b" GSSAPI", b" KERBEROS_V4", b" TLSX", b"", b" TLS "])
-def test_f30_mechanisms_that_would_hide_single_commands_are_refused(argument: bytes) -> None:
-    refused(greeted(), b"AUTH" + argument + b"\r\n", 504, "unknown-mechanism")
-
-
-@both_families
-def test_f31_after_ccc_commands_are_read_again(family: Family) -> None:
-    dialogue = in_tls(family).client_says(CIPHERED, CLOSING).server_says(CIPHERED, CLOSING)
-    dialogue.server_hears(CIPHERED + CLOSING).client_hears(CIPHERED + CLOSING)
-
-    asked(family, dialogue).server_says(OK).client_hears(OK).pinholes(family.pinhole)
-
-
-def test_f31_after_ccc_the_client_may_speak_first_and_start_tls_again() -> None:
-    dialogue = in_tls().client_says(CIPHERED + b"NOOP\r\n").server_hears(CIPHERED + b"NOOP\r\n")
-    dialogue.server_says(CIPHERED + OK).client_hears(CIPHERED + OK)
-
-    forwarded(dialogue, b"AUTH TLS\r\n", b"234 Go\r\n")
-    dialogue.client_says(HELLO).server_hears(HELLO).still_open()
-
-
-@pytest.mark.parametrize("command", [b"REIN\r\n", b"USER other\r\n"])
-@both_families
-def test_f31_a_new_login_withdraws_the_pinhole(family: Family, command: bytes) -> None:
-    forwarded(agreed(family), command, b"220 Again.\r\n").pinholes()
 
 
 @pytest.mark.parametrize(
@@ -323,15 +244,17 @@ def test_an_idle_dialogue_ends_and_a_used_one_does_not() -> None:
     dialogue.time_passes(2 * limits.CONTROL_IDLE_SECONDS).was_reset("idle")
 
 
+def test_a_word_from_either_side_is_use() -> None:
+    for_client = greeted().time_passes(limits.CONTROL_IDLE_SECONDS).client_says(b"NOOP\r\n")
+    for_server = greeted().time_passes(limits.CONTROL_IDLE_SECONDS).server_says(OK)
+
+    for dialogue in (for_client, for_server):
+        dialogue.time_passes(limits.CONTROL_IDLE_SECONDS).still_open()
+
+
 def test_an_unfinished_line_dies_with_the_clients_fin() -> None:
     dialogue = greeted().client_says(b"NOOP\r\nPORT 10,0").client_closes()
 
     dialogue.server_hears(b"NOOP\r\n").server_hears_end()
     dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
     dialogue.server_says(OK).client_hears(OK)
-
-
-def test_ipv6_ciphertext_is_passed_after_a_split_header() -> None:
-    in_tls(IPV6).client_says(CIPHERED[:3]).server_hears(b"").client_says(CIPHERED[3:]).server_hears(
-        CIPHERED
-    )

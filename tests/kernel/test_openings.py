@@ -63,11 +63,30 @@ def test_sources_of_the_other_ip_version_get_no_element() -> None:
     assert len(additions([opening(ROUTED, ROUTED, mixed)])["exact6"]) == 1
 
 
+def test_a_small_range_is_its_addresses() -> None:
+    few = IpFilter.of("203.0.113.8/30")
+
+    assert len(additions([opening(OUTSIDE, INSIDE, few)])["exact4"]) == 4
+
+
+def test_source_ports_narrow_the_key() -> None:
+    pinhole = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, SERVER, source_ports=frozenset({20, 2120}))
+    key = bytes.fromhex("cb007109 cb007101 06000000 9c400000")
+
+    assert additions([Opening(pinhole, 5)])["narrow4"] == [
+        nftset.pair_element(key + bytes.fromhex("00140000"), MARK),
+        nftset.pair_element(key + bytes.fromhex("08480000"), MARK),
+    ]
+
+
 def test_nobody_means_no_key_at_all() -> None:
     assert additions([opening(OUTSIDE, INSIDE, IpFilter())])["exact4"] == []
 
 
 def test_udp_and_ranges_are_refused_by_name() -> None:
+    anyone = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, None, source_ports=frozenset({20}))
+    with pytest.raises(InvalidArgument, match="source-ports-of-anyone-not-built"):
+        additions([Opening(anyone, 5)])
     udp = Opening(Pinhole(1, Transport.UDP, OUTSIDE, INSIDE, SERVER), 5)
     with pytest.raises(InvalidArgument, match="udp-not-built"):
         additions([udp])

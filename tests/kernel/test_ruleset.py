@@ -1,4 +1,4 @@
-"""The base table as text: what is in it for a policy, and what is not. nft's opinion: tests/netns."""
+"""The base table as text: what is in it for a policy, what is not; nft's opinion: tests/netns."""
 
 from dataclasses import replace
 from ipaddress import ip_network

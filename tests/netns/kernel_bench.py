@@ -181,13 +181,15 @@ def begin(host: Host, to: str) -> socket.socket:
     return sock
 
 
-def dial(host: Host, to: str, seconds: float = PATIENCE) -> socket.socket:
+def dial(host: Host, to: str, seconds: float = PATIENCE, *, source_port: int = 0) -> socket.socket:
     """A connection; raises TimeoutError or ConnectionError."""
     endpoint = Endpoint.parse(to)
     with host.entered():
         sock = _stream(endpoint.address)
     sock.settimeout(seconds)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        sock.bind(("", source_port))
         sock.connect((str(endpoint.address), endpoint.port))
     except OSError:
         sock.close()
@@ -196,26 +198,30 @@ def dial(host: Host, to: str, seconds: float = PATIENCE) -> socket.socket:
     return sock
 
 
-def send_syn(host: Host, source: str, to: str, port: int = 20) -> None:
+def send_syn(host: Host, source: str, to: str, options: bytes = b"") -> None:
     """One SYN with a source address of our choice; nobody finishes the handshake."""
-    packet = _syn(Endpoint(parse_address(source), port), Endpoint.parse(to))
-    version = Endpoint.parse(to).version
+    target = Endpoint.parse(to)
+    packet = _syn(Endpoint(parse_address(source), 20), target, options)
     with host.entered():
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        family = socket.AF_INET if target.version == 4 else socket.AF_INET6
         raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
     with raw:
-        raw.sendto(packet, (str(Endpoint.parse(to).address), 0))
+        raw.sendto(packet, (str(target.address), 0))
 
 
-def _syn(source: Endpoint, to: Endpoint) -> bytes:
+def _syn(source: Endpoint, to: Endpoint, options: bytes) -> bytes:
+    size = 20 + len(options)
+
     def segment(checksum: int) -> bytes:
-        return struct.pack(">HHIIBBHHH", source.port, to.port, 7, 0, 80, 2, 8192, checksum, 0)
+        head = (source.port, to.port, 7, 0, size // 4 << 4, 2, 8192, checksum, 0)
+        return struct.pack(">HHIIBBHHH", *head) + options
 
     ends = source.address.packed + to.address.packed
-    data = ends + struct.pack(">HH", 6, 20) + segment(0)
+    data = ends + struct.pack(">HH", 6, size) + segment(0)
     total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    body = segment(~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    body = segment(~total & 0xFFFF)
     if to.version == 4:
-        return struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + ends + body
-    return struct.pack(">IHBB", 6 << 28, 20, 6, 64) + ends + body
+        return struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, 6, 0) + ends + body
+    return struct.pack(">IHBB", 6 << 28, size, 6, 64) + ends + body

@@ -2,10 +2,21 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.netns import kernel_bench
-from tests.netns.kernel_bench import SILENCE, WAYS, Bench, Way, begin, dial, listen, send_syn
+from tests.netns.kernel_bench import (
+    PATIENCE,
+    SILENCE,
+    WAYS,
+    Bench,
+    Way,
+    begin,
+    dial,
+    listen,
+    send_syn,
+)
 
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument
@@ -126,6 +137,25 @@ def test_f26_a_lone_syn_does_not_use_the_pinhole_up(bench: Bench, way: Way) -> N
 
 
 @WAY
+def test_fast_open_is_hidden_from_the_client(bench: Bench, way: Way) -> None:
+    # RFC 7413: kind 34, 8 bytes of cookie, 2 of padding. Data before the handshake needs it.
+    fast_open = bytes([34, 10]) + b"A COOKIE" + bytes([1, 1])
+    bench.open(way.pinhole(bench.lab))
+    with bench.lab.client.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+    with wire:
+        wire.settimeout(PATIENCE)
+        peer = str(bench.lab.server.address(4 if way.name.endswith("4") else 6))
+        send_syn(bench.lab.server, peer, way.listen, fast_open)
+        packet = b""
+        # The SYN is the only packet with these flags and this window.
+        while packet[-32:-16][12:] != bytes([0x80, 0x02, 0x20, 0x00]):
+            packet = wire.recv(2048)
+
+    assert packet[-12:] == bytes([1] * 12)
+
+
+@WAY
 def test_a_refused_first_attempt_is_told_and_does_not_use_the_pinhole_up(
     bench: Bench, way: Way
 ) -> None:
@@ -214,6 +244,16 @@ def test_a_pinhole_without_a_filter_admits_any_source(bench: Bench, way: Way) ->
     )
     with listen(bench.lab.client, way.target), dial(bench.lab.stranger, way.listen):
         bench.until(lambda: bench.sink.told == [("established", 1)])
+
+
+@WAY
+def test_f27_only_the_source_ports_that_were_asked_for_get_in(bench: Bench, way: Way) -> None:
+    wide = way.pinhole(bench.lab)
+    bench.open(replace(wide, source_ports=frozenset({20})))
+    with listen(bench.lab.client, way.target):
+        with pytest.raises(TimeoutError):
+            dial(bench.lab.server, way.listen, SILENCE)
+        dial(bench.lab.server, way.listen, source_port=20).close()
 
 
 @WAY

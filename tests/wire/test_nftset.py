@@ -29,15 +29,12 @@ def test_a_mark_is_in_host_order() -> None:
 
 
 def test_an_element_is_the_nest_of_attributes_that_nft_writes() -> None:
-    key, data = bytes(8), bytes(4)
+    value = netlink.attribute(1, bytes(8))
+    data = netlink.attribute(1, bytes(4))
 
-    assert nftset.key_element(key) == netlink.nested(
-        1, netlink.nested(1, netlink.attribute(1, key))
-    )
-    assert nftset.pair_element(key, data) == netlink.nested(
-        1,
-        netlink.nested(1, value),
-        netlink.nested(2, netlink.attribute(1, data)),
+    assert nftset.key_element(bytes(8)) == netlink.nested(1, netlink.nested(1, value))
+    assert nftset.pair_element(bytes(8), bytes(4)) == netlink.nested(
+        1, netlink.nested(1, value), netlink.nested(2, data)
     )
 
 

@@ -31,7 +31,7 @@ from sallyport.core.policy import Policy
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
-from sallyport.core.strand import Park, Strand, Turn
+from sallyport.core.strand import Park, Strand, Turn, impatient
 from sallyport.errors import BadContext, BindError, InvalidArgument, PolicyDenied, QuotaExceeded
 from sallyport.flags import Transport
 
@@ -125,8 +125,8 @@ class Gateway:
             opened_at=self.clock(),
         )
         session.primaries[primary.id] = primary
-        self._strands[primary.id] = Strand(
-            self._world.park, self._world.turn, lambda error: self._filter_failed(primary, error)
+        self._strands[primary.id] = self._new_strand(
+            lambda error: self._filter_failed(primary, error)
         )
         return primary
 
@@ -380,9 +380,10 @@ class Gateway:
         if primary is not None and primary.is_open:
             self.strand_of(primary).run(work)
         else:
-            Strand(
-                self._world.park, self._world.turn, lambda e: self._orphan_failed(binding, e)
-            ).run(work)
+            self._new_strand(lambda error: self._orphan_failed(binding, error)).run(work)
+
+    def _new_strand(self, fault: Callable[[Exception], None]) -> Strand:
+        return Strand(impatient(self._world.park, self.call_later, fault), self._world.turn, fault)
 
     def _filter_failed(self, primary: PrimaryConnection, error: Exception) -> None:
         """A filter raised: its connection ends, every other goes on (attack X07)."""

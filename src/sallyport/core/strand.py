@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from sallyport import limits
+from sallyport.core.deadlines import Deadline
+
 Work = Coroutine[Any, Any, None]
 
 # Carries a waiting coroutine on: (coroutine, what it yielded, called when it is done or failed).
@@ -25,6 +28,33 @@ class Turn:
     def __init__(self) -> None:
         self.running = False
         self.number = 0
+
+
+def impatient(
+    park: Park,
+    call_later: Callable[[float, Callable[[], None]], Deadline],
+    fault: Callable[[Exception], None],
+) -> Park:
+    """Give a `park` that calls `fault` with TimeoutError when a coroutine waits too long.
+
+    What a filter may wait for is the kernel; who waits forever holds its connection (attack X07).
+    """
+
+    def park_impatiently(
+        work: Work,
+        yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
+        done: Callable[[Exception | None], None],
+    ) -> None:
+        seconds = limits.FILTER_WAIT_SECONDS
+        limit = call_later(seconds, lambda: fault(TimeoutError(f"waited {seconds:g} s")))
+
+        def finished(error: Exception | None) -> None:
+            limit.cancel()
+            done(error)
+
+        park(work, yielded, finished)
+
+    return park_impatiently
 
 
 def _nothing() -> None:

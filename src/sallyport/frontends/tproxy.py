@@ -164,11 +164,15 @@ class _Side(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket
         self.transport = transport
+        self._socket: socket.socket = transport.get_extra_info("socket")
         self.is_lost = False
         transport.pause_reading()
         transport.set_write_buffer_limits(high=limits.CONTROL_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
+        # Servers send "150" and "226" as two small writes; with Nagle's algorithm the second waits
+        # for the acknowledgement of the first, which Linux would hold back for 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if self.relay is not None:
             self.relay.received(self, data)
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
-from sallyport.errors import AddressInUse, KernelError, OutOfResources
+from sallyport.errors import AddressInUse, KernelError, OutOfResources, StartupError
 from sallyport.flags import Transport
 from sallyport.kernel import marks, openings, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
@@ -48,17 +48,21 @@ class KernelDataPath:
     """
 
     def __init__(
-        self, pins: OwnedTable, events: EventSocket, requests: ConntrackRequests, pokes: Pokes
+        self,
+        pins: OwnedTable,
+        events: EventSocket,
+        requests: ConntrackRequests,
+        pokes: Pokes,
+        *,
+        last: int,
     ) -> None:
+        """Put the parts together; pinholes are numbered from the one after `last` on."""
         self._pins = pins
         self._events = events
         self._requests = requests
         self._pokes = pokes
         self._placeholders = Placeholders()
-        # Flows of a gateway that died before us go on and report under its numbers. Those that
-        # live can be avoided; those that have expired and wait for collection cannot be listed,
-        # so a random start keeps us away from them.
-        self._flows = FlowTable(self, secrets.randbelow(marks.GENERATION))
+        self._flows = FlowTable(self, last)
         self._flows.avoid(report.mark & marks.GENERATION for report in requests.dump(marks.PIN))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_overrun = False
@@ -67,8 +71,16 @@ class KernelDataPath:
     @classmethod
     def start(cls) -> Self:
         """Make and own the pins table, and listen to conntrack; raises StartupError."""
-        owner = table.claim(render_pins(), PINS_TABLE)
-        return cls(OwnedTable(PINS_TABLE, owner), EventSocket(), ConntrackRequests(), Pokes())
+        pins = OwnedTable(PINS_TABLE, table.claim(render_pins(), PINS_TABLE))
+        # Flows of a gateway that died before us go on and report under its numbers. Those that
+        # live can be avoided; those that have expired and wait for collection cannot be listed,
+        # so a random start keeps us away from them.
+        last = secrets.randbelow(marks.GENERATION)
+        try:
+            return cls(pins, EventSocket(), ConntrackRequests(), Pokes(), last=last)
+        except (OSError, KernelError) as error:
+            pins.close()
+            raise StartupError(f"cannot listen to conntrack: {error}") from error
 
     def stop(self) -> None:
         """Close every pinhole and give every port back; admitted flows go on. Idempotent."""

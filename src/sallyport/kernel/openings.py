@@ -7,9 +7,14 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import InvalidArgument
 from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
 from sallyport.wire import nftset
 from sallyport.wire.conntrack import FlowTuple
+
+# One element per source address. A peer has a handful; a prefix belongs into an interval set, which
+# takes milliseconds to change and is not built.
+_MAX_SOURCES = 64
 
 
 @dataclass(slots=True)
@@ -35,6 +40,8 @@ class Opening:
     is_open: bool = True
     is_killed: bool = False
     flows: dict[bytes, Flow] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=list)
+    """Where peers are looked up; kept from the opening so that closing need not work it out."""
 
 
 Elements = dict[str, list[bytes]]
@@ -43,7 +50,8 @@ Elements = dict[str, list[bytes]]
 def additions(openings: Iterable[Opening]) -> Elements:
     """Give the elements that open pinholes, by set.
 
-    Raises InvalidArgument for what this data path cannot hold: UDP, and sources that are ranges.
+    Raises InvalidArgument for what this data path cannot hold: UDP, wide ranges of sources, and
+    source ports without sources.
     """
     elements: Elements = {}
     for opening in openings:
@@ -51,9 +59,9 @@ def additions(openings: Iterable[Opening]) -> Elements:
         if pinhole.transport is not Transport.TCP:
             raise InvalidArgument("udp-not-built")
         value = nftset.mark_value(marks.PIN | opening.generation)
-        name, keys = _keys(pinhole)
-        found = [nftset.pair_element(key, value) for key in keys]
-        elements.setdefault(name, []).extend(found)
+        opening.keys = _keys(pinhole)
+        found = [nftset.pair_element(key, value) for key in opening.keys]
+        elements.setdefault(_lookup(pinhole), []).extend(found)
         if pinhole.is_translated:
             target = nftset.pair_element(value, nftset.endpoint_data(pinhole.target))
             elements.setdefault(_target(pinhole), []).append(target)
@@ -62,35 +70,56 @@ def additions(openings: Iterable[Opening]) -> Elements:
 
 
 def removals(openings: Iterable[Opening]) -> Elements:
-    """Give the keys of everything that `additions` gave."""
+    """Give the keys of everything that `additions` gave for the same openings."""
     elements: Elements = {}
     for opening in openings:
         pinhole = opening.pinhole
         value = nftset.key_element(nftset.mark_value(marks.PIN | opening.generation))
-        name, keys = _keys(pinhole)
-        elements.setdefault(name, []).extend(map(nftset.key_element, keys))
+        keys = map(nftset.key_element, opening.keys)
+        elements.setdefault(_lookup(pinhole), []).extend(keys)
         if pinhole.is_translated:
             elements.setdefault(_target(pinhole), []).append(value)
         elements.setdefault(_places(pinhole), []).append(value)
     return elements
 
 
+def _lookup(pinhole: Pinhole) -> str:
+    version = pinhole.listen.version
+    if pinhole.sources is None:
+        return f"any{version}"
+    return f"exact{version}" if pinhole.source_ports is None else f"narrow{version}"
+
+
 def _target(pinhole: Pinhole) -> str:
-    return "target4" if pinhole.listen.version == 4 else "target6"
+    return f"target{pinhole.listen.version}"
 
 
 def _places(pinhole: Pinhole) -> str:
     return "once" if pinhole.single else "many"
 
 
-def _keys(pinhole: Pinhole) -> tuple[str, list[bytes]]:
+def _keys(pinhole: Pinhole) -> list[bytes]:
     listen = pinhole.listen
-    version = listen.version
-    key = listen.address.packed + nftset.service_key(pinhole.transport, listen.port)
+    listener = listen.address.packed + nftset.service_key(pinhole.transport, listen.port)
     if pinhole.sources is None:
-        return ("any4" if version == 4 else "any6"), [key]
-    sources = pinhole.sources.single_addresses
-    if sources is None:
-        raise InvalidArgument("source-ranges-not-built")
-    keys = [source.packed + key for source in sources if source.version == version]
-    return ("exact4" if version == 4 else "exact6"), keys
+        if pinhole.source_ports is not None:
+            raise InvalidArgument("source-ports-of-anyone-not-built")
+        return [listener]
+    keys = [source + listener for source in _sources(pinhole.sources, listen.version)]
+    if pinhole.source_ports is None:
+        return keys
+    ports = [nftset.port_key(port) for port in sorted(pinhole.source_ports)]
+    return [key + port for key in keys for port in ports]
+
+
+def _sources(sources: IpFilter, version: int) -> list[bytes]:
+    singles: list[bytes] = []
+    for first, last in sources.ranges:
+        if first.version != version:
+            continue
+        start, count = int(first), int(last) - int(first) + 1
+        if len(singles) + count > _MAX_SOURCES:
+            raise InvalidArgument("source-ranges-not-built")
+        width = len(first.packed)
+        singles += [(start + offset).to_bytes(width, "big") for offset in range(count)]
+    return singles

@@ -23,14 +23,17 @@ def _container(kind: str, name: str, key: str, *more: str) -> str:
     return f"    {kind} {name} {{\n{lines}    }}\n"
 
 
+def _exact(address: str) -> str:
+    return f"{address} . {address} . inet_proto . inet_service"
+
+
 _SETS = [
     part
     for version, address in ((4, "ipv4_addr"), (6, "ipv6_addr"))
     for part in (
         # A peer that is not in the key does not match: a stranger spends nothing.
-        _container(
-            "map", f"exact{version}", f"{address} . {address} . inet_proto . inet_service : mark"
-        ),
+        _container("map", f"narrow{version}", f"{_exact(address)} . inet_service : mark"),
+        _container("map", f"exact{version}", f"{_exact(address)} : mark"),
         _container("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
         _container("map", f"target{version}", f"mark : {address} . inet_service"),
     )
@@ -52,6 +55,7 @@ _PREROUTING = chain(
             f"ct mark set {key} map @{name}{version} goto admit"
             for version, ip in ((4, "ip"), (6, "ip6"))
             for name, key in (
+                ("narrow", f"{ip} saddr . {ip} daddr . meta l4proto . th dport . th sport"),
                 ("exact", f"{ip} saddr . {ip} daddr . meta l4proto . th dport"),
                 ("any", f"{ip} daddr . meta l4proto . th dport"),
             )

@@ -159,9 +159,9 @@ def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "ct state established accept"
     yield "ct state related meta l4proto { icmp, ipv6-icmp } accept"
     yield "ct state invalid counter name invalid drop"
-    for version, ports in _intercepted_ports(rules):
+    inside = _inside(policy)
+    for version, ports in _intercepted_ports(rules) if inside else ():
         # Reached only while nobody listens: a protocol of ours passes through us or not at all.
-        inside = _names(_inside(policy))
         yield f"iifname {inside} meta nfproto ipv{version} tcp dport {ports} reject with tcp reset"
     for network in policy.networks:
         yield f"iifname {_names([network])} oifname {_names([network])} accept"
@@ -198,13 +198,13 @@ def _input(policy: Policy, rules: GatewayRules) -> Iterator[str]:
 
 def _intercept(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "type filter hook prerouting priority mangle; policy accept;"
-    if not rules.interceptions:
+    inside = _inside(policy)
+    if not rules.interceptions or not inside:
         return
     deliver = f"meta mark set meta mark | {marks.DELIVER:#x}"
     ports = ", ".join(str(port) for port in sorted({item.port for item in rules.interceptions}))
     # Answers to connections we opened from the client's own address (routed relation).
     yield f"tcp sport {{ {ports} }} socket transparent 1 {deliver} accept"
-    inside = _names(_inside(policy))
     for item in rules.interceptions:
         to = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
         # tproxy comes first: without a listener it ends the rule and nothing is marked.
@@ -235,8 +235,10 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
 # -- matches ----------------------------------------------------------------------------
 
 
-def _inside(policy: Policy) -> list[Network]:
-    return [network for network in policy.networks if not network.is_external]
+def _inside(policy: Policy) -> str:
+    """Match the interfaces that clients are behind; empty when there are none."""
+    inside = [network for network in policy.networks if not network.is_external]
+    return _names(inside) if inside else ""
 
 
 def _intercepted_ports(rules: GatewayRules) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ stay text, elements stay fast, and nothing is linked: nft is a program we run.
 
 import ctypes
 import os
+import re
 import select
 import socket
 import subprocess
@@ -103,7 +104,8 @@ def _await_table(output: int, table: str) -> None:
     listed = f"table inet {table}\n".encode()
     said = b""
     deadline = time.monotonic() + NFT_SECONDS
-    while b"Error: " not in said:
+    # To the end of its line: output comes in pieces.
+    while not re.search(rb"Error: .*\n", said):
         # Errors come before the listing: only a clean one means that the table is ours.
         if listed in said:
             return

@@ -85,7 +85,8 @@ def why_not(software: str) -> str | None:
 def _vsftpd(server: FtpServer) -> list[str]:
     # run_as_launching_user: vsftpd changes neither user nor root directory, so it works where
     # uid 0 is the only one. It then leaves port 20 alone too: data comes from any port, while the
-    # other two servers use 20; a gateway has to take both.
+    # other two servers use 20; a gateway has to take both. max_per_ip is 50 if nothing is said, and
+    # behind NAT everybody has one address.
     configuration = f"""\
 listen=NO
 listen_ipv6=YES
@@ -106,6 +107,8 @@ anon_mkdir_write_enable=YES
 anon_other_write_enable=YES
 connect_from_port_20=NO
 connect_timeout=10
+max_clients=0
+max_per_ip=0
 vsftpd_log_file={server.log}
 log_ftp_protocol=YES
 xferlog_enable=YES

@@ -4,7 +4,7 @@ Everything here runs the real core; only sockets, kernel and time are replaced.
 """
 
 from sallyport.testing.dialogue import Dialogue
-from sallyport.testing.memory import MemoryDataPath
+from sallyport.testing.memory import MemoryDataPath, pause
 from sallyport.testing.world import MemoryJournal, VirtualWorld, make_gateway, make_policy
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "VirtualWorld",
     "make_gateway",
     "make_policy",
+    "pause",
 ]

@@ -79,6 +79,7 @@ class Dialogue:
             if beside is None
             else (beside.gateway, beside.data_path, beside.world)
         )
+        self._closed: set[str] = set()
         self.link = _Link()
         self.client_end, self.server_end = _End(self.link), _End(self.link)
         self.connection: PrimaryConnection = self.gateway.admit_primary(
@@ -98,23 +99,27 @@ class Dialogue:
 
     def client_says(self, *segments: bytes) -> Self:
         """Deliver segments from the client, one after another."""
+        assert "client" not in self._closed, "the client has closed; it can say no more"
         for segment in segments:
             self._strand.run(self._data_filter.from_client(segment))
         return self
 
     def server_says(self, *segments: bytes) -> Self:
         """Deliver segments from the server, one after another."""
+        assert "server" not in self._closed, "the server has closed; it can say no more"
         for segment in segments:
             self._strand.run(self._data_filter.from_server(segment))
         return self
 
     def client_closes(self) -> Self:
         """Deliver the client's FIN."""
+        self._closed.add("client")
         self._strand.run(self._data_filter.client_closed())
         return self
 
     def server_closes(self) -> Self:
         """Deliver the server's FIN."""
+        self._closed.add("server")
         self._strand.run(self._data_filter.server_closed())
         return self
 

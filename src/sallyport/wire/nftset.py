@@ -24,8 +24,8 @@ _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _VALUE = 1, 1, 2, 1
 _TABLE_NAME, _TABLE_OWNER = 1, 7
 
-# An attribute's length has 16 bits. 512 of our widest elements (IPv6 source and listener: 40 bytes
-# of key, 4 of data, 32 of framing) are 38 KiB, so a list of that many always fits.
+# An attribute's length has 16 bits. 512 of our widest elements (IPv6 source, listener and source
+# port: 44 bytes of key, 4 of data, 20 of framing) are 34 KiB, so a list of that many always fits.
 _ELEMENTS_PER_MESSAGE = 512
 
 Changes = Sequence[tuple[str, Sequence[bytes]]]
@@ -42,9 +42,14 @@ def service_key(protocol: int, port: int) -> bytes:
     return _SERVICE.pack(protocol, port)
 
 
+def port_key(port: int) -> bytes:
+    """Write `inet_service` as a field of a concatenation."""
+    return _PORT.pack(port)
+
+
 def endpoint_data(endpoint: Endpoint) -> bytes:
     """Write `ip_addr . inet_service` as the data of a map."""
-    return endpoint.address.packed + _PORT.pack(endpoint.port)
+    return endpoint.address.packed + port_key(endpoint.port)
 
 
 def mark_value(mark: int) -> bytes:

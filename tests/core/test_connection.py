@@ -1,0 +1,236 @@
+import pytest
+from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Witness, attaching
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import DataPathKind, FlowCounters
+from sallyport.core.events import ConnectionRefused, ConnectionTerminating, EstablishedConnection
+from sallyport.core.filter import DataFilter
+from sallyport.core.lifecycle import State
+from sallyport.errors import BadContext
+from sallyport.flags import BindFlags
+
+
+class Timed(DataFilter):
+    """Keeps when its deadline passed."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    async def deadline_passed(self) -> None:
+        self.passed += 1
+
+
+def timed_primary() -> tuple[Office, PrimaryConnection, Timed]:
+    timed = Timed()
+    watching = WatchingFilter()
+    watching.react = attaching(timed)
+    office = Office(watching)
+    return office, office.dial(), timed
+
+
+# -- primary ----------------------------------------------------------------------------------
+
+
+def test_a_deadline_passes_once_at_its_time() -> None:
+    office, primary, timed = timed_primary()
+    primary.set_deadline(10)
+
+    office.pass_time(9.9)
+    assert timed.passed == 0
+    office.pass_time(100)
+    assert timed.passed == 1
+
+
+def test_setting_a_deadline_again_moves_it_and_none_takes_it_away() -> None:
+    office, primary, timed = timed_primary()
+    primary.set_deadline(10)
+    office.pass_time(9)
+    primary.set_deadline(10)
+    office.pass_time(9)
+    assert timed.passed == 0
+    primary.set_deadline(None)
+    office.pass_time(100)
+    assert timed.passed == 0
+
+
+def test_no_deadline_outlives_its_connection() -> None:
+    office, primary, timed = timed_primary()
+    primary.set_deadline(10)
+    primary.close("done")
+    assert len(office.gateway.deadlines) == 0
+
+    primary.set_deadline(10)
+    office.pass_time(100)
+    assert timed.passed == 0
+
+
+def test_a_filter_without_an_answer_to_its_deadline_loses_the_connection() -> None:
+    office = Office()
+    primary = office.dial()
+    primary.set_deadline(1)
+    office.pass_time(1)
+
+    assert office.reasons("connect.closed") == ["deadline-passed"]
+    assert office.wires[primary.id].done == ["abort"]
+
+
+def test_a_second_data_filter_is_refused() -> None:
+    office = Office()
+    primary = office.admit()
+    primary.attach_data_filter(DataFilter())
+    with pytest.raises(BadContext, match="a-data-filter-is-attached"):
+        primary.attach_data_filter(DataFilter())
+
+
+@pytest.mark.parametrize(("ending", "done"), [("close", "close"), ("kill", "abort")])
+def test_it_ends_once_in_order_or_with_a_reset(ending: str, done: str) -> None:
+    office = Office()
+    primary = office.dial()
+    office.pass_time(2.5)
+    getattr(primary, ending)("first")
+    primary.kill("second")
+    primary.close("third")
+
+    assert office.wires[primary.id].done == [done]
+    assert office.reasons("connect.closed") == ["first"]
+    assert office.world.journal.records[-1][1]["seconds"] == 2.5
+
+
+@pytest.mark.parametrize("ending", ["close", "kill"])
+def test_f22_its_end_closes_what_waits_and_a_running_transfer_may_finish(ending: str) -> None:
+    office = Office()
+    primary = office.dial()
+    waiting, reserved = office.bind(primary), office.bind(primary, armed=False)
+    running = office.bind(primary, flags=BindFlags.TIMEOUT)
+    future = office.allow(primary, "198.51.100.9:3000")
+    office.data_path.connect(PEER, running.proxy_address)
+    getattr(primary, ending)("done")
+
+    assert [b.state for b in (waiting, reserved, running)] == [
+        State.CLOSED,
+        State.CLOSED,
+        State.LIVE,
+    ]
+    assert future.is_closed
+    assert not office.data_path.pinholes
+    assert not office.data_path.resets
+    assert set(office.reasons("binding.closed")) == {"primary-ended"}
+    office.data_path.finish(PEER)
+    assert running.state is State.CLOSED
+    assert not office.gateway.sessions
+
+
+def test_its_notes_name_session_and_connection() -> None:
+    office = Office()
+    primary = office.dial()
+    primary.note("something.happened", level="debug", detail=7)
+
+    assert office.world.journal.records[-1] == (
+        "something.happened",
+        {"level": "debug", "session": primary.session.id, "connection": primary.id, "detail": 7},
+    )
+
+
+# -- secondary --------------------------------------------------------------------------------
+
+
+def test_it_tells_where_it_listens_where_it_leads_and_what_carries_it() -> None:
+    office = Office()
+    primary = office.dial()
+    binding = office.bind(primary)
+    (secondary,) = binding.connections
+
+    assert secondary.proxy_address == binding.proxy_address
+    assert secondary.client_address == CLIENT
+    assert secondary.data_path is DataPathKind.MEMORY
+    assert (secondary.is_secondary, primary.is_secondary) == (True, False)
+
+
+def test_its_peers_are_those_admitted_with_their_bytes_so_far() -> None:
+    office = Office()
+    (secondary,) = office.bind(office.dial()).connections
+    assert secondary.peers() == ()
+    office.data_path.connect(PEER, secondary.proxy_address)
+    office.data_path.flows[secondary.pinhole.id][PEER] = FlowCounters(PEER, 5, 6)
+
+    assert secondary.peers() == (FlowCounters(PEER, 5, 6),)
+
+
+def test_the_caller_of_the_bind_is_told_everything_with_its_context() -> None:
+    office, witness = Office(), Witness()
+    binding = office.bind(office.dial(), session_filter=witness, context="transfer")
+    (secondary,) = binding.connections
+    failed = PEER.with_port(4711)
+    office.data_path.attempt(failed, secondary.proxy_address)
+    office.data_path.connect(PEER, secondary.proxy_address)
+    office.data_path.finish(PEER, 10, 20)
+
+    flows = (FlowCounters(PEER, 10, 20),)
+    assert witness.events == [
+        ConnectionRefused(secondary, failed, "transfer"),
+        EstablishedConnection(secondary, PEER, "transfer"),
+        ConnectionTerminating(secondary, "finished", flows, "transfer"),
+    ]
+
+
+def test_nobody_else_is_told_of_a_bindings_events() -> None:
+    watching, witness = WatchingFilter(), Witness()
+    office = Office(watching)
+    binding = office.bind(office.dial(), session_filter=witness)
+    office.data_path.connect(PEER, binding.proxy_address)
+    office.data_path.finish(PEER)
+
+    assert witness.kinds() == ["EstablishedConnection", "ConnectionTerminating"]
+    assert watching.witnesses[0].kinds() == ["ConnectTcp"]
+
+
+def test_one_port_of_several_can_be_killed_alone() -> None:
+    office = Office()
+    binding = office.bind(office.dial(), CLIENT, CLIENT)
+    first, second = binding.connections
+    first.kill("enough")
+
+    assert (first.state, second.state) == (State.CLOSED, State.ARMED)
+    assert [pinhole.listen for pinhole in office.data_path.pinholes.values()] == [
+        second.proxy_address
+    ]
+    assert binding.id in binding.session.bindings
+
+
+def test_timeout_closes_an_unused_binding_after_a_minute_and_without_it_none() -> None:
+    office = Office()
+    primary = office.dial()
+    timed, patient = office.bind(primary, flags=BindFlags.TIMEOUT), office.bind(primary)
+    office.pass_time(limits.ACCEPT_TIMEOUT_SECONDS)
+
+    assert timed.state is State.CLOSED
+    assert patient.state is State.ARMED
+    assert office.reasons("binding.closed") == ["timed-out"]
+
+
+def test_a_closed_port_rests_before_another_binding_gets_it() -> None:
+    office = Office(ports="40000-40001")
+    primary = office.dial()
+    first = office.bind(primary).proxy_address
+    office.gateway.openings.kill(next(iter(primary.openings.values())), "killed")
+    assert office.data_path.reserved == set()
+
+    second = office.bind(primary).proxy_address
+    assert second != first
+    assert {first.port, second.port} == {40000, 40001}
+    assert office.bind(primary).proxy_address == first  # in need
+
+
+def test_a_late_report_of_a_killed_flow_changes_nothing() -> None:
+    office = Office()
+    (secondary,) = office.bind(office.dial()).connections
+    office.data_path.connect(PEER, secondary.proxy_address)
+    secondary.kill()
+    before = office.holdings()
+    office.gateway.openings.flow_ended(secondary.pinhole.id, FlowCounters(PEER, 1, 1))
+    office.gateway.openings.flow_established(secondary.pinhole.id, Endpoint.parse("192.0.2.1:1"))
+
+    assert office.holdings() == before
+    assert secondary.state is State.CLOSED

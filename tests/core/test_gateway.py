@@ -1,0 +1,379 @@
+from collections.abc import Callable
+
+import pytest
+from tests.core.office import (
+    CLIENT,
+    FTP,
+    NEIGHBOUR,
+    PEER,
+    Office,
+    Pause,
+    WatchingFilter,
+    Wire,
+    Witness,
+    attaching,
+)
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.events import ConnectionTerminating, ConnectTcp, Event
+from sallyport.core.filter import DataFilter, SessionFilter
+from sallyport.core.lifecycle import State
+from sallyport.core.policy import Action
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.errors import InvalidArgument, PolicyDenied, QuotaExceeded
+from sallyport.flags import Transport
+
+
+class Broken(DataFilter):
+    """Raises when asked to do or to release anything."""
+
+    async def from_client(self, data: bytes) -> None:
+        raise ValueError(data)
+
+    def detach(self) -> None:
+        raise ValueError("detach")
+
+
+class BrokenFilter(WatchingFilter):
+    """Cannot even attach to a session."""
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        raise ValueError(session.id)
+
+
+class Waiting(Witness):
+    """Waits for a moment at every event."""
+
+    async def on_event(self, event: Event) -> None:
+        await Pause()
+        await super().on_event(event)
+
+
+def failing(_event: Event) -> None:
+    raise ValueError("a filter's fault")
+
+
+def failing_at_the_end(event: Event) -> None:
+    if isinstance(event, ConnectionTerminating):
+        raise TypeError("a filter's fault at the end")
+
+
+# -- primary connections and sessions ---------------------------------------------------------
+
+
+def test_connections_of_one_client_share_a_session_and_of_two_do_not() -> None:
+    office = Office()
+    one, two, other = office.dial(), office.dial("10.0.0.8:50002"), office.dial("10.0.0.9:50000")
+
+    assert one.session is two.session
+    assert one.session is not other.session
+    assert one.session.primaries == {one.id: one, two.id: two}
+    assert len({one.id, two.id, other.id}) == 3
+    assert {s.id for s in office.gateway.sessions.values()} == {one.session.id, other.session.id}
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "reason"),
+    [
+        ("10.0.0.8:50000", "10.0.0.1:21", "peer-is-gateway"),
+        ("10.0.0.8:50000", "10.0.0.77:21", "no-network-rule"),
+        ("198.51.100.9:50000", "10.0.0.8:21", "no-network-rule"),
+    ],
+)
+def test_a_connection_the_policy_denies_leaves_no_session(
+    client: str, server: str, reason: str
+) -> None:
+    office = Office()
+    with pytest.raises(PolicyDenied, match=reason):
+        office.admit(client, server)
+
+    assert office.reasons("connect.refused") == [reason]
+    assert not office.gateway.sessions
+
+
+def test_a_rule_may_deny_what_the_networks_allow() -> None:
+    with pytest.raises(PolicyDenied, match="denied-by-rule"):
+        Office(action=Action.DENY).admit()
+
+
+def test_one_client_cannot_hold_all_the_control_connections() -> None:
+    office = Office()
+    held = [office.admit(f"10.0.0.8:{10000 + i}") for i in range(limits.MAX_CONTROLS_PER_CLIENT)]
+    with pytest.raises(QuotaExceeded, match="too-many-controls"):
+        office.admit("10.0.0.8:9999")
+    assert office.admit("10.0.0.9:50000").is_open
+
+    held[7].close("done")
+    assert office.admit("10.0.0.8:9999").is_open
+
+
+def test_a_connection_whose_server_never_answers_leaves_nothing() -> None:
+    office = Office()
+    office.admit().kill("server-unreachable")
+
+    assert office.reasons("connect.closed") == ["server-unreachable"]
+    assert not office.gateway.sessions
+
+
+def test_without_a_data_filter_everything_is_passed_on() -> None:
+    office = Office(WatchingFilter())
+    primary = office.dial()
+    assert primary.data_filter is not None
+    office.strands[primary.id].run(primary.data_filter.from_client(b"any bytes \xff"))
+
+    assert office.wires[primary.id].sent == [b"any bytes \xff"]
+
+
+def test_a_filter_is_attached_once_to_a_session_and_hears_of_each_connection() -> None:
+    watching = WatchingFilter()
+    office = Office(watching)
+    one, two = office.dial(), office.dial("10.0.0.8:50002")
+
+    (witness,) = watching.witnesses
+    assert witness.events == [ConnectTcp(one), ConnectTcp(two)]
+    one.close("done")
+    assert witness.detached == 0
+    two.close("done")
+    assert witness.detached == 1
+    assert one.session.is_over
+
+
+def test_a_filter_for_another_protocol_hears_nothing() -> None:
+    watching = WatchingFilter()
+    watching.protocols = (ProtocolDefinition("rtsp", Transport.TCP, 554),)
+    Office(watching).dial()
+
+    assert watching.witnesses == []
+
+
+def test_a_client_that_comes_back_gets_a_new_session() -> None:
+    watching = WatchingFilter()
+    office = Office(watching)
+    old = office.dial().session
+    old.kill()
+    new = office.dial().session
+
+    assert new is not old
+    assert (old.is_over, new.is_over) == (True, False)
+    assert len(watching.witnesses) == 2
+
+
+def test_a_session_lasts_as_long_as_its_last_transfer() -> None:
+    watching = WatchingFilter()
+    office = Office(watching)
+    primary = office.dial()
+    binding = office.bind(primary)
+    office.data_path.connect(PEER, binding.proxy_address)
+    primary.close("done")
+    assert list(office.gateway.sessions.values()) == [primary.session]
+    assert watching.witnesses[0].detached == 0
+
+    office.data_path.finish(PEER)
+    assert not office.gateway.sessions
+    assert watching.witnesses[0].detached == 1
+
+
+def test_a_filter_told_of_the_end_after_its_connection_still_has_its_session() -> None:
+    office, witness = Office(), Witness()
+    primary = office.dial()
+    binding = office.bind(primary, session_filter=witness)
+    office.data_path.connect(PEER, binding.proxy_address)
+    primary.close("done")
+    was_over: list[bool] = []
+    witness.react = lambda _: was_over.append(primary.session.is_over)
+    office.data_path.finish(PEER)
+
+    assert was_over == [False]
+
+
+def test_bindings_lists_what_has_not_ended_of_every_session() -> None:
+    office = Office()
+    one = office.bind(office.dial())
+    two = office.bind(office.dial("10.0.0.9:50000"), NEIGHBOUR)
+    assert list(office.gateway.bindings()) == [one, two]
+
+    one.kill()
+    assert list(office.gateway.bindings()) == [two]
+    assert one.id != two.id
+
+
+def test_a_protocol_is_found_by_definition_or_uuid_and_an_unknown_uuid_is_refused() -> None:
+    gateway = Office(WatchingFilter()).gateway
+    unknown = ProtocolDefinition("rtsp", Transport.TCP, 554)
+
+    assert gateway.protocol(FTP) is FTP
+    assert gateway.protocol(FTP.uuid) is FTP
+    with pytest.raises(InvalidArgument, match="unknown-protocol"):
+        gateway.protocol(unknown.uuid)
+
+
+def test_shutting_down_closes_pinholes_resets_controls_and_lets_transfers_run() -> None:
+    office = Office()
+    primary, other = office.dial(), office.dial("10.0.0.9:50000")
+    waiting, running = office.bind(primary), office.bind(primary)
+    orphan = office.bind(
+        other, NEIGHBOUR, primary=None, proxy_address=running.proxy_address.with_port(0)
+    )
+    office.allow(other, "198.51.100.9:3000")
+    office.data_path.connect(PEER, running.proxy_address)
+    for _ in range(2):
+        office.gateway.shut_down("gateway-stopping")
+
+    assert not office.data_path.pinholes
+    assert not office.data_path.resets
+    assert [wire.done for wire in office.wires.values()] == [["abort"], ["abort"]]
+    assert (waiting.state, orphan.state) == (State.CLOSED, State.CLOSED)
+    assert running.state is State.LIVE
+    assert office.data_path.reserved == {(Transport.TCP, running.proxy_address)}
+
+
+# -- the fence (attack X07) -------------------------------------------------------------------
+
+
+def expect_one_fault(office: Office, other: PrimaryConnection) -> None:
+    failures = [
+        fields for event, fields in office.world.journal.records if event == "filter.failed"
+    ]
+    assert len(failures) == 1
+    assert failures[0]["level"] == "error"
+    assert other.is_open
+
+
+def test_x07_a_filter_that_raises_loses_its_connection_and_no_other() -> None:
+    watching = WatchingFilter()
+    office = Office(watching)
+    other = office.dial("10.0.0.9:50000")
+    watching.react = failing
+    primary = office.dial()
+
+    assert not primary.is_open
+    assert office.wires[primary.id].done == ["abort"]
+    assert office.reasons("connect.closed") == ["filter-failed"]
+    assert list(office.gateway.sessions.values()) == [other.session]
+    expect_one_fault(office, other)
+
+
+def test_x07_a_filter_that_cannot_attach_loses_its_connection_and_no_other() -> None:
+    office = Office(WatchingFilter())
+    other = office.dial("10.0.0.9:50000")
+    office.gateway.filters = (BrokenFilter(),)
+    primary = office.dial()
+
+    assert not primary.is_open
+    expect_one_fault(office, other)
+
+
+def test_x07_after_a_fault_at_the_start_no_further_filter_is_attached() -> None:
+    first, second = WatchingFilter(), WatchingFilter()
+    second.name = "second"
+    first.react = failing
+    office = Office(first, second)
+    office.dial()
+
+    assert second.witnesses == []
+    assert not office.gateway.sessions
+
+
+def test_x07_a_data_filter_that_raises_even_while_releasing_leaves_nothing_behind() -> None:
+    watching = WatchingFilter()
+    watching.react = attaching(Broken())
+    office = Office(watching)
+    primary = office.dial()
+    office.bind(primary)
+    assert primary.data_filter is not None
+    office.strands[primary.id].run(primary.data_filter.from_client(b"x"))
+
+    assert not primary.is_open
+    assert not office.gateway.sessions
+    assert not office.data_path.pinholes
+    assert office.world.journal.events().count("filter.failed") == 2
+
+
+def test_x07_a_session_filter_that_raises_while_releasing_harms_nobody() -> None:
+    class Clumsy(Witness):
+        def detach(self) -> None:
+            raise ValueError("detach")
+
+    office = Office()
+    primary = office.dial()
+    primary.session.filters["clumsy"] = Clumsy()
+    primary.session.filters["witness"] = witness = Witness()
+    primary.close("done")
+
+    assert witness.detached == 1
+    assert not office.gateway.sessions
+
+
+def test_x07_a_fault_in_an_event_of_a_binding_ends_its_primary() -> None:
+    office, witness = Office(), Witness()
+    witness.react = failing
+    primary = office.dial()
+    binding = office.bind(primary, session_filter=witness)
+    office.data_path.connect(PEER, binding.proxy_address)
+
+    assert office.reasons("connect.closed") == ["filter-failed"]
+    assert binding.state is State.LIVE  # the transfer may finish
+    office.data_path.finish(PEER)
+    assert not office.gateway.sessions
+
+
+@pytest.mark.parametrize("react", [failing, failing_at_the_end])
+def test_x07_a_fault_in_an_event_of_an_orphan_kills_all_of_it_however_many_ports(
+    react: Callable[[Event], None],
+) -> None:
+    office, witness = Office(), Witness()
+    witness.react = react
+    primary = office.dial()
+    binding = office.bind(
+        primary,
+        *[CLIENT] * limits.MAX_ADDRESSES_PER_CALL,
+        session_filter=witness,
+        primary=None,
+        proxy_address=Endpoint.parse("203.0.113.1:0"),
+    )
+    binding.connections[0].kill()
+
+    assert binding.state is State.CLOSED
+    assert not binding.session.bindings
+    assert not office.data_path.reserved
+    assert office.world.journal.events().count("filter.failed") == 1
+    assert primary.is_open
+
+
+def test_events_wait_for_their_turn_behind_what_the_filter_is_doing() -> None:
+    office, witness = Office(), Waiting()
+    binding = office.bind(office.dial(), session_filter=witness)
+    office.data_path.connect(PEER, binding.proxy_address)
+    office.data_path.finish(PEER)
+    assert witness.kinds() == []
+
+    office.world.resume()
+    assert witness.kinds() == ["EstablishedConnection"]
+    office.world.resume()
+    assert witness.kinds() == ["EstablishedConnection", "ConnectionTerminating"]
+
+
+def test_what_waits_behind_a_filter_is_dropped_when_its_connection_ends() -> None:
+    office, witness = Office(), Waiting()
+    primary = office.dial()
+    binding = office.bind(primary, session_filter=witness)
+    office.data_path.attempt(PEER, binding.proxy_address)
+    office.data_path.attempt(PEER, binding.proxy_address)
+    primary.close("done")
+    while office.world.parked:
+        office.world.resume()
+
+    assert sorted(witness.kinds()) == ["ConnectionRefused", "ConnectionTerminating"]
+
+
+def test_a_link_and_ends_are_used_only_from_the_start_on() -> None:
+    office, wire = Office(), Wire()
+    primary = office.admit()
+    assert primary.gateway_address is None
+    primary.link = wire
+    primary.kill("dial-failed")
+
+    assert wire.done == ["abort"]

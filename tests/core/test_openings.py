@@ -1,0 +1,289 @@
+"""What openings do with a data path; how bindings and permissions use them is tested there."""
+
+import pytest
+from tests.core.office import CLIENT, PEER, SlowDataPath, run
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.deadlines import Deadlines
+from sallyport.core.lifecycle import State
+from sallyport.core.openings import Opening, Openings
+from sallyport.errors import OutOfResources, Terminating
+from sallyport.flags import Transport
+from sallyport.testing import MemoryDataPath
+
+LISTEN = Endpoint.parse("203.0.113.1:40000")
+OTHER_PEER = PEER.with_port(21)
+
+
+class Recorded(Opening):
+    """Keeps what it is told."""
+
+    __slots__ = ("flows_at_end", "told")
+
+    def __init__(self, pinhole: Pinhole, *, is_timed: bool) -> None:
+        super().__init__(pinhole, is_timed=is_timed)
+        self.told: list[str] = []
+        self.flows_at_end: tuple[FlowCounters, ...] = ()
+
+    def on_armed(self) -> None:
+        self.told.append("armed")
+
+    def on_admitted(self, peer: Endpoint) -> None:
+        self.told.append(f"admitted {peer.port}")
+
+    def on_refused(self, peer: Endpoint) -> None:
+        self.told.append(f"refused {peer.port}")
+
+    def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
+        self.told.append(reason)
+        self.flows_at_end = flows
+
+
+class Bench:
+    """Openings over a data path in memory."""
+
+    def __init__(self, data_path: MemoryDataPath | None = None) -> None:
+        self.data_path = data_path or MemoryDataPath([LISTEN.address])
+        self.now = 0.0
+        self.deadlines = Deadlines(lambda _: None)
+        self.openings = Openings(self.data_path, self.deadlines, lambda: self.now)
+
+    def add(self, *, single: bool = True, is_timed: bool = False, offset: int = 0) -> Recorded:
+        listen = LISTEN.with_port(LISTEN.port + offset)
+        pinhole = Pinhole(self.openings.new_id(), Transport.TCP, listen, CLIENT, None, single)
+        opening = Recorded(pinhole, is_timed=is_timed)
+        self.openings.add(opening)
+        return opening
+
+    def armed(self, *, single: bool = True, is_timed: bool = False) -> Recorded:
+        opening = self.add(single=single, is_timed=is_timed)
+        run(self.openings.arm([opening]))
+        return opening
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.deadlines.fire(self.now)
+
+
+def test_a_whole_life_is_told_in_order() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    bench.data_path.attempt(PEER, LISTEN)
+    bench.data_path.connect(PEER, LISTEN)
+    bench.data_path.finish(PEER, 10, 20)
+
+    assert opening.told == ["armed", "refused 20", "admitted 20", "finished"]
+    assert opening.flows_at_end == (FlowCounters(PEER, 10, 20),)
+    assert len(bench.openings) == 0
+
+
+def test_an_attempt_that_fails_does_not_use_a_single_pinhole_up() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    for _ in range(3):
+        bench.data_path.attempt(PEER, LISTEN)
+
+    assert opening.state is State.ARMED
+    assert bench.data_path.connect(PEER, LISTEN) == CLIENT
+
+
+def test_an_opening_is_armed_once() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    with pytest.raises(Terminating, match="cannot-arm-when-armed"):
+        run(bench.openings.arm([opening]))
+    assert opening.state is State.ARMED
+
+
+def test_what_has_ended_is_not_armed_and_neither_is_what_is_armed_with_it() -> None:
+    bench = Bench()
+    whole, ended = bench.add(), bench.add(offset=1)
+    bench.openings.withdraw(ended, "withdrawn")
+
+    with pytest.raises(Terminating, match="cannot-arm-when-closed"):
+        run(bench.openings.arm([whole, ended]))
+    assert whole.state is State.RESERVED
+    assert not bench.data_path.pinholes
+
+
+def test_when_the_data_path_refuses_all_are_withdrawn() -> None:
+    bench = Bench()
+    both = [bench.add(), bench.add(offset=1)]
+    bench.data_path.fail_next = OutOfResources("set-full")
+
+    with pytest.raises(OutOfResources):
+        run(bench.openings.arm(both))
+    assert [opening.told for opening in both] == [["could-not-open"]] * 2
+
+
+@pytest.mark.parametrize("ending", ["withdraw", "kill"])
+@pytest.mark.parametrize("ended", [0, 1, 2])
+def test_what_ends_while_the_data_path_is_busy_leaves_no_pinhole_open(
+    ending: str, ended: int
+) -> None:
+    bench = Bench(SlowDataPath([LISTEN.address]))
+    three = [bench.add(offset=offset) for offset in range(3)]
+    arming = bench.openings.arm(three)
+    arming.send(None)
+    getattr(bench.openings, ending)(three[ended], "meanwhile")
+
+    with pytest.raises(Terminating, match="ended-while-arming"):
+        arming.send(None)
+    assert not bench.data_path.pinholes
+    assert all(opening.is_closed for opening in three)
+    assert sorted(opening.told[0] for opening in three) == ["ended-while-arming"] * 2 + [
+        "meanwhile"
+    ]
+    assert len(bench.openings) == 0
+
+
+def test_a_coroutine_given_up_while_the_data_path_is_busy_withdraws_its_openings() -> None:
+    bench = Bench(SlowDataPath([LISTEN.address]))
+    opening = bench.add()
+    arming = bench.openings.arm([opening])
+    arming.send(None)
+    arming.close()
+
+    assert opening.told == ["could-not-open"]
+    assert not bench.data_path.pinholes
+
+
+def test_f22_withdrawing_lets_nothing_new_in_and_a_transfer_finish() -> None:
+    bench = Bench()
+    opening = bench.armed(single=False)
+    bench.data_path.connect(PEER, LISTEN)
+    for _ in range(2):
+        bench.openings.withdraw(opening, "withdrawn")
+
+    assert opening.state is State.LIVE
+    assert bench.data_path.connect(OTHER_PEER, LISTEN) is None
+    assert not bench.data_path.resets
+    bench.data_path.finish(PEER)
+    assert opening.told[-1] == "finished"
+
+
+def test_withdrawing_ends_what_has_only_flows_that_are_over() -> None:
+    bench = Bench()
+    opening = bench.armed(single=False)
+    bench.data_path.connect(PEER, LISTEN)
+    bench.data_path.finish(PEER, 1, 2)
+    bench.openings.withdraw(opening, "withdrawn")
+
+    assert opening.told[-1] == "withdrawn"
+    assert opening.flows_at_end == (FlowCounters(PEER, 1, 2),)
+
+
+def test_killing_resets_every_flow_and_says_so_once() -> None:
+    bench = Bench()
+    opening = bench.armed(single=False)
+    bench.data_path.connect(PEER, LISTEN)
+    bench.data_path.connect(OTHER_PEER, LISTEN)
+    for _ in range(2):
+        bench.openings.kill(opening, "operator")
+
+    assert bench.data_path.resets == [(opening.pinhole.id, PEER), (opening.pinhole.id, OTHER_PEER)]
+    assert opening.told == ["armed", "admitted 20", "admitted 21", "operator"]
+    assert [flow.peer for flow in opening.flows_at_end] == [PEER, OTHER_PEER]
+    assert not bench.data_path.pinholes
+
+
+def test_killing_a_transfer_keeps_its_reason_and_its_byte_counts() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    bench.data_path.connect(PEER, LISTEN)
+    bench.data_path.flows[opening.pinhole.id][PEER] = FlowCounters(PEER, 10, 20)
+    bench.openings.kill(opening, "operator")
+
+    assert opening.told[-1] == "operator"
+    assert opening.flows_at_end == (FlowCounters(PEER, 10, 20),)
+
+
+def test_reports_about_what_is_gone_are_ignored() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    bench.openings.kill(opening, "killed")
+    told = list(opening.told)
+    number = opening.pinhole.id
+    bench.openings.flow_established(number, PEER)
+    bench.openings.flow_refused(number, PEER)
+    bench.openings.flow_ended(number, FlowCounters(PEER, 0, 0))
+
+    assert opening.told == told
+    assert opening.state is State.CLOSED
+
+
+def test_byte_counts_can_be_read_while_a_transfer_runs_and_after_it() -> None:
+    bench = Bench()
+    opening = bench.armed(single=False)
+    bench.data_path.connect(PEER, LISTEN)
+    bench.data_path.connect(OTHER_PEER, LISTEN)
+    bench.data_path.finish(OTHER_PEER, 3, 4)
+    bench.data_path.flows[opening.pinhole.id][PEER] = FlowCounters(PEER, 1, 2)
+
+    assert set(bench.openings.flows(opening)) == {
+        FlowCounters(PEER, 1, 2),
+        FlowCounters(OTHER_PEER, 3, 4),
+    }
+
+
+# -- the time limit ---------------------------------------------------------------------------
+
+LIMIT = limits.ACCEPT_TIMEOUT_SECONDS
+
+
+@pytest.mark.parametrize("is_armed", [False, True])
+def test_a_timed_opening_that_nobody_uses_ends_after_a_minute(is_armed: bool) -> None:
+    bench = Bench()
+    opening = bench.armed(is_timed=True) if is_armed else bench.add(is_timed=True)
+    bench.pass_time(LIMIT - 0.1)
+    assert not opening.is_closed
+    bench.pass_time(0.1)
+
+    assert opening.told[-1] == "timed-out"
+    assert not bench.data_path.pinholes
+    assert len(bench.openings) == len(bench.deadlines) == 0
+
+
+def test_the_minute_starts_again_when_the_pinhole_opens() -> None:
+    bench = Bench()
+    opening = bench.add(is_timed=True)
+    bench.pass_time(LIMIT - 1)
+    run(bench.openings.arm([opening]))
+    bench.pass_time(LIMIT - 1)
+    assert opening.state is State.ARMED
+    bench.pass_time(1)
+    assert opening.is_closed
+
+
+def test_an_attempt_that_fails_does_not_start_the_minute_again() -> None:
+    bench = Bench()
+    opening = bench.armed(is_timed=True)
+    bench.pass_time(LIMIT - 1)
+    bench.data_path.attempt(PEER, LISTEN)
+    bench.pass_time(1)
+
+    assert opening.told[-1] == "timed-out"
+
+
+def test_a_transfer_has_no_time_limit() -> None:
+    bench = Bench()
+    opening = bench.armed(is_timed=True)
+    bench.data_path.connect(PEER, LISTEN)
+
+    assert len(bench.deadlines) == 0
+    bench.pass_time(100 * LIMIT)
+    assert opening.state is State.LIVE
+
+
+def test_an_untimed_opening_waits_for_ever() -> None:
+    bench = Bench()
+    opening = bench.armed()
+    bench.pass_time(1e6)
+    assert opening.state is State.ARMED
+
+
+def test_no_number_is_given_twice() -> None:
+    openings = Bench().openings
+    assert len({openings.new_id() for _ in range(100)}) == 100

@@ -1,0 +1,117 @@
+"""AUTH, CCC and REIN: the stream becomes opaque and readable again (attacks F30, F31)."""
+
+import pytest
+from tests.filters.talk import (
+    IPV4,
+    IPV6,
+    OK,
+    Family,
+    agreed,
+    asked,
+    both_families,
+    forwarded,
+    greeted,
+    refused,
+)
+
+from sallyport import limits
+from sallyport.testing import Dialogue
+
+HELLO = b"\x16\x03\x01\x00\x04hiya"
+CIPHERED = b"\x17\x03\x03\x00\x06\x14PORT\n"
+CLOSING = b"\x15\x03\x03\x00\x02ab"
+
+
+def in_tls(family: Family = IPV4) -> Dialogue:
+    """Give a dialogue in which both sides speak TLS."""
+    dialogue = forwarded(greeted(family), b"AUTH TLS\r\n", b"234 Go ahead.\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
+    return dialogue.noted("stream.opaque", "auth-tls")
+
+
+def test_f30_plain_text_behind_auth_is_dropped_when_the_server_accepts() -> None:
+    dialogue = (
+        greeted().client_says(b"AUTH TLS\r\nUSER evil\r\nPASS x").server_hears(b"AUTH TLS\r\n")
+    )
+
+    dialogue.server_says(b"234 Go\r\n220 injected\r\n331 inj").client_hears(b"234 Go\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
+    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
+
+
+def test_f30_what_was_dropped_does_not_come_back_after_ccc() -> None:
+    dialogue = (
+        greeted().client_says(b"AUTH TLS\r\nUSER evil\r\nPASS x").server_hears(b"AUTH TLS\r\n")
+    )
+    dialogue.server_says(b"234 Go\r\n331 inj").client_hears(b"234 Go\r\n")
+    dialogue.client_says(HELLO).server_says(HELLO).client_hears(HELLO).server_hears(HELLO)
+
+    forwarded(dialogue, b"NOOP\r\n")
+
+
+def test_f30_plain_text_instead_of_a_handshake_ends_the_dialogue() -> None:
+    dialogue = forwarded(greeted(), b"AUTH TLS\r\n", b"234 Go\r\n")
+
+    dialogue.client_says(b"USER evil\r\n").was_reset("plain-text-after-auth").nothing_more()
+
+
+@pytest.mark.parametrize("line", [b"AUTH SSL\r\n", b"auth tls-p\r\n", b"AUTH TLS-C\r\n"])
+def test_f30_older_names_of_tls_make_the_stream_opaque_too(line: bytes) -> None:
+    dialogue = forwarded(greeted(), line, b"234-Go\r\n234 Go\r\n")
+
+    dialogue.client_says(HELLO, CIPHERED).server_hears(HELLO + CIPHERED)
+
+
+@both_families
+def test_f30_ciphertext_is_not_read_whatever_it_holds(family: Family) -> None:
+    dialogue = in_tls(family)
+    record = b"\x17\x03\x03" + len(family.ask).to_bytes(2, "big") + family.ask
+
+    dialogue.client_says(record).server_hears(record).server_says(record).client_hears(record)
+    dialogue.pinholes().still_open()
+
+
+def test_f30_auth_withdraws_what_was_agreed_on_in_plain_text() -> None:
+    forwarded(agreed(), b"AUTH TLS\r\n", b"234 Go\r\n").pinholes()
+
+
+@pytest.mark.parametrize("reply", [b"504 No.\r\n", b"334 More.\r\n", b"200 Hm.\r\n", b"534 No\r\n"])
+@both_families
+def test_f30_after_a_refused_auth_commands_are_read_as_before(family: Family, reply: bytes) -> None:
+    dialogue = greeted(family).client_says(b"AUTH TLS\r\n" + family.ask)
+    dialogue.server_hears(b"AUTH TLS\r\n").server_says(reply).client_hears(reply)
+
+    dialogue.server_hears(family.heard).server_says(OK).pinholes(family.pinhole)
+
+
+@pytest.mark.parametrize("argument", [b" GSSAPI", b" KERBEROS_V4", b" TLSX", b"", b" TLS "])
+def test_f30_mechanisms_that_would_hide_single_commands_are_refused(argument: bytes) -> None:
+    refused(greeted(), b"AUTH" + argument + b"\r\n", 504, "unknown-mechanism")
+
+
+@both_families
+def test_f31_after_ccc_commands_are_read_again(family: Family) -> None:
+    dialogue = in_tls(family).client_says(CIPHERED, CLOSING).server_says(CIPHERED, CLOSING)
+    dialogue.server_hears(CIPHERED + CLOSING).client_hears(CIPHERED + CLOSING)
+
+    asked(family, dialogue).server_says(OK).client_hears(OK).pinholes(family.pinhole)
+
+
+def test_f31_after_ccc_the_client_may_speak_first_and_start_tls_again() -> None:
+    dialogue = in_tls().client_says(CIPHERED + b"NOOP\r\n").server_hears(CIPHERED + b"NOOP\r\n")
+    dialogue.server_says(CIPHERED + OK).client_hears(CIPHERED + OK)
+
+    forwarded(dialogue, b"AUTH TLS\r\n", b"234 Go\r\n")
+    dialogue.client_says(HELLO).server_hears(HELLO).still_open()
+
+
+@pytest.mark.parametrize("command", [b"REIN\r\n", b"USER other\r\n"])
+@both_families
+def test_f31_a_new_login_withdraws_the_pinhole(family: Family, command: bytes) -> None:
+    forwarded(agreed(family), command, b"220 Again.\r\n").pinholes()
+
+
+def test_ipv6_ciphertext_is_passed_after_a_split_header() -> None:
+    in_tls(IPV6).client_says(CIPHERED[:3]).server_hears(b"").client_says(CIPHERED[3:]).server_hears(
+        CIPHERED
+    )

@@ -1,0 +1,72 @@
+import pytest
+from tests.filters.talk import IPV6, Family, both_families, forwarded, greeted, refused
+
+from sallyport.filters import ftp_verbs
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"LPRT 4,4,10,0,0,8,2,6,17\r\n",
+        b"LPSV\r\n",
+        b"SPSV\r\n",
+        b"CPSV\r\n",
+        b"SPRT 1553\r\n",
+        b"XPRT |1|10.0.0.8|1553|\r\n",
+        b"ADAT AAAA\r\n",
+        b"MIC AAAA\r\n",
+        b"XYZZY\r\n",
+    ],
+)
+def test_f29_a_verb_that_could_carry_an_address_is_refused(line: bytes) -> None:
+    refused(greeted(), line, 502, "unknown-verb")
+
+
+def test_f29_the_ipv6_form_of_lprt_is_refused_too() -> None:
+    line = b"LPRT 6,16,253,0,0,10,0,0,0,0,0,0,0,0,0,0,0,8,2,6,17\r\n"
+
+    refused(greeted(IPV6), line, 502, "unknown-verb")
+
+
+@pytest.mark.parametrize("line", [b"HOST ftp.example\r\n", b"LANG de\r\n", b"LANG\r\n"])
+@both_families
+def test_f29_verbs_of_later_standards_pass(family: Family, line: bytes) -> None:
+    forwarded(greeted(family), line).pinholes()
+
+
+@pytest.mark.parametrize("verb", sorted(ftp_verbs.KNOWN_VERBS))
+def test_every_known_verb_passes(verb: bytes) -> None:
+    forwarded(greeted(), verb + b" x\r\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"SITE X PORT 10,0,0,8,6,17\r\n",
+        b"RETR PORT 10,0,0,8,6,17\r\n",
+        b"STOR EPRT |1|10.0.0.8|1553|\r\n",
+        b"CWD \tPASV\r\n",
+    ],
+)
+def test_f18_a_verb_is_the_first_word_of_a_line_and_nothing_else(line: bytes) -> None:
+    dialogue = forwarded(greeted(), line).pinholes()
+
+    assert dialogue.data_path.reserved == set()
+
+
+@pytest.mark.parametrize(
+    "line", [b"PORT\t10,0,0,8,6,17\r\n", b"PORT,10,0,0,8,6,17\r\n", b"XPORTAL99 1\r\n", b"\r\n"]
+)
+def test_f18_a_line_without_a_proper_first_word_is_refused(line: bytes) -> None:
+    refused(greeted(), line, 500, "bad-command")
+
+
+def test_f18_a_file_name_with_a_line_end_in_it_is_refused() -> None:
+    refused(greeted(), b"STOR x\r\0PORT 10,0,0,8,6,17\r\n", 500, "cr-nul")
+
+
+def test_no_verb_that_passes_blindly_has_a_meaning_of_its_own() -> None:
+    special = ftp_verbs.WITHDRAWING | {b"AUTH"}
+
+    assert not special & ftp_verbs.KNOWN_VERBS
+    assert ftp_verbs.TRANSFERS <= ftp_verbs.KNOWN_VERBS

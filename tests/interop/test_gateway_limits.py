@@ -1,0 +1,211 @@
+"""What only the whole gateway can show: crowds, thousands of cycles, death, neighbours."""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.matrix import GiveServer
+from tests.interop.rawftp import RawFtp, read_all
+
+from sallyport.lab.gateway import RunningGateway
+from sallyport.lab.network import Lab
+
+pytestmark = [pytest.mark.netns, pytest.mark.interop]
+
+MIB = 1024 * 1024
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+CONFIGURATION = """
+[networks.internal]
+interfaces = ["int0"]
+addresses = ["10.0.0.0/24", "fd00:a::/64"]
+
+[networks.external]
+interfaces = ["ext0"]
+
+[[network_rules]]
+from = "internal"
+to = "external"
+ipv4 = "nat"
+ipv6 = "route"
+
+[[access_rules]]
+name = "crowded office"
+action = "allow"
+protocols = ["ftp"]
+from = ["internal"]
+to = ["external"]
+max_bindings_per_client = 200
+"""
+
+
+@pytest.fixture
+def crowded(lab: Lab) -> Iterator[RunningGateway]:
+    """Run a gateway whose rule lets one client have 200 bindings."""
+    file = lab.folder / "crowded.toml"
+    file.write_text(CONFIGURATION, encoding="ascii")
+    running = RunningGateway(lab, ("--config", str(file)), name="crowded")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def gateway(lab: Lab) -> Iterator[RunningGateway]:
+    """Run a gateway for one test: here some of them end it."""
+    running = RunningGateway(lab)
+    yield running
+    running.stop()
+
+
+def asked(gateway: RunningGateway, *verb: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(gateway.ask(*verb, "--json").stdout)
+
+
+def descriptors(gateway: RunningGateway) -> int:
+    return len(os.listdir(f"/proc/{gateway.process.pid}/fd"))
+
+
+def resident_bytes(gateway: RunningGateway) -> int:
+    pages = Path(f"/proc/{gateway.process.pid}/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def tables(lab: Lab) -> list[str]:
+    return lab.gateway.run(["nft", "list", "tables"]).stdout.splitlines()
+
+
+def elements(lab: Lab) -> list[str]:
+    """Give the lines of the pins table that hold elements: the open pinholes."""
+    listing = lab.gateway.run(["nft", "list", "table", "inet", "sallyport_pins"]).stdout
+    return [line.strip() for line in listing.splitlines() if "elements" in line]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_200_control_connections_at_once_each_get_their_own_file(
+    family: int, lab: Lab, crowded: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    contents = [os.urandom(64 * 1024) for _ in range(200)]
+    for number, content in enumerate(contents):
+        (server.folder / f"crowd-{number}").write_bytes(content)
+    clients = [lab.clients[number % 2] for number in range(200)]
+    # All are logged in before the first one transfers.
+    connections = [RawFtp(client, server, family) for client in clients]
+
+    with ThreadPoolExecutor(200) as pool:
+        names = [b"crowd-%d" % number for number in range(200)]
+        digests = list(pool.map(RawFtp.fetch, connections, names))
+    controls = asked(crowded, "status")["controls"]
+    for connection in connections:
+        connection.close()
+
+    assert digests == [sha256(content) for content in contents]
+    assert controls == 200
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_f12_every_split_of_a_port_line_works(
+    family: int, lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "small").write_bytes(b"split")
+
+    with RawFtp(lab.client, server, family) as ftp, ftp.listening() as (_, command):
+        line = command + b"\r\n"
+        for place in range(1, len(line)):
+            ftp.send(line[:place])
+            ftp.send(line[place:])
+            assert ftp.reply().startswith(b"200"), place
+        assert ftp.fetch(b"small") == sha256(b"split")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_f13_commands_sent_ahead_in_one_segment_are_all_served(
+    family: int, lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "ahead").write_bytes(b"pipelined")
+
+    with RawFtp(lab.client, server, family) as ftp, ftp.listening() as (listener, command):
+        ftp.send(b"NOOP\r\n" + command + b"\r\nRETR ahead\r\nNOOP\r\n")
+        assert ftp.reply().startswith(b"200")
+        assert ftp.reply().startswith(b"200")
+        assert ftp.reply().startswith(b"150")
+        assert read_all(listener) == sha256(b"pipelined")
+        assert ftp.reply().startswith(b"226")
+        assert ftp.reply().startswith(b"200")
+
+
+def test_10_000_cycles_leave_nothing_behind(
+    lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "byte").write_bytes(b"x")
+    digest = sha256(b"x")
+
+    def cycles(count: int) -> tuple[int, int]:
+        with RawFtp(lab.client, server) as ftp:
+            for _ in range(count):
+                assert ftp.fetch(b"byte") == digest
+        gateway.settle()
+        return descriptors(gateway), resident_bytes(gateway)
+
+    # The first cycles fill caches: interned strings, free lists, the allocator's arenas.
+    before = cycles(2_000)
+    after = cycles(8_000)
+
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 1 * MIB
+    assert asked(gateway, "bindings", "list")["bindings"] == []
+    assert elements(lab) == []
+    assert gateway.stop() == 0
+
+
+def test_x06_a_killed_gateway_closes_its_pinholes_and_lets_the_transfer_finish(
+    lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    gateway.stop()
+    forwarding = lab.gateway.run(["sysctl", "-n", "net.ipv4.ip_forward"]).stdout
+    server = server_of("vsftpd")
+    content = os.urandom(MIB) * 256
+    (server.folder / "big").write_bytes(content)
+    doomed = RunningGateway(lab, name="doomed")
+
+    with (
+        RawFtp(lab.client, server) as ftp,
+        RawFtp(lab.client, server) as waiting,
+        ftp.listening() as (listener, command),
+        waiting.listening() as (_, unused),
+    ):
+        waiting.ask(unused, b"200")
+        ftp.ask(command, b"200")
+        ftp.ask(b"RETR big", b"150")
+        data, _ = listener.accept()
+        received = hashlib.sha256(data.recv(16 * MIB, socket.MSG_WAITALL))
+        assert len(elements(lab)) > 0
+
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        doomed.process.wait(10)
+        assert tables(lab) == ["table inet sallyport"]
+        successor = RunningGateway(lab, name="doomed")
+        with data:
+            while block := data.recv(MIB):
+                received.update(block)
+
+    assert received.hexdigest() == sha256(content)
+    with RawFtp(lab.client, server) as ftp:
+        assert ftp.fetch(b"big") == sha256(content)
+    successor.stop()
+    assert tables(lab) == []
+    assert lab.gateway.run(["sysctl", "-n", "net.ipv4.ip_forward"]).stdout == forwarding

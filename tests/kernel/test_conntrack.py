@@ -1,0 +1,102 @@
+"""Requests to conntrack with a false socket; the event socket is shown in tests/netns."""
+
+import errno
+
+import pytest
+
+from sallyport.addresses import Endpoint
+from sallyport.errors import KernelError
+from sallyport.kernel import netlink_socket
+from sallyport.kernel.conntrack import ConntrackRequests
+from sallyport.wire import conntrack, netlink
+from sallyport.wire.conntrack import FlowTuple
+from sallyport.wire.netlink import Family
+
+PEER, LISTEN = Endpoint.parse("203.0.113.9:20"), Endpoint.parse("203.0.113.1:40000")
+FLOW = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
+REPLY = FLOW[:2] + b"\x02" + FLOW[3:]
+ENTRY = netlink.message(0x100, 2, 1, Family.IPV4, FLOW + REPLY)
+DONE = netlink.message(netlink.TYPE_DONE, 2, 1, Family.UNSPEC, b"")
+
+
+class Kernel:
+    """A socket whose answers are laid out beforehand."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+        self.sent: list[bytes] = []
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds == 0
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        return len(data)
+
+    def recv(self, _size: int) -> bytes:
+        if not self.answers:
+            raise BlockingIOError(errno.EAGAIN, "nothing")
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel()
+    monkeypatch.setattr(netlink_socket, "connect", lambda: made)
+    return made
+
+
+def refusal(number: int) -> bytes:
+    header = netlink.message(netlink.TYPE_ERROR, 0, 1, Family.UNSPEC, bytes(16))
+    return header[:16] + (-number).to_bytes(4, "little", signed=True) + header[20:]
+
+
+def test_an_entry_is_read(kernel: Kernel) -> None:
+    kernel.answers = [ENTRY]
+
+    assert ConntrackRequests().get(FLOW) == conntrack.read_report(ENTRY)
+    assert kernel.sent == [conntrack.get_request(FLOW, 1)]
+
+
+def test_an_entry_that_is_gone_is_none(kernel: Kernel) -> None:
+    kernel.answers = [refusal(errno.ENOENT)] * 3
+    requests = ConntrackRequests()
+
+    assert requests.get(FLOW) is None
+    assert not requests.set_bits(FLOW, 1)
+    assert not requests.delete(FLOW)
+
+
+def test_an_order_that_is_obeyed_is_true(kernel: Kernel) -> None:
+    kernel.answers = [refusal(0)] * 2
+    requests = ConntrackRequests()
+
+    assert requests.set_bits(FLOW, 0x20000000)
+    assert requests.delete(FLOW)
+    assert kernel.sent == [
+        conntrack.mark_request(FLOW, 0x20000000, 0x20000000, 1),
+        conntrack.delete_request(FLOW, 2),
+    ]
+
+
+def test_other_refusals_and_silence_are_errors(kernel: Kernel) -> None:
+    kernel.answers = [refusal(errno.EPERM)]
+    requests = ConntrackRequests()
+
+    with pytest.raises(KernelError, match="ask conntrack"):
+        requests.get(FLOW)
+    with pytest.raises(KernelError, match="no answer"):
+        requests.delete(FLOW)
+
+
+def test_a_dump_goes_over_datagrams_to_its_end(kernel: Kernel) -> None:
+    kernel.answers = [ENTRY + ENTRY, ENTRY, DONE]
+
+    assert len(list(ConntrackRequests().dump(1))) == 3
+
+
+def test_a_refused_dump_is_an_error(kernel: Kernel) -> None:
+    kernel.answers = [refusal(errno.EPERM)]
+
+    with pytest.raises(KernelError, match="list flows"):
+        list(ConntrackRequests().dump(1))

@@ -1,0 +1,33 @@
+import socket
+
+from sallyport.flags import BindFlags, Transport
+
+# The SDK's names, without their prefix (FWX_INCREASE_RECEIVE_BUFFER has no FLAG in it).
+SDK = [
+    "ALLOW_MULTIPLE",
+    "TIMEOUT",
+    "NO_KERNEL_MODE",
+    "BIDIRECTIONAL",
+    "PROXY_MODE",
+    "ALLOW_ADDRESSES_IN_CLASS_C_NETWORK",
+    "ALLOW_ADDRESSES_IN_NETWORK",
+    "ALLOW_ADDRESSES_ALL",
+    "INCREASE_RECEIVE_BUFFER",
+]
+
+
+def test_every_flag_of_the_sdk_is_there_under_its_name_and_no_other() -> None:
+    assert [flag.name for flag in BindFlags] == SDK
+
+
+def test_flags_are_bits_of_their_own() -> None:
+    union = BindFlags.NONE
+    for flag in BindFlags:
+        assert flag not in union
+        union |= flag
+    assert all(flag in union for flag in BindFlags)
+    assert not BindFlags.NONE
+
+
+def test_transports_are_numbered_as_on_the_wire() -> None:
+    assert (Transport.TCP, Transport.UDP) == (socket.IPPROTO_TCP, socket.IPPROTO_UDP)

@@ -1,0 +1,32 @@
+"""What the limits must be to each other and to the documents they follow."""
+
+from sallyport import limits
+
+
+def test_every_limit_is_a_number_above_zero() -> None:
+    found = {name: value for name, value in vars(limits).items() if name.isupper()}
+
+    assert found
+    assert [name for name, value in found.items() if not value > 0] == []
+
+
+def test_a_port_rests_at_least_as_long_as_linux_keeps_time_wait() -> None:
+    assert limits.PORT_REST_SECONDS >= 60
+
+
+def test_one_call_for_the_most_addresses_is_within_the_default_quota() -> None:
+    assert limits.MAX_ADDRESSES_PER_CALL <= limits.MAX_BINDINGS_PER_CLIENT
+
+
+def test_services_live_below_the_lowest_client_port() -> None:
+    assert limits.MIN_CLIENT_PORT == 1024
+
+
+def test_an_idle_control_connection_outlives_what_the_rfc_demands_of_servers() -> None:
+    # RFC 1123 section 4.1.3.2: at least five minutes.
+    assert limits.CONTROL_IDLE_SECONDS >= 5 * 60
+    assert limits.CONTROL_IDLE_SECONDS > limits.PARTIAL_LINE_SECONDS
+
+
+def test_held_lines_have_room_for_a_full_pipeline() -> None:
+    assert limits.MAX_HELD_BYTES >= limits.MAX_FTP_PIPELINE * limits.MAX_FTP_LINE
