@@ -92,7 +92,7 @@ class PortRange:
     def parse(cls, text: str) -> Self:
         """Read `40000-59999`; raises ValueError."""
         first, dash, last = text.partition("-")
-        if not (dash and first.isdecimal() and last.isdecimal()):
+        if not (dash and text.isascii() and first.isdigit() and last.isdigit()):
             raise ValueError(f"{text!r} is not FIRST-LAST")
         return cls(int(first), int(last))
 

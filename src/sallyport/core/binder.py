@@ -6,7 +6,6 @@ Every check comes before the first effect, so that a refused call has changed no
 from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
@@ -14,8 +13,9 @@ from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection, SecondaryConnection
 from sallyport.core.datapath import Pinhole
 from sallyport.core.future import FutureConnection
-from sallyport.core.policy import AccessRule, AllowedAddresses, Relation, Verdict
+from sallyport.core.policy import AccessRule, AllowedAddresses, Relation
 from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.request import BindRequest
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,
@@ -30,16 +30,8 @@ from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import SessionFilter
     from sallyport.core.gateway import Gateway
     from sallyport.core.session import Session
-
-_NOT_BUILT = (
-    BindFlags.NO_KERNEL_MODE
-    | BindFlags.BIDIRECTIONAL
-    | BindFlags.PROXY_MODE
-    | BindFlags.INCREASE_RECEIVE_BUFFER
-)
 
 _WIDENED_BY = {
     BindFlags.ALLOW_ADDRESSES_IN_CLASS_C_NETWORK: AllowedAddresses.CLASS_C,
@@ -58,74 +50,52 @@ class Binder:
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
 
-    async def bind(
-        self,
-        session: "Session",
-        client_addresses: Sequence[Endpoint],
-        *,
-        transport: Transport,
-        protocol: ProtocolDefinition | UUID,
-        proxy_address: Endpoint | None,
-        flags: BindFlags,
-        backlog: int,
-        session_filter: "SessionFilter | None",
-        context: object,
-        ip_filter: IpFilter | None,
-        peer_ports: frozenset[int] | None,
-        primary: PrimaryConnection | None,
-        armed: bool,
-    ) -> Binding:
+    async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
         """See `Session.bind_for_client`."""
-        _check_built(client_addresses, transport, flags, backlog, ip_filter)
+        request.require_built()
         try:
-            _check_arguments(client_addresses, proxy_address, flags)
-            definition = self._gateway.protocol(protocol)
-            verdict = self._ask_policy(session, definition, primary)
-            rule, relation = verdict.rule, verdict.relation
-            assert rule is not None  # noqa: S101 - an allowing verdict has both
-            assert relation is not None  # noqa: S101
-            self._check_client_addresses(session, client_addresses, rule, flags)
-            self._check_quota(session, rule, len(client_addresses))
-            listens = self._choose_listens(
-                client_addresses, proxy_address, transport, relation, primary
-            )
+            request.require_sense()
+            protocol = self._gateway.protocol(request.protocol)
+            rule, relation = self._ask_policy(request.session, protocol, request.primary)
+            self._check_client_addresses(request, rule)
+            self._check_quota(request.session, rule, len(request.client_addresses))
+            listens = self._choose_listens(request, relation)
         except BindError as refusal:
-            self._gateway.bind_refused(session, protocol, client_addresses, refusal)
+            self._gateway.ledger.refused(request, refusal)
             raise
-        binding = Binding(
-            self._gateway,
-            binding_id=self._gateway.new_binding_id(),
-            session=session,
-            protocol=definition,
-            transport=transport,
-            rule=rule,
-            flags=flags,
-            ip_filter=ip_filter,
-            primary=primary,
-            session_filter=session_filter,
-            context=context,
-            created_at=self._gateway.clock(),
-        )
+        binding = self._make(request, protocol, rule, listens)
+        self._gateway.ledger.made(binding)
+        if armed:
+            await binding.arm()
+        return binding
+
+    def _make(
+        self,
+        request: BindRequest,
+        protocol: ProtocolDefinition,
+        rule: AccessRule,
+        listens: Sequence[Endpoint],
+    ) -> Binding:
+        gateway = self._gateway
+        binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
+        pairs = zip(listens, request.client_addresses, strict=True)
         binding.connections = tuple(
             SecondaryConnection(
                 binding,
                 index,
                 Pinhole(
-                    id=self._gateway.openings.new_id(),
-                    transport=transport,
+                    id=gateway.openings.new_id(),
+                    transport=request.transport,
                     listen=listen,
                     target=client,
-                    sources=ip_filter,
-                    single=BindFlags.ALLOW_MULTIPLE not in flags,
-                    source_ports=peer_ports,
+                    sources=request.ip_filter,
+                    single=BindFlags.ALLOW_MULTIPLE not in request.flags,
+                    source_ports=request.peer_ports,
                 ),
-                is_timed=BindFlags.TIMEOUT in flags,
+                is_timed=BindFlags.TIMEOUT in request.flags,
             )
-            for index, (listen, client) in enumerate(zip(listens, client_addresses, strict=True))
+            for index, (listen, client) in enumerate(pairs)
         )
-        self._gateway.binding_made(binding)
-        if armed:
-            await binding.arm()
         return binding
 
     async def allow(
@@ -139,9 +109,7 @@ class Binder:
         """See `Session.allow_future_connect`."""
         if address.version != session.client_address.version:
             raise InvalidArgument("addresses-of-two-families")
-        verdict = self._ask_policy(session, protocol, primary, peer=address.address)
-        rule = verdict.rule
-        assert rule is not None  # noqa: S101 - an allowing verdict has one
+        rule, _ = self._ask_policy(session, protocol, primary, peer=address.address)
         if address.port < rule.min_client_port:
             raise AddressNotAllowed("server-port-below-minimum")
         self._check_quota(session, rule, 1)
@@ -154,7 +122,7 @@ class Binder:
             sources=IpFilter.of(session.client_address),
         )
         future = FutureConnection(self._gateway, session, primary, pinhole)
-        self._gateway.future_made(future)
+        self._gateway.ledger.permitted(future)
         await self._gateway.openings.arm([future])
         return future
 
@@ -164,7 +132,7 @@ class Binder:
         protocol: ProtocolDefinition,
         primary: PrimaryConnection | None,
         peer: IpAddress | None = None,
-    ) -> Verdict:
+    ) -> tuple[AccessRule, Relation]:
         if session.is_over:
             raise Terminating("session-is-over")
         if primary is not None:
@@ -174,20 +142,20 @@ class Binder:
         verdict = self._gateway.policy.decide(protocol.name, session.client_address, peer)
         if not verdict.allowed:
             raise PolicyDenied(verdict.reason)
-        return verdict
+        assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
+        assert verdict.relation is not None  # noqa: S101
+        return verdict.rule, verdict.relation
 
-    def _check_client_addresses(
-        self, session: "Session", addresses: Sequence[Endpoint], rule: AccessRule, flags: BindFlags
-    ) -> None:
+    def _check_client_addresses(self, request: BindRequest, rule: AccessRule) -> None:
         """One bad address fails the whole call (SDK return code 5)."""
         widest = max(
-            (allowed for flag, allowed in _WIDENED_BY.items() if flag in flags),
+            (allowed for flag, allowed in _WIDENED_BY.items() if flag in request.flags),
             default=AllowedAddresses.CLIENT,
         )
         # The administrator's default is OR-ed in (DefaultAllowedAddressesInBindForClient).
         widest = max(widest, rule.allowed_addresses)
-        for endpoint in addresses:
-            if not self._is_allowed(session.client_address, endpoint.address, widest):
+        for endpoint in request.client_addresses:
+            if not self._is_allowed(request.session.client_address, endpoint.address, widest):
                 raise AddressNotAllowed("not-the-clients-address")
             if endpoint.port < rule.min_client_port:
                 raise AddressNotAllowed("client-port-below-minimum")
@@ -211,15 +179,9 @@ class Binder:
         if len(session.openings) + wanted > rule.max_bindings_per_client:
             raise QuotaExceeded("too-many-bindings")
 
-    def _choose_listens(
-        self,
-        clients: Sequence[Endpoint],
-        proxy: Endpoint | None,
-        transport: Transport,
-        relation: Relation,
-        primary: PrimaryConnection | None,
-    ) -> list[Endpoint]:
+    def _choose_listens(self, request: BindRequest, relation: Relation) -> list[Endpoint]:
         """Decide where peers connect, holding the ports; the last check and the first effect."""
+        clients, proxy = request.client_addresses, request.proxy_address
         if proxy is None and relation is Relation.ROUTE:
             return list(clients)
         if proxy is not None and proxy.address not in self._gateway.policy.gateway_addresses:
@@ -228,8 +190,8 @@ class Binder:
             if proxy.port not in (0, clients[0].port):
                 raise AddressNotAvailable("routed-port-is-the-clients-own")
             return list(clients)
-        address = proxy.address if proxy is not None else self._external_address(primary)
-        base = self._hold(transport, address, proxy.port if proxy else 0, len(clients))
+        address = proxy.address if proxy is not None else self._external_address(request.primary)
+        base = self._hold(request.transport, address, proxy.port if proxy else 0, len(clients))
         return [Endpoint(address, base + i) for i in range(len(clients))]
 
     @staticmethod
@@ -266,37 +228,3 @@ class Binder:
                     self._gateway.openings.data_path.release(transport, endpoint)
                 self._gateway.rest_ports(transport, address, base, count)
         return True
-
-
-def _check_built(
-    clients: Sequence[Endpoint],
-    transport: Transport,
-    flags: BindFlags,
-    backlog: int,
-    ip_filter: IpFilter | None,
-) -> None:
-    """Refuse what is not built yet by name: nothing is accepted and ignored."""
-    if transport is not Transport.TCP:
-        raise NotImplementedError(f"transport={transport.name}")
-    if flags & _NOT_BUILT:
-        raise NotImplementedError(f"flags={flags & _NOT_BUILT}")
-    if backlog != 1:
-        raise NotImplementedError("backlog: the client's own listener has the backlog")
-    if any(client.is_zero for client in clients):
-        raise NotImplementedError("client_addresses: all zeros")
-    if ip_filter is not None and ip_filter.single_addresses is None:
-        raise NotImplementedError("ip_filter: ranges and prefixes")
-
-
-def _check_arguments(clients: Sequence[Endpoint], proxy: Endpoint | None, flags: BindFlags) -> None:
-    if not 1 <= len(clients) <= limits.MAX_ADDRESSES_PER_CALL:
-        raise InvalidArgument(f"client_addresses: 1 to {limits.MAX_ADDRESSES_PER_CALL}")
-    if BindFlags.TIMEOUT in flags and BindFlags.ALLOW_MULTIPLE in flags:
-        raise InvalidArgument("timeout-excludes-allow-multiple")
-    versions = {endpoint.version for endpoint in (*clients, *([proxy] if proxy else []))}
-    if len(versions) > 1:
-        raise InvalidArgument("addresses-of-two-families")
-    if proxy is not None and proxy.port and len(clients) > 1:
-        raise InvalidArgument("a-forced-port-needs-a-single-address")
-    if any(client.port == 0 for client in clients):
-        raise InvalidArgument("client-port-is-zero")

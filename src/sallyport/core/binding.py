@@ -3,17 +3,14 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection, SecondaryConnection
+from sallyport.core.connection import SecondaryConnection
 from sallyport.core.lifecycle import State
 from sallyport.core.policy import AccessRule
 from sallyport.core.protocols import ProtocolDefinition
-from sallyport.flags import BindFlags, Transport
-from sallyport.ipfilter import IpFilter
+from sallyport.core.request import BindRequest
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import SessionFilter
     from sallyport.core.gateway import Gateway
-    from sallyport.core.session import Session
 
 # A binding is as alive as its most alive connection.
 _LIVELINESS = (State.LIVE, State.ARMED, State.RESERVED, State.CLOSED)
@@ -44,31 +41,23 @@ class Binding:
     def __init__(
         self,
         gateway: "Gateway",
-        *,
         binding_id: str,
-        session: "Session",
+        request: BindRequest,
         protocol: ProtocolDefinition,
-        transport: Transport,
         rule: AccessRule,
-        flags: BindFlags,
-        ip_filter: IpFilter | None,
-        primary: PrimaryConnection | None,
-        session_filter: "SessionFilter | None",
-        context: object,
-        created_at: float,
     ) -> None:
         self.gateway = gateway
         self.id = binding_id
-        self.session = session
+        self.session = request.session
         self.protocol = protocol
-        self.transport = transport
+        self.transport = request.transport
         self.rule = rule
-        self.flags = flags
-        self.ip_filter = ip_filter
-        self.primary = primary
-        self.session_filter = session_filter
-        self.context = context
-        self.created_at = created_at
+        self.flags = request.flags
+        self.ip_filter = request.ip_filter
+        self.primary = request.primary
+        self.session_filter = request.session_filter
+        self.context = request.context
+        self.created_at = gateway.clock()
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property

@@ -151,16 +151,16 @@ class SecondaryConnection(Opening):
 
     def on_armed(self) -> None:
         """Write it down."""
-        self.binding.gateway.secondary_armed(self)
+        self.binding.gateway.ledger.armed(self)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
-        self.binding.gateway.secondary_admitted(self, peer)
+        self.binding.gateway.ledger.admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell the caller of the bind."""
-        self.binding.gateway.secondary_refused(self, peer)
+        self.binding.gateway.ledger.attempt_failed(self, peer)
 
     def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
         """Give the port back and tell the caller of the bind."""
-        self.binding.gateway.secondary_closed(self, reason, flows)
+        self.binding.gateway.ledger.closed(self, reason, flows)

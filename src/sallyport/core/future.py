@@ -39,4 +39,4 @@ class FutureConnection(Opening):
 
     def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
         """Forget it."""
-        self.gateway.future_closed(self, reason, flows)
+        self.gateway.ledger.permission_closed(self, reason, flows)

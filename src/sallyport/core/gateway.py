@@ -13,26 +13,22 @@ from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.binder import Binder
 from sallyport.core.binding import Binding
-from sallyport.core.connection import Link, PrimaryConnection, SecondaryConnection
-from sallyport.core.datapath import DataPath, FlowCounters
+from sallyport.core.connection import Link, PrimaryConnection
+from sallyport.core.datapath import DataPath
 from sallyport.core.deadlines import Deadline, Deadlines
 from sallyport.core.events import (
-    ConnectionRefused,
-    ConnectionTerminating,
     ConnectTcp,
-    EstablishedConnection,
-    Event,
 )
 from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter, StreamEnd
-from sallyport.core.future import FutureConnection
-from sallyport.core.journal import Journal, Level
+from sallyport.core.journal import Journal
+from sallyport.core.ledger import Ledger
 from sallyport.core.openings import Openings
 from sallyport.core.policy import Policy
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
 from sallyport.core.strand import Park, Strand, Turn, impatient
-from sallyport.errors import BadContext, BindError, InvalidArgument, PolicyDenied, QuotaExceeded
+from sallyport.errors import BadContext, InvalidArgument, PolicyDenied, QuotaExceeded
 from sallyport.flags import Transport
 
 
@@ -80,6 +76,7 @@ class Gateway:
         self.deadlines = Deadlines(world.wake_at)
         self.openings = Openings(data_path, self.deadlines, world.now)
         self.binder = Binder(self)
+        self.ledger = Ledger(self)
         self.sessions: dict[IpAddress, Session] = {}
         self._ports = ports
         self._world = world
@@ -125,7 +122,7 @@ class Gateway:
             opened_at=self.clock(),
         )
         session.primaries[primary.id] = primary
-        self._strands[primary.id] = self._new_strand(
+        self._strands[primary.id] = self.new_strand(
             lambda error: self._filter_failed(primary, error)
         )
         return primary
@@ -196,7 +193,7 @@ class Gateway:
         seconds = round(self.clock() - primary.opened_at, 3)
         primary.note("connect.closed", reason=reason, seconds=seconds)
         del primary.session.primaries[primary.id]
-        self._forget_idle(primary.session)
+        self.forget_idle(primary.session)
 
     def strand_of(self, primary: PrimaryConnection) -> Strand:
         """Give the strand on which this connection's filter code runs."""
@@ -248,107 +245,6 @@ class Gateway:
         for port in range(base, base + count):
             self._ports.rest(transport, address, port, self.clock())
 
-    def bind_refused(
-        self,
-        session: Session,
-        protocol: ProtocolDefinition | UUID,
-        clients: Sequence[Endpoint],
-        refusal: BindError,
-    ) -> None:
-        """Write down why a bind was refused."""
-        self.journal.record(
-            "binding.refused",
-            level="warning",
-            session=session.id,
-            protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
-            client=", ".join(map(str, clients)),
-            code=refusal.code,
-            reason=refusal.reason,
-        )
-
-    def binding_made(self, binding: Binding) -> None:
-        """Register a new binding, its connections and their time limits."""
-        session = binding.session
-        session.bindings[binding.id] = binding
-        for connection in binding.connections:
-            session.openings[connection.pinhole.id] = connection
-            self.openings.add(connection)
-            if binding.primary is not None:
-                binding.primary.openings[connection.pinhole.id] = connection
-        self._binding_note("binding.reserved", binding, "debug")
-
-    def secondary_armed(self, connection: SecondaryConnection) -> None:
-        """Write down that a pinhole is open."""
-        binding = connection.binding
-        if connection.index == 0:
-            self._binding_note("binding.armed", binding, "info")
-
-    def secondary_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Tell the caller of the bind that a peer is connected."""
-        binding = connection.binding
-        self.journal.record(
-            "binding.established", session=binding.session.id, binding=binding.id, peer=peer
-        )
-        self._tell(binding, EstablishedConnection(connection, peer, binding.context))
-
-    def secondary_refused(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Tell the caller of the bind that an attempt failed."""
-        binding = connection.binding
-        self.journal.record(
-            "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
-        )
-        self._tell(binding, ConnectionRefused(connection, peer, binding.context))
-
-    def secondary_closed(
-        self, connection: SecondaryConnection, reason: str, flows: tuple[FlowCounters, ...]
-    ) -> None:
-        """Give back what the connection held and tell the caller of the bind."""
-        binding, pinhole, listen = connection.binding, connection.pinhole, connection.proxy_address
-        session = binding.session
-        if pinhole.is_translated:  # else it is the client's own port
-            self.openings.data_path.release(binding.transport, listen)
-            self.rest_ports(binding.transport, listen.address, listen.port, 1)
-        del session.openings[pinhole.id]
-        if binding.primary is not None:
-            binding.primary.openings.pop(pinhole.id, None)
-        if all(other.is_closed for other in binding.connections):
-            del session.bindings[binding.id]
-        self.journal.record(
-            "binding.closed",
-            session=session.id,
-            binding=binding.id,
-            proxy=listen,
-            reason=reason,
-            from_peer_bytes=sum(flow.from_peer_bytes for flow in flows),
-            to_peer_bytes=sum(flow.to_peer_bytes for flow in flows),
-        )
-        # Told last: the filter may kill the rest of the binding from there.
-        self._tell(binding, ConnectionTerminating(connection, reason, flows, binding.context))
-        self._forget_idle(session)
-
-    # -- outbound permissions -----------------------------------------------------------------
-
-    def future_made(self, future: FutureConnection) -> None:
-        """Register a permission and its time limit."""
-        future.session.openings[future.pinhole.id] = future
-        future.primary.openings[future.pinhole.id] = future
-        self.openings.add(future)
-
-    def future_closed(
-        self, future: FutureConnection, reason: str, flows: tuple[FlowCounters, ...]
-    ) -> None:
-        """Forget a permission."""
-        del future.session.openings[future.pinhole.id]
-        future.primary.openings.pop(future.pinhole.id, None)
-        future.primary.note(
-            "connect.secondary_closed",
-            server=future.pinhole.listen,
-            reason=reason,
-            from_client_bytes=sum(flow.from_peer_bytes for flow in flows),
-            to_client_bytes=sum(flow.to_peer_bytes for flow in flows),
-        )
-        self._forget_idle(future.session)
-
     # -- inside -------------------------------------------------------------------------------
 
     def _new_session(self, client: IpAddress) -> Session:
@@ -357,7 +253,8 @@ class Gateway:
         self.sessions[client] = session
         return session
 
-    def _forget_idle(self, session: Session) -> None:
+    def forget_idle(self, session: Session) -> None:
+        """Let a session end with its last connection, binding and permission. Idempotent."""
         if session.primaries or session.openings or session.is_over:
             return
         session.is_over = True
@@ -369,20 +266,10 @@ class Gateway:
         try:
             attached.detach()
         except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
-            self._note_failure(session, error)
+            self.note_failure(session, error)
 
-    def _tell(self, binding: Binding, event: Event) -> None:
-        """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
-        if binding.session_filter is None:
-            return
-        primary = binding.primary
-        work = binding.session_filter.on_event(event)
-        if primary is not None and primary.is_open:
-            self.strand_of(primary).run(work)
-        else:
-            self._new_strand(lambda error: self._orphan_failed(binding, error)).run(work)
-
-    def _new_strand(self, fault: Callable[[Exception], None]) -> Strand:
+    def new_strand(self, fault: Callable[[Exception], None]) -> Strand:
+        """Make a strand for filter code; `fault` is told what the code raises."""
         return Strand(impatient(self._world.park, self.call_later, fault), self._world.turn, fault)
 
     def _filter_failed(self, primary: PrimaryConnection, error: Exception) -> None:
@@ -390,12 +277,8 @@ class Gateway:
         primary.note("filter.failed", level="error", error=repr(error))
         primary.kill("filter-failed")
 
-    def _orphan_failed(self, binding: Binding, error: Exception) -> None:
-        self._note_failure(binding.session, error)
-        binding.session_filter = None  # it would fail at the next event as well
-        binding.kill("filter-failed")
-
-    def _note_failure(self, session: Session, error: Exception) -> None:
+    def note_failure(self, session: Session, error: Exception) -> None:
+        """Write down that filter code raised."""
         self.journal.record("filter.failed", level="error", session=session.id, error=repr(error))
 
     def _refused(
@@ -413,17 +296,4 @@ class Gateway:
             server=server,
             protocol=protocol.name,
             reason=reason,
-        )
-
-    def _binding_note(self, event: str, binding: Binding, level: Level) -> None:
-        first = binding.connections[0]
-        self.journal.record(
-            event,
-            level=level,
-            session=binding.session.id,
-            binding=binding.id,
-            rule=binding.rule.name,
-            client=first.client_address,
-            proxy=first.proxy_address,
-            peers="anyone" if binding.ip_filter is None else binding.ip_filter,
         )

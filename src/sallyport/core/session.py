@@ -10,6 +10,7 @@ from sallyport.core.connection import PrimaryConnection
 from sallyport.core.future import FutureConnection
 from sallyport.core.openings import Opening
 from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.request import BindRequest
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
@@ -74,9 +75,9 @@ class Session:
         * Terminating: the session is over, or the primary has ended;
         * NotImplementedError: names an argument this version does not serve yet.
         """
-        return await self._gateway.binder.bind(
-            self,
-            client_addresses,
+        request = BindRequest(
+            session=self,
+            client_addresses=tuple(client_addresses),
             transport=transport,
             protocol=protocol,
             proxy_address=proxy_address,
@@ -87,8 +88,8 @@ class Session:
             ip_filter=ip_filter,
             peer_ports=peer_ports,
             primary=primary,
-            armed=armed,
         )
+        return await self._gateway.binder.bind(request, armed=armed)
 
     async def allow_future_connect(
         self,

@@ -29,11 +29,18 @@ _BACKLOG = 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    # The protocol is named, because asyncio turns Nagle's algorithm off only where it reads TCP;
+    # accepted sockets inherit it.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setblocking(False)
+    return made
+
+
 def transparent_socket(family: socket.AddressFamily) -> socket.socket:
     """Make a TCP socket that may use foreign addresses; raises PermissionError."""
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = _tcp_socket(family)
     try:
-        made.setblocking(False)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         else:
@@ -56,6 +63,9 @@ def listening_socket(family: socket.AddressFamily) -> socket.socket:
             "CAP_NET_ADMIN is missing: run as root, or inside `unshare -Urnm`"
         ) from None
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Clients send the Telnet "data mark" before ABOR as urgent data; out of line it would tear the
+    # sequence apart (RFC 1123 section 4.1.2.10). Accepted sockets inherit this too.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     made.bind((_LOOPBACK[family], 0))
     return made
 
@@ -160,6 +170,7 @@ class _Side(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.relay: Relay | None = None
         self.is_lost = True  # until it is connected
+        self._is_shut = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket
@@ -195,11 +206,12 @@ class _Side(asyncio.Protocol):
             self.relay.update_reading()
 
     def send(self, data: bytes) -> None:
-        if not self.is_lost and data:
+        if data and not (self.is_lost or self._is_shut):
             self.transport.write(data)
 
     def shutdown(self) -> None:
-        if not self.is_lost and self.transport.can_write_eof() and not self.transport.is_closing():
+        if not (self.is_lost or self._is_shut or self.transport.is_closing()):
+            self._is_shut = True
             self.transport.write_eof()
 
 
@@ -324,9 +336,7 @@ def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
     family = socket.AF_INET if primary.server.version == 4 else socket.AF_INET6
     if primary.relation is Relation.NAT:
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setblocking(False)
-        return made
+        return _tcp_socket(family)
     # In the client's name, but from another port: with the client's own port both legs would be
     # one conntrack entry, and accounting and kills would mix.
     made = transparent_socket(family)

@@ -68,8 +68,8 @@ _ADMIT = chain(
     [
         # IPCT_DESTROY and IPCT_MARK; nft 1.0.6 cannot spell the second.
         "ct event set 0x84",
-        "meta nfproto ipv4 meta l4proto tcp dnat ip to ct mark map @target4",
-        "meta nfproto ipv6 meta l4proto tcp dnat ip6 to ct mark map @target6",
+        "meta nfproto ipv4 meta l4proto 6 dnat ip to ct mark map @target4",
+        "meta nfproto ipv6 meta l4proto 6 dnat ip6 to ct mark map @target6",
         # Not translated: a routed relation.
         "accept",
     ],

@@ -131,7 +131,7 @@ _OURS = "\n".join(
             [
                 "tcp flags & (syn | rst) != 0 accept",
                 "ct direction reply accept",
-                "meta l4proto tcp reject with tcp reset",
+                "meta l4proto 6 reject with tcp reset",
                 "drop",
             ],
         ),
@@ -139,7 +139,7 @@ _OURS = "\n".join(
             "killed",
             [
                 "tcp flags & rst != 0 accept",
-                "meta l4proto tcp reject with tcp reset",
+                "meta l4proto 6 reject with tcp reset",
                 "drop",
             ],
         ),
@@ -157,7 +157,7 @@ _POKES = chain(
 
 def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "ct state established accept"
-    yield "ct state related meta l4proto { icmp, ipv6-icmp } accept"
+    yield "ct state related meta l4proto { 1, 58 } accept"
     yield "ct state invalid counter name invalid drop"
     inside = _inside(policy)
     for version, ports in _intercepted_ports(rules) if inside else ():
@@ -228,7 +228,7 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
             if rule.relation(version) is Relation.NAT and match is not None:
                 # masquerade does not look at local sockets or pinholes: keep it off our range.
                 spread = f"masquerade to :{ports[0]}-{ports[-1]}"
-                yield f"{match} meta l4proto {{ tcp, udp }} {spread}"
+                yield f"{match} meta l4proto {{ 6, 17 }} {spread}"
                 yield f"{match} masquerade"
 
 

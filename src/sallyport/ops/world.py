@@ -49,8 +49,10 @@ class AsyncWorld:
     def _fire(self) -> None:
         self._timer = None
         if self._gateway is not None:
-            self._gateway.deadlines.fire(self.now())
-            self._rearm()
+            try:
+                self._gateway.deadlines.fire(self.now())
+            finally:  # a fault in one action must not stop the clock for all others
+                self._rearm()
 
     def _rearm(self) -> None:
         if self._gateway is not None and (when := self._gateway.deadlines.next) is not None:

@@ -1,0 +1,163 @@
+"""Ledger: what became of every binding and permission, written down, told and given back.
+
+Registering and closing are here side by side, so that a reader sees that what one takes the other
+gives back: ports, reservations, places in the client's quota, entries of the primary.
+"""
+
+from typing import TYPE_CHECKING
+
+from sallyport.addresses import Endpoint
+from sallyport.core.binding import Binding
+from sallyport.core.connection import SecondaryConnection
+from sallyport.core.datapath import FlowCounters
+from sallyport.core.events import (
+    ConnectionRefused,
+    ConnectionTerminating,
+    EstablishedConnection,
+    Event,
+)
+from sallyport.core.future import FutureConnection
+from sallyport.core.journal import Level
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.request import BindRequest
+from sallyport.errors import BindError
+
+if TYPE_CHECKING:
+    from sallyport.core.gateway import Gateway
+
+
+class Ledger:
+    """The books of one gateway."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._journal = gateway.journal
+
+    # -- bindings -----------------------------------------------------------------------------
+
+    def refused(self, request: BindRequest, refusal: BindError) -> None:
+        """Write down why a bind was refused."""
+        protocol = request.protocol
+        self._journal.record(
+            "binding.refused",
+            level="warning",
+            session=request.session.id,
+            protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
+            client=", ".join(map(str, request.client_addresses)),
+            code=refusal.code,
+            reason=refusal.reason,
+        )
+
+    def made(self, binding: Binding) -> None:
+        """Register a new binding, its connections and their time limits."""
+        session = binding.session
+        session.bindings[binding.id] = binding
+        for connection in binding.connections:
+            session.openings[connection.pinhole.id] = connection
+            self._gateway.openings.add(connection)
+            if binding.primary is not None:
+                binding.primary.openings[connection.pinhole.id] = connection
+        self._note_binding("binding.reserved", binding, "debug")
+
+    def armed(self, connection: SecondaryConnection) -> None:
+        """Write down that a pinhole is open."""
+        binding = connection.binding
+        if connection.index == 0:
+            self._note_binding("binding.armed", binding, "info")
+
+    def admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Tell the caller of the bind that a peer is connected."""
+        binding = connection.binding
+        self._journal.record(
+            "binding.established", session=binding.session.id, binding=binding.id, peer=peer
+        )
+        self._tell(binding, EstablishedConnection(connection, peer, binding.context))
+
+    def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Tell the caller of the bind that an attempt failed."""
+        binding = connection.binding
+        self._journal.record(
+            "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
+        )
+        self._tell(binding, ConnectionRefused(connection, peer, binding.context))
+
+    def closed(
+        self, connection: SecondaryConnection, reason: str, flows: tuple[FlowCounters, ...]
+    ) -> None:
+        """Give back what the connection held and tell the caller of the bind."""
+        binding, pinhole, listen = connection.binding, connection.pinhole, connection.proxy_address
+        session = binding.session
+        if pinhole.is_translated:  # else it is the client's own port
+            self._gateway.openings.data_path.release(binding.transport, listen)
+            self._gateway.rest_ports(binding.transport, listen.address, listen.port, 1)
+        del session.openings[pinhole.id]
+        if binding.primary is not None:
+            binding.primary.openings.pop(pinhole.id, None)
+        if all(other.is_closed for other in binding.connections):
+            del session.bindings[binding.id]
+        self._journal.record(
+            "binding.closed",
+            session=session.id,
+            binding=binding.id,
+            proxy=listen,
+            reason=reason,
+            from_peer_bytes=sum(flow.from_peer_bytes for flow in flows),
+            to_peer_bytes=sum(flow.to_peer_bytes for flow in flows),
+        )
+        # Told last: the filter may kill the rest of the binding from there.
+        self._tell(binding, ConnectionTerminating(connection, reason, flows, binding.context))
+        self._gateway.forget_idle(session)
+
+    # -- outbound permissions -----------------------------------------------------------------
+
+    def permitted(self, future: FutureConnection) -> None:
+        """Register a permission and its time limit."""
+        future.session.openings[future.pinhole.id] = future
+        future.primary.openings[future.pinhole.id] = future
+        self._gateway.openings.add(future)
+
+    def permission_closed(
+        self, future: FutureConnection, reason: str, flows: tuple[FlowCounters, ...]
+    ) -> None:
+        """Forget a permission."""
+        del future.session.openings[future.pinhole.id]
+        future.primary.openings.pop(future.pinhole.id, None)
+        future.primary.note(
+            "connect.secondary_closed",
+            server=future.pinhole.listen,
+            reason=reason,
+            from_client_bytes=sum(flow.from_peer_bytes for flow in flows),
+            to_client_bytes=sum(flow.to_peer_bytes for flow in flows),
+        )
+        self._gateway.forget_idle(future.session)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _tell(self, binding: Binding, event: Event) -> None:
+        """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
+        if binding.session_filter is None:
+            return
+        primary = binding.primary
+        work = binding.session_filter.on_event(event)
+        if primary is not None and primary.is_open:
+            self._gateway.strand_of(primary).run(work)
+        else:
+            self._gateway.new_strand(lambda error: self._orphan_failed(binding, error)).run(work)
+
+    def _orphan_failed(self, binding: Binding, error: Exception) -> None:
+        self._gateway.note_failure(binding.session, error)
+        binding.session_filter = None  # it would fail at the next event as well
+        binding.kill("filter-failed")
+
+    def _note_binding(self, event: str, binding: Binding, level: Level) -> None:
+        first = binding.connections[0]
+        self._journal.record(
+            event,
+            level=level,
+            session=binding.session.id,
+            binding=binding.id,
+            rule=binding.rule.name,
+            client=first.client_address,
+            proxy=first.proxy_address,
+            peers="anyone" if binding.ip_filter is None else binding.ip_filter,
+        )
