@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tests.interop.matrix import GiveServer
 
 from sallyport.lab.network import Lab
 from sallyport.lab.privileges import why_no_namespaces
+from sallyport.lab.servers import SOFTWARE, FtpServer, why_not
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,3 +36,25 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     # ip(8) takes any name; 40 characters are enough to be recognised in `ip netns`.
     with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=3) as built:
         yield built
+
+
+@pytest.fixture(scope="module")
+def server_of(lab: Lab) -> Iterator[GiveServer]:
+    """Give the server of a name, each on an outside host and port 21 of its own.
+
+    It is started when first asked for; the test is skipped when it is not installed.
+    """
+    hosts = dict(zip(SOFTWARE, lab.servers, strict=True))
+    running: dict[str, FtpServer] = {}
+
+    def give(software: str) -> FtpServer:
+        reason = why_not(software)
+        if reason:
+            pytest.skip(reason)
+        if software not in running:
+            running[software] = FtpServer(software, hosts[software], lab.folder / software)
+        return running[software]
+
+    yield give
+    for server in running.values():
+        server.stop()

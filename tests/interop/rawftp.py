@@ -9,7 +9,7 @@ from typing import Self
 from sallyport.addresses import Endpoint
 from sallyport.lab.host import Host
 from sallyport.lab.servers import FtpServer
-from sallyport.wire.ftp import format_eprt_argument, format_port_argument
+from sallyport.wire.ftp import format_eprt_argument, format_port_argument, read_epsv_reply
 
 # The lab answers within milliseconds; whatever takes longer than this has failed.
 TIMEOUT = 10.0
@@ -18,12 +18,15 @@ TIMEOUT = 10.0
 class RawFtp:
     """One control connection from `host` to vsftpd, logged in."""
 
-    def __init__(self, host: Host, server: FtpServer, family: int = 4) -> None:
+    def __init__(
+        self, host: Host, server: FtpServer, family: int = 4, timeout: float = TIMEOUT
+    ) -> None:
         account = server.account(family)
         self._host = host
         self._family = family
+        self._server = str(account.address)
         with host.entered():
-            self.control = socket.create_connection((str(account.address), account.port), TIMEOUT)
+            self.control = socket.create_connection((str(account.address), account.port), timeout)
         self.control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self.control.makefile("rb")
         assert self.reply().startswith(b"220")
@@ -84,10 +87,25 @@ class RawFtp:
         assert self.reply().startswith(b"226")
         return digest
 
+    def fetch_passively(self, name: bytes) -> str:
+        """Download in passive mode; give the SHA-256 of what came."""
+        port = read_epsv_reply(self.ask(b"EPSV", b"229").rstrip()).port
+        with self._host.entered():
+            data = socket.create_connection((self._server, port), TIMEOUT)
+        self.ask(b"RETR " + name, b"150")
+        digest = digest_of(data)
+        assert self.reply().startswith(b"226")
+        return digest
+
 
 def read_all(listener: socket.socket) -> str:
     """Accept one data connection and read it to its end; give the SHA-256."""
     data, _peer = listener.accept()
+    return digest_of(data)
+
+
+def digest_of(data: socket.socket) -> str:
+    """Read a connection to its end and close it; give the SHA-256."""
     digest = hashlib.sha256()
     with data:
         data.settimeout(TIMEOUT)

@@ -56,6 +56,8 @@ class BindRequest:
             raise NotImplementedError("client_addresses: all zeros")
         if self.ip_filter is not None and self.ip_filter.single_addresses is None:
             raise NotImplementedError("ip_filter: ranges and prefixes")
+        if self.peer_ports is not None and self.ip_filter is None:
+            raise NotImplementedError("peer_ports: without ip_filter")
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""

@@ -128,8 +128,12 @@ class KernelDataPath:
             raise
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
-        """Close now; flows already admitted go on. Idempotent, never raises."""
+        """Close now; flows already admitted go on. Idempotent, never raises.
+
+        A flow that was admitted just before is told to the sink before this returns.
+        """
         self.shut(self._flows.of(pinhole_ids))
+        self.drain()
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises.

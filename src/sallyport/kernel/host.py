@@ -53,6 +53,33 @@ def require() -> None:
         )
 
 
+def require_free(port_range: PortRange) -> None:
+    """Check that no local program listens in our range; raises StartupError with the first port.
+
+    A single port taken later is stepped around when a binding is made; one taken before the start
+    is somebody's service, and the range was chosen over it by mistake.
+    """
+    for table_file in ("tcp", "tcp6"):
+        try:
+            rows = Path("/proc/net", table_file).read_text(encoding="ascii").splitlines()[1:]
+        except FileNotFoundError:  # IPv6 is off
+            continue
+        for port in listening_ports(rows):
+            if port in port_range:
+                raise StartupError(
+                    f"a local program listens on port {port}, inside port_range {port_range};"
+                    " choose another range or stop the program"
+                )
+
+
+def listening_ports(rows: Iterable[str]) -> Iterable[int]:
+    """Give the ports of listening sockets from the rows of /proc/net/tcp or tcp6 (proc(5))."""
+    for row in rows:
+        _, local, _, state, *_rest = row.split()
+        if state == "0A":  # TCP_LISTEN
+            yield int(local.rpartition(":")[2], 16)
+
+
 def _kernel_version(release: str) -> tuple[int, int]:
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)

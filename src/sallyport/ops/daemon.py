@@ -95,6 +95,7 @@ async def _assemble(
     filters = _filters_in_use(policy, configuration.filters)
     protocols = {p.port: p for one in filters for p in one.protocols}
     host.require()
+    host.require_free(settings.port_range)
     listeners = {version: listening_socket(family) for version, family in _FAMILIES.items()}
     for listener in listeners.values():
         undo.callback(listener.close)

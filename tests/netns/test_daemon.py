@@ -1,0 +1,209 @@
+"""The daemon as an operator meets it: starting, refusing to start, being asked, stopping."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.matrix import GiveServer
+from tests.interop.rawftp import RawFtp
+
+from sallyport.errors import StartupError
+from sallyport.lab.gateway import RunningGateway, sallyport
+from sallyport.lab.network import Lab
+
+pytestmark = [pytest.mark.netns]
+
+TRACES = (
+    ["nft", "list", "ruleset"],
+    ["ip", "rule"],
+    ["ip", "-6", "rule"],
+    ["ip", "route", "show", "table", "all"],
+    ["sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"],
+    ["sysctl", "net.ipv4.ip_local_reserved_ports", "net.netfilter.nf_conntrack_acct"],
+)
+
+
+def traces(lab: Lab) -> list[str]:
+    """Give everything of the host that a gateway changes."""
+    return [lab.gateway.run(argv).stdout for argv in TRACES]
+
+
+def asked(gateway: RunningGateway, *verb: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(gateway.ask(*verb, "--json").stdout)
+
+
+def refusal(lab: Lab, *arguments: str, before: tuple[str, ...] = (), path: str = "") -> list[str]:
+    """Start a gateway that cannot run; give the exit code and what it says."""
+    argv = [*before, *sallyport(), "run", "--internal", "int0", "--external", "ext0", *arguments]
+    env = {"PATH": path} if path else {}
+    done = lab.gateway.run(argv, check=False, env=env)
+    said = [line for line in done.stderr.splitlines() if '"event"' not in line]
+    return [str(done.returncode), *said]
+
+
+def drain(connection: socket.socket) -> None:
+    while connection.recv(1 << 20):
+        pass
+
+
+@pytest.fixture
+def gateway(lab: Lab) -> Iterator[RunningGateway]:
+    running = RunningGateway(lab)
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_gateway_leaves_the_host_as_it_was(number: signal.Signals, lab: Lab) -> None:
+    before = traces(lab)
+    running = RunningGateway(lab)
+    during = traces(lab)
+
+    os.kill(running.process.pid, number)
+    running.process.wait(10)
+
+    assert running.process.returncode == 0
+    assert during != before
+    assert traces(lab) == before
+    assert not running.control_socket.exists()
+
+
+def test_without_nft_it_says_what_to_install(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "ip").symlink_to("/sbin/ip")
+
+    said = refusal(lab, path=str(tmp_path))
+
+    assert said == ["1", "sallyport: nft is not installed; install the package nftables"]
+
+
+def test_without_the_capability_it_says_which_one(lab: Lab) -> None:
+    said = refusal(lab, before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+
+    assert said == ["1", "sallyport: CAP_NET_ADMIN is missing; run as root or in unshare -Urnm"]
+
+
+def test_a_second_gateway_on_the_same_socket_is_refused(lab: Lab, gateway: RunningGateway) -> None:
+    path = str(gateway.control_socket)
+
+    code, said = refusal(lab, "--control-socket", path)
+
+    assert code == "1"
+    assert said.startswith(f"sallyport: another instance is running on {path}")
+    assert asked(gateway, "status")["data_path"] == "kernel"
+
+
+def test_a_second_gateway_on_the_same_host_is_refused_and_harms_nothing(
+    lab: Lab, gateway: RunningGateway, tmp_path: Path
+) -> None:
+    before = traces(lab)
+
+    code, said = refusal(lab, "--control-socket", str(tmp_path / "other.sock"))
+
+    assert code == "1"
+    assert "another instance runs in this network namespace" in said
+    assert traces(lab) == before
+
+
+def test_a_range_with_somebodys_service_in_it_is_refused(lab: Lab) -> None:
+    with lab.gateway.entered():
+        service = socket.create_server(("0.0.0.0", 45_678))
+
+    with service:
+        code, said = refusal(lab)
+
+    assert code == "1"
+    assert "listens on port 45678, inside port_range 40000-59999" in said
+
+
+def test_an_interface_that_is_not_there_is_named(lab: Lab) -> None:
+    argv = [*sallyport(), "run", "--internal", "int0", "--external", "wan9"]
+
+    done = lab.gateway.run(argv, check=False)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "'wan9'" in done.stderr
+
+
+def test_the_gateway_is_started_again_after_a_failed_start(lab: Lab) -> None:
+    before = traces(lab)
+    with lab.gateway.entered():
+        service = socket.create_server(("0.0.0.0", 45_678))
+    with service, pytest.raises(StartupError, match="45678"):
+        RunningGateway(lab, name="unlucky")
+    assert traces(lab) == before
+
+    running = RunningGateway(lab, name="unlucky")
+
+    assert running.stop() == 0
+
+
+@pytest.mark.interop
+def test_what_is_open_can_be_seen_and_killed(
+    lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "endless").write_bytes(bytes(64 * 1024 * 1024))
+    with RawFtp(lab.client, server) as ftp, ftp.listening() as (listener, command):
+        ftp.ask(command, b"200")
+        ftp.ask(b"RETR endless", b"150")
+        data, _peer = listener.accept()
+        with data:
+            [session] = asked(gateway, "sessions", "list")["sessions"]
+            [binding] = asked(gateway, "bindings", "list")["bindings"]
+            assert session["client"] == "10.0.0.8"
+            assert session["bindings"] == 1
+            assert binding["session"] == session["id"]
+            assert binding["client_address"] == f"10.0.0.8:{listener.getsockname()[1]}"
+            assert binding["peers"] == ["203.0.113.9"]
+            assert (binding["state"], binding["data_path"]) == ("live", "kernel")
+            assert binding["connections"][0]["peer"].startswith("203.0.113.9:")
+
+            killed = gateway.ask("bindings", "kill", binding["id"])
+            assert killed.returncode == 0
+            with pytest.raises(ConnectionResetError):
+                drain(data)
+    assert gateway.ask("bindings", "show", binding["id"]).returncode == 4
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("family", [4, 6])
+def test_beside_a_firewall_that_drops_one_rule_on_our_mark_is_enough(
+    family: int, lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "small").write_bytes(b"through")
+    foreign = """
+table inet foreign {{
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    {rule}
+  }}
+  chain input {{
+    type filter hook input priority filter; policy drop;
+    iifname "lo" accept
+    meta l4proto 58 accept
+    ct state established accept
+    {rule}
+  }}
+}}
+"""
+    lab.gateway.run(["nft", "-f", "-"], stdin=foreign.format(rule=""))
+    try:
+        with pytest.raises(TimeoutError):
+            RawFtp(lab.client, server, family, timeout=1.0)
+        lab.gateway.run(["nft", "delete table inet foreign"])
+        rule = "ct mark & 0x80000000 != 0 accept"
+        lab.gateway.run(["nft", "-f", "-"], stdin=foreign.format(rule=rule))
+
+        with RawFtp(lab.client, server, family) as ftp:
+            active = ftp.fetch(b"small")
+            passive = ftp.fetch_passively(b"small")
+    finally:
+        lab.gateway.run(["nft", "delete table inet foreign"])
+
+    assert active == passive
