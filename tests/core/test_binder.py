@@ -85,7 +85,8 @@ def test_a_stranger_neither_gets_in_nor_uses_the_binding_up() -> None:
 
 def test_f27_only_the_named_peer_ports_may_connect() -> None:
     office = Office()
-    binding = office.bind(office.dial(), peer_ports=frozenset({20}))
+    peers = IpFilter.of(PEER.address)
+    binding = office.bind(office.dial(), ip_filter=peers, peer_ports=frozenset({20}))
 
     assert office.data_path.connect(PEER.with_port(4711), binding.proxy_address) is None
     assert office.data_path.connect(PEER, binding.proxy_address) == CLIENT

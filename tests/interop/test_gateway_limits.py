@@ -27,6 +27,9 @@ def sha256(data: bytes) -> str:
 
 
 CONFIGURATION = """
+[gateway]
+port_range = "40000-40999"
+
 [networks.internal]
 interfaces = ["int0"]
 addresses = ["10.0.0.0/24", "fd00:a::/64"]
@@ -52,7 +55,7 @@ max_bindings_per_client = 200
 
 @pytest.fixture
 def crowded(lab: Lab) -> Iterator[RunningGateway]:
-    """Run a gateway whose rule lets one client have 200 bindings."""
+    """Run a gateway whose rule lets one client have 200 bindings, of 1000 ports in all."""
     file = lab.folder / "crowded.toml"
     file.write_text(CONFIGURATION, encoding="ascii")
     running = RunningGateway(lab, ("--config", str(file)), name="crowded")
@@ -148,7 +151,7 @@ def test_f13_commands_sent_ahead_in_one_segment_are_all_served(
 
 
 def test_10_000_cycles_leave_nothing_behind(
-    lab: Lab, gateway: RunningGateway, server_of: GiveServer
+    lab: Lab, crowded: RunningGateway, server_of: GiveServer
 ) -> None:
     server = server_of("vsftpd")
     (server.folder / "byte").write_bytes(b"x")
@@ -158,18 +161,20 @@ def test_10_000_cycles_leave_nothing_behind(
         with RawFtp(lab.client, server) as ftp:
             for _ in range(count):
                 assert ftp.fetch(b"byte") == digest
-        gateway.settle()
-        return descriptors(gateway), resident_bytes(gateway)
+        crowded.settle()
+        return descriptors(crowded), resident_bytes(crowded)
 
-    # The first cycles fill caches: interned strings, free lists, the allocator's arenas.
+    # The first cycles use every port once and fill caches: free lists, the allocator's arenas.
     before = cycles(2_000)
     after = cycles(8_000)
 
-    assert after[0] == before[0]
-    assert after[1] - before[1] < 1 * MIB
-    assert asked(gateway, "bindings", "list")["bindings"] == []
+    # One more at most: the connection that asked for the status may still be closing.
+    assert after[0] <= before[0] + 1
+    # 64 bytes a cycle would already show.
+    assert after[1] - before[1] < MIB // 2
+    assert asked(crowded, "bindings", "list")["bindings"] == []
     assert elements(lab) == []
-    assert gateway.stop() == 0
+    assert crowded.stop() == 0
 
 
 def test_x06_a_killed_gateway_closes_its_pinholes_and_lets_the_transfer_finish(
