@@ -60,6 +60,14 @@ def conversation(lab: Lab, family: int) -> Iterator[tuple[socket.socket, socket.
                 yield client, server
 
 
+def connect_and_listen(lab: Lab, family: int) -> bytes:
+    """Connect to the server's FTP port and give what comes; the reset may overtake the connect."""
+    with lab.client.entered():
+        address = (str(lab.server.address(family)), 21)
+        with socket.create_connection(address, TIMEOUT) as client:
+            return client.recv(1)
+
+
 def taken_of(data: bytes, connection: socket.socket) -> int:
     """Send until the other side stops taking; give how many bytes it took."""
     connection.settimeout(1.0)
@@ -149,11 +157,8 @@ def test_f15_an_abort_with_urgent_telnet_data_reaches_the_server_as_one_command(
 def test_a_server_that_refuses_resets_the_client_with_a_reason(
     family: int, lab: Lab, gateway: RunningGateway
 ) -> None:
-    with lab.client.entered():
-        client = socket.create_connection((str(lab.server.address(family)), 21), TIMEOUT)
-
-    with client, pytest.raises(ConnectionResetError):
-        client.recv(1)
+    with pytest.raises(ConnectionResetError):
+        connect_and_listen(lab, family)
 
     await_reason(gateway, "connect.closed", "server-unreachable")
 
@@ -218,10 +223,8 @@ to = ["external"]
         encoding="ascii",
     )
     running = RunningGateway(lab, ("--config", str(file)), name="closed")
-    with lab.client.entered():
-        client = socket.create_connection((str(lab.server.address4), 21), TIMEOUT)
-    with client, pytest.raises(ConnectionResetError):
-        client.recv(1)
+    with pytest.raises(ConnectionResetError):
+        connect_and_listen(lab, 4)
 
     assert running.stop() == 0
     [refused] = events(running, "connect.refused")
