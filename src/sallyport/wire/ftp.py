@@ -33,7 +33,7 @@ _DELIMITER = rb"[!-/:-~]"
 
 # The first digit after the code counts, brackets or not (RFC 1123 section 4.1.2.6). It begins only
 # where a number begins: a reply of nothing but digits must not cost its length squared. Possessive
-# quantifiers would say so too, but lose matches before Python 3.11.5 (CPython issue 106052).
+# quantifiers would say so too, but lose matches before Python 3.11.5 (CPython gh-106052).
 _NUMBERS = re.compile(rb"(?<![0-9])[0-9]+(?:[ \t]*,[ \t]*[0-9]+){5,}")
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
 # The first bracket counts, as it does for clients; family and address must be empty (attack V06).
