@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.matrix import GiveServer
+from tests.interop.matrix import GiveServer, servers
 
 from sallyport.lab.network import Lab
 from sallyport.lab.privileges import why_no_namespaces
-from sallyport.lab.servers import SOFTWARE, FtpServer, why_not
+from sallyport.lab.servers import SOFTWARE
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,21 +40,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def server_of(lab: Lab) -> Iterator[GiveServer]:
-    """Give the server of a name, each on an outside host and port 21 of its own.
-
-    It is started when first asked for; the test is skipped when it is not installed.
-    """
+    """Give the server of a name, each on an outside host and port 21 of its own."""
     hosts = dict(zip(SOFTWARE, lab.servers, strict=True))
-    running: dict[str, FtpServer] = {}
-
-    def give(software: str) -> FtpServer:
-        reason = why_not(software)
-        if reason:
-            pytest.skip(reason)
-        if software not in running:
-            running[software] = FtpServer(software, hosts[software], lab.folder / software)
-        return running[software]
-
-    yield give
-    for server in running.values():
-        server.stop()
+    with servers(lambda software: (hosts[software], lab.folder / software, 21)) as give:
+        yield give

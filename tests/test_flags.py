@@ -1,6 +1,6 @@
 import socket
 
-from sallyport.flags import BindFlags, Transport
+from sallyport.flags import BindFlags, ConnectionFlags, Transport
 
 # The SDK's names, without their prefix (FWX_INCREASE_RECEIVE_BUFFER has no FLAG in it).
 SDK = [
@@ -31,3 +31,8 @@ def test_flags_are_bits_of_their_own() -> None:
 
 def test_transports_are_numbered_as_on_the_wire() -> None:
     assert (Transport.TCP, Transport.UDP) == (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+
+
+def test_a_connection_is_in_full_proxy_or_plain() -> None:
+    assert [flag.name for flag in ConnectionFlags] == ["INTERNAL_ADDRESS_TRANSLATION"]
+    assert not ConnectionFlags.NONE

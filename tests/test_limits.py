@@ -30,3 +30,11 @@ def test_an_idle_control_connection_outlives_what_the_rfc_demands_of_servers() -
 
 def test_held_lines_have_room_for_a_full_pipeline() -> None:
     assert limits.MAX_HELD_BYTES >= limits.MAX_FTP_PIPELINE * limits.MAX_FTP_LINE
+
+
+def test_one_client_outside_cannot_use_up_a_published_server() -> None:
+    assert limits.MAX_CONTROLS_PER_PEER * 2 <= limits.MAX_CONTROLS_PER_CLIENT
+
+
+def test_the_increased_receive_buffer_is_the_sdks_64_kib() -> None:
+    assert limits.INCREASED_RECEIVE_BUFFER == 65536

@@ -13,6 +13,14 @@ class Transport(IntEnum):
     UDP = 17
 
 
+class ConnectionFlags(Flag):
+    """What a connection is, as `GetConnectionFlags` tells."""
+
+    NONE = 0
+    INTERNAL_ADDRESS_TRANSLATION = auto()
+    """The far end appears to the client as the gateway's address: full proxy."""
+
+
 class BindFlags(Flag):
     """What a caller of `bind_for_client` may ask for besides the plain, one-shot binding."""
 

@@ -5,6 +5,21 @@
 # The SDK's "about one minute": a listener that accepted nothing closes (semantics 1.3, flag 2).
 ACCEPT_TIMEOUT_SECONDS = 60.0
 
+# UDP has no end, only silence. RFC 4787 section 4.3 lets a NAT forget a mapping after two minutes
+# at the earliest; a binding belongs to a dialogue that says so by TIMEOUT, so the SDK's minute will
+# do for it.
+UDP_IDLE_SECONDS = 60.0
+
+# The SDK's FWX_INCREASE_RECEIVE_BUFFER: 64 KB "against bursts" (semantics 1.3, flag 9).
+INCREASED_RECEIVE_BUFFER = 64 * 1024
+
+# The longest queue `listen` grants where nobody raised net.core.somaxconn: 4096 since Linux 5.4.
+MAX_BACKLOG = 4096
+
+# Events kept for a reader of `connection.events()` that does not keep up: a scan of a range of
+# ports in one breath. The oldest are dropped then, and counted.
+MAX_UNREAD_EVENTS = 256
+
 # A client that holds more has either failed or is flooding (attack F23); the rule may say other.
 MAX_BINDINGS_PER_CLIENT = 64
 
@@ -68,6 +83,36 @@ CLOSE_FLUSH_SECONDS = 10.0
 
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
+
+# -- intercepted datagrams ------------------------------------------------------------------------
+
+# RFC 2347: "The maximum size of a request packet is 512 octets."
+MAX_TFTP_REQUEST = 512
+
+# RFC 4787 REQ-5: whoever keeps state for UDP keeps it for two minutes. A conversation in which the
+# client said nothing for so long is over; what was bound for it and is in use goes on by itself.
+DATAGRAM_IDLE_SECONDS = 120.0
+
+# Conversations at once, everybody's together. Sources of datagrams can be spoofed, so a bound per
+# client bounds nothing; this many take a fifth of the default port range at most (attack T04).
+MAX_DATAGRAM_CONVERSATIONS = 4096
+
+# Datagrams taken per turn of the event loop, so that a flood of them does not stop everything else.
+MAX_DATAGRAMS_PER_TURN = 64
+
+# RFC 768: the length field has 16 bits. A buffer of this size truncates nothing.
+MAX_DATAGRAM_BYTES = 65535
+
+# One outside client of a published server: the server's own limit must not be one flooder's to use
+# up. Parallel downloaders open about ten; a NAT of theirs may hide several of them.
+MAX_CONTROLS_PER_PEER = 64
+
+# -- the user-mode data path ----------------------------------------------------------------------
+
+# Flows of one ALLOW_MULTIPLE pinhole at once. Each costs a descriptor (UDP) or two (TCP), and the
+# source of a datagram can be spoofed: one pinhole may not take all of the 20 000 or so a process
+# has. A conference of 256 is a large one.
+MAX_RELAYED_FLOWS = 256
 
 # -- operation ------------------------------------------------------------------------------------
 

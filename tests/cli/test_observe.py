@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from sallyport.addresses import Endpoint
 from sallyport.cli import main
 from sallyport.core.journal import Level
-from sallyport.core.policy import AccessRule, Action, Network, NetworkRule, Policy, Relation
+from sallyport.core.policy import (
+    AccessRule,
+    Action,
+    Network,
+    NetworkRule,
+    Policy,
+    PublishingRule,
+    Relation,
+)
 from sallyport.errors import NotFound, PolicyDenied
 from sallyport.ops.control import ControlServer, Handler
 from sallyport.ops.schema import (
@@ -91,6 +100,14 @@ POLICY = Policy(
             frozenset({"ftp"}),
             frozenset({"internal"}),
             frozenset({"external"}),
+        ),
+    ),
+    publishing_rules=(
+        PublishingRule(
+            "our ftp",
+            "ftp-server",
+            Endpoint.parse("203.0.113.1:21"),
+            Endpoint.parse("10.0.0.20:21"),
         ),
     ),
 )
@@ -199,7 +216,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "internal  external  nat   -\n"
             "\n"
             "RULE        ACTION  PROTOCOLS  FROM      TO        BINDINGS  ADDRESSES  PORTS FROM\n"
-            "office ftp  allow   ftp        internal  external  64        client     1024\n",
+            "office ftp  allow   ftp        internal  external  64        client     1024\n"
+            "\n"
+            "PUBLISHED  PROTOCOL    LISTEN          SERVER        FULL PROXY  BINDINGS"
+            "  PORTS FROM\n"
+            "our ftp    ftp-server  203.0.113.1:21  10.0.0.20:21  no          64"
+            "        1024\n",
         ),
         (
             ["status"],

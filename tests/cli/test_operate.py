@@ -119,7 +119,7 @@ def test_check_config_says_that_a_file_is_fine(
 ) -> None:
     assert main(["check-config", str(good)]) == 0
     assert capsys.readouterr().out == (
-        f"{good} is fine: 2 networks, 0 network rules, 0 access rules\n"
+        f"{good} is fine: 2 networks, 0 network rules, 0 access rules, 0 publishing rules\n"
     )
 
 
@@ -166,12 +166,20 @@ def test_check_config_in_json_says_that_a_file_is_fine(
 
 def test_filters_are_listed_without_a_gateway(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["filters", "list"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["ftp", "ftp", "on"]
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == [
+        "ftp",
+        "ftp,",
+        "ftp-server",
+        "on",
+    ]
 
 
 def test_filters_are_listed_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["filters", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["filters"][0]["protocols"] == ["ftp"]
+    assert json.loads(capsys.readouterr().out)["filters"][0]["protocols"] == [
+        "ftp",
+        "ftp-server",
+    ]
 
 
 @pytest.mark.parametrize("verb", ["up", "down", "demo"])

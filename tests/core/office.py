@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import Pinhole
+from sallyport.core.datapath import DataPathKind, Pinhole
 from sallyport.core.events import ConnectTcp, Event
 from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.future import FutureConnection
@@ -82,7 +82,7 @@ class WatchingFilter(ApplicationFilter):
     """Attaches a Witness to every session."""
 
     name = "watching"
-    protocols = (FTP,)
+    protocols: tuple[ProtocolDefinition, ...] = (FTP,)
 
     def __init__(self) -> None:
         self.witnesses: list[Witness] = []
@@ -148,14 +148,19 @@ class Office:
         ports: str = "40000-40999",
         data_path: MemoryDataPath | None = None,
         policy: Policy | None = None,
+        kinds: Sequence[DataPathKind] = (DataPathKind.KERNEL, DataPathKind.USER),
         **rule: Any,  # noqa: ANN401 - any field of AccessRule
     ) -> None:
         self.world = VirtualWorld()
-        self.data_path = data_path or MemoryDataPath(map(ip_address, GATEWAY_ADDRESSES))
+        addresses = tuple(map(ip_address, GATEWAY_ADDRESSES))
+        self.data_path = data_path or MemoryDataPath(addresses)
+        self.user_path = MemoryDataPath(addresses, kind=DataPathKind.USER, beside=self.data_path)
         self.ports = Ports(PortRange.parse(ports), self.world.random_below)
         self.gateway = Gateway(
             policy=policy or make_policy(**rule),
-            data_path=self.data_path,
+            data_paths={
+                path.kind: path for path in (self.data_path, self.user_path) if path.kind in kinds
+            },
             ports=self.ports,
             world=self.world,
             filters=filters,
@@ -220,7 +225,7 @@ class Office:
         """Take stock."""
         return Holdings(
             reserved=frozenset(self.data_path.reserved),
-            pinholes=frozenset(self.data_path.pinholes),
+            pinholes=frozenset(self.data_path.pinholes) | frozenset(self.user_path.pinholes),
             ports=self.ports.free(Transport.TCP, EXTERNAL),
             openings=len(self.gateway.openings),
             deadlines=len(self.gateway.deadlines),

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, WatchingFilter, run
@@ -7,14 +6,11 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, WatchingFilte
 from sallyport.addresses import Endpoint
 from sallyport.core.lifecycle import State
 from sallyport.core.policy import NetworkRule, Relation
-from sallyport.errors import (
-    AddressInUse,
-)
+from sallyport.errors import AddressInUse
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.testing.world import make_policy
 
-ZERO = Endpoint.parse("0.0.0.0:0")
 CLIENT6 = "[fd00:a::8]:50000"
 SERVER6 = "[2001:db8::9]:21"
 
@@ -204,37 +200,3 @@ def test_the_relation_of_the_primary_decides_about_translation() -> None:
     office = Office(policy=policy)
 
     assert office.bind(office.dial()).proxy_address == CLIENT
-
-
-# -- what is not built ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"transport": Transport.UDP}, "transport=UDP"),
-        ({"flags": BindFlags.NO_KERNEL_MODE}, "NO_KERNEL_MODE"),
-        ({"flags": BindFlags.BIDIRECTIONAL}, "BIDIRECTIONAL"),
-        ({"flags": BindFlags.PROXY_MODE | BindFlags.TIMEOUT}, "PROXY_MODE"),
-        ({"flags": BindFlags.INCREASE_RECEIVE_BUFFER}, "INCREASE_RECEIVE_BUFFER"),
-        ({"backlog": 5}, "backlog"),
-        ({"ip_filter": IpFilter.of("198.51.100.0/24")}, "ip_filter"),
-    ],
-)
-def test_an_argument_that_is_not_served_is_named_and_nothing_is_opened(
-    arguments: dict[str, Any], named: str
-) -> None:
-    office = Office()
-    primary = office.dial()
-    before = office.holdings()
-
-    with pytest.raises(NotImplementedError, match=named):
-        office.bind(primary, **arguments)
-
-    assert office.holdings() == before
-
-
-def test_client_addresses_of_all_zeros_are_not_served_yet() -> None:
-    office = Office()
-    with pytest.raises(NotImplementedError, match="client_addresses"):
-        office.bind(office.dial(), CLIENT, ZERO)

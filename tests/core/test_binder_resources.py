@@ -147,6 +147,7 @@ def test_a_failing_reservation_half_way_leaves_everything_as_it_was(
     with pytest.raises(type(failure)):
         office.bind(primary, *[CLIENT] * 4)
     assert office.holdings() == before
+    assert len(office.reasons("binding.refused")) == 1
 
 
 @pytest.mark.parametrize("armed", [True, False])
@@ -177,4 +178,7 @@ def test_a_pinhole_the_data_path_refuses_leaves_everything_as_it_was(
 
     assert office.holdings() == before
     assert office.reasons("binding.closed") == ["could-not-open"] * 2
+    assert len(office.reasons("binding.refused")) == 1
+    (record,) = (r for e, r in office.world.journal.records if e == "binding.refused")
+    assert record["code"] == failure.code
     assert office.bind(primary).state is State.ARMED

@@ -8,6 +8,7 @@ from sallyport.core.datapath import DataPathKind, FlowCounters
 from sallyport.core.events import ConnectionRefused, ConnectionTerminating, EstablishedConnection
 from sallyport.core.filter import DataFilter
 from sallyport.core.lifecycle import State
+from sallyport.core.openings import Traffic
 from sallyport.errors import BadContext
 from sallyport.flags import BindFlags
 
@@ -144,7 +145,7 @@ def test_it_tells_where_it_listens_where_it_leads_and_what_carries_it() -> None:
 
     assert secondary.proxy_address == binding.proxy_address
     assert secondary.client_address == CLIENT
-    assert secondary.data_path is DataPathKind.MEMORY
+    assert secondary.data_path is DataPathKind.KERNEL
     assert (secondary.is_secondary, primary.is_secondary) == (True, False)
 
 
@@ -167,11 +168,10 @@ def test_the_caller_of_the_bind_is_told_everything_with_its_context() -> None:
     office.data_path.connect(PEER, secondary.proxy_address)
     office.data_path.finish(PEER, 10, 20)
 
-    flows = (FlowCounters(PEER, 10, 20),)
     assert witness.events == [
         ConnectionRefused(secondary, failed, "transfer"),
         EstablishedConnection(secondary, PEER, "transfer"),
-        ConnectionTerminating(secondary, "finished", flows, "transfer"),
+        ConnectionTerminating(secondary, "finished", Traffic(1, 10, 20), "transfer"),
     ]
 
 

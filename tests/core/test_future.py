@@ -1,5 +1,5 @@
 import pytest
-from tests.core.office import Office
+from tests.core.office import FTP, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -10,6 +10,7 @@ from sallyport.errors import (
     InvalidArgument,
     OutOfResources,
     PolicyDenied,
+    Terminating,
 )
 
 SERVER = "198.51.100.9:3000"
@@ -58,6 +59,38 @@ def test_a_permission_the_data_path_refuses_leaves_nothing() -> None:
 
     with pytest.raises(OutOfResources):
         office.allow(primary, SERVER)
+    assert office.holdings() == before
+
+
+def test_a_permission_can_be_reserved_first_and_opened_later() -> None:
+    office = Office()
+    primary = office.dial()
+    address = Endpoint.parse(SERVER)
+    future = run(
+        primary.session.allow_future_connect(address, protocol=FTP, primary=primary, armed=False)
+    )
+    assert office.data_path.connect(DATA, address) is None
+
+    run(future.arm())
+
+    assert future.proxy_address == address
+    assert office.data_path.connect(DATA, address) == address
+    with pytest.raises(Terminating, match="cannot-arm-when-live"):
+        run(future.arm())
+
+
+def test_a_permission_that_was_only_reserved_is_given_back() -> None:
+    office = Office()
+    primary = office.dial()
+    before = office.holdings()
+    future = run(
+        primary.session.allow_future_connect(
+            Endpoint.parse(SERVER), protocol=FTP, primary=primary, armed=False
+        )
+    )
+
+    future.withdraw("server-refused")
+
     assert office.holdings() == before
 
 

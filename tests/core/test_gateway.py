@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 from tests.core.office import (
     CLIENT,
+    EXTERNAL,
     FTP,
     NEIGHBOUR,
     PEER,
@@ -341,6 +342,48 @@ def test_x07_a_fault_in_an_event_of_an_orphan_kills_all_of_it_however_many_ports
     assert not office.data_path.reserved
     assert office.world.journal.events().count("filter.failed") == 1
     assert primary.is_open
+
+
+def test_an_orphan_whose_filter_waits_too_long_and_then_fails_is_told_of_one_fault() -> None:
+    class WaitingToFail(Witness):
+        async def on_event(self, event: Event) -> None:
+            await Pause()
+            raise ValueError("late")
+
+    office = Office()
+    binding = office.bind(
+        office.dial(),
+        session_filter=WaitingToFail(),
+        primary=None,
+        proxy_address=Endpoint.parse("203.0.113.1:0"),
+    )
+    office.data_path.connect(PEER, binding.proxy_address)
+    office.pass_time(limits.FILTER_WAIT_SECONDS)
+    assert office.world.journal.events().count("filter.failed") == 1
+    assert binding.state is State.CLOSED
+
+    while office.world.parked:
+        office.world.resume()
+    assert office.world.journal.events().count("filter.failed") == 1
+
+
+def test_a_udp_conversation_starts_with_its_first_destination() -> None:
+    class TalkingFilter(WatchingFilter):
+        protocols = (ProtocolDefinition("tftp", Transport.UDP, 69),)
+
+    watching, wire = TalkingFilter(), Wire()
+    office = Office(watching, protocols=frozenset({"tftp"}))
+    primary = office.gateway.admit_primary(
+        TalkingFilter.protocols[0],
+        Endpoint.parse("10.0.0.8:50000"),
+        Endpoint.parse("198.51.100.9:69"),
+    )
+    office.gateway.start_primary(
+        primary, gateway_address=Endpoint(EXTERNAL, 50001), link=wire, client=wire, server=wire
+    )
+
+    assert primary.transport is Transport.UDP
+    assert watching.witnesses[0].kinds() == ["UdpDestination"]
 
 
 def test_events_wait_for_their_turn_behind_what_the_filter_is_doing() -> None:

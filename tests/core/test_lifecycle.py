@@ -16,6 +16,7 @@ LEGAL = {
     (State.ARMED, Step.KILL): State.CLOSED,
     (State.LIVE, Step.WITHDRAW): State.LIVE,
     (State.LIVE, Step.TIMEOUT): State.LIVE,
+    (State.LIVE, Step.ADMIT): State.LIVE,
     (State.LIVE, Step.END): State.CLOSED,
     (State.LIVE, Step.KILL): State.CLOSED,
     (State.CLOSED, Step.WITHDRAW): State.CLOSED,

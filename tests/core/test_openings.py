@@ -1,70 +1,17 @@
 """What openings do with a data path; how bindings and permissions use them is tested there."""
 
+from collections.abc import Iterable, Sequence
+
 import pytest
-from tests.core.office import CLIENT, PEER, SlowDataPath, run
+from tests.core.office import CLIENT, PEER, Pause, SlowDataPath, run
+from tests.core.openings_bench import LISTEN, OTHER_PEER, Bench
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
 from sallyport.core.datapath import FlowCounters, Pinhole
-from sallyport.core.deadlines import Deadlines
 from sallyport.core.lifecycle import State
-from sallyport.core.openings import Opening, Openings
+from sallyport.core.openings import Traffic
 from sallyport.errors import OutOfResources, Terminating
-from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath
-
-LISTEN = Endpoint.parse("203.0.113.1:40000")
-OTHER_PEER = PEER.with_port(21)
-
-
-class Recorded(Opening):
-    """Keeps what it is told."""
-
-    __slots__ = ("flows_at_end", "told")
-
-    def __init__(self, pinhole: Pinhole, *, is_timed: bool) -> None:
-        super().__init__(pinhole, is_timed=is_timed)
-        self.told: list[str] = []
-        self.flows_at_end: tuple[FlowCounters, ...] = ()
-
-    def on_armed(self) -> None:
-        self.told.append("armed")
-
-    def on_admitted(self, peer: Endpoint) -> None:
-        self.told.append(f"admitted {peer.port}")
-
-    def on_refused(self, peer: Endpoint) -> None:
-        self.told.append(f"refused {peer.port}")
-
-    def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
-        self.told.append(reason)
-        self.flows_at_end = flows
-
-
-class Bench:
-    """Openings over a data path in memory."""
-
-    def __init__(self, data_path: MemoryDataPath | None = None) -> None:
-        self.data_path = data_path or MemoryDataPath([LISTEN.address])
-        self.now = 0.0
-        self.deadlines = Deadlines(lambda _: None)
-        self.openings = Openings(self.data_path, self.deadlines, lambda: self.now)
-
-    def add(self, *, single: bool = True, is_timed: bool = False, offset: int = 0) -> Recorded:
-        listen = LISTEN.with_port(LISTEN.port + offset)
-        pinhole = Pinhole(self.openings.new_id(), Transport.TCP, listen, CLIENT, None, single)
-        opening = Recorded(pinhole, is_timed=is_timed)
-        self.openings.add(opening)
-        return opening
-
-    def armed(self, *, single: bool = True, is_timed: bool = False) -> Recorded:
-        opening = self.add(single=single, is_timed=is_timed)
-        run(self.openings.arm([opening]))
-        return opening
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.deadlines.fire(self.now)
 
 
 def test_a_whole_life_is_told_in_order() -> None:
@@ -75,7 +22,7 @@ def test_a_whole_life_is_told_in_order() -> None:
     bench.data_path.finish(PEER, 10, 20)
 
     assert opening.told == ["armed", "refused 20", "admitted 20", "finished"]
-    assert opening.flows_at_end == (FlowCounters(PEER, 10, 20),)
+    assert opening.traffic_at_end == Traffic(1, 10, 20)
     assert len(bench.openings) == 0
 
 
@@ -172,7 +119,7 @@ def test_withdrawing_ends_what_has_only_flows_that_are_over() -> None:
     bench.openings.withdraw(opening, "withdrawn")
 
     assert opening.told[-1] == "withdrawn"
-    assert opening.flows_at_end == (FlowCounters(PEER, 1, 2),)
+    assert opening.traffic_at_end == Traffic(1, 1, 2)
 
 
 def test_killing_resets_every_flow_and_says_so_once() -> None:
@@ -185,7 +132,7 @@ def test_killing_resets_every_flow_and_says_so_once() -> None:
 
     assert bench.data_path.resets == [(opening.pinhole.id, PEER), (opening.pinhole.id, OTHER_PEER)]
     assert opening.told == ["armed", "admitted 20", "admitted 21", "operator"]
-    assert [flow.peer for flow in opening.flows_at_end] == [PEER, OTHER_PEER]
+    assert opening.traffic_at_end == Traffic(flows=2)
     assert not bench.data_path.pinholes
 
 
@@ -197,7 +144,7 @@ def test_killing_a_transfer_keeps_its_reason_and_its_byte_counts() -> None:
     bench.openings.kill(opening, "operator")
 
     assert opening.told[-1] == "operator"
-    assert opening.flows_at_end == (FlowCounters(PEER, 10, 20),)
+    assert opening.traffic_at_end == Traffic(1, 10, 20)
 
 
 def test_reports_about_what_is_gone_are_ignored() -> None:
@@ -222,10 +169,78 @@ def test_byte_counts_can_be_read_while_a_transfer_runs_and_after_it() -> None:
     bench.data_path.finish(OTHER_PEER, 3, 4)
     bench.data_path.flows[opening.pinhole.id][PEER] = FlowCounters(PEER, 1, 2)
 
-    assert set(bench.openings.flows(opening)) == {
-        FlowCounters(PEER, 1, 2),
-        FlowCounters(OTHER_PEER, 3, 4),
-    }
+    assert bench.openings.traffic(opening) == Traffic(2, 1 + 3, 2 + 4)
+
+
+def test_ten_thousand_flows_that_have_ended_leave_nothing_but_a_sum() -> None:
+    bench = Bench()
+    opening = bench.armed(single=False)
+    for _ in range(10_000):
+        bench.data_path.connect(PEER, LISTEN)
+        bench.data_path.finish(PEER, 3, 4)
+
+    assert opening.running == set()
+    assert bench.openings.traffic(opening) == Traffic(10_000, 30_000, 40_000)
+
+
+class LateDataPath(MemoryDataPath):
+    """Hears of a flow only when the pinhole is closed, as the kernel's queue may have it."""
+
+    def close(self, pinhole_ids: Iterable[int]) -> None:
+        numbers = [number for number in pinhole_ids if number in self.pinholes]
+        for number in numbers:
+            self.connect(PEER, self.pinholes[number].listen)
+        super().close(numbers)
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_a_flow_admitted_just_before_the_end_may_finish(single: bool, is_timed: bool) -> None:
+    bench = Bench(LateDataPath([LISTEN.address]))
+    opening = bench.armed(single=single, is_timed=is_timed)
+    if is_timed:
+        bench.pass_time(limits.ACCEPT_TIMEOUT_SECONDS)
+    else:
+        bench.openings.withdraw(opening, "withdrawn")
+
+    assert opening.told == ["armed", "admitted 20"]
+    assert opening.state is State.LIVE
+    bench.data_path.finish(PEER, 1, 2)
+    assert opening.told[-1] == "finished"
+    assert opening.traffic_at_end == Traffic(1, 1, 2)
+
+
+class QuickDataPath(MemoryDataPath):
+    """Admits a flow before `open` has returned."""
+
+    async def open(self, pinholes: Sequence[Pinhole]) -> None:
+        await super().open(pinholes)
+        self.connect(PEER, pinholes[0].listen)
+        await Pause()
+
+
+def test_a_flow_that_is_quicker_than_open_returns_is_admitted() -> None:
+    bench = Bench(QuickDataPath([LISTEN.address]))
+    opening = bench.add(is_timed=True)
+    arming = bench.openings.arm([opening])
+    arming.send(None)
+    with pytest.raises(StopIteration):
+        arming.send(None)
+
+    assert opening.told == ["armed", "admitted 20"]
+    assert opening.state is State.LIVE
+    assert len(bench.deadlines) == 0
+
+
+def test_a_flow_that_was_quicker_than_a_failure_is_reset() -> None:
+    bench = Bench(QuickDataPath([LISTEN.address]))
+    opening = bench.add()
+    arming = bench.openings.arm([opening])
+    arming.send(None)
+    arming.close()
+
+    assert opening.told == ["armed", "admitted 20", "could-not-open"]
+    assert bench.data_path.resets == [(opening.pinhole.id, PEER)]
 
 
 # -- the time limit ---------------------------------------------------------------------------

@@ -3,12 +3,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from sallyport.addresses import Endpoint
 from sallyport.core.policy import (
     AccessRule,
     Action,
     Network,
     NetworkRule,
     Policy,
+    PublishingRule,
     Relation,
     Verdict,
 )
@@ -132,3 +134,46 @@ def test_a_policy_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         Policy(networks, network_rules, rules)
+
+
+LISTEN, SERVER = Endpoint.parse("203.0.113.1:21"), Endpoint.parse("10.0.0.20:21")
+PUBLISHED = PublishingRule("published", "ftp-server", LISTEN, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("publishing_rules", "complaint"),
+    [
+        ((PUBLISHED, replace(PUBLISHED, name="again")), "listen at one place"),
+        (
+            (replace(PUBLISHED, listen=Endpoint.parse("[2001:db8::1]:21")),),
+            "another family than its server",
+        ),
+    ],
+)
+def test_publishing_rules_that_cannot_be_meant_are_refused(
+    publishing_rules: tuple[PublishingRule, ...], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Policy(NETWORKS, publishing_rules=publishing_rules)
+
+
+@pytest.mark.parametrize(
+    ("rule", "protocol", "peer", "reason"),
+    [
+        (PUBLISHED, "ftp-server", "198.51.100.7", "allowed-by-rule"),
+        (replace(PUBLISHED, name="gone"), "ftp-server", "198.51.100.7", "rule-is-gone"),
+        (PUBLISHED, "ftp", "198.51.100.7", "no-rule-matched"),
+        (PUBLISHED, "ftp-server", "203.0.113.1", "peer-is-gateway"),
+        (PUBLISHED, "ftp-server", "10.0.0.9", "no-network-rule"),
+    ],
+)
+def test_a_publishing_rule_lets_its_protocol_reach_its_server_from_outside(
+    rule: PublishingRule, protocol: str, peer: str, reason: str
+) -> None:
+    policy = replace(make_policy(), publishing_rules=(PUBLISHED,))
+    verdict = policy.decide_published(rule, protocol, ip_address(peer))
+
+    assert (verdict.allowed, verdict.reason) == (reason == "allowed-by-rule", reason)
+    assert (verdict.rule, verdict.relation) == (
+        (PUBLISHED, Relation.NAT) if verdict.allowed else (None, None)
+    )

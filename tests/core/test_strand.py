@@ -146,3 +146,15 @@ def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
     look()
     # Back in the outer step somebody still runs: a loop there must not go unseen.
     assert seen == [(False, 0), (True, 1), (True, 2), (True, 2), (False, 2)]
+
+
+def test_failing_from_outside_closes_the_strand_and_is_told_once() -> None:
+    bench = Bench()
+    bench.strand.run(bench.wait_and_fail())
+    bench.strand.fail(TimeoutError("too long"))
+    bench.strand.fail(TimeoutError("again"))
+    bench.world.resume()
+    bench.strand.run(bench.say("dropped"))
+
+    assert [str(fault) for fault in bench.faults] == ["too long"]
+    assert bench.ran == []

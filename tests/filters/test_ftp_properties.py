@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.filters import published
 from tests.filters.talk import ASK_SECOND, IPV4, IPV6, OK, READY, Family, greeted
 
 from sallyport import limits
@@ -129,6 +130,18 @@ EVENTS = st.one_of(
 )
 
 
+PUBLISHED_EVENTS = st.one_of(
+    st.tuples(
+        st.just("client"),
+        st.sampled_from([published.NAT.ask, published.ROUTED.ask, b"PASV\r\n", b"EPSV\r\n"]),
+    ),
+    st.tuples(
+        st.just("server"),
+        st.sampled_from([OK, published.NAT.reply_passive, published.ROUTED.reply_passive]),
+    ),
+)
+
+
 def hear(dialogue: Dialogue, event: Turn) -> None:
     match event:
         case "client", data:
@@ -147,6 +160,7 @@ def check_pinholes(dialogue: Dialogue, client: Endpoint, server: Endpoint) -> No
     """Check that every open pinhole joins this client and this server, at ports of their own."""
     for pinhole in dialogue.data_path.pinholes.values():
         assert pinhole.sources is not None
+        assert pinhole.target is not None
         ends = {pinhole.target.address, *(pinhole.sources.single_addresses or ())}
         assert ends == {client.address, server.address}
         assert pinhole.target.port >= limits.MIN_CLIENT_PORT
@@ -178,6 +192,28 @@ def test_no_bytes_break_the_filter_or_open_too_much_or_leak_the_client(
     assert "filter.failed" not in dialogue.world.journal.events()
     for spelling in (b"10,0,0,8", b"10.0.0.8"):
         assert spelling not in dialogue.server_end.heard
+
+
+@LIGHT
+@given(
+    st.sampled_from([published.NAT, published.PROXIED, published.ROUTED]),
+    st.booleans(),
+    st.lists(EVENTS | PUBLISHED_EVENTS, max_size=12),
+)
+def test_no_bytes_open_anything_but_between_an_outside_client_and_its_published_server(
+    way: published.Way, is_lax: bool, events: list[Turn]
+) -> None:
+    ftp_settings = FtpSettings(replace_foreign_passive_address=is_lax)
+    dialogue = Dialogue(FtpFilter(ftp_settings), published=way.rule).server_says(READY)
+    for number, event in enumerate(events):
+        if (f"{event[0]} closes", b"") in events[:number]:
+            continue  # who has closed says no more
+        hear(dialogue, event)
+        check_pinholes(dialogue, dialogue.connection.client, dialogue.connection.server)
+        if not dialogue.connection.is_open:
+            dialogue.pinholes()
+
+    assert "filter.failed" not in dialogue.world.journal.events()
 
 
 # Anything but what makes a line malformed, or is taken out as Telnet.

@@ -43,6 +43,13 @@ def test_v01_by_setting_the_address_is_replaced_by_the_servers_and_nothing_else_
     )
 
 
+def test_v01_what_the_server_said_before_a_replaced_address_is_heard() -> None:
+    dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
+    dialogue.client_says(b"PASV\r\n").server_says(b"227-Go\r\n227 (172,17,0,2,19,137)\r\n")
+
+    dialogue.client_hears(b"227-Go\r\n227 (203,0,113,9,19,137)\r\n")
+
+
 def test_v01_a_replaced_address_does_not_make_a_low_port_better() -> None:
     dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
     dialogue.client_says(b"PASV\r\n").server_says(b"227 (172,17,0,2,0,22)\r\n")

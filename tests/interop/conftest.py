@@ -1,10 +1,14 @@
 """The gateway between the lab's clients and its servers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.interop.matrix import GiveServer, servers
+from tests.interop.publishing import PLACES
 
 from sallyport.lab.gateway import RunningGateway
+from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 
 
@@ -14,3 +18,15 @@ def gateway(lab: Lab) -> Iterator[RunningGateway]:
     running = RunningGateway(lab)
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def inside_server_of(lab: Lab) -> Iterator[GiveServer]:
+    """Give the server of a name, inside (see `publishing.PLACES`)."""
+
+    def place(software: str) -> tuple[Host, Path, int]:
+        number, port = PLACES[software]
+        return lab.clients[number], lab.folder / f"inside-{software}", port
+
+    with servers(place) as give:
+        yield give

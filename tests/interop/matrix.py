@@ -1,6 +1,7 @@
 """Every server with every client in every way they know, as one table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,31 @@ from sallyport.lab.clients import (
     transfer,
 )
 from sallyport.lab.host import Host
-from sallyport.lab.servers import SOFTWARE, FtpServer
+from sallyport.lab.servers import SOFTWARE, Account, FtpServer, why_not
 
 # The fixture `server_of`: gives the running server of a name.
 GiveServer = Callable[[str], FtpServer]
+
+
+@contextmanager
+def servers(place: Callable[[str], tuple[Host, Path, int]]) -> Iterator[GiveServer]:
+    """Give the server of a name; `place` says on which host, in which folder, at which port.
+
+    It is started when first asked for; the test is skipped when it is not installed.
+    """
+    running: dict[str, FtpServer] = {}
+
+    def give(software: str) -> FtpServer:
+        reason = why_not(software)
+        if reason:
+            pytest.skip(reason)
+        if software not in running:
+            running[software] = FtpServer(software, *place(software))
+        return running[software]
+
+    yield give
+    for server in running.values():
+        server.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +91,23 @@ def over(cells: list[Cell]) -> pytest.MarkDecorator:
 
 
 def attempt(
-    cell: Cell, client: Host, server: FtpServer, folder: Path, size: int = 100_000
+    cell: Cell,
+    client: Host,
+    server: FtpServer,
+    folder: Path,
+    size: int = 100_000,
+    *,
+    account: Account | None = None,
 ) -> Attempt:
-    """Make the transfer of one cell with a file of `size` bytes; `folder` is the client's own."""
+    """Make the transfer of one cell with a file of `size` bytes; `folder` is the client's own.
+
+    The client goes to `account`, or else to the server's own address.
+    """
     name = f"{cell}-{size}.bin"
     here, there = folder / name, server.folder / name
     upload = cell.direction is Direction.UPLOAD
     _fill(here if upload else there, size)
-    job = Job(server.account(cell.family), cell.mode, cell.direction, name, here)
+    job = Job(account or server.account(cell.family), cell.mode, cell.direction, name, here)
     outcome = transfer(cell.client, client, job)
     arrived = digest(here) == digest(there)
     here.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Self
 
 from sallyport.addresses import Endpoint
 from sallyport.lab.host import Host
-from sallyport.lab.servers import FtpServer
+from sallyport.lab.servers import Account, FtpServer
 from sallyport.wire.ftp import format_eprt_argument, format_port_argument, read_epsv_reply
 
 # The lab answers within milliseconds; whatever takes longer than this has failed.
@@ -16,12 +16,18 @@ TIMEOUT = 10.0
 
 
 class RawFtp:
-    """One control connection from `host` to vsftpd, logged in."""
+    """One control connection from `host` to vsftpd, logged in, at `account` if one is given."""
 
     def __init__(
-        self, host: Host, server: FtpServer, family: int = 4, timeout: float = TIMEOUT
+        self,
+        host: Host,
+        server: FtpServer,
+        family: int = 4,
+        *,
+        account: Account | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
-        account = server.account(family)
+        account = account or server.account(family)
         self._host = host
         self._family = family
         self._server = str(account.address)

@@ -92,11 +92,12 @@ def test_other_refusals_and_silence_are_errors(kernel: Kernel) -> None:
 def test_a_dump_goes_over_datagrams_to_its_end(kernel: Kernel) -> None:
     kernel.answers = [ENTRY + ENTRY, ENTRY, DONE]
 
-    assert len(list(ConntrackRequests().dump(1))) == 3
+    assert len(list(ConntrackRequests().dump(1, 3))) == 3
+    assert kernel.sent == [conntrack.dump_request(1, 3, 1)]
 
 
 def test_a_refused_dump_is_an_error(kernel: Kernel) -> None:
     kernel.answers = [refusal(errno.EPERM)]
 
     with pytest.raises(KernelError, match="list flows"):
-        list(ConntrackRequests().dump(1))
+        list(ConntrackRequests().dump(1, 3))

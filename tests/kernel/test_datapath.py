@@ -2,7 +2,8 @@
 
 import asyncio
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -15,6 +16,7 @@ from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.placeholders import Placeholders
 from sallyport.kernel.pokes import Pokes
 from sallyport.kernel.table import OwnedTable
 from sallyport.wire import conntrack, nftset
@@ -36,18 +38,17 @@ class Kernel:
         self.told: list[str] = []
         self.report: FlowReport | None = None
 
-    def _answer(self, what: str, changes: nftset.Changes) -> None:
-        self.asked.append(f"{what} {sum(len(elements) for _, elements in changes)}")
+    def _answer(self, what: str) -> None:
+        self.asked.append(what)
         if self.refusals:
             number = self.refusals.pop(0)
             if number:
                 raise KernelError(what, number)
 
-    def add(self, changes: nftset.Changes) -> None:
-        self._answer("add", changes)
-
-    def delete(self, changes: nftset.Changes) -> None:
-        self._answer("delete", changes)
+    def change(self, removed: nftset.Changes, added: nftset.Changes) -> None:
+        counts = [sum(len(elements) for _, elements in part) for part in (removed, added)]
+        named = [f"{verb} {n}" for verb, n in zip(("delete", "add"), counts, strict=True) if n]
+        self._answer(" ".join(named))
 
     def receive(self) -> FlowReport | None:
         if not self.events:
@@ -57,8 +58,8 @@ class Kernel:
             raise event
         return event
 
-    def dump(self, _bits: int) -> Iterator[FlowReport]:
-        self.asked.append("dump")
+    def dump(self, _bits: int, mask: int) -> Iterator[FlowReport]:
+        self.asked.append(f"dump {mask:#x}")
         yield from self.live
 
     def get(self, _original: bytes) -> FlowReport | None:
@@ -68,6 +69,10 @@ class Kernel:
 
     def set_bits(self, _original: bytes, bits: int) -> bool:
         self.asked.append(f"set {bits:#x}")
+        return True
+
+    def delete(self, original: bytes) -> bool:
+        self.asked.append(f"forget {conntrack.read_tuple(original).source}")
         return True
 
     def poke(self, original: FlowTuple, reply: FlowTuple) -> None:
@@ -98,7 +103,9 @@ def path(kernel: Kernel) -> KernelDataPath:
         cast("EventSocket", kernel),
         cast("ConntrackRequests", kernel),
         cast("Pokes", kernel),
+        Placeholders(limit=0),
         last=0,
+        idle_seconds=60,
     )
     made.attach(kernel)
     kernel.asked.clear()
@@ -147,11 +154,145 @@ def test_a_refused_batch_opens_nothing_and_says_why(
     assert kernel.asked == ["add 6"]
 
 
-def test_udp_reaches_the_kernel_never(path: KernelDataPath, kernel: Kernel) -> None:
-    with pytest.raises(InvalidArgument, match="udp-not-built"):
-        open_all(path, pinhole(1), pinhole(2, transport=Transport.UDP))
+def test_an_idle_time_that_is_not_offered_reaches_the_kernel_never(
+    path: KernelDataPath, kernel: Kernel
+) -> None:
+    odd = replace(pinhole(2, transport=Transport.UDP), idle_seconds=61)
+    with pytest.raises(InvalidArgument, match="idle-time-not-offered"):
+        open_all(path, pinhole(1), odd)
 
     assert (kernel.asked, path.live_openings) == ([], 0)
+    open_all(path, replace(odd, idle_seconds=60))
+    assert path.live_openings == 1
+
+
+def test_ranges_that_overlap_are_an_address_in_use(path: KernelDataPath, kernel: Kernel) -> None:
+    kernel.refusals = [errno.ENOTEMPTY]
+
+    with pytest.raises(AddressInUse):
+        open_all(path, pinhole(1))
+
+
+def test_a_late_target_opens_what_waited_for_it(path: KernelDataPath, kernel: Kernel) -> None:
+    open_all(path, replace(pinhole(1), target=None))
+    kernel.refusals = [errno.ENOMEM]
+    with pytest.raises(OutOfResources):
+        asyncio.run(path.retarget(1, TARGET))
+    asyncio.run(path.retarget(1, TARGET))
+    path.close([1])
+
+    # The first line is the opening: the double hears of it, the kernel would not.
+    assert kernel.asked == ["", "add 3", "add 3", "delete 3"]
+    with pytest.raises(InvalidArgument, match="target-is-known"):
+        asyncio.run(path.retarget(1, TARGET))
+
+
+def test_refused_sources_leave_everything_as_it_was(path: KernelDataPath, kernel: Kernel) -> None:
+    open_all(path, pinhole(1))
+    kernel.refusals = [errno.EPERM]
+    with pytest.raises(KernelError):
+        asyncio.run(path.set_sources(1, None))
+    asyncio.run(path.set_sources(1, IpFilter.of(PEER.address)))
+    asyncio.run(path.set_sources(1, None))
+
+    assert [asked for asked in kernel.asked if asked.startswith(("add", "delete"))] == [
+        "add 3",
+        "delete 1 add 1",
+        "delete 1 add 1",
+    ]
+
+
+def test_half_open_flows_of_sources_no_longer_allowed_are_forgotten(
+    path: KernelDataPath, kernel: Kernel
+) -> None:
+    open_all(path, pinhole(1))
+    kernel.live = [report(1, 0)]
+    asyncio.run(path.set_sources(1, IpFilter.of("203.0.113.0/28")))
+    assert kernel.asked[-1] == "dump 0xc0ffffff"
+    asyncio.run(path.set_sources(1, IpFilter()))
+
+    assert kernel.asked[-1] == "forget 203.0.113.9:20"
+
+
+def test_what_has_been_closed_stays_closed_whatever_is_changed(
+    path: KernelDataPath, kernel: Kernel
+) -> None:
+    open_all(path, replace(pinhole(1), target=None), pinhole(2))
+    path.close([1, 2])
+    kernel.asked.clear()
+    asyncio.run(path.retarget(1, TARGET))
+    asyncio.run(path.set_sources(2, None))
+    asyncio.run(path.set_sources(3, None))
+
+    assert kernel.asked == []
+
+
+def test_a_flow_that_won_just_before_close_is_told_of_before_close_returns(
+    path: KernelDataPath, kernel: Kernel
+) -> None:
+    open_all(path, pinhole(1), pinhole(2))
+    kernel.events = [report(2, marks.WON), report(1, marks.WON)]
+    path.close([1])
+    assert kernel.told == ["1 established 203.0.113.9:20"]
+    path.drain()
+
+    assert kernel.told[1:] == ["2 established 203.0.113.9:20"]
+
+
+def test_a_close_after_an_overrun_hears_what_was_lost(path: KernelDataPath, kernel: Kernel) -> None:
+    open_all(path, pinhole(1))
+    kernel.events = [OSError(errno.ENOBUFS, "overrun")]
+    kernel.live = [report(1, marks.WON)]
+    path.close([1])
+
+    assert kernel.told == ["1 established 203.0.113.9:20"]
+
+
+def test_a_first_datagram_narrows_the_pinhole_until_the_kernel_agrees(
+    path: KernelDataPath, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_all(path, pinhole(1, transport=Transport.UDP))
+    retries: list[Callable[[], None]] = []
+    monkeypatch.setattr(path, "_later", lambda _seconds, action: retries.append(action))
+    kernel.refusals = [errno.ENOMEM]
+    kernel.events = [report(1, marks.WON)]
+    path.drain()
+    retries.pop()()
+    path.close([1])
+    path.renew(path._flows.of([1])[0])
+
+    # Lookup, target and place go; a narrower lookup and the target of its mark come.
+    assert kernel.asked == ["add 3", "delete 3 add 2", "delete 3 add 2", "delete 2"]
+    assert retries == []
+
+
+def test_killed_datagrams_have_their_entry_forgotten_at_once(
+    path: KernelDataPath, kernel: Kernel
+) -> None:
+    open_all(path, pinhole(1, transport=Transport.UDP))
+    original = conntrack.write_tuple(FlowTuple(17, PEER, LISTEN))
+    kernel.events = [report(1, marks.WON)._replace(original=original)]
+    path.kill([1])
+
+    assert kernel.asked == ["add 3", "delete 3", "forget 203.0.113.9:20"]
+
+
+def test_a_timed_flow_is_asked_after_when_its_time_is_up(
+    path: KernelDataPath, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_all(path, replace(pinhole(1, transport=Transport.UDP), idle_seconds=60))
+    timers: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(path, "_later", lambda *timer: timers.append(timer))
+    kernel.events = [report(1, marks.WON)]
+    path.drain()
+    kernel.report = report(1, marks.WON)._replace(seconds_left=42)
+    timers[0][1]()
+    kernel.refusals = [errno.EIO]
+    timers[1][1]()
+    kernel.report = None
+    timers[2][1]()
+
+    assert [seconds for seconds, _ in timers] == [60, 43, 60]
 
 
 def test_closing_is_one_batch_and_idempotent(path: KernelDataPath, kernel: Kernel) -> None:
@@ -193,7 +334,7 @@ def test_lost_events_are_made_up_for_by_one_dump(path: KernelDataPath, kernel: K
     kernel.live = [report(1, marks.WON)]
     path.drain()
 
-    assert kernel.asked == ["add 3", "dump", "delete 3"]
+    assert kernel.asked == ["add 3", "dump 0x80000000", "delete 3"]
     assert kernel.told == ["1 established 203.0.113.9:20"]
     kernel.live.clear()
     path.drain()

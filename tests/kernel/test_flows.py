@@ -1,7 +1,7 @@
 """Flow decisions without a kernel: reports in, calls on the sink and wishes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -47,6 +47,12 @@ class Bench:
         self.flows.close(openings)
         self.said.extend(f"{opening.pinhole.id} shut" for opening in openings)
 
+    def renew(self, opening: Opening) -> None:
+        self.said.append(f"{opening.pinhole.id} is {opening.owner}'s")
+
+    def watch(self, opening: Opening, flow: Flow) -> None:
+        self.said.append(f"watch {opening.pinhole.id} {flow.peer}")
+
     def kill_flow(self, flow: Flow) -> None:
         self.said.append(f"kill {flow.peer}")
 
@@ -56,6 +62,11 @@ class Bench:
 
     def enter(self, number: int = 1, *, single: bool = True) -> Opening:
         (opening,) = self.flows.enter([pinhole(number, single=single)])
+        return opening
+
+    def enter_udp(self, *, single: bool = True, idle_seconds: float | None = None) -> Opening:
+        udp = replace(pinhole(single=single), transport=Transport.UDP, idle_seconds=idle_seconds)
+        (opening,) = self.flows.enter([udp])
         return opening
 
 
@@ -135,6 +146,40 @@ def test_f26_an_attempt_that_never_won_is_refused_and_shuts_nothing(bench: Bench
     bench.flows.hear(report(bench.enter(), 0, destroyed=True))
 
     assert bench.said == ["1 refused 203.0.113.9:20"]
+
+
+def test_the_first_datagram_makes_its_source_the_owner_and_leaves_the_pinhole_open(
+    bench: Bench,
+) -> None:
+    opening = bench.enter_udp()
+    bench.flows.hear(report(opening, marks.WON))
+
+    assert bench.said == ["1 is 203.0.113.9:20's", "1 established 203.0.113.9:20"]
+    assert opening.is_open
+
+
+def test_an_owner_that_comes_back_is_told_of_and_changes_nothing(bench: Bench) -> None:
+    opening = bench.enter_udp()
+    for destroyed in (False, True, False):
+        bench.flows.hear(report(opening, marks.WON, destroyed=destroyed))
+    bench.flows.settle()
+
+    assert bench.said[2:] == ["1 ended 203.0.113.9:20 100/200", "1 established 203.0.113.9:20"]
+    assert len(bench.flows) == 1
+
+
+def test_a_pinhole_for_many_sources_has_no_owner(bench: Bench) -> None:
+    bench.flows.hear(report(bench.enter_udp(single=False), marks.WON))
+
+    assert bench.said == ["1 established 203.0.113.9:20"]
+
+
+def test_a_timed_flow_is_watched_each_time_it_begins(bench: Bench) -> None:
+    opening = bench.enter_udp(single=False, idle_seconds=60)
+    for destroyed in (False, True, False):
+        bench.flows.hear(report(opening, marks.WON, destroyed=destroyed))
+
+    assert bench.said.count("watch 1 203.0.113.9:20") == 2
 
 
 def test_a_half_open_flow_says_nothing(bench: Bench) -> None:

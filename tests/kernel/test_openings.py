@@ -1,4 +1,6 @@
-"""Pinholes as elements: which sets, which keys, and that removal names what addition made."""
+"""Pinholes as elements: which sets, which keys, and what a change deletes and adds."""
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -6,103 +8,189 @@ from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Pinhole
-from sallyport.errors import InvalidArgument
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel.openings import Opening, additions, removals
+from sallyport.kernel import marks
+from sallyport.kernel.openings import Opening, additions, difference, removals, wanted
 from sallyport.wire import nftset
 
 OUTSIDE = Endpoint.parse("203.0.113.1:40000")
 INSIDE = Endpoint.parse("10.0.0.8:1553")
 ROUTED = Endpoint.parse("[fd00:a::8]:1553")
 SERVER = IpFilter.of("203.0.113.9")
+PEER = Endpoint.parse("203.0.113.9:7000")
 MARK = bytes.fromhex("05000080")
+LISTENER = bytes.fromhex("cb007101 06000000 9c400000")
+KEY = bytes.fromhex("cb007109") + LISTENER
+
+TCP = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, SERVER)
+UDP = replace(TCP, transport=Transport.UDP, sources=None)
 
 
-def opening(
-    listen: Endpoint, target: Endpoint, sources: IpFilter | None, *, single: bool = True
-) -> Opening:
-    return Opening(Pinhole(1, Transport.TCP, listen, target, sources, single), generation=5)
+def sets(pinhole: Pinhole, owner: Endpoint | None = None) -> dict[str, list[bytes]]:
+    return additions([wanted(Opening(pinhole, 5, owner=owner))])
+
+
+def mark_of(pinhole: Pinhole, owner: Endpoint | None = None) -> int:
+    (name,) = (name for name in sets(pinhole, owner) if name.startswith("target"))
+    return int.from_bytes(sets(pinhole, owner)[name][0][12:16], "little")
 
 
 def test_a_translated_pinhole_for_one_server_is_three_elements() -> None:
-    key = bytes.fromhex("cb007109 cb007101 06000000 9c400000")
-
-    assert additions([opening(OUTSIDE, INSIDE, SERVER)]) == {
-        "exact4": [nftset.pair_element(key, MARK)],
+    assert sets(TCP) == {
+        "exact4": [nftset.pair_element(KEY, MARK)],
         "target4": [nftset.pair_element(MARK, bytes.fromhex("0a000008 06110000"))],
         "once": [nftset.key_element(MARK)],
     }
 
 
 def test_a_routed_pinhole_has_no_target() -> None:
-    peers = IpFilter.of("2001:db8::9")
+    routed = replace(TCP, listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
 
-    assert list(additions([opening(ROUTED, ROUTED, peers)])) == ["exact6", "once"]
+    assert list(sets(routed)) == ["exact6", "once"]
 
 
 def test_a_pinhole_for_anyone_is_keyed_by_listener_alone() -> None:
-    elements = additions([opening(OUTSIDE, INSIDE, None)])
-
-    assert elements["any4"] == [
-        nftset.pair_element(bytes.fromhex("cb007101 06000000 9c400000"), MARK)
-    ]
+    assert sets(replace(TCP, sources=None))["any4"] == [nftset.pair_element(LISTENER, MARK)]
 
 
 def test_a_pinhole_for_many_has_no_single_place() -> None:
-    elements = additions([opening(OUTSIDE, INSIDE, SERVER, single=False)])
+    many = sets(replace(TCP, single=False))
 
-    assert "once" not in elements
-    assert elements["many"] == [nftset.key_element(MARK)]
+    assert "once" not in many
+    assert many["many"] == [nftset.key_element(MARK)]
+
+
+def test_without_a_target_there_is_nothing() -> None:
+    assert sets(replace(TCP, target=None)) == {}
 
 
 def test_sources_of_the_other_ip_version_get_no_element() -> None:
     mixed = IpFilter.of("203.0.113.9", "203.0.113.10", "2001:db8::9")
 
-    assert len(additions([opening(OUTSIDE, INSIDE, mixed)])["exact4"]) == 2
-    assert len(additions([opening(ROUTED, ROUTED, mixed)])["exact6"]) == 1
+    assert len(sets(replace(TCP, sources=mixed))["exact4"]) == 2
+    assert len(sets(replace(TCP, listen=ROUTED, target=ROUTED, sources=mixed))["exact6"]) == 1
+    wide = IpFilter.of("203.0.113.0/24", "2001:db8::/32")
+    assert len(sets(replace(TCP, sources=wide))["wide4"]) == 1
 
 
-def test_a_small_range_is_its_addresses() -> None:
-    few = IpFilter.of("203.0.113.8/30")
+@pytest.mark.parametrize(("prefix", "exact", "wide"), [("26", 64, 0), ("25", 0, 1)])
+def test_few_addresses_are_one_by_one_and_many_are_a_range(
+    prefix: str, exact: int, wide: int
+) -> None:
+    found = sets(replace(TCP, sources=IpFilter.of(f"203.0.113.0/{prefix}")))
 
-    assert len(additions([opening(OUTSIDE, INSIDE, few)])["exact4"]) == 4
+    assert (len(found.get("exact4", [])), len(found.get("wide4", []))) == (exact, wide)
+
+
+def test_a_range_is_of_addresses_and_of_ports() -> None:
+    ends = KEY[:3] + b"\0" + LISTENER, KEY[:3] + b"\xff" + LISTENER
+    prefix = IpFilter.of("203.0.113.0/24")
+    ports = frozenset({20, 21, 2120})
+
+    assert sets(replace(TCP, sources=prefix))["wide4"] == [
+        nftset.range_element(ends[0] + bytes(4), ends[1] + b"\xff\xff\0\0", MARK)
+    ]
+    assert sets(replace(TCP, sources=prefix, source_ports=ports))["wide4"] == [
+        nftset.range_element(ends[0] + b"\0\x14\0\0", ends[1] + b"\0\x15\0\0", MARK),
+        nftset.range_element(ends[0] + b"\x08\x48\0\0", ends[1] + b"\x08\x48\0\0", MARK),
+    ]
+
+
+def test_ports_of_anyone_are_a_range_of_all_addresses() -> None:
+    anyone = replace(TCP, sources=None, source_ports=frozenset({20}))
+    ends = bytes(4) + LISTENER + b"\0\x14\0\0", b"\xff" * 4 + LISTENER + b"\0\x14\0\0"
+
+    assert sets(anyone)["wide4"] == [nftset.range_element(*ends, MARK)]
 
 
 def test_source_ports_narrow_the_key() -> None:
-    pinhole = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, SERVER, source_ports=frozenset({20, 2120}))
-    key = bytes.fromhex("cb007109 cb007101 06000000 9c400000")
-
-    assert additions([Opening(pinhole, 5)])["narrow4"] == [
-        nftset.pair_element(key + bytes.fromhex("00140000"), MARK),
-        nftset.pair_element(key + bytes.fromhex("08480000"), MARK),
+    assert sets(replace(TCP, source_ports=frozenset({2120, 20})))["narrow4"] == [
+        nftset.pair_element(KEY + bytes.fromhex("00140000"), MARK),
+        nftset.pair_element(KEY + bytes.fromhex("08480000"), MARK),
     ]
 
 
 def test_nobody_means_no_key_at_all() -> None:
-    assert additions([opening(OUTSIDE, INSIDE, IpFilter())])["exact4"] == []
+    assert list(sets(replace(TCP, sources=IpFilter()))) == ["target4", "once"]
+    assert list(sets(replace(TCP, source_ports=frozenset()))) == ["target4", "once"]
 
 
-def test_udp_and_ranges_are_refused_by_name() -> None:
-    anyone = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, None, source_ports=frozenset({20}))
-    with pytest.raises(InvalidArgument, match="source-ports-of-anyone-not-built"):
-        additions([Opening(anyone, 5)])
-    udp = Opening(Pinhole(1, Transport.UDP, OUTSIDE, INSIDE, SERVER), 5)
-    with pytest.raises(InvalidArgument, match="udp-not-built"):
-        additions([udp])
-    with pytest.raises(InvalidArgument, match="source-ranges-not-built"):
-        additions([opening(OUTSIDE, INSIDE, IpFilter.of("203.0.113.0/24"))])
+@pytest.mark.parametrize(
+    ("pinhole", "bits"),
+    [
+        (TCP, 0),
+        (replace(TCP, is_proxied=True), marks.PROXIED),
+        (UDP, marks.ONE_WAY),
+        (replace(UDP, is_answered=True), 0),
+        (replace(UDP, is_answered=True, idle_seconds=60), marks.TIMED),
+        (replace(UDP, is_answered=True, single=False), marks.WON),
+    ],
+)
+def test_the_mark_says_how_the_flow_is_treated(pinhole: Pinhole, bits: int) -> None:
+    assert mark_of(pinhole) == marks.PIN | bits | 5
 
 
-_SOURCES = st.sampled_from([None, SERVER, IpFilter.of("203.0.113.9", "2001:db8::9"), IpFilter()])
+def test_datagrams_compete_for_a_place_only_until_somebody_has_it() -> None:
+    assert list(sets(UDP)) == ["any4", "target4", "once"]
+    assert list(sets(replace(UDP, single=False))) == ["any4", "target4"]
+    assert list(sets(UDP, owner=PEER)) == ["narrow4", "target4"]
 
 
-@given(st.sampled_from([(OUTSIDE, INSIDE), (ROUTED, ROUTED)]), _SOURCES, st.booleans())
-def test_removal_names_every_element_that_addition_made(
-    ends: tuple[Endpoint, Endpoint], sources: IpFilter | None, single: bool
+def test_a_pinhole_that_was_narrowed_marks_flows_unlike_before() -> None:
+    # Or the place of a second source, looked up just before, would be found after it.
+    assert mark_of(UDP, owner=PEER) == mark_of(UDP) | marks.WON
+
+
+@pytest.mark.parametrize(
+    "pinhole",
+    [replace(UDP, sources=IpFilter.of("192.0.2.1")), replace(UDP, source_ports=frozenset({20}))],
+)
+def test_an_owner_that_may_no_longer_come_is_not_looked_up(pinhole: Pinhole) -> None:
+    assert list(sets(pinhole, owner=PEER)) == ["target4"]
+
+
+def test_other_sources_leave_the_place_and_the_target_alone() -> None:
+    two = IpFilter.of("203.0.113.9", "203.0.113.10")
+    old, new = wanted(Opening(TCP, 5)), wanted(Opening(replace(TCP, sources=two), 5))
+
+    gone, come = difference(old, new)
+    assert (removals([gone]), list(additions([come]))) == ({}, ["exact4"])
+    gone, come = difference(new, old)
+    assert (list(removals([gone])), additions([come])) == (["exact4"], {})
+
+
+def test_a_key_with_another_value_is_deleted_and_added() -> None:
+    ports = replace(UDP, sources=SERVER, source_ports=frozenset({PEER.port}))
+    old, new = wanted(Opening(ports, 5)), wanted(Opening(ports, 5, owner=PEER))
+
+    gone, come = difference(old, new)
+    assert list(removals([gone])) == ["narrow4", "target4", "once"]
+    assert list(additions([come])) == ["narrow4", "target4"]
+
+
+_PINHOLES = st.builds(
+    Pinhole,
+    st.just(1),
+    st.sampled_from(Transport),
+    st.sampled_from([OUTSIDE, ROUTED]),
+    st.sampled_from([None, ROUTED]),
+    st.sampled_from([None, SERVER, IpFilter(), IpFilter.of("203.0.113.0/24", "2001:db8::/64")]),
+    st.booleans(),
+    st.sampled_from([None, frozenset({20}), frozenset({20, 21, 7000})]),
+)
+
+
+@given(_PINHOLES, _PINHOLES, st.sampled_from([None, PEER]))
+def test_a_difference_leads_from_one_set_of_elements_to_the_other(
+    one: Pinhole, other: Pinhole, owner: Endpoint | None
 ) -> None:
-    made = [opening(*ends, sources, single=single)]
+    old, new = wanted(Opening(one, 5)), wanted(Opening(other, 5, owner=owner))
+    gone, come = difference(old, new)
+    held = {key: element for key, element in old.items() if key not in gone}
 
-    added = {name: len(elements) for name, elements in additions(made).items()}
-
-    assert {name: len(elements) for name, elements in removals(made).items()} == added
+    assert not held.keys() & come.keys()
+    assert held | come == new
+    assert {name: len(named) for name, named in removals([new]).items()} == {
+        name: len(elements) for name, elements in additions([new]).items()
+    }

@@ -1,6 +1,7 @@
 """Reserved ports, on loopback with real sockets."""
 
 import errno
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -9,14 +10,14 @@ import pytest
 from sallyport.addresses import Endpoint, parse_address
 from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
 from sallyport.flags import Transport
-from sallyport.kernel.placeholders import Placeholders
+from sallyport.kernel.placeholders import Placeholders, raise_descriptor_limit
 
 LOOPBACK = ["127.0.0.1", "::1"]
 
 
 @pytest.fixture
 def ports() -> Iterator[Placeholders]:
-    placeholders = Placeholders()
+    placeholders = Placeholders(limit=2)
     yield placeholders
     placeholders.close()
 
@@ -72,6 +73,39 @@ def test_a_port_is_reserved_once(ports: Placeholders) -> None:
     with pytest.raises(AddressInUse, match="already"):
         ports.reserve(Transport.TCP, at)
     ports.reserve(Transport.UDP, at)
+
+
+def test_beyond_the_limit_a_port_is_looked_at_and_not_held(ports: Placeholders) -> None:
+    first, second, third, fourth = (free_port("127.0.0.1") for _ in range(4))
+    for at in (first, second, third):
+        ports.reserve(Transport.TCP, at)
+    assert [can_bind(at) for at in (first, second, third)] == [False, False, True]
+    with pytest.raises(AddressInUse, match="already"):
+        ports.reserve(Transport.TCP, third)
+
+    ports.release(Transport.TCP, third)
+    ports.release(Transport.TCP, first)
+    ports.reserve(Transport.TCP, fourth)
+    assert not can_bind(fourth)
+
+
+def test_the_process_takes_all_the_descriptors_it_may_have() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, hard), hard))
+
+        assert raise_descriptor_limit() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_datagram_that_cannot_be_sent_is_lost_without_a_word(ports: Placeholders) -> None:
+    nowhere = Endpoint.parse("0.0.0.0:9")
+    ports.reserve(Transport.UDP, at := free_port("127.0.0.1"))
+
+    ports.send(at, nowhere, bytes(70_000))
+    ports.send(Endpoint.parse("192.0.2.1:4000"), nowhere, bytes(70_000))
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:40000", "[2001:db8::1]:40000"])

@@ -5,8 +5,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from sallyport.addresses import PortRange
-from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.flags import Transport
 from sallyport.kernel.ruleset import GatewayRules, Interception, render_base, render_removal
 
 INTERNAL = Network("internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64")))
@@ -41,7 +42,7 @@ def test_each_family_follows_its_own_relation() -> None:
         'iifname { "int0" } oifname { "ext0" } meta nfproto ipv6 ip6 saddr { fd00:a::/64 } accept'
         in text
     )
-    masquerades = [line for line in text if "masquerade" in line]
+    masquerades = [line for line in text if "masquerade" in line and line.startswith("iifname")]
     assert len(masquerades) == 2
     assert all("ipv4" in line for line in masquerades)
 
@@ -94,7 +95,8 @@ def test_a_range_that_leaves_no_port_to_masquerade_to_is_refused() -> None:
 def test_masquerade_can_be_left_out_and_the_nat_chain_stays() -> None:
     text = lines(rules=replace(RULES, masquerade=False))
 
-    assert not [line for line in text if "masquerade" in line]
+    masquerades = [line for line in text if "masquerade" in line]
+    assert all("ct mark & 0x8" in line for line in masquerades), "ordinary traffic is translated"
     assert "type nat hook postrouting priority srcnat; policy accept;" in text
 
 
@@ -104,10 +106,86 @@ def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
     assert (
         'iifname { "int0" } meta nfproto ipv4 tcp dport 21 fib daddr type != local'
         " tproxy ip to 127.0.0.1:2121 meta mark set meta mark | 0x10000"
-        " ct mark set 0x80000000 accept"
+        " ct mark set ct mark | 0x80000000 accept"
     ) in text
-    refuse = 'iifname { "int0" } meta nfproto ipv4 tcp dport { 21 } reject with tcp reset'
+    refuse = 'iifname { "int0" } meta nfproto ipv4 tcp dport 21 reject with tcp reset'
     assert text.index(refuse) < text.index('iifname { "int0" } oifname { "int0" } accept')
+
+
+def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
+    both = (Interception(6, 69, 1069, Transport.UDP), Interception(6, 69, 2069, Transport.TCP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    assert [line for line in text if "udp dport 69" in line and "tproxy ip6 to [::1]:1069" in line]
+    assert 'iifname { "int0" } meta nfproto ipv6 udp dport 69 reject' in text
+
+
+def published(listen: str, server: str) -> Policy:
+    rule = PublishingRule("r", "ftp-server", Endpoint.parse(listen), Endpoint.parse(server))
+    return replace(POLICY, publishing_rules=(rule,))
+
+
+def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
+    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    sockets = next(n for n, line in enumerate(text) if "17 } socket transparent 1" in line)
+    datagrams = next(n for n, line in enumerate(text) if ":1069" in line)
+    streams = next(n for n, line in enumerate(text) if ":2121" in line)
+    assert datagrams < sockets < streams
+
+
+def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
+    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    assert [line for line in text if "ct zone" in line] == [
+        'iifname { "int0" } meta nfproto ipv4 udp dport 69 fib daddr type != local'
+        " ct zone set 23057",
+        "udp sport { 69 } fib saddr type != local ct zone set 23057",
+    ]
+    assert not [line for line in lines() if "ct zone" in line]
+
+
+def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:
+    place = Endpoint.parse("[fd00:a::8]:21")
+    item = Interception(6, 21, 2121, server=place.address)
+    text = lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
+
+    assert [line for line in text if "tproxy" in line] == [
+        'iifname { "ext0" } ip6 daddr fd00:a::8 tcp dport 21 tproxy ip6 to [::1]:2121'
+        " meta mark set meta mark | 0x10000 ct mark set ct mark | 0x80000000 accept"
+    ]
+    assert not [line for line in text if "reject with tcp reset" in line and "dport" in line]
+
+
+def test_what_a_server_behind_nat_opens_leaves_from_where_it_is_published() -> None:
+    text = lines(published("203.0.113.2:21", "10.0.0.20:21"))
+
+    assert (
+        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto 6'
+        " snat ip to 203.0.113.2:1024-39999"
+    ) in text
+    assert (
+        'iifname { "ext0" } ip daddr 203.0.113.2 tcp dport 21 fib daddr type local'
+        " ct mark set ct mark | 0x80000000 accept"
+    ) in text
+
+
+def test_an_unpublished_or_routed_server_is_not_translated_by_itself() -> None:
+    routed = published("[fd00:a::8]:21", "[fd00:a::8]:21")
+
+    assert not [line for line in lines() + lines(routed) if "snat" in line]
+
+
+def test_what_user_mode_opens_in_a_clients_name_is_translated_though_it_came_in_nowhere() -> None:
+    ours = (
+        'oifname { "ext0" } meta nfproto ipv4 ip saddr { 10.0.0.0/24 }'
+        " ct mark & 0x80000000 != 0 meta l4proto { 6, 17 } masquerade to :1024-39999"
+    )
+
+    assert ours in lines()
+    assert ours in lines(rules=replace(RULES, masquerade=False))
 
 
 def test_two_listeners_for_one_port_are_refused() -> None:
@@ -131,4 +209,23 @@ def test_a_network_without_interfaces_is_refused() -> None:
 
 
 def test_without_an_external_network_nobody_is_a_stranger_at_the_gateway_itself() -> None:
-    assert not [line for line in lines(Policy((INTERNAL,))) if "tcp dport 40000-59999" in line]
+    assert not [line for line in lines(Policy((INTERNAL,))) if "th dport 40000-59999" in line]
+
+
+def test_strangers_with_datagrams_are_dropped_at_our_ports_too() -> None:
+    assert (
+        'iifname { "ext0" } ct state new ct mark & 0x80000000 == 0'
+        " meta l4proto { 6, 17 } th dport 40000-59999 counter name strangers drop"
+    ) in lines()
+
+
+@pytest.mark.parametrize(
+    ("port_range", "masquerade", "to"),
+    [("40000-59999", True, " to :1024-39999"), ("1024-65535", False, "")],
+)
+def test_full_proxy_is_translated_whoever_masquerades(
+    port_range: str, masquerade: bool, to: str
+) -> None:
+    text = lines(rules=GatewayRules(PortRange.parse(port_range), masquerade))
+
+    assert (f"ct mark & 0x84000000 == 0x84000000 meta l4proto {{ 6, 17 }} masquerade{to}") in text

@@ -49,14 +49,14 @@ def owned(answers: Answers) -> OwnedTable:
 
 def test_an_acknowledged_batch_is_done() -> None:
     answers = Answers(answer(0))
-    owned(answers).add(CHANGES)
+    owned(answers).change((), CHANGES)
 
-    assert answers.sent == [nftset.add_batch("sallyport_pins", CHANGES, 1)]
+    assert answers.sent == [nftset.batch("sallyport_pins", (), CHANGES, 1)]
 
 
 def test_a_refusal_is_raised_although_the_last_message_was_fine() -> None:
     with pytest.raises(KernelError) as caught:
-        owned(Answers(answer(errno.EEXIST), answer(0))).add(CHANGES)
+        owned(Answers(answer(errno.EEXIST), answer(0))).change((), CHANGES)
 
     assert caught.value.errno == errno.EEXIST
 
@@ -65,24 +65,31 @@ def test_every_answer_to_a_refused_batch_is_taken_so_that_the_next_is_not_misled
     answers = Answers(answer(errno.ENOENT), answer(errno.ENOENT), answer(0))
     pins = owned(answers)
     with pytest.raises(KernelError):
-        pins.delete(CHANGES)
+        pins.change(CHANGES, ())
     answers.waiting = [answer(0, sequence=2)]
 
-    pins.delete(CHANGES)
+    pins.change(CHANGES, ())
 
 
 def test_answers_to_somebody_else_are_skipped() -> None:
-    owned(Answers(answer(errno.EPERM, sequence=77), answer(0))).add(CHANGES)
+    owned(Answers(answer(errno.EPERM, sequence=77), answer(0))).change((), CHANGES)
+
+
+def test_no_change_asks_nothing_of_the_kernel() -> None:
+    answers = Answers()
+    owned(answers).change((), ())
+
+    assert answers.sent == []
 
 
 def test_silence_is_an_error() -> None:
     with pytest.raises(KernelError, match="no answer"):
-        owned(Answers()).add(CHANGES)
+        owned(Answers()).change((), CHANGES)
 
 
 def test_a_batch_that_is_not_taken_keeps_its_errno() -> None:
     with pytest.raises(KernelError) as caught:
-        owned(Answers(refuse=errno.EMSGSIZE)).add(CHANGES)
+        owned(Answers(refuse=errno.EMSGSIZE)).change((), CHANGES)
 
     assert caught.value.errno == errno.EMSGSIZE
 

@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -14,8 +14,10 @@ from sallyport.core.datapath import FlowCounters, Pinhole
 from sallyport.core.policy import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel import table
+from sallyport.kernel import marks, table
+from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.pins import PINS_TABLE
 from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
@@ -43,6 +45,11 @@ class Way:
     listen: str
     target: str
 
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return Endpoint.parse(self.listen).version
+
     def pinhole(
         self, lab: Lab, number: int = 1, *, single: bool = True, sources: IpFilter | None = None
     ) -> Pinhole:
@@ -50,6 +57,11 @@ class Way:
         listen, target = Endpoint.parse(self.listen), Endpoint.parse(self.target)
         allowed = sources or IpFilter.of(lab.server.address(listen.version))
         return Pinhole(number, Transport.TCP, listen, target, allowed, single)
+
+    def udp(self, *, single: bool = True, is_answered: bool = True) -> Pinhole:
+        """A UDP pinhole for anyone."""
+        listen, target = Endpoint.parse(self.listen), Endpoint.parse(self.target)
+        return Pinhole(1, Transport.UDP, listen, target, None, single, is_answered=is_answered)
 
 
 WAYS = (
@@ -97,6 +109,11 @@ class Bench:
     def open(self, *pinholes: Pinhole) -> None:
         self.loop.run_until_complete(self.path.open(pinholes))
 
+    def open_now(self, pinhole: Pinhole) -> None:
+        """Open without a turn of the loop: the data path never waits."""
+        with suppress(StopIteration):
+            self.path.open([pinhole]).send(None)
+
     def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Let the data path work until `condition` about what was told holds, or fail."""
 
@@ -113,9 +130,22 @@ class Bench:
         found: list[object] = []
         for item in listing["nftables"]:
             body = item.get("set") or item.get("map")
-            if body and body["table"] == "sallyport_pins":
+            if body and body["table"] == PINS_TABLE:
                 found += body.get("elem", [])
         return found
+
+    def size_of(self, name: str) -> int:
+        """How many elements one set of marks holds."""
+        argv = ["nft", "list", "set", "inet", PINS_TABLE, name]
+        return self.lab.gateway.run(argv).stdout.count("0x")
+
+    def forget_flows(self) -> None:
+        """Have conntrack forget flows, as if they had idled out."""
+        with self.lab.gateway.entered():
+            requests = ConntrackRequests()
+        for report in list(requests.dump(marks.PIN, marks.PIN)):
+            requests.delete(report.original)
+        requests.close()
 
     def strangers(self) -> int:
         """How many packets the base table dropped because no pinhole was theirs."""
@@ -126,12 +156,12 @@ class Bench:
 
 
 @contextmanager
-def running(lab: Lab) -> Iterator[Bench]:
+def running(lab: Lab, idle_seconds: int = 60) -> Iterator[Bench]:
     """Both tables and a data path in the lab's gateway, gone at the end."""
     sink, loop = Recorder(), asyncio.new_event_loop()
     with lab.gateway.entered():
         table.load(render_base(POLICY, RULES))
-        path = KernelDataPath.start()
+        path = KernelDataPath.start(idle_seconds)
     try:
         path.attach(sink)
         path.run_in(loop)
@@ -168,6 +198,17 @@ def listen(host: Host, at: str) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((str(endpoint.address), endpoint.port))
     sock.listen(64)
+    return sock
+
+
+def datagrams(host: Host, at: str) -> socket.socket:
+    """A UDP socket in a host; the port may be 0."""
+    endpoint = Endpoint.parse(at)
+    family = socket.AF_INET if endpoint.version == 4 else socket.AF_INET6
+    with host.entered():
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.bind((str(endpoint.address), endpoint.port))
     return sock
 
 

@@ -20,7 +20,6 @@ from tests.netns.kernel_bench import (
 
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument
-from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.lab.network import Lab
 
@@ -292,14 +291,11 @@ def test_all_pinholes_of_a_call_open_or_none(bench: Bench) -> None:
     assert bench.elements() == []
 
 
-def test_what_the_kernel_path_cannot_do_is_refused_and_opens_nothing(bench: Bench) -> None:
-    tcp = WAYS[0].pinhole(bench.lab)
-    udp = Pinhole(2, Transport.UDP, tcp.listen, tcp.target, tcp.sources)
-    ranges = WAYS[2].pinhole(bench.lab, 3, sources=IpFilter.of("203.0.113.0/24"))
+def test_an_idle_time_that_is_not_offered_is_refused_and_opens_nothing(bench: Bench) -> None:
+    odd = replace(WAYS[0].udp(), idle_seconds=61)
 
-    for refused in (udp, ranges):
-        with pytest.raises(InvalidArgument):
-            bench.open(tcp, refused)
+    with pytest.raises(InvalidArgument, match="idle-time-not-offered"):
+        bench.open(WAYS[2].pinhole(bench.lab, 2), odd)
     assert bench.elements() == []
 
 

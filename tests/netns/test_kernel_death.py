@@ -151,11 +151,11 @@ table inet late {
 
 def test_nobody_else_may_change_the_pins_and_a_second_owner_is_refused(wires: Lab) -> None:
     with wires.gateway.entered():
-        owner = table.claim(render_pins(), PINS_TABLE)
+        owner = table.claim(render_pins(60), PINS_TABLE)
         with owner:
             assert table.owner_of(PINS_TABLE) == owner.getsockname()[0]
             with pytest.raises(StartupError, match="not permitted"):
-                table.claim(render_pins(), PINS_TABLE)
+                table.claim(render_pins(60), PINS_TABLE)
             flush = wires.gateway.run(["nft", "flush", "table", "inet", PINS_TABLE], check=False)
             assert "not permitted" in flush.stderr
         assert table.owner_of(PINS_TABLE) is None

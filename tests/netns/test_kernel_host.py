@@ -94,5 +94,5 @@ def test_a_failed_start_puts_everything_back(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("gateway")
 def test_a_second_instance_is_told_that_the_first_runs() -> None:
     host.require()
-    with table.claim(render_pins(), PINS_TABLE), pytest.raises(StartupError, match="another"):
+    with table.claim(render_pins(60), PINS_TABLE), pytest.raises(StartupError, match="another"):
         host.require()

@@ -217,6 +217,6 @@ def test_we_connect_in_the_clients_name_and_hear_the_answer(wires: Lab) -> None:
 
 
 def test_nft_checks_the_pins_table(wires: Lab) -> None:
-    done = wires.gateway.run(["nft", "-c", "-f", "-"], stdin=render_pins())
+    done = wires.gateway.run(["nft", "-c", "-f", "-"], stdin=render_pins(60))
 
     assert done.stderr == ""

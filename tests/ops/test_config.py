@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -6,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sallyport.addresses import IpInterface, PortRange
+from sallyport.addresses import Endpoint, IpInterface, PortRange
 from sallyport.core.policy import (
     AccessRule,
     Action,
     AllowedAddresses,
     Network,
     NetworkRule,
+    PublishingRule,
     Relation,
 )
 from sallyport.errors import ConfigErrors, StartupError
@@ -41,15 +43,26 @@ ipv6 = "route"
 [[access_rules]]                   # in order, first match wins, the last word is deny
 name = "office ftp"
 action = "allow"
-protocols = ["ftp"]
+protocols = ["ftp", "tftp"]
 from = ["internal"]
 to = ["external"]
 max_bindings_per_client = 64
 allowed_addresses = "client"       # client | class-c | network | all
 min_client_port = 1024
 
+[[publishing_rules]]               # inbound: a server of ours, reachable from outside
+name = "our ftp server"
+protocol = "ftp-server"
+listen = "203.0.113.1:21"
+server = "10.0.0.20:21"
+full_proxy = false
+
 [filters.ftp]
 """
+DEFAULT_FILTERS = {
+    "ftp": {"trust_pasv_address": "server", "strict_data_port": False},
+    "tftp": {},
+}
 NETWORKS = """\
 [networks.internal]
 interfaces = ["int0"]
@@ -85,7 +98,7 @@ def test_the_manuals_example_means_what_it_says() -> None:
         AccessRule(
             name="office ftp",
             action=Action.ALLOW,
-            protocols=frozenset({"ftp"}),
+            protocols=frozenset({"ftp", "tftp"}),
             sources=frozenset({"internal"}),
             destinations=frozenset({"external"}),
             max_bindings_per_client=64,
@@ -93,15 +106,34 @@ def test_the_manuals_example_means_what_it_says() -> None:
             min_client_port=1024,
         ),
     )
-    assert configuration.filters == {
-        "ftp": {"trust_pasv_address": "server", "strict_data_port": False}
-    }
+    assert configuration.policy.publishing_rules == (
+        PublishingRule(
+            name="our ftp server",
+            protocol="ftp-server",
+            listen=Endpoint.parse("203.0.113.1:21"),
+            server=Endpoint.parse("10.0.0.20:21"),
+            full_proxy=False,
+            max_bindings_per_client=64,
+            min_client_port=1024,
+        ),
+    )
+    assert configuration.filters == DEFAULT_FILTERS
     assert configuration.policy.filter_settings == configuration.filters
+
+
+def test_the_readmes_example_can_be_run() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+
+    policy = parse(example, "README.md").policy
+
+    assert [rule.name for rule in policy.access_rules] == ["office ftp"]
+    assert [rule.name for rule in policy.publishing_rules] == ["our ftp server"]
 
 
 def test_every_key_can_say_something_else_than_its_default() -> None:
     configuration = parse(
-        EXAMPLE.replace('"auto" ', '"kernel" ')
+        EXAMPLE.replace('"auto" ', '"user" ')
         .replace("40000-59999", "2000-2999")
         .replace("/run/sallyport/control.sock", '/run/s"\nmasquerade = false\n#')
         .replace('"client" ', '"class-c" ')
@@ -110,7 +142,7 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
     )
 
     assert configuration.gateway == GatewaySettings(
-        DataPathChoice.KERNEL,
+        DataPathChoice.USER,
         PortRange(2000, 2999),
         Path("/run/s"),
         masquerade=False,
@@ -125,10 +157,6 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (
-            NETWORKS + '[gateway]\ndata_path = "user"',
-            'f:7: data path "user" is not available in this version; write "auto" or "kernel"',
-        ),
         (
             NETWORKS + '[gateway]\nport_range = "40000"',
             "f:7: '40000' is not FIRST-LAST; write a range, such as 40000-59999",
@@ -193,20 +221,16 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
             "f:10: a rule from 'internal' to 'external' stands above; write one rule for both",
         ),
         (
-            EXAMPLE.replace('"ftp"]', '"ftp", "tftp"]'),
-            "f:22: no filter of this version speaks 'tftp'; write one of: ftp",
+            EXAMPLE.replace('"ftp", "tftp"]', '"ftp", "ftp-server"]'),
+            "f:22: no filter of this version speaks 'ftp-server'; write one of: ftp, tftp",
         ),
         (
             EXAMPLE.replace('to = ["external"]', 'to = ["external",\n"dmz"]'),
             "f:25: no network is named 'dmz'; write one of: internal, external",
         ),
         (
-            EXAMPLE + EXAMPLE[EXAMPLE.index("[[access") : EXAMPLE.index("[filters")],
-            "f:31: a rule named 'office ftp' stands above; rename one",
-        ),
-        (
-            EXAMPLE + '[[publishing_rules]]\nname = "our ftp server"',
-            "f:30: this version does not publish servers yet; remove [[publishing_rules]]",
+            EXAMPLE + EXAMPLE[EXAMPLE.index("[[access") : EXAMPLE.index("[[publishing")],
+            "f:38: a rule named 'office ftp' stands above; rename one",
         ),
         ("a = nat", "f:1: not TOML: Invalid value at column 5; check quotes and brackets"),
         ("\n\na = [", "f:3: not TOML: Invalid value; check quotes and brackets"),
@@ -359,14 +383,12 @@ def test_two_interfaces_make_a_small_gateway() -> None:
         AccessRule(
             "default outbound",
             Action.ALLOW,
-            frozenset({"ftp"}),
+            frozenset({"ftp", "tftp"}),
             frozenset({"internal"}),
             frozenset({"external"}),
         ),
     )
-    assert configuration.filters == {
-        "ftp": {"trust_pasv_address": "server", "strict_data_port": False}
-    }
+    assert configuration.filters == DEFAULT_FILTERS
 
 
 @pytest.mark.parametrize(

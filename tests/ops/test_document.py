@@ -37,7 +37,7 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
         ),
         (
             "[gateway]\ndata_path = 'fast'",
-            'f:2: data_path cannot be "fast"; write "auto" or "kernel"',
+            'f:2: data_path cannot be "fast"; write "auto", "kernel" or "user"',
         ),
         ("[gateway]\nmasquerade = 1", "f:2: masquerade cannot be 1; write true or false"),
         (
@@ -68,8 +68,14 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
             'f:4: ipv4 cannot be "natt"; write "nat" or "route"',
         ),
         (
-            "[[publishing_rules]]",
-            "f:1: this version does not publish servers yet; remove [[publishing_rules]]",
+            "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'",
+            "f:1: publishing_rules has no key 'listen';"
+            ' give it an address and a port, such as "203.0.113.1:21"',
+        ),
+        (
+            "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'\n"
+            "listen='203.0.113.1:21'\nfull_proxi=true",
+            "f:6: unknown key 'full_proxi' in publishing_rules; write 'full_proxy'",
         ),
         ("[filters.fpt]", "f:1: unknown filter 'fpt'; write 'ftp'"),
         (

@@ -150,6 +150,33 @@ def test_a_closed_stderr_stops_nothing_and_is_counted() -> None:
     assert journal.lost == 1
 
 
+@pytest.mark.timeout(10)
+def test_a_reader_that_has_stopped_costs_lines_and_not_the_gateway() -> None:
+    out, into = os.pipe()
+    journal = EventJournal(descriptor=into)
+    while not journal.lost:
+        journal.record("a.happened", filler="x" * 3000)
+    told = os.read(out, 1 << 20)
+
+    journal.record("b.happened")
+
+    assert b"b.happened" not in told
+    assert b"b.happened" in os.read(out, 1 << 20)
+    os.close(out)
+    os.close(into)
+
+
+def test_a_line_that_a_pipe_might_not_take_at_once_is_lost() -> None:
+    out, into = os.pipe()
+    journal = EventJournal(descriptor=into)
+
+    journal.record("a.happened", filler="x" * 4096)
+
+    assert journal.lost == 1
+    os.close(out)
+    os.close(into)
+
+
 def test_what_libraries_complain_about_comes_as_an_event(pipe: tuple[int, Reader]) -> None:
     library = logging.Logger("asyncio")
     library.addHandler(StandardLogging(EventJournal(descriptor=pipe[0])))

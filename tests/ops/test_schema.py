@@ -2,6 +2,7 @@ from ipaddress import ip_network
 
 import msgspec
 
+from sallyport.addresses import Endpoint
 from sallyport.core.policy import (
     AccessRule,
     Action,
@@ -9,6 +10,7 @@ from sallyport.core.policy import (
     Network,
     NetworkRule,
     Policy,
+    PublishingRule,
     Relation,
 )
 from sallyport.ops.schema import BindingRow, Bindings, Rules, rules_of
@@ -26,6 +28,15 @@ def test_a_policy_is_shown_in_words() -> None:
                 frozenset({"in"}),
                 frozenset({"out"}),
                 allowed_addresses=AllowedAddresses.CLASS_C,
+            ),
+        ),
+        publishing_rules=(
+            PublishingRule(
+                "p",
+                "ftp-server",
+                Endpoint.parse("[2001:db8::20]:21"),
+                Endpoint.parse("[2001:db8::20]:21"),
+                full_proxy=True,
             ),
         ),
     )
@@ -46,6 +57,17 @@ def test_a_policy_is_shown_in_words() -> None:
                 "destinations": ["out"],
                 "max_bindings_per_client": 64,
                 "allowed_addresses": "class-c",
+                "min_client_port": 1024,
+            }
+        ],
+        "publishing_rules": [
+            {
+                "name": "p",
+                "protocol": "ftp-server",
+                "listen": "[2001:db8::20]:21",
+                "server": "[2001:db8::20]:21",
+                "full_proxy": True,
+                "max_bindings_per_client": 64,
                 "min_client_port": 1024,
             }
         ],

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from sallyport.addresses import PortRange
+from sallyport.core.protocols import Direction
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.ops.settings import (
     KNOWN_FILTERS,
@@ -63,13 +64,17 @@ def test_the_longest_socket_path_is_accepted() -> None:
 
 
 def test_only_what_exists_is_known() -> None:
-    assert KNOWN_PROTOCOLS == ("ftp",)
-    assert {name for name, known in KNOWN_FILTERS.items() if known.on_by_default} == {"ftp"}
+    assert KNOWN_PROTOCOLS == {
+        Direction.OUTBOUND: ("ftp", "tftp"),
+        Direction.INBOUND: ("ftp-server",),
+    }
+    assert {name for name, known in KNOWN_FILTERS.items() if known.on_by_default} == {"ftp", "tftp"}
 
 
 def test_ftp_trusts_only_the_server_itself_unless_told_otherwise() -> None:
-    assert default_filter_settings() == {
-        "ftp": {"trust_pasv_address": "server", "strict_data_port": False}
+    assert default_filter_settings()["ftp"] == {
+        "trust_pasv_address": "server",
+        "strict_data_port": False,
     }
 
 

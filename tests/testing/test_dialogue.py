@@ -1,15 +1,19 @@
 import pytest
 
+from sallyport.addresses import Endpoint
 from sallyport.core.events import ConnectTcp, Event
 from sallyport.core.filter import ApplicationFilter, SessionFilter
+from sallyport.core.policy import PublishingRule
 from sallyport.core.session import Session
 from sallyport.errors import OutOfResources
 from sallyport.filters.ftp import FTP, FtpFilter
+from sallyport.filters.tftp import TftpFilter
 from sallyport.testing import Dialogue, make_policy
 
 READY = b"220 ready\r\n"
 PORT = b"PORT 10,0,0,8,6,17\r\n"
 PINHOLE = "203.0.113.1:40271 -> 10.0.0.8:1553 from 203.0.113.9"
+RRQ = b"\0\x01pxelinux.0\0octet\0"
 LISTEN, PEER = "203.0.113.1:40271", "203.0.113.9:20"
 
 
@@ -149,3 +153,49 @@ def test_a_policy_may_be_given() -> None:
     dialogue = Dialogue(FtpFilter(), policy=make_policy(max_bindings_per_client=0))
 
     dialogue.server_says(READY).client_says(PORT).noted("binding.refused", "too-many-bindings")
+
+
+def asked_by_udp() -> Dialogue:
+    policy = make_policy(protocols=frozenset({"tftp"}))
+    dialogue = Dialogue(TftpFilter(), server="203.0.113.9:69", policy=policy)
+    return dialogue.client_says(RRQ)
+
+
+def test_a_datagram_of_the_gateway_is_checked_once_and_leftovers_are_found() -> None:
+    dialogue = asked_by_udp()
+
+    with pytest.raises(AssertionError, match="datagrams were sent"):
+        dialogue.nothing_more()
+    with pytest.raises(AssertionError, match="sent: "):
+        dialogue.gateway_sends(b"other", LISTEN, "203.0.113.9:69")
+    dialogue.gateway_sends(RRQ, LISTEN, "203.0.113.9:69").nothing_more()
+
+
+def test_datagrams_arrive_through_a_pinhole_and_are_answered_to_their_sender_only() -> None:
+    dialogue = asked_by_udp().datagram_is_lost("203.0.113.66:2000", LISTEN)
+
+    dialogue.datagram_arrives("203.0.113.9:2000", LISTEN)
+    dialogue.answer_arrives(LISTEN, "203.0.113.9:2000")
+    with pytest.raises(AssertionError, match=r"cannot answer 203\.0\.113\.66:2000"):
+        dialogue.answer_arrives(LISTEN, "203.0.113.66:2000")
+    with pytest.raises(AssertionError, match=r"cannot reach 203\.0\.113\.1:40271"):
+        dialogue.datagram_arrives("203.0.113.66:2000", LISTEN)
+    with pytest.raises(AssertionError, match=r"reached 10\.0\.0\.8:50000"):
+        dialogue.datagram_is_lost("203.0.113.9:2000", LISTEN)
+
+
+def test_a_published_server_is_inside_and_its_client_outside() -> None:
+    rule = PublishingRule(
+        "ours",
+        "ftp-server",
+        listen=Endpoint.parse("203.0.113.1:21"),
+        server=Endpoint.parse("10.0.0.8:21"),
+        full_proxy=True,
+    )
+
+    connection = Dialogue(FtpFilter(), published=rule).connection
+
+    assert str(connection.session.client_address) == "10.0.0.8"
+    assert str(connection.peer) == "203.0.113.9:50000"
+    assert (connection.gateway_address, connection.server) == (rule.listen, rule.server)
+    assert str(connection.inside_address) == "10.0.0.1:50001"

@@ -1,9 +1,11 @@
+from collections.abc import Coroutine
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.datapath import DataPathKind, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse, AddressNotAvailable, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -13,6 +15,14 @@ LISTEN = Endpoint.parse("203.0.113.1:40000")
 TARGET = Endpoint.parse("10.0.0.8:1553")
 PEER = Endpoint.parse("203.0.113.9:20")
 STRANGER = Endpoint.parse("198.51.100.7:20")
+
+
+PLAIN: dict[str, Any] = {
+    "transport": Transport.TCP,
+    "listen": LISTEN,
+    "target": TARGET,
+    "sources": IpFilter.of(PEER.address),
+}
 
 
 class Sink:
@@ -37,18 +47,13 @@ class Bench:
         self.path = MemoryDataPath([LISTEN.address])
         self.path.attach(self.sink)
 
-    def open(self, *, single: bool = True, source_ports: frozenset[int] | None = None) -> None:
-        pinhole = Pinhole(
-            id=7,
-            transport=Transport.TCP,
-            listen=LISTEN,
-            target=TARGET,
-            sources=IpFilter.of(PEER.address),
-            single=single,
-            source_ports=source_ports,
-        )
-        with pytest.raises(StopIteration):
-            self.path.open([pinhole]).send(None)
+    def open(self, **fields: Any) -> None:  # noqa: ANN401 - any field of Pinhole
+        run(self.path.open([Pinhole(**({"id": 7} | PLAIN | fields))]))
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    with pytest.raises(StopIteration):
+        work.send(None)
 
 
 @pytest.fixture
@@ -158,6 +163,149 @@ def test_a_slow_open_waits_once_before_it_takes_effect(bench: Bench) -> None:
     with pytest.raises(StopIteration):
         opening.send(None)
     assert bench.path.pinholes == {7: pinhole}
+
+
+UDP: dict[str, Any] = {"transport": Transport.UDP, "sources": None}
+OTHER = PEER.with_port(21)
+
+
+def test_it_stands_for_the_kernel_unless_told_otherwise_and_shares_its_host() -> None:
+    kernel = MemoryDataPath([LISTEN.address])
+    user = MemoryDataPath([LISTEN.address], kind=DataPathKind.USER, beside=kernel)
+    assert (kernel.kind, user.kind) == (DataPathKind.KERNEL, DataPathKind.USER)
+
+    kernel.reserve(Transport.TCP, LISTEN)
+    with pytest.raises(AddressInUse):
+        user.reserve(Transport.TCP, LISTEN)
+
+
+def test_the_first_source_of_a_single_udp_pinhole_owns_it_even_after_silence(bench: Bench) -> None:
+    bench.open(**UDP)
+
+    assert bench.path.send(PEER, LISTEN) == TARGET
+    assert bench.path.send(OTHER, LISTEN) is None
+    bench.path.finish(PEER)
+    assert bench.path.send(OTHER, LISTEN) is None
+    assert bench.path.send(PEER, LISTEN) == TARGET
+    assert [kind for kind, _, _ in bench.sink.told] == ["established", "ended", "established"]
+
+
+def test_a_udp_pinhole_for_many_has_a_flow_for_each_source(bench: Bench) -> None:
+    bench.open(**UDP, single=False)
+    for peer in (PEER, OTHER, PEER):
+        assert bench.path.send(peer, LISTEN) == TARGET
+
+    assert bench.sink.told == [("established", 7, PEER), ("established", 7, OTHER)]
+
+
+def test_datagrams_are_counted_with_their_headers(bench: Bench) -> None:
+    bench.open(**UDP, is_answered=True)
+    bench.path.send(PEER, LISTEN, b"12345")
+    bench.path.answer(LISTEN, PEER, b"123")
+
+    assert bench.path.counters(7) == [FlowCounters(PEER, 28 + 5, 28 + 3)]
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_the_client_answers_whom_it_may_and_only_after_it_was_spoken_to(
+    bench: Bench, is_answered: bool
+) -> None:
+    bench.open(**UDP, is_answered=is_answered)
+
+    assert not bench.path.answer(LISTEN, PEER)
+    bench.path.send(PEER, LISTEN)
+    assert bench.path.answer(LISTEN, PEER) is is_answered
+    assert not bench.path.answer(LISTEN, OTHER)
+
+
+def test_a_closed_udp_pinhole_lets_its_flow_go_on_and_nothing_new_in(bench: Bench) -> None:
+    bench.open(**UDP, single=False)
+    bench.path.send(PEER, LISTEN)
+    bench.path.close([7])
+
+    assert bench.path.send(PEER, LISTEN) == TARGET
+    assert bench.path.send(OTHER, LISTEN) is None
+    bench.path.kill([7])
+    assert bench.path.send(PEER, LISTEN) is None
+
+
+def test_tcp_and_udp_do_not_meet(bench: Bench) -> None:
+    bench.open(**UDP)
+
+    assert bench.path.connect(PEER, LISTEN) is None
+    assert bench.path.send(PEER, LISTEN) == TARGET
+
+
+def test_what_the_gateway_sends_is_kept(bench: Bench) -> None:
+    bench.path.send_from(LISTEN, PEER, b"request")
+
+    assert bench.path.sent == [(LISTEN, PEER, b"request")]
+
+
+def test_nothing_is_admitted_until_the_target_is_known(bench: Bench) -> None:
+    bench.open(target=None)
+    assert bench.path.connect(PEER, LISTEN) is None
+
+    run(bench.path.retarget(7, TARGET))
+    assert bench.path.connect(PEER, LISTEN) == TARGET
+
+
+def test_sources_can_be_replaced_and_a_spent_token_stays_spent(bench: Bench) -> None:
+    bench.open()
+    run(bench.path.set_sources(7, IpFilter.of(STRANGER.address)))
+    assert bench.path.connect(PEER, LISTEN) is None
+    assert bench.path.connect(STRANGER, LISTEN) == TARGET
+
+    run(bench.path.set_sources(7, None))
+    assert bench.path.connect(PEER, LISTEN) is None
+
+
+def test_changing_what_is_closed_changes_nothing(bench: Bench) -> None:
+    run(bench.path.retarget(7, TARGET))
+    run(bench.path.set_sources(7, None))
+
+    assert bench.path.pinholes == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_distinct"),
+    [
+        ({}, False),
+        ({"sources": IpFilter.of("203.0.113.0/24")}, False),
+        ({"source_ports": frozenset({20})}, False),
+        ({"sources": IpFilter.of("198.51.100.0/24")}, True),
+        ({"sources": None}, True),
+        ({"transport": Transport.UDP}, True),
+        ({"listen": LISTEN.with_port(40001)}, True),
+        ({"target": None}, True),
+    ],
+)
+def test_two_pinholes_at_one_place_for_one_source_are_refused_as_by_the_kernel(
+    bench: Bench, fields: dict[str, Any], is_distinct: bool
+) -> None:
+    bench.open()
+    second = bench.path.open([Pinhole(**({"id": 8} | PLAIN | fields))])
+    if is_distinct:
+        run(second)
+        return
+    with pytest.raises(AddressInUse, match="pinhole-exists"):
+        second.send(None)
+    assert list(bench.path.pinholes) == [7]
+
+
+def test_pinholes_for_different_ports_of_one_source_are_distinct(bench: Bench) -> None:
+    bench.open(source_ports=frozenset({20}), target=TARGET.with_port(1))
+    bench.open(id=8, source_ports=frozenset({21}), target=TARGET.with_port(2))
+
+    assert bench.path.connect(OTHER, LISTEN) == TARGET.with_port(2)
+
+
+def test_a_peers_own_pinhole_comes_before_one_for_anyone(bench: Bench) -> None:
+    bench.open(id=6, sources=None, target=TARGET.with_port(1))
+    bench.open()
+
+    assert bench.path.connect(PEER, LISTEN) == TARGET
+    assert bench.path.connect(STRANGER, LISTEN) == TARGET.with_port(1)
 
 
 def test_a_pause_waits_once() -> None:

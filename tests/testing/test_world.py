@@ -4,9 +4,12 @@ from ipaddress import ip_address
 import pytest
 
 from sallyport.addresses import Endpoint
+from sallyport.core.datapath import DataPathKind
 from sallyport.core.policy import Relation
 from sallyport.core.strand import Strand
+from sallyport.errors import AddressInUse
 from sallyport.filters.ftp import FTP
+from sallyport.flags import Transport
 from sallyport.testing import MemoryJournal, VirtualWorld, make_gateway, make_policy, pause
 
 
@@ -97,3 +100,32 @@ def test_the_gateway_is_whole() -> None:
     assert world.journal.reasons("connect.closed") == ["test"]
     assert data_path.pinholes == {}
     assert len(gateway.port_range) == 2
+
+
+def test_the_gateway_has_both_data_paths_on_one_host() -> None:
+    gateway, kernel, _ = make_gateway()
+    user = gateway.data_paths[DataPathKind.USER]
+    port = Endpoint.parse("203.0.113.1:40000")
+
+    assert gateway.data_paths[DataPathKind.KERNEL] is kernel
+    assert user.kind is DataPathKind.USER
+    user.reserve(Transport.TCP, port)
+    with pytest.raises(AddressInUse):
+        kernel.reserve(Transport.TCP, port)
+
+
+def test_a_waiter_waits_until_it_is_woken_and_then_again() -> None:
+    waiter = VirtualWorld().waiter()
+    waiting = waiter.wait()
+    waiting.send(None)
+    waiting.send(None)
+    waiter.wake()
+    with pytest.raises(StopIteration):
+        waiting.send(None)
+
+    waiter.wake()
+    with pytest.raises(StopIteration):
+        waiter.wait().send(None)
+    again = waiter.wait()
+    again.send(None)
+    again.close()

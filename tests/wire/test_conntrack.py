@@ -63,6 +63,7 @@ def test_an_update_gives_the_mark_and_both_tuples() -> None:
     assert (report.is_destroyed, report.mark) == (False, 0xC0EAE67A)
     assert (report.original, report.reply) == (ORIGINAL4, REPLY4)
     assert (report.original_bytes, report.reply_bytes) == (None, None)
+    assert report.seconds_left == 432_000
 
 
 def test_a_destroyed_flow_gives_its_bytes_each_way() -> None:
@@ -71,6 +72,7 @@ def test_a_destroyed_flow_gives_its_bytes_each_way() -> None:
     assert report is not None
     assert report.is_destroyed
     assert (report.original_bytes, report.reply_bytes) == (100_360, 2_052)
+    assert report.seconds_left is None
 
 
 def test_a_report_is_read_where_it_starts() -> None:

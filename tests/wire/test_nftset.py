@@ -38,12 +38,29 @@ def test_an_element_is_the_nest_of_attributes_that_nft_writes() -> None:
     )
 
 
+def test_a_range_has_both_ends_and_is_named_by_them() -> None:
+    # nft add element … wide4 { 10.0.0.0-10.0.0.255 : 0x80000001 }, the address alone
+    first, last = bytes.fromhex("0a000000"), bytes.fromhex("0a0000ff")
+
+    assert nftset.range_element(first, last, nftset.mark_value(0x80000001)) == rows(
+        """
+        2800 0180
+          0c00 0180  0800 0100 0a000000     # first
+          0c00 0a80  0800 0100 0a0000ff     # last
+          0c00 0280  0800 0100 01000080     # data
+        """
+    )
+    assert nftset.range_element(first, last) == rows(
+        "1c00 0180  0c00 0180 0800 0100 0a000000  0c00 0a80 0800 0100 0a0000ff"
+    )
+
+
 def test_a_batch_adds_exclusively_and_asks_for_an_acknowledgement() -> None:
     # nft add element inet sallyport_pins any4 { 203.0.113.1 . tcp . 40000 : 0x80000001 }
     key = bytes.fromhex("cb007101") + nftset.service_key(6, 40000)
     element = nftset.pair_element(key, nftset.mark_value(0x80000001))
 
-    assert nftset.add_batch("sallyport_pins", [("any4", [element])], 7) == rows(
+    assert nftset.batch("sallyport_pins", (), [("any4", [element])], 7) == rows(
         """
         14000000 1000 0100 07000000 00000000 00 00 000a        # begin, for nftables
         5c000000 0c0a 0506 07000000 00000000 01 00 0000        # new elements; inet
@@ -62,7 +79,7 @@ def test_a_batch_deletes_by_key() -> None:
     # nft delete element inet sallyport_pins once { 0x80000001 }
     element = nftset.key_element(nftset.mark_value(0x80000001))
 
-    assert nftset.delete_batch("sallyport_pins", [("once", [element])], 8) == rows(
+    assert nftset.batch("sallyport_pins", [("once", [element])], (), 8) == rows(
         """
         14000000 1000 0100 08000000 00000000 00 00 000a
         48000000 0e0a 0500 08000000 00000000 01 00 0000
@@ -78,19 +95,21 @@ def test_only_the_last_of_several_messages_asks_for_the_acknowledgement() -> Non
     element = nftset.key_element(nftset.mark_value(1))
     changes = [("many", [element]), ("once", [element]), ("empty", [])]
 
-    messages = list(netlink.messages(nftset.add_batch("t", changes, 3)))
+    messages = list(netlink.messages(nftset.batch("t", changes, changes, 3)))
 
     assert [bool(message.flags & netlink.FLAG_ACK) for message in messages] == [
-        False, False, True, False,
+        False, False, False, False, True, False,
     ]  # fmt: skip
+    # What is to go goes first: an element may come back with another value.
+    assert [message.kind & 0xFF for message in messages[1:-1]] == [14, 14, 12, 12]
     assert {message.sequence for message in messages} == {3}
 
 
 @pytest.mark.parametrize(("count", "expected"), [(512, 1), (513, 2), (2000, 4)])
 def test_a_list_of_elements_never_outgrows_its_length_field(count: int, expected: int) -> None:
-    widest = nftset.pair_element(bytes(40), bytes(4))
+    widest = nftset.range_element(bytes(44), bytes(44), bytes(4))
 
-    messages = list(netlink.messages(nftset.add_batch("t", [("exact6", [widest] * count)], 1)))
+    messages = list(netlink.messages(nftset.batch("t", (), [("wide6", [widest] * count)], 1)))
 
     assert len(messages) == expected + 2
 

@@ -214,6 +214,27 @@ def _show_rules(output: Output, answer: Rules) -> None:
         ),
         nothing="no access rules: every binding is denied",
     )
+    output.line("")
+    _show_published(output, answer)
+
+
+def _show_published(output: Output, answer: Rules) -> None:
+    output.table(
+        ("PUBLISHED", "PROTOCOL", "LISTEN", "SERVER", "FULL PROXY", "BINDINGS", "PORTS FROM"),
+        (
+            (
+                row.name,
+                row.protocol,
+                row.listen,
+                row.server,
+                "yes" if row.full_proxy else "no",
+                str(row.max_bindings_per_client),
+                str(row.min_client_port),
+            )
+            for row in answer.publishing_rules
+        ),
+        nothing="no publishing rules: nothing begins from outside",
+    )
 
 
 def _session_facts(row: SessionRow) -> dict[str, str]:

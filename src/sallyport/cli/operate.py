@@ -76,7 +76,8 @@ def check_config(output: Output, file: Path) -> Exit:
     else:
         output.line(
             f"{file} is fine: {len(policy.networks)} networks, {len(policy.network_rules)} network"
-            f" rules, {len(policy.access_rules)} access rules"
+            f" rules, {len(policy.access_rules)} access rules, {len(policy.publishing_rules)}"
+            " publishing rules"
         )
     return Exit.BAD_CONFIGURATION if mistakes else Exit.FINE
 
@@ -93,7 +94,7 @@ def list_filters(output: Output) -> None:
     rows = [
         FilterRow(
             name=known.name,
-            protocols=list(known.protocols),
+            protocols=[protocol.name for protocol in known.protocols],
             on_by_default=known.on_by_default,
             summary=known.summary,
         )

@@ -3,30 +3,30 @@
 Every check comes before the first effect, so that a refused call has changed nothing.
 """
 
-from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.bind_events import ask_filters
 from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection, SecondaryConnection
 from sallyport.core.datapath import Pinhole
 from sallyport.core.future import FutureConnection
-from sallyport.core.policy import AccessRule, AllowedAddresses, Relation
+from sallyport.core.places import choose_places, hold_one
+from sallyport.core.policy import AllowedAddresses, PublishingRule, Relation, Rule
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
 from sallyport.errors import (
-    AddressInUse,
     AddressNotAllowed,
-    AddressNotAvailable,
+    BadContext,
     BindError,
     InvalidArgument,
+    KernelError,
     PolicyDenied,
     QuotaExceeded,
     Terminating,
 )
-from sallyport.flags import BindFlags, Transport
+from sallyport.flags import BindFlags, ConnectionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
@@ -52,51 +52,81 @@ class Binder:
 
     async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
         """See `Session.bind_for_client`."""
-        request.require_built()
+        gateway = self._gateway
         try:
             request.require_sense()
-            protocol = self._gateway.protocol(request.protocol)
+            protocol = gateway.protocol(request.protocol)
             rule, relation = self._ask_policy(request.session, protocol, request.primary)
-            self._check_client_addresses(request, rule)
-            self._check_quota(request.session, rule, len(request.client_addresses))
-            listens = self._choose_listens(request, relation)
-        except BindError as refusal:
-            self._gateway.ledger.refused(request, refusal)
+            for client in request.client_addresses:
+                self._check_client_address(request.session, client, request.flags, rule)
+            self._check_quota(request.session, request.primary, rule, len(request.client_addresses))
+            path = gateway.path_for(protocol, request.flags)
+            places = choose_places(gateway, request, relation, path)
+            for place, client in zip(places, request.client_addresses, strict=True):
+                if client.is_zero and not place.is_held:
+                    # On a routed relation the proxy address says where the client will listen.
+                    self._check_client_address(request.session, place.listen, request.flags, rule)
+        except (BindError, KernelError) as refusal:
+            gateway.ledger.refused(request, refusal)
             raise
-        binding = self._make(request, protocol, rule, listens)
-        self._gateway.ledger.made(binding)
-        if armed:
-            await binding.arm()
-        return binding
-
-    def _make(
-        self,
-        request: BindRequest,
-        protocol: ProtocolDefinition,
-        rule: AccessRule,
-        listens: Sequence[Endpoint],
-    ) -> Binding:
-        gateway = self._gateway
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
-        pairs = zip(listens, request.client_addresses, strict=True)
+        pairs = zip(places, request.client_addresses, strict=True)
         binding.connections = tuple(
             SecondaryConnection(
                 binding,
                 index,
-                Pinhole(
-                    id=gateway.openings.new_id(),
-                    transport=request.transport,
-                    listen=listen,
-                    target=client,
-                    sources=request.ip_filter,
-                    single=BindFlags.ALLOW_MULTIPLE not in request.flags,
-                    source_ports=request.peer_ports,
-                ),
+                request.pinhole(gateway.openings.new_id(), place.listen, client),
+                path=path,
                 is_timed=BindFlags.TIMEOUT in request.flags,
+                holds_port=place.is_held,
             )
-            for index, (listen, client) in enumerate(pairs)
+            for index, (place, client) in enumerate(pairs)
         )
+        gateway.ledger.made(binding)
+        try:
+            await ask_filters(gateway, binding)
+        except BaseException as error:  # giving up while asking leaves nothing held either
+            if isinstance(error, BindError):
+                gateway.ledger.refused(request, error)
+            binding.withdraw("refused")
+            raise
+        if armed:
+            await binding.arm()
         return binding
+
+    async def complete(self, connection: SecondaryConnection, client: Endpoint) -> None:
+        """See `SecondaryConnection.set_client_address`."""
+        binding = connection.binding
+        if connection.is_closed:
+            raise Terminating("connection-has-ended")
+        if connection.client_address is not None:
+            raise InvalidArgument("client-address-was-given")
+        if client.port == 0 or client.version != connection.proxy_address.version:
+            raise InvalidArgument("not-a-client-address")
+        if not connection.holds_port and client != connection.proxy_address:
+            raise InvalidArgument("routed-address-is-the-proxy-address")
+        rule, _ = self._ask_policy(binding.session, binding.protocol, binding.primary)
+        self._check_client_address(binding.session, client, binding.flags, rule)
+        await self._gateway.openings.retarget(connection, client)
+
+    async def restrict(self, connection: SecondaryConnection, ip_filter: IpFilter | None) -> None:
+        """See `SecondaryConnection.set_ip_filter`."""
+        if connection.is_closed:
+            raise Terminating("connection-has-ended")
+        await self._gateway.openings.set_sources(connection, ip_filter)
+
+    def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """See `SecondaryConnection.send_to`."""
+        binding, sources = connection.binding, connection.pinhole.sources
+        if binding.transport is not Transport.UDP:
+            raise BadContext("send-to-is-for-udp")
+        if connection.is_closed:
+            raise Terminating("connection-has-ended")
+        if peer.port == 0 or peer.version != connection.proxy_address.version:
+            raise InvalidArgument("not-a-peer-address")
+        if sources is not None and peer.address not in sources:
+            raise AddressNotAllowed("peer-is-not-admitted")
+        self._ask_policy(binding.session, binding.protocol, binding.primary, peer=peer.address)
 
     async def allow(
         self,
@@ -105,6 +135,7 @@ class Binder:
         *,
         protocol: ProtocolDefinition,
         primary: PrimaryConnection,
+        armed: bool,
     ) -> FutureConnection:
         """See `Session.allow_future_connect`."""
         if address.version != session.client_address.version:
@@ -112,18 +143,27 @@ class Binder:
         rule, _ = self._ask_policy(session, protocol, primary, peer=address.address)
         if address.port < rule.min_client_port:
             raise AddressNotAllowed("server-port-below-minimum")
-        self._check_quota(session, rule, 1)
-        # The outbound twin of a binding: a pinhole at the server's own address, for one source.
+        self._check_quota(session, primary, rule, 1)
+        path = self._gateway.path_for(protocol, BindFlags.NONE)
+        listen = address
+        if primary.inside_address is not None and (
+            ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in primary.flags
+        ):
+            # A server that knows its clients by our address dials us (`RedirectConnections`).
+            inside = primary.inside_address.address
+            listen = hold_one(self._gateway, path, Transport.TCP, inside)
+        # The outbound twin of a binding: a pinhole at the far end's own address, for one source.
         pinhole = Pinhole(
             id=self._gateway.openings.new_id(),
             transport=Transport.TCP,
-            listen=address,
+            listen=listen,
             target=address,
             sources=IpFilter.of(session.client_address),
         )
-        future = FutureConnection(self._gateway, session, primary, pinhole)
+        future = FutureConnection(self._gateway, session, primary, pinhole, path)
         self._gateway.ledger.permitted(future)
-        await self._gateway.openings.arm([future])
+        if armed:
+            await future.arm()
         return future
 
     def _ask_policy(
@@ -132,33 +172,45 @@ class Binder:
         protocol: ProtocolDefinition,
         primary: PrimaryConnection | None,
         peer: IpAddress | None = None,
-    ) -> tuple[AccessRule, Relation]:
+    ) -> tuple[Rule, Relation]:
         if session.is_over:
             raise Terminating("session-is-over")
-        if primary is not None:
-            if not primary.is_open or primary.session is not session:
-                raise Terminating("primary-has-ended")
-            peer = peer or primary.server.address
-        verdict = self._gateway.policy.decide(protocol.name, session.client_address, peer)
+        if primary is not None and (not primary.is_open or primary.session is not session):
+            raise Terminating("primary-has-ended")
+        policy = self._gateway.policy
+        if primary is not None and isinstance(primary.rule, PublishingRule):
+            # Such a rule lets one client outside reach one server: nobody else follows from it.
+            if peer not in (None, primary.peer.address):
+                raise PolicyDenied("peer-is-not-the-published-connections")
+            verdict = policy.decide_published(primary.rule, protocol.name, primary.peer.address)
+        else:
+            peer = primary.peer.address if primary is not None and peer is None else peer
+            verdict = policy.decide(protocol.name, session.client_address, peer)
         if not verdict.allowed:
             raise PolicyDenied(verdict.reason)
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
         return verdict.rule, verdict.relation
 
-    def _check_client_addresses(self, request: BindRequest, rule: AccessRule) -> None:
+    def _check_client_address(
+        self, session: "Session", client: Endpoint, flags: BindFlags, rule: Rule
+    ) -> None:
         """One bad address fails the whole call (SDK return code 5)."""
+        if client.is_zero:
+            # Not known yet: the same check waits for it in `complete`.
+            if client.version != session.client_address.version:
+                raise AddressNotAllowed("not-the-clients-address")
+            return
         widest = max(
-            (allowed for flag, allowed in _WIDENED_BY.items() if flag in request.flags),
+            (allowed for flag, allowed in _WIDENED_BY.items() if flag in flags),
             default=AllowedAddresses.CLIENT,
         )
         # The administrator's default is OR-ed in (DefaultAllowedAddressesInBindForClient).
         widest = max(widest, rule.allowed_addresses)
-        for endpoint in request.client_addresses:
-            if not self._is_allowed(request.session.client_address, endpoint.address, widest):
-                raise AddressNotAllowed("not-the-clients-address")
-            if endpoint.port < rule.min_client_port:
-                raise AddressNotAllowed("client-port-below-minimum")
+        if not self._is_allowed(session.client_address, client.address, widest):
+            raise AddressNotAllowed("not-the-clients-address")
+        if client.port < rule.min_client_port:
+            raise AddressNotAllowed("client-port-below-minimum")
 
     def _is_allowed(self, client: IpAddress, address: IpAddress, widest: AllowedAddresses) -> bool:
         if address == client:
@@ -175,56 +227,9 @@ class Binder:
             return address in ip_network((client, _NEIGHBOURS[client.version]), strict=False)
         return False
 
-    def _check_quota(self, session: "Session", rule: AccessRule, wanted: int) -> None:
-        if len(session.openings) + wanted > rule.max_bindings_per_client:
-            raise QuotaExceeded("too-many-bindings")
-
-    def _choose_listens(self, request: BindRequest, relation: Relation) -> list[Endpoint]:
-        """Decide where peers connect, holding the ports; the last check and the first effect."""
-        clients, proxy = request.client_addresses, request.proxy_address
-        if proxy is None and relation is Relation.ROUTE:
-            return list(clients)
-        if proxy is not None and proxy.address not in self._gateway.policy.gateway_addresses:
-            if relation is not Relation.ROUTE or [proxy.address] != [c.address for c in clients]:
-                raise AddressNotAvailable("not-an-address-of-the-gateway")
-            if proxy.port not in (0, clients[0].port):
-                raise AddressNotAvailable("routed-port-is-the-clients-own")
-            return list(clients)
-        address = proxy.address if proxy is not None else self._external_address(request.primary)
-        base = self._hold(request.transport, address, proxy.port if proxy else 0, len(clients))
-        return [Endpoint(address, base + i) for i in range(len(clients))]
-
     @staticmethod
-    def _external_address(primary: PrimaryConnection | None) -> IpAddress:
-        if primary is None or primary.gateway_address is None:
-            raise InvalidArgument("proxy-address-needed-without-a-primary")
-        return primary.gateway_address.address
-
-    def _hold(self, transport: Transport, address: IpAddress, port: int, count: int) -> int:
-        """Hold `port`, or for 0 a random run of `count` ports; give the lowest."""
-        if port:
-            self._gateway.take_port(transport, address, port)
-            if not self._reserved(transport, address, port, 1):
-                raise AddressInUse("proxy-port-taken")
-            return port
-        for _ in range(limits.MAX_PORT_TRIES):
-            base = self._gateway.draw_ports(transport, address, count)
-            if self._reserved(transport, address, base, count):
-                return base
-        raise AddressInUse("host-occupies-our-ports")
-
-    def _reserved(self, transport: Transport, address: IpAddress, base: int, count: int) -> bool:
-        """Reserve every port of a run, or none; False when a local program has one of them."""
-        held: list[Endpoint] = []
-        try:
-            for port in range(base, base + count):
-                self._gateway.openings.data_path.reserve(transport, Endpoint(address, port))
-                held.append(Endpoint(address, port))
-        except AddressInUse:
-            return False
-        finally:
-            if len(held) < count:
-                for endpoint in held:
-                    self._gateway.openings.data_path.release(transport, endpoint)
-                self._gateway.rest_ports(transport, address, base, count)
-        return True
+    def _check_quota(
+        session: "Session", primary: PrimaryConnection | None, rule: Rule, wanted: int
+    ) -> None:
+        if session.held_for(primary) + wanted > rule.max_bindings_per_client:
+            raise QuotaExceeded("too-many-bindings")

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import SecondaryConnection
 from sallyport.core.lifecycle import State
-from sallyport.core.policy import AccessRule
+from sallyport.core.policy import Rule
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
+from sallyport.errors import BindError, KernelError
+from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -29,7 +31,8 @@ class Binding:
         "flags",
         "gateway",
         "id",
-        "ip_filter",
+        "is_deniable",
+        "is_denied",
         "primary",
         "protocol",
         "rule",
@@ -44,7 +47,7 @@ class Binding:
         binding_id: str,
         request: BindRequest,
         protocol: ProtocolDefinition,
-        rule: AccessRule,
+        rule: Rule,
     ) -> None:
         self.gateway = gateway
         self.id = binding_id
@@ -53,12 +56,14 @@ class Binding:
         self.transport = request.transport
         self.rule = rule
         self.flags = request.flags
-        self.ip_filter = request.ip_filter
         self.primary = request.primary
         self.session_filter = request.session_filter
         self.context = request.context
         self.created_at = gateway.clock()
         self.connections: tuple[SecondaryConnection, ...] = ()
+        self.is_deniable = False
+        """Whether other filters are being asked right now."""
+        self.is_denied = False
 
     @property
     def proxy_address(self) -> Endpoint:
@@ -71,13 +76,22 @@ class Binding:
         states = {connection.state for connection in self.connections}
         return next(state for state in _LIVELINESS if state in states)
 
+    @property
+    def ip_filter(self) -> IpFilter | None:
+        """Who may connect to the lowest port; `set_ip_filter` replaces it for each port alone."""
+        return self.connections[0].ip_filter
+
     async def arm(self) -> None:
         """Open what was bound with `armed=False`; when it returns the next SYN is let in.
 
         Raises Terminating when the binding has ended or was armed before, OutOfResources or
         KernelError when the kernel refuses; the binding is then withdrawn.
         """
-        await self.gateway.openings.arm(self.connections)
+        try:
+            await self.gateway.openings.arm(self.connections)
+        except (BindError, KernelError) as refusal:
+            self.gateway.ledger.not_armed(self, refusal)
+            raise
 
     def withdraw(self, reason: str = "withdrawn") -> None:
         """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""

@@ -25,23 +25,35 @@ class DataPathKind(StrEnum):
 class Pinhole:
     """One opening: flows from `sources` to `listen` are delivered to `target`.
 
-    `source_ports` narrows the flows to those sent from one of these ports; None means any.
-
-    Nothing is translated when `target == listen` (routed relation). `single` admits exactly one
-    flow, counted when its handshake is complete, atomically. `id` is unique among live pinholes.
+    Nothing is translated when `target == listen` (routed relation); nothing is admitted while
+    `target` is None (the client address is not known yet). `source_ports` narrows the flows to
+    those sent from one of these ports; None means any. `id` is unique among live pinholes.
     """
 
     id: int
     transport: Transport
     listen: Endpoint
-    target: Endpoint
+    target: Endpoint | None
     sources: IpFilter | None
     single: bool = True
+    """TCP: exactly one flow, counted when its handshake is complete, atomically. UDP: one source
+    (address and port), the first, for the life of the pinhole. False: any number."""
     source_ports: frozenset[int] | None = None
+    is_answered: bool = False
+    """UDP: the client may send back to sources that recently sent (BIDIRECTIONAL); without it the
+    kernel drops what the client sends back. TCP answers by its nature."""
+    is_proxied: bool = False
+    """Full proxy: to the client, peers appear as the gateway's address on the client's network."""
+    idle_seconds: float | None = None
+    """UDP: a flow that was idle this long is over; None leaves it to the data path."""
+    backlog: int = 1
+    """User mode: how many connections may wait to be accepted."""
+    receive_buffer: int | None = None
+    """User mode: bytes of socket buffer; None leaves it to the host."""
 
     @property
     def is_translated(self) -> bool:
-        """Whether the destination is rewritten on the way in."""
+        """Whether the gateway's own address is listened on: a port of ours is in use."""
         return self.target != self.listen
 
 
@@ -91,6 +103,25 @@ class DataPath(Protocol):
         """Open all or none, in one transaction; when it returns the next SYN finds them.
 
         Raises OutOfResources (tables full) or KernelError; then none is open.
+        """
+
+    async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
+        """Deliver to `target` from now on; only for a pinhole whose target was None.
+
+        Raises OutOfResources or KernelError; then nothing has changed.
+        """
+
+    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
+        """Replace who may open flows; admitted flows go on. A spent token stays spent.
+
+        Raises OutOfResources or KernelError; then nothing has changed.
+        """
+
+    def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
+        """Send one UDP datagram to `peer`, as if `listen` had sent it.
+
+        `listen` is a reserved gateway port, or the client's own endpoint on a routed relation (a
+        transparent socket). Never blocks; what the kernel does not take is lost, as datagrams are.
         """
 
     def close(self, pinhole_ids: Iterable[int]) -> None:

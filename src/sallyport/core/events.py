@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters
+from sallyport.core.openings import Traffic
 
 if TYPE_CHECKING:
-    from sallyport.core.connection import Connection, PrimaryConnection
+    from sallyport.core.connection import Connection, PrimaryConnection, SecondaryConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,43 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ConnectTcp(Event):
-    """A client's primary connection starts (`fwx_Connect_Tcp`); attach a data filter now."""
+    """A primary connection starts (`fwx_Connect_Tcp`); attach a data filter now.
+
+    Also when a client outside connected to a published server: `connection.direction` tells.
+    """
 
     connection: "PrimaryConnection"
+
+
+@dataclass(frozen=True, slots=True)
+class UdpDestination(Event):
+    """A client sends to a new destination (`fwx_Udp_Destination`); attach a data filter now."""
+
+    connection: "PrimaryConnection"
+
+
+@dataclass(frozen=True, slots=True)
+class BindTcp(Event):
+    """One port of a bind is held and not open yet (`fwx_Bind_Tcp`); `connection.deny()` vetoes.
+
+    Goes to filters with `watches_binds`, except the caller of the bind.
+    """
+
+    connection: "SecondaryConnection"
+
+
+@dataclass(frozen=True, slots=True)
+class BindUdp(Event):
+    """The same for UDP (`fwx_Bind_Udp`)."""
+
+    connection: "SecondaryConnection"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen(Event):
+    """A TCP bind was let pass by everybody (`fwx_Listen`); it cannot be refused any more."""
+
+    connection: "SecondaryConnection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +81,9 @@ class ConnectionRefused(Event):
 class ConnectionTerminating(Event):
     """The connection is over (`fwx_ConnectionTerminating`); release what you hold of it.
 
-    `flows` has the final byte counts of every flow that was admitted.
+    `traffic` sums up every flow that was admitted.
     """
 
     reason: str
-    flows: tuple[FlowCounters, ...]
+    traffic: Traffic
     context: object

@@ -82,6 +82,12 @@ class ApplicationFilter(ABC):
     name: str
     protocols: tuple[ProtocolDefinition, ...]
     """The protocols whose primary connections this filter sees."""
+    watches_binds = False
+    """Whether this filter is told of every bind of other filters, of any protocol (BindTcp,
+    BindUdp, Listen), and may deny it."""
+    watches_secondaries = False
+    """Whether this filter wants to see the bytes of these protocols' secondary connections too:
+    they then pass through user mode."""
 
     @abstractmethod
     def attach_to_session(self, session: Session) -> SessionFilter:

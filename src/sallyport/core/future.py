@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import FlowCounters, Pinhole
-from sallyport.core.openings import Opening
+from sallyport.core.datapath import DataPath, Pinhole
+from sallyport.core.openings import Opening, Traffic
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -23,20 +23,34 @@ class FutureConnection(Opening):
         session: "Session",
         primary: PrimaryConnection,
         pinhole: Pinhole,
+        path: DataPath,
     ) -> None:
-        super().__init__(pinhole, is_timed=True)
+        super().__init__(pinhole, path=path, is_timed=True)
         self.gateway = gateway
         self.session = session
         self.primary = primary
 
-    def cancel(self) -> None:
+    @property
+    def proxy_address(self) -> Endpoint:
+        """Where the client must connect: the far end itself, or a port of ours (full proxy)."""
+        return self.pinhole.listen
+
+    async def arm(self) -> None:
+        """Open what was allowed with `armed=False`; raises as `Binding.arm`."""
+        await self.gateway.openings.arm([self])
+
+    def withdraw(self, reason: str) -> None:
         """Withdraw the permission; a connection already made goes on. Idempotent, never raises."""
-        self.gateway.openings.withdraw(self, "cancelled")
+        self.gateway.openings.withdraw(self, reason)
+
+    def cancel(self) -> None:
+        """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`)."""
+        self.withdraw("cancelled")
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Write it down."""
-        self.primary.note("connect.established", client=peer, server=self.pinhole.listen)
+        self.primary.note("connect.established", client=peer, server=self.pinhole.target)
 
-    def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
+    def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Forget it."""
-        self.gateway.ledger.permission_closed(self, reason, flows)
+        self.gateway.ledger.permission_closed(self, reason, traffic)

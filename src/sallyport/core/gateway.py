@@ -1,12 +1,11 @@
 """Gateway: the whole of one running firewall service (`IFWXFirewall`), without its effects.
 
-It owns sessions, primary connections and bindings. What it needs from the world (a data path, a
-clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
+It owns sessions, primary connections and bindings. What it needs from outside (data
+paths, a clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Protocol
 from uuid import UUID
 
 from sallyport import limits
@@ -14,47 +13,27 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.binder import Binder
 from sallyport.core.binding import Binding
 from sallyport.core.connection import Link, PrimaryConnection
-from sallyport.core.datapath import DataPath
+from sallyport.core.datapath import DataPath, DataPathKind
 from sallyport.core.deadlines import Deadline, Deadlines
-from sallyport.core.events import (
-    ConnectTcp,
-)
+from sallyport.core.events import ConnectTcp, UdpDestination
+from sallyport.core.feed import Waiter
 from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter, StreamEnd
-from sallyport.core.journal import Journal
 from sallyport.core.ledger import Ledger
 from sallyport.core.openings import Openings
-from sallyport.core.policy import Policy
+from sallyport.core.policy import Policy, PublishingRule, Verdict
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
-from sallyport.core.strand import Park, Strand, Turn, impatient
-from sallyport.errors import BadContext, InvalidArgument, PolicyDenied, QuotaExceeded
-from sallyport.flags import Transport
-
-
-class World(Protocol):
-    """What the gateway needs besides a data path."""
-
-    @property
-    def journal(self) -> Journal:
-        """Give the receiver of events."""
-
-    @property
-    def turn(self) -> Turn:
-        """Give the mark of who runs filter code."""
-
-    @property
-    def park(self) -> Park:
-        """Give the function that carries waiting coroutines on."""
-
-    def now(self) -> float:
-        """Give the time in seconds of a clock that never goes back."""
-
-    def random_below(self, bound: int) -> int:
-        """Give an unpredictable integer in [0, bound)."""
-
-    def wake_at(self, when: float) -> None:
-        """Have `Gateway.deadlines.fire` called at `when`."""
+from sallyport.core.strand import Strand, impatient
+from sallyport.core.world import World
+from sallyport.errors import (
+    BadContext,
+    InvalidArgument,
+    OutOfResources,
+    PolicyDenied,
+    QuotaExceeded,
+)
+from sallyport.flags import BindFlags, Transport
 
 
 class Gateway:
@@ -64,7 +43,7 @@ class Gateway:
         self,
         *,
         policy: Policy,
-        data_path: DataPath,
+        data_paths: Mapping[DataPathKind, DataPath],
         ports: Ports,
         world: World,
         filters: Sequence[ApplicationFilter],
@@ -74,7 +53,8 @@ class Gateway:
         self.clock = world.now
         self.filters = tuple(filters)
         self.deadlines = Deadlines(world.wake_at)
-        self.openings = Openings(data_path, self.deadlines, world.now)
+        self.data_paths = data_paths
+        self.openings = Openings(data_paths.values(), self.deadlines, world.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
         self.sessions: dict[IpAddress, Session] = {}
@@ -100,14 +80,31 @@ class Gateway:
         Raises PolicyDenied, or QuotaExceeded when the client has too many of them.
         """
         verdict = self.policy.decide(protocol.name, client.address, server.address)
+        return self._admit(protocol, client, server, verdict)
+
+    def admit_published(self, rule: PublishingRule, client: Endpoint) -> PrimaryConnection:
+        """Take a new control connection to a published server, before that one is dialled.
+
+        The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
+        or this client of it has too many of them, InvalidArgument for an unknown protocol.
+        """
+        protocol = self._protocol_named(rule.protocol)
+        verdict = self.policy.decide_published(rule, rule.protocol, client.address)
+        return self._admit(protocol, client, rule.server, verdict)
+
+    def _admit(
+        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint, verdict: Verdict
+    ) -> PrimaryConnection:
         if not verdict.allowed:
             self._refused("connect.refused", client, server, protocol, verdict.reason)
             raise PolicyDenied(verdict.reason)
-        session = self.sessions.get(client.address)
-        if session and len(session.primaries) >= limits.MAX_CONTROLS_PER_CLIENT:
+        is_published = isinstance(verdict.rule, PublishingRule)
+        protected = server.address if is_published else client.address
+        session = self.sessions.get(protected)
+        if session and self._has_too_many(session, client if is_published else None):
             self._refused("connect.refused", client, server, protocol, "too-many-controls")
             raise QuotaExceeded("too-many-controls")
-        session = session or self._new_session(client.address)
+        session = session or self._new_session(protected)
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
         primary = PrimaryConnection(
@@ -126,6 +123,16 @@ class Gateway:
             lambda error: self._filter_failed(primary, error)
         )
         return primary
+
+    @staticmethod
+    def _has_too_many(session: Session, outside: Endpoint | None) -> bool:
+        """Whether the session is at its limit, or this one outside client of a published server."""
+        if len(session.primaries) >= limits.MAX_CONTROLS_PER_CLIENT:
+            return True
+        if outside is None:
+            return False
+        theirs = sum(one.client.address == outside.address for one in session.primaries.values())
+        return theirs >= limits.MAX_CONTROLS_PER_PEER
 
     def start_primary(
         self,
@@ -160,10 +167,19 @@ class Gateway:
     @staticmethod
     async def _announce(primary: PrimaryConnection, wanted: ApplicationFilter) -> None:
         """Attaching is filter code too: on the strand it is behind the fence (attack X07)."""
-        session = primary.session
+        event = ConnectTcp if primary.protocol.transport is Transport.TCP else UdpDestination
+        session_filter = Gateway.session_filter_of(primary.session, wanted)
+        await session_filter.on_event(event(primary))
+
+    @staticmethod
+    def session_filter_of(session: Session, wanted: ApplicationFilter) -> SessionFilter:
+        """Give the filter's part in a session, attaching it at its first event there.
+
+        Runs filter code: call it behind a fence.
+        """
         if wanted.name not in session.filters:
             session.filters[wanted.name] = wanted.attach_to_session(session)
-        await session.filters[wanted.name].on_event(ConnectTcp(primary))
+        return session.filters[wanted.name]
 
     @staticmethod
     async def _begin_data(primary: PrimaryConnection, client: StreamEnd, server: StreamEnd) -> None:
@@ -228,6 +244,34 @@ class Gateway:
                     return definition
         raise InvalidArgument("unknown-protocol")
 
+    def _protocol_named(self, name: str) -> ProtocolDefinition:
+        for application_filter in self.filters:
+            for definition in application_filter.protocols:
+                if definition.name == name:
+                    return definition
+        raise InvalidArgument("unknown-protocol")
+
+    def path_for(self, protocol: ProtocolDefinition, flags: BindFlags) -> DataPath:
+        """Decide which data path carries a secondary connection (semantics 1.5 item 9); final.
+
+        The kernel's, unless user mode is asked for, some filter wants to see the bytes, or there is
+        no kernel path. Raises OutOfResources when the one that is needed is not there.
+        """
+        is_watched = any(
+            one.watches_secondaries and protocol in one.protocols for one in self.filters
+        )
+        if DataPathKind.KERNEL in self.data_paths and not (
+            is_watched or BindFlags.NO_KERNEL_MODE in flags
+        ):
+            return self.data_paths[DataPathKind.KERNEL]
+        if DataPathKind.USER not in self.data_paths:
+            raise OutOfResources("no-user-data-path")
+        return self.data_paths[DataPathKind.USER]
+
+    def new_waiter(self) -> Waiter:
+        """Make something a program that follows events can wait for."""
+        return self._world.waiter()
+
     def new_binding_id(self) -> str:
         """Give a name no binding of this process ever had."""
         return f"b{next(self._binding_numbers)}"
@@ -270,7 +314,13 @@ class Gateway:
 
     def new_strand(self, fault: Callable[[Exception], None]) -> Strand:
         """Make a strand for filter code; `fault` is told what the code raises."""
-        return Strand(impatient(self._world.park, self.call_later, fault), self._world.turn, fault)
+
+        def give_up(error: Exception) -> None:
+            strand.fail(error)
+
+        park = impatient(self._world.park, self.call_later, give_up)
+        strand = Strand(park, self._world.turn, fault)
+        return strand
 
     def _filter_failed(self, primary: PrimaryConnection, error: Exception) -> None:
         """A filter raised: its connection ends, every other goes on (attack X07)."""

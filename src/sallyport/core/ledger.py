@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
 from sallyport.core.connection import SecondaryConnection
-from sallyport.core.datapath import FlowCounters
 from sallyport.core.events import (
     ConnectionRefused,
     ConnectionTerminating,
@@ -18,9 +17,10 @@ from sallyport.core.events import (
 )
 from sallyport.core.future import FutureConnection
 from sallyport.core.journal import Level
+from sallyport.core.openings import Traffic
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
-from sallyport.errors import BindError
+from sallyport.errors import BindError, KernelError
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -35,17 +35,24 @@ class Ledger:
 
     # -- bindings -----------------------------------------------------------------------------
 
-    def refused(self, request: BindRequest, refusal: BindError) -> None:
+    def refused(self, request: BindRequest, refusal: BindError | KernelError) -> None:
         """Write down why a bind was refused."""
         protocol = request.protocol
-        self._journal.record(
-            "binding.refused",
-            level="warning",
+        self._note_refusal(
+            refusal,
             session=request.session.id,
             protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
             client=", ".join(map(str, request.client_addresses)),
-            code=refusal.code,
-            reason=refusal.reason,
+        )
+
+    def not_armed(self, binding: Binding, refusal: BindError | KernelError) -> None:
+        """Write down why a binding could not be armed."""
+        self._note_refusal(
+            refusal,
+            session=binding.session.id,
+            binding=binding.id,
+            protocol=binding.protocol.name,
+            client=", ".join(str(_named(one)) for one in binding.connections),
         )
 
     def made(self, binding: Binding) -> None:
@@ -53,11 +60,21 @@ class Ledger:
         session = binding.session
         session.bindings[binding.id] = binding
         for connection in binding.connections:
-            session.openings[connection.pinhole.id] = connection
+            session.hold(connection, binding.primary)
             self._gateway.openings.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
         self._note_binding("binding.reserved", binding, "debug")
+
+    def denied(self, binding: Binding, name: str) -> None:
+        """Write down which filter denied a bind."""
+        self._journal.record(
+            "binding.denied",
+            level="warning",
+            session=binding.session.id,
+            binding=binding.id,
+            filter=name,
+        )
 
     def armed(self, connection: SecondaryConnection) -> None:
         """Write down that a pinhole is open."""
@@ -71,7 +88,7 @@ class Ledger:
         self._journal.record(
             "binding.established", session=binding.session.id, binding=binding.id, peer=peer
         )
-        self._tell(binding, EstablishedConnection(connection, peer, binding.context))
+        self._tell(connection, EstablishedConnection(connection, peer, binding.context))
 
     def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that an attempt failed."""
@@ -79,20 +96,18 @@ class Ledger:
         self._journal.record(
             "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
         )
-        self._tell(binding, ConnectionRefused(connection, peer, binding.context))
+        self._tell(connection, ConnectionRefused(connection, peer, binding.context))
 
-    def closed(
-        self, connection: SecondaryConnection, reason: str, flows: tuple[FlowCounters, ...]
-    ) -> None:
+    def closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Give back what the connection held and tell the caller of the bind."""
-        binding, pinhole, listen = connection.binding, connection.pinhole, connection.proxy_address
+        binding, listen = connection.binding, connection.proxy_address
         session = binding.session
-        if pinhole.is_translated:  # else it is the client's own port
-            self._gateway.openings.data_path.release(binding.transport, listen)
+        if connection.holds_port:
+            connection.path.release(binding.transport, listen)
             self._gateway.rest_ports(binding.transport, listen.address, listen.port, 1)
-        del session.openings[pinhole.id]
+        session.let_go(connection, binding.primary)
         if binding.primary is not None:
-            binding.primary.openings.pop(pinhole.id, None)
+            binding.primary.openings.pop(connection.pinhole.id, None)
         if all(other.is_closed for other in binding.connections):
             del session.bindings[binding.id]
         self._journal.record(
@@ -101,40 +116,47 @@ class Ledger:
             binding=binding.id,
             proxy=listen,
             reason=reason,
-            from_peer_bytes=sum(flow.from_peer_bytes for flow in flows),
-            to_peer_bytes=sum(flow.to_peer_bytes for flow in flows),
+            from_peer_bytes=traffic.from_peer_bytes,
+            to_peer_bytes=traffic.to_peer_bytes,
         )
         # Told last: the filter may kill the rest of the binding from there.
-        self._tell(binding, ConnectionTerminating(connection, reason, flows, binding.context))
+        self._tell(connection, ConnectionTerminating(connection, reason, traffic, binding.context))
+        for feed in connection.feeds:
+            feed.end()
         self._gateway.forget_idle(session)
 
     # -- outbound permissions -----------------------------------------------------------------
 
     def permitted(self, future: FutureConnection) -> None:
         """Register a permission and its time limit."""
-        future.session.openings[future.pinhole.id] = future
+        future.session.hold(future, future.primary)
         future.primary.openings[future.pinhole.id] = future
         self._gateway.openings.add(future)
 
-    def permission_closed(
-        self, future: FutureConnection, reason: str, flows: tuple[FlowCounters, ...]
-    ) -> None:
-        """Forget a permission."""
-        del future.session.openings[future.pinhole.id]
+    def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
+        """Forget a permission and give back the port it held, if any."""
+        listen = future.proxy_address
+        if future.pinhole.is_translated:
+            future.path.release(future.pinhole.transport, listen)
+            self._gateway.rest_ports(future.pinhole.transport, listen.address, listen.port, 1)
+        future.session.let_go(future, future.primary)
         future.primary.openings.pop(future.pinhole.id, None)
         future.primary.note(
             "connect.secondary_closed",
-            server=future.pinhole.listen,
+            server=future.pinhole.target,
             reason=reason,
-            from_client_bytes=sum(flow.from_peer_bytes for flow in flows),
-            to_client_bytes=sum(flow.to_peer_bytes for flow in flows),
+            from_client_bytes=traffic.from_peer_bytes,
+            to_client_bytes=traffic.to_peer_bytes,
         )
         self._gateway.forget_idle(future.session)
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _tell(self, binding: Binding, event: Event) -> None:
+    def _tell(self, connection: SecondaryConnection, event: Event) -> None:
         """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
+        for feed in connection.feeds:
+            feed.put(event)
+        binding = connection.binding
         if binding.session_filter is None:
             return
         primary = binding.primary
@@ -149,6 +171,12 @@ class Ledger:
         binding.session_filter = None  # it would fail at the next event as well
         binding.kill("filter-failed")
 
+    def _note_refusal(self, refusal: BindError | KernelError, **fields: object) -> None:
+        reason = refusal.reason if isinstance(refusal, BindError) else str(refusal)
+        self._journal.record(
+            "binding.refused", level="warning", code=refusal.code, reason=reason, **fields
+        )
+
     def _note_binding(self, event: str, binding: Binding, level: Level) -> None:
         first = binding.connections[0]
         self._journal.record(
@@ -157,7 +185,11 @@ class Ledger:
             session=binding.session.id,
             binding=binding.id,
             rule=binding.rule.name,
-            client=first.client_address,
+            client=_named(first),
             proxy=first.proxy_address,
             peers="anyone" if binding.ip_filter is None else binding.ip_filter,
         )
+
+
+def _named(connection: SecondaryConnection) -> Endpoint | str:
+    return connection.client_address or "unknown"

@@ -1,8 +1,9 @@
 """The life of a secondary connection, as a table. No transition is decided anywhere else.
 
     reserved --arm--> armed --admit--> live --end--> closed
-        |               |                |
-        +--withdraw-----+--timeout       +--kill
+        |               |               |  ^
+        +--withdraw-----+--timeout      |  +--admit (UDP: the one source comes back)
+        +--kill---------+--kill---------+
 
 *Withdraw* is the gentle end (the control connection closed, a second PORT came): nothing new gets
 in, a transfer under way may finish (attack F22). *Kill* is the hard one.
@@ -22,7 +23,8 @@ class State(StrEnum):
     ARMED = "armed"
     """The pinhole is open; with ALLOW_MULTIPLE it stays so while flows come and go."""
     LIVE = "live"
-    """The pinhole is closed again and at least one admitted flow is running."""
+    """Nobody new gets in. TCP: an admitted flow is running. UDP: the pinhole belongs to one source,
+    which may fall silent and come back as long as the binding lives."""
     CLOSED = "closed"
     """Nothing is left."""
 
@@ -55,6 +57,7 @@ TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
         # The time limit is about accepting (SDK: "nothing was accepted for about a minute").
         Step.TIMEOUT: State.LIVE,
         Step.WITHDRAW: State.LIVE,
+        Step.ADMIT: State.LIVE,
         Step.END: State.CLOSED,
         Step.KILL: State.CLOSED,
     },

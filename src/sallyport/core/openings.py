@@ -1,10 +1,11 @@
 """Openings: every pinhole there is, its life, its time limit, and who is told what became of it.
 
 An opening is the common part of a secondary inbound connection (`bind_for_client`) and of a
-permission for an outbound one (`allow_future_connect`): for the data path both are pinholes.
+permission for an outbound one (`allow_future_connect`): for a data path both are pinholes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 from sallyport import limits
@@ -13,19 +14,53 @@ from sallyport.core.datapath import DataPath, FlowCounters, Pinhole
 from sallyport.core.deadlines import Deadline, Deadlines
 from sallyport.core.lifecycle import State, Step, after
 from sallyport.errors import Terminating
+from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What passed through one opening: a sum, because a list of past flows would grow for ever."""
+
+    flows: int = 0
+    from_peer_bytes: int = 0
+    to_peer_bytes: int = 0
+
+    def plus(self, flows: Iterable[FlowCounters]) -> "Traffic":
+        """Give the sum with the bytes of these flows; `flows` counts admissions, so it stays."""
+        from_peer, to_peer = self.from_peer_bytes, self.to_peer_bytes
+        for flow in flows:
+            from_peer += flow.from_peer_bytes
+            to_peer += flow.to_peer_bytes
+        return replace(self, from_peer_bytes=from_peer, to_peer_bytes=to_peer)
 
 
 class Opening:
     """One pinhole and its life. Subclasses say what the outcome means by the `on_…` methods."""
 
-    __slots__ = ("deadline", "flows", "is_timed", "pinhole", "state")
+    __slots__ = (
+        "deadline",
+        "ended",
+        "is_open",
+        "is_timed",
+        "latest_peer",
+        "path",
+        "pinhole",
+        "running",
+        "state",
+    )
 
-    def __init__(self, pinhole: Pinhole, *, is_timed: bool) -> None:
+    def __init__(self, pinhole: Pinhole, *, path: DataPath, is_timed: bool) -> None:
         self.pinhole = pinhole
+        self.path = path
         self.is_timed = is_timed
         self.state = State.RESERVED
+        self.is_open = False
+        """Whether the data path still lets something in."""
         self.deadline: Deadline | None = None
-        self.flows: dict[Endpoint, FlowCounters | None] = {}
+        self.running: set[Endpoint] = set()
+        self.ended = Traffic()
+        self.latest_peer: Endpoint | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -41,22 +76,22 @@ class Opening:
     def on_refused(self, peer: Endpoint) -> None:
         """An attempt failed; the pinhole is as it was."""
 
-    def on_closed(self, reason: str, flows: tuple[FlowCounters, ...]) -> None:
+    def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Nothing is left; called exactly once, after the data path has let go."""
 
 
 class Openings:
-    """The registry of openings, and the sink the data path reports to."""
+    """The registry of openings, and the sink that every data path reports to."""
 
     def __init__(
-        self, data_path: DataPath, deadlines: Deadlines, clock: Callable[[], float]
+        self, data_paths: Iterable[DataPath], deadlines: Deadlines, clock: Callable[[], float]
     ) -> None:
-        self.data_path = data_path
         self._deadlines = deadlines
         self._clock = clock
         self._ids = count(1)
         self._by_id: dict[int, Opening] = {}
-        data_path.attach(self)
+        for data_path in data_paths:
+            data_path.attach(self)
 
     def new_id(self) -> int:
         """Give a number no opening ever had."""
@@ -68,51 +103,84 @@ class Openings:
         self._restart_limit(opening)
 
     async def arm(self, openings: Sequence[Opening]) -> None:
-        """Open all or none in one transaction.
+        """Open all or none in one transaction; all are on one data path.
 
         Raises Terminating when one is not in state reserved or ends meanwhile, and what
-        `DataPath.open` raises; in the last two cases the openings are withdrawn.
+        `DataPath.open` raises; in the last two cases the openings have ended.
         """
         for opening in openings:
             after(opening.state, Step.ARM)
+        path, asked = openings[0].path, [opening.pinhole for opening in openings]
         try:
-            await self.data_path.open([opening.pinhole for opening in openings])
+            await path.open(asked)
+            for opening, pinhole in zip(openings, asked, strict=True):
+                await self._catch_up(opening, pinhole)
         except BaseException:
-            for opening in openings:
-                self.withdraw(opening, "could-not-open")
+            self._undo(openings, "could-not-open")
             raise
         if any(opening.is_closed for opening in openings):
-            # One ended while the data path was busy: what got in meanwhile belongs to nobody.
-            self.data_path.kill([opening.pinhole.id for opening in openings])
-            for opening in openings:
-                self.withdraw(opening, "ended-while-arming")
+            self._undo(openings, "ended-while-arming")
             raise Terminating("ended-while-arming")
         for opening in openings:
-            opening.state = after(opening.state, Step.ARM)
-            self._restart_limit(opening)
-            opening.on_armed()
+            if opening.state is State.RESERVED:  # else a flow was quicker than we
+                self._open(opening)
+
+    async def retarget(self, opening: Opening, target: Endpoint) -> None:
+        """Complete the client address of an opening that has none yet.
+
+        Raises Terminating when it ended meanwhile, and what `DataPath.retarget` raises; then the
+        address is as unknown as before.
+        """
+        opening.pinhole = replace(opening.pinhole, target=target)
+        if not opening.is_open:
+            return
+        try:
+            await opening.path.retarget(opening.pinhole.id, target)
+        except BaseException:
+            opening.pinhole = replace(opening.pinhole, target=None)
+            raise
+        if opening.is_closed:
+            raise Terminating("ended-meanwhile")
+
+    async def set_sources(self, opening: Opening, sources: IpFilter | None) -> None:
+        """Replace who may open flows; admitted flows go on.
+
+        Raises Terminating when it ended meanwhile, and what `DataPath.set_sources` raises; then
+        nothing has changed.
+        """
+        before = opening.pinhole.sources
+        opening.pinhole = replace(opening.pinhole, sources=sources)
+        if not opening.is_open:
+            return
+        try:
+            await opening.path.set_sources(opening.pinhole.id, sources)
+        except BaseException:
+            opening.pinhole = replace(opening.pinhole, sources=before)
+            raise
+        if opening.is_closed:
+            raise Terminating("ended-meanwhile")
 
     def withdraw(self, opening: Opening, reason: str) -> None:
         """Let nothing new in; what is running may finish. Idempotent, never raises."""
-        if opening.state is State.ARMED:
-            self.data_path.close([opening.pinhole.id])
-            if not all(opening.flows.values()):  # None stands for a flow that is running
-                opening.state = after(opening.state, Step.ADMIT)
-                return
-        self._end(opening, Step.WITHDRAW, reason)
+        self._shut(opening, Step.WITHDRAW, reason)
 
     def kill(self, opening: Opening, reason: str) -> None:
         """End it now and reset both ends of what is running. Idempotent, never raises."""
-        if opening.state in (State.ARMED, State.LIVE):
-            opening.flows.update(self._live(opening))
+        if opening.is_closed:
+            return
+        if opening.state is not State.RESERVED:
+            opening.ended = self.traffic(opening)
+            opening.running.clear()
+            opening.is_open = False
             # From here on the data path's reports are its answer to the kill, not news.
-            del self._by_id[opening.pinhole.id]
-            self.data_path.kill([opening.pinhole.id])
+            self._by_id.pop(opening.pinhole.id, None)
+            opening.path.kill([opening.pinhole.id])
         self._end(opening, Step.KILL, reason)
 
-    def flows(self, opening: Opening) -> tuple[FlowCounters, ...]:
-        """Give the byte counts of every admitted flow, running ones read from the data path."""
-        return _counted(opening.flows | self._live(opening))
+    @staticmethod
+    def traffic(opening: Opening) -> Traffic:
+        """Sum up every admitted flow so far, running ones read from the data path."""
+        return opening.ended.plus(opening.path.counters(opening.pinhole.id))
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -124,9 +192,16 @@ class Openings:
         opening = self._by_id.get(pinhole_id)
         if opening is None:
             return
-        opening.flows[peer] = None
+        if opening.state is State.RESERVED:
+            # `open` has taken effect, and its caller has not been told yet.
+            self._open(opening)
+        opening.running.add(peer)
+        opening.latest_peer = peer
+        opening.ended = replace(opening.ended, flows=opening.ended.flows + 1)
         if opening.pinhole.single:
             opening.state = after(opening.state, Step.ADMIT)
+            # A UDP pinhole stays open: for this one source, which may fall silent and come back.
+            opening.is_open = opening.is_open and opening.pinhole.transport is Transport.UDP
             self._stop_limit(opening)
         opening.on_admitted(peer)
 
@@ -140,41 +215,68 @@ class Openings:
         opening = self._by_id.get(pinhole_id)
         if opening is None:
             return
-        opening.flows[counters.peer] = counters
-        if opening.state is State.LIVE and all(opening.flows.values()):
-            self._end(opening, Step.END, "finished")
+        opening.running.discard(counters.peer)
+        opening.ended = opening.ended.plus([counters])
+        if opening.state is not State.LIVE or opening.running:
+            return
+        if opening.is_timed or not opening.is_open:
+            is_udp = opening.pinhole.transport is Transport.UDP
+            self._shut(opening, Step.END, "idle" if is_udp else "finished")
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _live(self, opening: Opening) -> dict[Endpoint, FlowCounters | None]:
-        return {now.peer: now for now in self.data_path.counters(opening.pinhole.id)}
+    def _undo(self, openings: Sequence[Opening], reason: str) -> None:
+        """End what was armed in part; what got in meanwhile belongs to nobody."""
+        numbers = [opening.pinhole.id for opening in openings]
+        for number in numbers:
+            self._by_id.pop(number, None)
+        openings[0].path.kill(numbers)
+        for opening in openings:
+            self.kill(opening, reason)
+
+    def _open(self, opening: Opening) -> None:
+        opening.state = after(opening.state, Step.ARM)
+        opening.is_open = True
+        self._restart_limit(opening)
+        opening.on_armed()
+
+    @staticmethod
+    async def _catch_up(opening: Opening, opened: Pinhole) -> None:
+        """Tell the data path what was changed while it was opening `opened`."""
+        if opening.pinhole.target is not None and opened.target is None:
+            await opening.path.retarget(opened.id, opening.pinhole.target)
+        if opening.pinhole.sources != opened.sources:
+            await opening.path.set_sources(opened.id, opening.pinhole.sources)
+
+    def _shut(self, opening: Opening, step: Step, reason: str) -> None:
+        """Let nothing new in, and end what has nothing running."""
+        if opening.is_open:
+            opening.is_open = False
+            # A flow that was admitted just before is told from within this call; whoever hears of
+            # it may have killed the opening.
+            opening.path.close([opening.pinhole.id])
+        if opening.running:
+            if opening.state is State.ARMED:
+                opening.state = after(opening.state, Step.ADMIT)
+        elif not opening.is_closed:
+            self._end(opening, Step.END if opening.state is State.LIVE else step, reason)
 
     def _end(self, opening: Opening, step: Step, reason: str) -> None:
-        before, opening.state = opening.state, after(opening.state, step)
-        if opening.state is not State.CLOSED or before is State.CLOSED:
-            return
+        opening.state = after(opening.state, step)
         self._stop_limit(opening)
         self._by_id.pop(opening.pinhole.id, None)
-        opening.on_closed(reason, _counted(opening.flows))
+        opening.on_closed(reason, opening.ended)
 
     def _restart_limit(self, opening: Opening) -> None:
         if not opening.is_timed:
             return
         self._stop_limit(opening)
         opening.deadline = self._deadlines.set(
-            self._clock() + limits.ACCEPT_TIMEOUT_SECONDS, lambda: self._timed_out(opening)
+            self._clock() + limits.ACCEPT_TIMEOUT_SECONDS,
+            lambda: self._shut(opening, Step.TIMEOUT, "timed-out"),
         )
 
     def _stop_limit(self, opening: Opening) -> None:
         if opening.deadline is not None:
             opening.deadline.cancel()
             opening.deadline = None
-
-    def _timed_out(self, opening: Opening) -> None:
-        if opening.state is State.ARMED:
-            self.data_path.close([opening.pinhole.id])
-        self._end(opening, Step.TIMEOUT, "timed-out")
-
-
-def _counted(flows: dict[Endpoint, FlowCounters | None]) -> tuple[FlowCounters, ...]:
-    return tuple(counters or FlowCounters(peer, 0, 0) for peer, counters in flows.items())

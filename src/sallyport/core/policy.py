@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from sallyport import limits
-from sallyport.addresses import IpAddress, IpNetwork
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork
 
 
 class Relation(StrEnum):
@@ -81,6 +81,29 @@ class AccessRule:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishingRule:
+    """One server of ours that clients outside may reach, and how far its bindings may go.
+
+    Clients dial `listen`: the gateway's address on a NAT relation, the server's own on a routed
+    one. With `full_proxy` they appear to the server as the gateway's address on its network.
+    `max_bindings_per_client` counts for each outside client, so that one cannot use up the rest.
+    """
+
+    name: str
+    protocol: str
+    listen: Endpoint
+    server: Endpoint
+    full_proxy: bool = False
+    max_bindings_per_client: int = limits.MAX_BINDINGS_PER_CLIENT
+    min_client_port: int = limits.MIN_CLIENT_PORT
+    allowed_addresses: AllowedAddresses = AllowedAddresses.CLIENT
+
+
+# What lets a binding be: both say how many, for which addresses and from which port on.
+Rule = AccessRule | PublishingRule
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to one question, with what an operator needs to understand it.
 
@@ -89,7 +112,7 @@ class Verdict:
 
     allowed: bool
     reason: str
-    rule: AccessRule | None = None
+    rule: Rule | None = None
     relation: Relation | None = None
 
 
@@ -97,13 +120,15 @@ class Verdict:
 class Policy:
     """Everything the administrator said about networks and rules; replaced as a whole.
 
-    Promise: `networks` have unique names and at most one of them is external, and rules name only
-    networks that exist. The configuration checks it where it can point at the line; we check again.
+    Promise: `networks` have unique names and at most one of them is external, rules name only
+    networks that exist, and no two publishing rules listen at one place. The configuration checks
+    it where it can point at the line; we check again.
     """
 
     networks: tuple[Network, ...]
     network_rules: tuple[NetworkRule, ...] = ()
     access_rules: tuple[AccessRule, ...] = ()
+    publishing_rules: tuple[PublishingRule, ...] = ()
     gateway_addresses: frozenset[IpAddress] = frozenset()
     filter_settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -120,6 +145,11 @@ class Policy:
         for rule in self.access_rules:
             if not rule.sources | rule.destinations <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
+        published = [rule.listen for rule in self.publishing_rules]
+        if len(set(published)) != len(published):
+            raise ValueError("two publishing rules listen at one place")
+        if any(rule.listen.version != rule.server.version for rule in self.publishing_rules):
+            raise ValueError("a publishing rule listens in another family than its server")
 
     def is_own(self, address: IpAddress) -> bool:
         """Whether `address` leads to the gateway itself, by whatever name (attacks X08, K06)."""
@@ -145,9 +175,14 @@ class Policy:
         source, destination = self.network_of(client), self.network_of(peer)
         if source is None or destination is None:
             return None
+        return self._relation_between(source, destination, client.version)
+
+    def _relation_between(
+        self, source: Network, destination: Network, version: int
+    ) -> Relation | None:
         for rule in self.network_rules:
             if (rule.source, rule.destination) == (source.name, destination.name):
-                return rule.relation(client.version)
+                return rule.relation(version)
         return None
 
     def decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
@@ -155,12 +190,12 @@ class Policy:
         if peer is not None and self.is_own(peer):
             # The gateway's own services are nobody's protocol peer.
             return Verdict(allowed=False, reason="peer-is-gateway")
-        relation = self.relation(client, peer)
+        source, destination = self.network_of(client), self.network_of(peer)
+        if source is None or destination is None:
+            return Verdict(allowed=False, reason="no-network-rule")
+        relation = self._relation_between(source, destination, client.version)
         if relation is None:
             return Verdict(allowed=False, reason="no-network-rule")
-        source, destination = self.network_of(client), self.network_of(peer)
-        assert source is not None  # noqa: S101 - relation() found both
-        assert destination is not None  # noqa: S101
         for rule in self.access_rules:
             if (
                 protocol in rule.protocols
@@ -171,3 +206,19 @@ class Policy:
                 reason = "allowed-by-rule" if allowed else "denied-by-rule"
                 return Verdict(allowed=allowed, reason=reason, rule=rule, relation=relation)
         return Verdict(allowed=False, reason="no-rule-matched", relation=relation)
+
+    def decide_published(self, rule: PublishingRule, protocol: str, peer: IpAddress) -> Verdict:
+        """Decide whether `peer` outside may use `protocol` with the server of `rule`; never raises.
+
+        The published server is the client here: the relation is the one from its network.
+        """
+        if rule not in self.publishing_rules:
+            return Verdict(allowed=False, reason="rule-is-gone")
+        if protocol != rule.protocol:
+            return Verdict(allowed=False, reason="no-rule-matched")
+        if self.is_own(peer):
+            return Verdict(allowed=False, reason="peer-is-gateway")
+        relation = self.relation(rule.server.address, peer)
+        if relation is None:
+            return Verdict(allowed=False, reason="no-network-rule")
+        return Verdict(allowed=True, reason="allowed-by-rule", rule=rule, relation=relation)

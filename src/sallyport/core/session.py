@@ -1,5 +1,6 @@
 """Session: one client of the gateway, and what may be asked on its behalf (`IFWXSession`)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -9,7 +10,7 @@ from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.future import FutureConnection
 from sallyport.core.openings import Opening
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.core.request import BindRequest
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
@@ -37,7 +38,8 @@ class Session:
         self.filters: dict[str, SessionFilter] = {}
         self.is_over = False
         self.openings: dict[int, Opening] = {}
-        """Ports and permissions held: what the quota of the client's rule counts."""
+        """Ports and permissions held, by pinhole."""
+        self._held: Counter[IpAddress | None] = Counter()
 
     async def bind_for_client(
         self,
@@ -58,10 +60,12 @@ class Session:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
 
         `client_addresses`: where the client listens, 1 to `limits.MAX_ADDRESSES_PER_CALL`, one for
-        each port wanted. `protocol` is what the access rules are asked about. `proxy_address`:
-        None for the gateway's external address of the primary and any port; on a routed relation
-        the client's own address. `ip_filter`: None lets anyone connect, an empty one nobody.
-        `peer_ports`: the ports peers must connect from; None for any.
+        each port wanted; all zeros when not known yet (`SecondaryConnection.set_client_address`).
+        `protocol` is what the access rules are asked about. `proxy_address`: None for the gateway's
+        external address of the primary and any port; on a routed relation the client's own address.
+        `backlog`: how many connections may wait in user mode; in the kernel it is the client's own.
+        `ip_filter`: None lets anyone connect, an empty one nobody. `peer_ports`: the ports peers
+        must connect from; None for any.
         `primary`: the binding ends with it. `armed=False` reserves only, until `Binding.arm()`.
 
         A refused call has opened nothing and changed nothing. Raises
@@ -70,10 +74,10 @@ class Session:
         * AddressNotAllowed: a client address or port is outside what the rule allows;
         * AddressInUse, AddressNotAvailable: the proxy address is taken, or not the gateway's;
         * QuotaExceeded: the client holds as many bindings as its rule grants;
-        * OutOfResources: descriptors or kernel tables are full; KernelError: the kernel refused;
+        * OutOfResources: descriptors or kernel tables are full, or the data path that is needed is
+          not there; KernelError: the kernel refused;
         * InvalidArgument: contradictory arguments;
-        * Terminating: the session is over, or the primary has ended;
-        * NotImplementedError: names an argument this version does not serve yet.
+        * Terminating: the session is over, or the primary has ended.
         """
         request = BindRequest(
             session=self,
@@ -97,17 +101,39 @@ class Session:
         *,
         protocol: ProtocolDefinition,
         primary: PrimaryConnection,
+        armed: bool = True,
     ) -> FutureConnection:
         """Let the client open one secondary TCP connection to `address` (`AllowFutureConnect`).
 
         It must be used within about a minute and ends with `primary`. The flow carries our
-        conntrack mark, so it passes where forwarding is otherwise denied.
+        conntrack mark, so it passes where forwarding is otherwise denied. `armed=False` reserves
+        only, until `FutureConnection.arm()`. Where `primary` is in full proxy the client must
+        connect to `FutureConnection.proxy_address`, a port of the gateway (`RedirectConnections`).
 
         Raises PolicyDenied when the rules do not let the client use `protocol` towards `address`,
         AddressNotAllowed for a port below the rule's minimum, InvalidArgument for an address of
         another family than the client's, QuotaExceeded, OutOfResources, KernelError, Terminating.
         """
-        return await self._gateway.binder.allow(self, address, protocol=protocol, primary=primary)
+        return await self._gateway.binder.allow(
+            self, address, protocol=protocol, primary=primary, armed=armed
+        )
+
+    def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
+        """Take a port or permission into the client's quota."""
+        self.openings[opening.pinhole.id] = opening
+        self._held[_charged(primary)] += 1
+
+    def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
+        """Take it out again."""
+        del self.openings[opening.pinhole.id]
+        who = _charged(primary)
+        self._held[who] -= 1
+        if not self._held[who]:
+            del self._held[who]
+
+    def held_for(self, primary: PrimaryConnection | None) -> int:
+        """How many ports and permissions are held of the quota that `primary` is charged to."""
+        return self._held[_charged(primary)]
 
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the client now and reset both ends. Idempotent, never raises."""
@@ -115,3 +141,12 @@ class Session:
             self._gateway.openings.kill(opening, reason)
         for primary in tuple(self.primaries.values()):
             primary.kill(reason)
+
+
+def _charged(primary: PrimaryConnection | None) -> IpAddress | None:
+    """Whose quota it is: each client of a published server has its own, so that a flooder outside
+    uses up nobody else's; everything else is the protected host's.
+    """
+    if primary is None or primary.direction is Direction.OUTBOUND:
+        return None
+    return primary.peer.address

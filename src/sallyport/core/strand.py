@@ -33,9 +33,9 @@ class Turn:
 def impatient(
     park: Park,
     call_later: Callable[[float, Callable[[], None]], Deadline],
-    fault: Callable[[Exception], None],
+    give_up: Callable[[Exception], None],
 ) -> Park:
-    """Give a `park` that calls `fault` with TimeoutError when a coroutine waits too long.
+    """Give a `park` that calls `give_up` with TimeoutError when a coroutine waits too long.
 
     What a filter may wait for is the kernel; who waits forever holds its connection (attack X07).
     """
@@ -46,7 +46,7 @@ def impatient(
         done: Callable[[Exception | None], None],
     ) -> None:
         seconds = limits.FILTER_WAIT_SECONDS
-        limit = call_later(seconds, lambda: fault(TimeoutError(f"waited {seconds:g} s")))
+        limit = call_later(seconds, lambda: give_up(TimeoutError(f"waited {seconds:g} s")))
 
         def finished(error: Exception | None) -> None:
             limit.cancel()
@@ -97,6 +97,12 @@ class Strand:
         while self._waiting:
             self._waiting.popleft().close()
 
+    def fail(self, error: Exception) -> None:
+        """Close, and tell `fault` if nothing has failed before. Idempotent."""
+        if not self._closed:
+            self.close()
+            self._fault(error)
+
     def _drain(self) -> None:
         self._busy = True
         while self._waiting:
@@ -109,7 +115,7 @@ class Strand:
             except StopIteration:
                 continue
             except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
-                self._failed(error)
+                self.fail(error)
                 continue
             finally:
                 self._turn.running = was_running
@@ -119,12 +125,7 @@ class Strand:
 
     def _resumed(self, error: Exception | None) -> None:
         if error is not None:
-            self._failed(error)
+            self.fail(error)
         self._drain()
         if not self._busy:
             self.on_idle()
-
-    def _failed(self, error: Exception) -> None:
-        if not self._closed:
-            self.close()
-            self._fault(error)

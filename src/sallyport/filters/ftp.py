@@ -1,23 +1,34 @@
 """FTP (RFC 959, 2428, 4217): opens the data connection that both sides agreed on, and no other.
 
-Active mode: PORT or EPRT reserves a port; the server hears of that one; its 2xx to that very
-command opens the pinhole before the client hears the 2xx. Passive mode: only the reply to the
-client's own PASV or EPSV lets the client connect, and to no other host than the server.
+One filter for both directions: clients inside that talk to servers outside
+(`sallyport.filters.ftp_outbound`), and clients outside that talk to a published server
+(`sallyport.filters.ftp_inbound`). What is said and when it counts is the same for both
+(`sallyport.filters.ftp_control`).
 """
 
 from sallyport.core.events import ConnectTcp, Event
 from sallyport.core.filter import ApplicationFilter, SessionFilter
+from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.core.session import Session
-from sallyport.filters.ftp_control import FTP, FtpControl, FtpSettings
+from sallyport.filters.ftp_control import FtpSettings
+from sallyport.filters.ftp_inbound import FtpInbound
+from sallyport.filters.ftp_outbound import FtpOutbound
+from sallyport.flags import Transport
 
-__all__ = ["FTP", "FtpFilter", "FtpSession", "FtpSettings"]
+__all__ = ["FTP", "FTP_SERVER", "FtpFilter", "FtpSession", "FtpSettings"]
+
+FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
+"""Servers outside, as access rules know the protocol."""
+
+FTP_SERVER = ProtocolDefinition("ftp-server", Transport.TCP, 21, Direction.INBOUND)
+"""Servers of ours, as publishing rules know the protocol."""
 
 
 class FtpFilter(ApplicationFilter):
-    """The filter for FTP servers outside."""
+    """The filter for FTP servers, outside and published."""
 
     name = "ftp"
-    protocols = (FTP,)
+    protocols = (FTP, FTP_SERVER)
 
     def __init__(self, settings: FtpSettings | None = None) -> None:
         self.settings = settings or FtpSettings()
@@ -37,4 +48,6 @@ class FtpSession(SessionFilter):
     async def on_event(self, event: Event) -> None:
         """See `SessionFilter`; what becomes of bindings is in the journal already."""
         if isinstance(event, ConnectTcp):
-            event.connection.attach_data_filter(FtpControl(self.session, self, self.settings))
+            is_published = event.connection.protocol.direction is Direction.INBOUND
+            dialogue = FtpInbound if is_published else FtpOutbound
+            event.connection.attach_data_filter(dialogue(self.session, self, self.settings))

@@ -1,21 +1,20 @@
 """One FTP control connection: which commands and replies open what, and when.
 
-The rules in words: PORT or EPRT reserves a port; the server hears of that one; its 2xx to that very
-command opens the pinhole before the client hears the 2xx. The reply to PASV or EPSV lets the client
-connect to the server before the client hears where.
+The rules in words: PORT or EPRT reserves an opening; the server hears of that one; its 2xx to that
+very command arms it before the client hears the 2xx. The reply to PASV or EPSV arms an opening
+before the client hears where. What an opening is depends on which side is ours to protect: see
+`sallyport.filters.ftp_outbound` and `sallyport.filters.ftp_inbound`.
 """
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
 from sallyport.core.filter import SessionFilter
-from sallyport.core.future import FutureConnection
-from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
 from sallyport.errors import AddressNotAllowed, BindError, ProtocolError, Terminating
 from sallyport.filters.ftp_stream import FtpStream
@@ -29,14 +28,23 @@ from sallyport.filters.ftp_verbs import (
     TRANSFERS,
     WITHDRAWING,
 )
-from sallyport.flags import BindFlags, Transport
-from sallyport.ipfilter import IpFilter
 from sallyport.wire import ftp
 from sallyport.wire.lines import LINE_TOO_LONG, Line
 from sallyport.wire.telnet import unescape
 
-FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
-"""The protocol as access rules know it."""
+
+class Offer(Protocol):
+    """What was reserved for one data connection: a binding, or a permission."""
+
+    @property
+    def proxy_address(self) -> Endpoint:
+        """Where to connect, as whoever connects must hear it."""
+
+    async def arm(self) -> None:
+        """Open it; raises BindError."""
+
+    def withdraw(self, reason: str) -> None:
+        """Let nothing new in. Idempotent, never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,13 @@ class _Expected:
 
     verb: bytes
     answer: bytes | None = None
-    binding: Binding | None = None
+    offer: Offer | None = None
 
 
 class FtpControl(FtpStream):
-    """One control connection's dialogue.
+    """One control connection's dialogue, whichever side is protected.
 
+    `connection.client` is whoever sends commands, `connection.server` whoever answers.
     `_expected` holds the commands the server has not answered, oldest first; replies are matched
     in order (attack F21). `_held` holds client lines that wait behind a barrier.
     """
@@ -69,17 +78,25 @@ class FtpControl(FtpStream):
         self, session: Session, session_filter: SessionFilter, settings: FtpSettings
     ) -> None:
         super().__init__()
-        self._session = session
-        self._session_filter = session_filter
-        self._settings = settings
+        self.session = session
+        self.session_filter = session_filter
+        self.settings = settings
         self._expected: deque[_Expected] = deque([_Expected(GREETING)])
         self._held: deque[Line] = deque()
         self._begun_reply = b""
-        self._offer: Binding | FutureConnection | None = None
+        self._offer: Offer | None = None
         self._is_epsv_only = False
         self._has_bad_line = False
         self._has_stray_reply = False
         self._has_client_ended = False
+
+    @abstractmethod
+    async def reserve(self, wanted: Endpoint) -> Offer:
+        """Reserve what PORT or EPRT asks for; raises BindError."""
+
+    @abstractmethod
+    async def open_passive(self, server: Endpoint) -> Offer:
+        """Let the client connect to where the server listens, from now on; raises BindError."""
 
     async def client_closed(self) -> None:
         """No command will follow: nothing new may connect (attack F22), the rest is answered."""
@@ -146,8 +163,8 @@ class FtpControl(FtpStream):
         self._has_bad_line = True
         self._answer(500, "Syntax error, line is not well formed.", fault)
 
-    def _forward(self, verb: bytes, raw: bytes, binding: Binding | None = None) -> None:
-        self._expected.append(_Expected(verb, binding=binding))
+    def _forward(self, verb: bytes, raw: bytes, offer: Offer | None = None) -> None:
+        self._expected.append(_Expected(verb, offer=offer))
         self.server.send(raw)
 
     def _answer(self, code: int, text: str, reason: str) -> None:
@@ -162,8 +179,8 @@ class FtpControl(FtpStream):
 
     # -- commands that concern data connections -----------------------------------------------
 
-    async def _port(self, command: ftp.Command, _line: Line) -> None:
-        """PORT and EPRT: reserve a port, and tell the server that one."""
+    async def _port(self, command: ftp.Command, line: Line) -> None:
+        """PORT and EPRT: reserve an opening, and tell the server that one."""
         self._withdraw("replaced")
         if self._is_epsv_only:
             self._answer(501, "Only EPSV is allowed after EPSV ALL.", "epsv-all")
@@ -175,8 +192,7 @@ class FtpControl(FtpStream):
         )
         try:
             wanted = read(command.argument or b"")
-            binding = await self._bind(wanted)
-            argument = write(binding.proxy_address)
+            offer = await self._reserve(wanted)
         except ftp.UnsupportedFamily as error:
             self._unsupported_family(error)
         except ProtocolError as error:
@@ -184,31 +200,16 @@ class FtpControl(FtpStream):
         except BindError as refusal:
             self._answer(*_REFUSALS.get(refusal.reason, _refusal(refusal)), refusal.reason)
         else:
-            self._offer = binding
-            self._forward(command.verb, command.verb + b" " + argument + b"\r\n", binding)
+            self._offer = offer
+            told = command.verb + b" " + write(offer.proxy_address) + b"\r\n"
+            self._forward(command.verb, told, offer)
 
-    async def _bind(self, wanted: Endpoint) -> Binding:
+    async def _reserve(self, wanted: Endpoint) -> Offer:
         if wanted.version != self.connection.client.version:
             # The other family may have another relation, under which this address would leak.
             raise ftp.UnsupportedFamily("not-the-family-of-the-connection")
         self._check_client_listens()
-        return await self._session.bind_for_client(
-            [wanted],
-            transport=Transport.TCP,
-            protocol=FTP,
-            flags=BindFlags.TIMEOUT,
-            session_filter=self._session_filter,
-            ip_filter=IpFilter.of(self.connection.server.address),
-            peer_ports=self._data_ports(),
-            primary=self.connection,
-            armed=False,
-        )
-
-    def _data_ports(self) -> frozenset[int] | None:
-        """RFC 959 section 5.2: the server's data port is the one below its control port."""
-        if not self._settings.strict_data_port:
-            return None
-        return frozenset({20, self.connection.server.port - 1})
+        return await self.reserve(wanted)
 
     async def _pasv(self, command: ftp.Command, line: Line) -> None:
         self._withdraw("replaced")
@@ -273,9 +274,8 @@ class FtpControl(FtpStream):
             return
         self._expected.popleft()
         answer = await self._answered(expected, line)
-        # A reply we give ourselves replaces the server's whole reply, not its last line.
         begun, self._begun_reply = self._begun_reply, b""
-        self.client.send(begun + answer if answer is line.raw else answer)
+        self.client.send(begun + answer)
         if expected.verb == GREETING and not line.is_success:
             self.connection.close("greeting-refused")
         elif not self.is_opaque:
@@ -293,60 +293,67 @@ class FtpControl(FtpStream):
 
     async def _answered(self, expected: _Expected, line: ftp.ReplyLine) -> bytes:
         """Act on the final line of a reply; give what the client shall hear."""
-        if expected.binding is not None:
-            return await self._port_answered(expected.binding, line)
+        if expected.offer is not None:
+            return await self._port_answered(expected.offer, line)
         match expected.verb, line.code:
             case b"PASV", 227:
-                return await self._passive(line, self._read_227)
+                return await self._passive(line, self._pasv_answered)
             case b"EPSV", 229:
-                return await self._passive(line, self._read_229)
+                return await self._passive(line, self._epsv_answered)
             case b"AUTH", 234:
                 self._auth_accepted()
         return line.raw
 
-    async def _port_answered(self, binding: Binding, line: ftp.ReplyLine) -> bytes:
+    async def _port_answered(self, offer: Offer, line: ftp.ReplyLine) -> bytes:
         if not line.is_success:
-            binding.withdraw("server-refused")
+            offer.withdraw("server-refused")
             return line.raw
         try:
-            await binding.arm()
+            await offer.arm()
         except BindError as refusal:
             self.connection.note("binding.not_armed", level="warning", reason=refusal.reason)
-            return ftp.reply(425, "Can't open data connection.")
+            return self._replace_reply(425, "Can't open data connection.")
         return line.raw
 
+    def _replace_reply(self, code: int, text: str) -> bytes:
+        """Give a reply of ours in the place of the server's whole reply, not of its last line."""
+        self._begun_reply = b""
+        return ftp.reply(code, text)
+
     async def _passive(
-        self, line: ftp.ReplyLine, read: Callable[[ftp.ReplyLine], tuple[Endpoint, bytes] | None]
+        self, line: ftp.ReplyLine, answer: Callable[[ftp.ReplyLine], Awaitable[bytes]]
     ) -> bytes:
-        """Let the client connect to where the server listens, before it hears where."""
+        """Open where the server listens, before the client hears where."""
         try:
-            found = read(line)
-            if found is None:
-                return line.raw
-            endpoint, raw = found
-            self._check_client_listens()
-            self._offer = await self._session.allow_future_connect(
-                endpoint, protocol=FTP, primary=self.connection
-            )
+            return await answer(line)
         except (ProtocolError, BindError) as refusal:
             self.connection.note("passive.refused", level="warning", reason=refusal.reason)
-            return ftp.reply(425, "Can't open passive connection.")
-        return raw
+            return self._replace_reply(425, "Can't open passive connection.")
 
-    def _read_227(self, line: ftp.ReplyLine) -> tuple[Endpoint, bytes] | None:
+    async def _pasv_answered(self, line: ftp.ReplyLine) -> bytes:
         found = ftp.read_pasv_reply(line.text)
         if found is None:
-            return None  # "227 Logout.": text, not an address (attack V04)
+            return line.raw  # "227 Logout.": text, not an address (attack V04)
         server = Endpoint(self.connection.server.address, found.endpoint.port)
-        if found.endpoint == server:
-            return server, line.raw
-        if not self._settings.replace_foreign_passive_address or server.version != 4:
+        if found.endpoint != server and not (
+            self.settings.replace_foreign_passive_address and server.version == 4
+        ):
             raise AddressNotAllowed("passive-address-is-not-the-servers")
-        return server, ftp.splice(line.raw, found.span, ftp.format_port_argument(server))
+        told = await self._offer_passive(server)
+        if told == found.endpoint:
+            return line.raw
+        return ftp.splice(line.raw, found.span, ftp.format_port_argument(told))
 
-    def _read_229(self, line: ftp.ReplyLine) -> tuple[Endpoint, bytes]:
+    async def _epsv_answered(self, line: ftp.ReplyLine) -> bytes:
         found = ftp.read_epsv_reply(line.text)
-        return Endpoint(self.connection.server.address, found.port), line.raw
+        server = Endpoint(self.connection.server.address, found.port)
+        told = await self._offer_passive(server)
+        return ftp.splice(line.raw, found.span, b"%d" % told.port)
+
+    async def _offer_passive(self, server: Endpoint) -> Endpoint:
+        self._check_client_listens()
+        self._offer = await self.open_passive(server)
+        return self._offer.proxy_address
 
     def _stray_reply(self, line: ftp.ReplyLine) -> None:
         """Pass a reply nobody asked for once, and 421 always; it opens nothing (attack V09)."""
@@ -371,10 +378,8 @@ class FtpControl(FtpStream):
             raise Terminating("client-closed")
 
     def _withdraw(self, reason: str) -> None:
-        if isinstance(self._offer, Binding):
+        if self._offer is not None:
             self._offer.withdraw(reason)
-        elif self._offer is not None:
-            self._offer.cancel()
         self._offer = None
 
 
@@ -385,4 +390,5 @@ def _refusal(refusal: BindError) -> tuple[int, str]:
 
 
 # RFC 2577 section 3 names the reply to a port below 1024.
-_REFUSALS = {"client-port-below-minimum": (504, "Command not implemented for that parameter.")}
+_LOW_PORT = 504, "Command not implemented for that parameter."
+_REFUSALS = {"client-port-below-minimum": _LOW_PORT, "server-port-below-minimum": _LOW_PORT}

@@ -13,8 +13,9 @@ from sallyport.wire.conntrack import FlowReport
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 
-# NFNLGRP_CONNTRACK_UPDATE and _DESTROY. Not _NEW: a SYN proves nothing and may be a flood.
-_EVENT_GROUPS = (2, 3)
+# NFNLGRP_CONNTRACK_NEW, _UPDATE and _DESTROY. A UDP flow is admitted with its first packet; what
+# is new and not won, a flood of SYNs for instance, the filter in the socket drops.
+_EVENT_GROUPS = (1, 2, 3)
 
 # An event of 200 bytes occupies about 800 of a socket's buffer: room for 40 000, half a second of
 # the fastest burst measured. Without CAP_NET_ADMIN over the host, net.core.rmem_max caps it.
@@ -48,9 +49,9 @@ class ConntrackRequests:
         """Forget a flow; False when it is gone already."""
         return self._order(conntrack.delete_request(original, self._next()))
 
-    def dump(self, bits: int) -> Iterator[FlowReport]:
-        """Read every flow whose mark has all of `bits`; raises KernelError."""
-        self._socket.send(conntrack.dump_request(bits, bits, self._next()))
+    def dump(self, bits: int, mask: int) -> Iterator[FlowReport]:
+        """Read every flow whose mark has `bits` under `mask`; raises KernelError."""
+        self._socket.send(conntrack.dump_request(bits, mask, self._next()))
         while True:
             data = self._receive("list flows")
             at = 0

@@ -9,27 +9,42 @@ import contextlib
 import errno
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Self
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
-from sallyport.errors import AddressInUse, KernelError, OutOfResources, StartupError
+from sallyport.errors import (
+    AddressInUse,
+    InvalidArgument,
+    KernelError,
+    OutOfResources,
+    StartupError,
+)
 from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, openings, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.flows import FlowTable, counters_of
 from sallyport.kernel.openings import Flow, Opening
 from sallyport.kernel.pins import PINS_TABLE, render_pins
-from sallyport.kernel.placeholders import Placeholders
+from sallyport.kernel.placeholders import (
+    DESCRIPTOR_SHARE,
+    Placeholders,
+    raise_descriptor_limit,
+)
 from sallyport.kernel.pokes import Pokes
+from sallyport.kernel.reports import Reports
 from sallyport.kernel.table import OwnedTable
+from sallyport.wire import conntrack
 
 # A killed flow stays in conntrack this long: its entry is what turns the ends' answers into resets,
 # and a lost one is sent again within a second (RFC 6298 section 2.4).
 KILL_LINGER_SECONDS = 1.0
 
 # The kernel was out of memory for a moment; an open pinhole may not stay for want of a retry.
-CLOSE_RETRY_SECONDS = 0.1
+RETRY_SECONDS = 0.1
 
 # Events read per wake-up: about 2 ms, then the other sockets of the loop get their turn.
 _EVENTS_PER_TURN = 256
@@ -38,6 +53,8 @@ _EVENTS_PER_TURN = 256
 # which is what a socket's send buffer takes by default.
 _CLOSED_PER_BATCH = 256
 
+# An interval map says ENOTEMPTY when ranges overlap without being the same.
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 _FULL = frozenset({errno.ENFILE, errno.ENOSPC, errno.ENOMEM, errno.EMSGSIZE, errno.ENOBUFS})
 
 
@@ -53,31 +70,48 @@ class KernelDataPath:
         events: EventSocket,
         requests: ConntrackRequests,
         pokes: Pokes,
+        placeholders: Placeholders,
         *,
         last: int,
+        idle_seconds: float,
     ) -> None:
         """Put the parts together; pinholes are numbered from the one after `last` on."""
         self._pins = pins
-        self._events = events
+        self._reports = Reports(events)
         self._requests = requests
         self._pokes = pokes
-        self._placeholders = Placeholders()
+        self._placeholders = placeholders
+        self._idle_seconds = idle_seconds
         self._flows = FlowTable(self, last)
-        self._flows.avoid(report.mark & marks.GENERATION for report in requests.dump(marks.PIN))
+        # Numbers of an earlier gateway's flows are not given out as long as they live.
+        living = requests.dump(marks.PIN, marks.PIN)
+        self._flows.avoid(report.mark & marks.GENERATION for report in living)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._has_overrun = False
         self._is_drain_due = False
 
     @classmethod
-    def start(cls) -> Self:
-        """Make and own the pins table, and listen to conntrack; raises StartupError."""
-        pins = OwnedTable(PINS_TABLE, table.claim(render_pins(), PINS_TABLE))
+    def start(cls, idle_seconds: int = int(limits.UDP_IDLE_SECONDS)) -> Self:
+        """Make and own the pins table, and listen to conntrack; raises StartupError.
+
+        `idle_seconds` is the one idle time that UDP pinholes may ask for. The process may have as
+        many descriptors as the host allows from now on.
+        """
+        placeholders = Placeholders(raise_descriptor_limit() // DESCRIPTOR_SHARE)
+        pins = OwnedTable(PINS_TABLE, table.claim(render_pins(idle_seconds), PINS_TABLE))
         # Flows of a gateway that died before us go on and report under its numbers. Those that
         # live can be avoided; those that have expired and wait for collection cannot be listed,
         # so a random start keeps us away from them.
         last = secrets.randbelow(marks.GENERATION)
         try:
-            return cls(pins, EventSocket(), ConntrackRequests(), Pokes(), last=last)
+            return cls(
+                pins,
+                EventSocket(),
+                ConntrackRequests(),
+                Pokes(),
+                placeholders,
+                last=last,
+                idle_seconds=idle_seconds,
+            )
         except (OSError, KernelError) as error:
             pins.close()
             raise StartupError(f"cannot listen to conntrack: {error}") from error
@@ -87,7 +121,7 @@ class KernelDataPath:
         if self._loop is not None:
             self._loop.remove_reader(self)
             self._loop = None
-        for part in (self._pins, self._events, self._requests, self._pokes, self._placeholders):
+        for part in (self._pins, self._reports, self._requests, self._pokes, self._placeholders):
             part.close()
 
     def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -116,38 +150,72 @@ class KernelDataPath:
         """Open all or none, in one transaction; when it returns the next SYN finds them.
 
         Raises AddressInUse when another pinhole listens there, OutOfResources, KernelError, and
-        InvalidArgument for what this path cannot do (UDP, ranges of sources); then none is open.
+        InvalidArgument for an idle time other than ours; then none is open.
         """
+        for pinhole in pinholes:
+            if pinhole.idle_seconds is not None and pinhole.idle_seconds != self._idle_seconds:
+                raise InvalidArgument("idle-time-not-offered")
         entered = self._flows.enter(pinholes)
+        for opening in entered:
+            opening.elements = openings.wanted(opening)
+        added = openings.additions(opening.elements for opening in entered)
         try:
-            self._pins.add(list(openings.additions(entered).items()))
-        except BaseException as error:
+            self._pins.change((), list(added.items()))
+        except KernelError as error:
             self._flows.withdraw(entered)
-            if isinstance(error, KernelError):
-                raise _refusal(error) from error
-            raise
+            raise _refusal(error) from error
+
+    async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
+        """Deliver to `target` from now on; see DataPath.
+
+        Raises InvalidArgument when there is a target already. A pinhole that has been closed
+        stays closed.
+        """
+        for opening in self._flows.of([pinhole_id]):
+            if opening.pinhole.target is not None:
+                raise InvalidArgument("target-is-known")
+            self._alter(opening, replace(opening.pinhole, target=target))
+
+    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
+        """Replace who may open flows; see DataPath.
+
+        A handshake under way from a source that may no longer is cut off; what it costs grows with
+        conntrack's table (27 ms at 75 000 entries).
+        """
+        for opening in self._flows.of([pinhole_id]):
+            self._alter(opening, replace(opening.pinhole, sources=sources))
+            if opening.is_open and opening.pinhole.transport is Transport.TCP:
+                self._cut_off_strangers(opening)
+
+    def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
+        """Send one UDP datagram to `peer`, as if `listen` had sent it; see DataPath.
+
+        conntrack does not see it: the answer is a new flow, and finds the pinhole.
+        """
+        self._placeholders.send(listen, peer, data)
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises.
 
-        A flow that was admitted just before is told to the sink before this returns.
+        A flow that was admitted just before is told of before this returns.
         """
-        self.shut(self._flows.of(pinhole_ids))
-        self.drain()
+        closing = self._flows.of(pinhole_ids)
+        self.shut(closing)
+        self._hear_of(closing)
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises.
 
-        `flow_ended` comes for each when its entry is gone, about a second later.
+        `flow_ended` comes for each when its entry is gone: TCP about a second later, UDP at once.
         """
-        condemned = self._flows.of(pinhole_ids)
+        condemned = [opening for opening in self._flows.of(pinhole_ids) if not opening.is_killed]
         self.shut(condemned)
         for opening in condemned:
-            if not opening.is_killed:
-                # A flow that has just won and is not known yet is killed when it is heard of.
-                opening.is_killed = True
-                for flow in opening.flows.values():
-                    self.kill_flow(flow)
+            # A flow that has just won and is not known yet is killed when it is heard of.
+            opening.is_killed = True
+            for flow in opening.flows.values():
+                self.kill_flow(flow)
+        self._hear_of(condemned)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
@@ -163,23 +231,20 @@ class KernelDataPath:
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when `drain` has work."""
-        return self._events.fileno()
+        return self._reports.fileno()
 
     def drain(self, budget: int = _EVENTS_PER_TURN) -> None:
         """Read at most `budget` events and tell the sink; the rest keeps the socket readable."""
         for _ in range(budget):
             try:
-                report = self._events.receive()
+                report = self._reports.next()
             except BlockingIOError:
                 self._catch_up()
                 return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self._has_overrun = True
-                continue
             if report is not None:
                 self._flows.hear(report)
+        if self._reports:
+            self._drain_soon()
 
     # -- FlowEffects ------------------------------------------------------------------------------
 
@@ -189,13 +254,34 @@ class KernelDataPath:
         self._flows.close(still_open)
         for start in range(0, len(still_open), _CLOSED_PER_BATCH):
             self._delete(still_open[start : start + _CLOSED_PER_BATCH])
-        if still_open and self._loop is not None and not self._is_drain_due:
+        if still_open:
             # Lets the table forget them even if no event ever comes.
-            self._is_drain_due = True
-            self._loop.call_soon(self._drain_when_due)
+            self._drain_soon()
+
+    def renew(self, opening: Opening) -> None:
+        """Let the kernel hold for an open pinhole what it needs now; never raises."""
+        if not opening.is_open:
+            return
+        try:
+            self._sync(opening)
+        except KernelError:
+            # The place is spent: until this succeeds nobody gets in, not even its owner.
+            self._later(RETRY_SECONDS, lambda: self.renew(opening))
+
+    def watch(self, opening: Opening, flow: Flow) -> None:
+        """Have conntrack notice that a flow's idle time is over; never raises.
+
+        It collects what has expired when it passes by, within a minute; asked for an entry, it
+        looks at once.
+        """
+        self._later(self._idle_seconds, lambda: self._look_at(opening, flow))
 
     def kill_flow(self, flow: Flow) -> None:
-        """Reset both ends of a flow and have conntrack forget it soon; never raises."""
+        """End a flow at both ends and have conntrack forget it; never raises."""
+        if flow.original.transport == Transport.UDP:
+            # Nobody to tell: the next datagram finds no pinhole.
+            self._forget(flow)
+            return
         with contextlib.suppress(KernelError, OSError):
             self._requests.set_bits(flow.key, marks.KILL)
         self._pokes.poke(flow.original, flow.reply)
@@ -211,16 +297,65 @@ class KernelDataPath:
 
     # -- the rest ---------------------------------------------------------------------------------
 
-    def _delete(self, closed: Sequence[Opening]) -> None:
+    def _sync(self, opening: Opening) -> None:
+        """Bring the kernel up to what an opening wants, in one transaction; raises KernelError."""
+        wanted = openings.wanted(opening)
+        gone, new = openings.difference(opening.elements, wanted)
+        removed, added = openings.removals([gone]), openings.additions([new])
+        self._pins.change(list(removed.items()), list(added.items()))
+        opening.elements = wanted
+
+    def _alter(self, opening: Opening, pinhole: Pinhole) -> None:
+        before, opening.pinhole = opening.pinhole, pinhole
+        if not opening.is_open:
+            return
         try:
-            self._pins.delete(list(openings.removals(closed).items()))
+            self._sync(opening)
+        except KernelError as error:
+            opening.pinhole = before
+            raise _refusal(error) from error
+
+    def _cut_off_strangers(self, opening: Opening) -> None:
+        unproven = marks.PIN | opening.generation, marks.PIN | marks.WON | marks.GENERATION
+        with contextlib.suppress(KernelError, OSError):
+            for report in list(self._requests.dump(*unproven)):
+                if not opening.admits(conntrack.read_tuple(report.original).source):
+                    self._requests.delete(report.original)
+
+    def _hear_of(self, closed: Sequence[Opening]) -> None:
+        """Tell what has happened to these up to now; what concerns others waits for its turn."""
+        if not self._reports.collect():
+            return
+        for report in self._reports.take({opening.generation for opening in closed}):
+            self._flows.hear(report)
+        if self._reports.has_overrun:
+            self.drain(len(self._reports) + 1)
+        if self._reports:
+            self._drain_soon()
+
+    def _look_at(self, opening: Opening, flow: Flow) -> None:
+        if opening.flows.get(flow.key) is not flow:
+            return
+        try:
+            report = self._requests.get(flow.key)
+        except (KernelError, OSError):
+            self.watch(opening, flow)
+            return
+        if report is not None:
+            # A second more: the kernel counts in whole ones, downwards.
+            self._later((report.seconds_left or 0) + 1, lambda: self._look_at(opening, flow))
+
+    def _delete(self, closed: Sequence[Opening]) -> None:
+        removed = openings.removals(opening.elements for opening in closed)
+        try:
+            self._pins.change(list(removed.items()), ())
         except KernelError as error:
             if len(closed) > 1:
                 # One of them is gone already; the others must not stay open for its sake.
                 for opening in closed:
                     self._delete([opening])
             elif error.errno != errno.ENOENT:
-                self._later(CLOSE_RETRY_SECONDS, lambda: self._delete(closed))
+                self._later(RETRY_SECONDS, lambda: self._delete(closed))
 
     def _forget(self, flow: Flow) -> None:
         with contextlib.suppress(KernelError, OSError):
@@ -230,24 +365,30 @@ class KernelDataPath:
         if self._loop is not None:
             self._loop.call_later(seconds, action)
 
+    def _drain_soon(self) -> None:
+        if self._loop is not None and not self._is_drain_due:
+            self._is_drain_due = True
+            self._loop.call_soon(self._drain_when_due)
+
     def _drain_when_due(self) -> None:
         self._is_drain_due = False
         if self._loop is not None:
             self.drain()
 
     def _catch_up(self) -> None:
-        if self._has_overrun:
+        if self._reports.has_overrun:
+            self._reports.has_overrun = False
             try:
-                self._flows.resync(self._requests.dump(marks.PIN))
+                self._flows.resync(list(self._requests.dump(marks.PIN, marks.PIN)))
             except (KernelError, OSError):
                 # Tried again at the next event.
+                self._reports.has_overrun = True
                 return
-            self._has_overrun = False
         self._flows.settle()
 
 
 def _refusal(error: KernelError) -> AddressInUse | OutOfResources | KernelError:
-    if error.errno == errno.EEXIST:
+    if error.errno in _TAKEN:
         return AddressInUse("pinhole-exists")
     if error.errno in _FULL:
         return OutOfResources("nftables-set-full")

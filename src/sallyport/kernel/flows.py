@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import OutOfResources
+from sallyport.flags import Transport
 from sallyport.kernel import marks
 from sallyport.kernel.openings import Flow, Opening
 from sallyport.wire import conntrack
@@ -19,6 +20,12 @@ class FlowEffects(Protocol):
 
     def shut(self, openings: Sequence[Opening]) -> None:
         """Close the pinholes of openings that are still open; never raises."""
+
+    def renew(self, opening: Opening) -> None:
+        """Let the kernel hold for an open pinhole what it needs now; never raises."""
+
+    def watch(self, opening: Opening, flow: Flow) -> None:
+        """See to it that a flow's idle time ends it in time; never raises."""
 
     def kill_flow(self, flow: Flow) -> None:
         """Reset both ends of a flow; never raises."""
@@ -151,11 +158,21 @@ class FlowTable:
         flow = Flow(report.original, original, conntrack.read_tuple(report.reply))
         opening.flows[flow.key] = flow
         if opening.is_open and opening.pinhole.single:
-            self._effects.shut([opening])
+            self._use_up(opening, flow)
+        if opening.pinhole.idle_seconds is not None:
+            self._effects.watch(opening, flow)
         if opening.is_killed:
             self._effects.kill_flow(flow)
         self._told.flow_established(opening.pinhole.id, flow.peer)
         return flow
+
+    def _use_up(self, opening: Opening, flow: Flow) -> None:
+        if opening.pinhole.transport is Transport.TCP:
+            self._effects.shut([opening])
+        elif opening.owner is None:
+            # Its flow may idle out and come back: the pinhole stays, for this source alone.
+            opening.owner = flow.peer
+            self._effects.renew(opening)
 
     def _end(self, opening: Opening, flow: Flow, counters: FlowCounters) -> None:
         # The sink may have ended it meanwhile, from within a call of ours.

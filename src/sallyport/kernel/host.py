@@ -32,19 +32,25 @@ _RESERVED = "net/ipv4/ip_local_reserved_ports"
 _ACCOUNTING = "net/netfilter/nf_conntrack_acct"
 
 
-def require() -> None:
-    """Check that this machine can carry the kernel data path; raises StartupError with the lack."""
+def missing() -> str | None:
+    """Say what this machine lacks to guard, translate and intercept; None when it has it all."""
     for program, package in (("nft", "nftables"), ("ip", "iproute2")):
         if shutil.which(program) is None:
-            raise StartupError(f"{program} is not installed; install the package {package}")
+            return f"{program} is not installed; install the package {package}"
     release = os.uname().release
     if _kernel_version(release) < _MINIMUM_KERNEL:
         needed = ".".join(map(str, _MINIMUM_KERNEL))
-        raise StartupError(
-            f"Linux {release} is too old for our tables; {needed} or newer is needed"
-        )
+        return f"Linux {release} is too old for our tables; {needed} or newer is needed"
     if not _effective_capabilities() >> _CAP_NET_ADMIN & 1:
-        raise StartupError("CAP_NET_ADMIN is missing; run as root or in unshare -Urnm")
+        return "CAP_NET_ADMIN is missing; run as root or in unshare -Urnm"
+    return None
+
+
+def require() -> None:
+    """Check that nothing is `missing` and no other instance runs here; raises StartupError."""
+    lack = missing()
+    if lack is not None:
+        raise StartupError(lack)
     owner = table.owner_of(PINS_TABLE)
     if owner is not None:
         raise StartupError(

@@ -19,8 +19,18 @@ END_REPLY = 0x0800_0000
 """The side that was connected to has closed it."""
 
 ENDS = END_ORIGINAL | END_REPLY
+"""Rules change a mark by reading and writing it. Of two FINs that cross on two CPUs within some 50
+nanoseconds one may be lost: the end is then told when conntrack forgets the flow. Who gets in never
+depends on it: the place of a pinhole is taken under a lock (pins.py)."""
 
-# Bits 26 to 24 stay free for what a pinhole may become: full proxy, one UDP source, user mode.
+PROXIED = 0x0400_0000
+"""Full proxy: the client sees the gateway's address instead of the peer's."""
+
+ONE_WAY = 0x0200_0000
+"""UDP: what the client sends back is dropped."""
+
+TIMED = 0x0100_0000
+"""UDP: the flow is over after the pins table's own idle time instead of the host's."""
 
 GENERATION = 0x00FF_FFFF
 """The pinhole's number in the kernel. 0 is nobody: intercepted control connections carry it."""

@@ -1,7 +1,8 @@
 """The pins table as text: who is admitted, and which of several comes first.
 
 The daemon's netlink socket owns `inet sallyport_pins`: when the daemon dies the kernel removes the
-table, and with it every open pinhole. Elements therefore need no timeout.
+table, and with it every open pinhole. Elements therefore need no timeout, and no rule makes one:
+what is in the sets is what the daemon put there.
 
 It only marks flows; the base table (kernel/ruleset.py) accepts them by the mark.
 """
@@ -14,13 +15,20 @@ PINS_TABLE = "sallyport_pins"
 # Twice the 60 000 live bindings of the design figures; a hash with room has short chains.
 _SET_SIZE = 131_072
 
+# Ranges of sources live in a set that costs time with every element in it. This full, one change is
+# 5 ms and emptying it 100 ms, and the daemon waits so long. Who wants more gets OutOfResources.
+_RANGES = 1024
 
-def _container(kind: str, name: str, key: str, *more: str) -> str:
+
+def _container(kind: str, name: str, key: str, *settings: str) -> str:
+    lines = "".join(f"        {line}\n" for line in (f"type {key}", *settings))
+    return f"    {kind} {name} {{\n{lines}    }}\n"
+
+
+def _hash(kind: str, name: str, key: str, *more: str) -> str:
     # The timeout flag is here for the hash it selects, one that grows with its elements: without
     # it each set takes 2 MiB of kernel memory from the start.
-    settings = (f"type {key}", f"size {_SET_SIZE}", "flags timeout", *more)
-    lines = "".join(f"        {line}\n" for line in settings)
-    return f"    {kind} {name} {{\n{lines}    }}\n"
+    return _container(kind, name, key, f"size {_SET_SIZE}", "flags timeout", *more)
 
 
 def _exact(address: str) -> str:
@@ -32,17 +40,24 @@ _SETS = [
     for version, address in ((4, "ipv4_addr"), (6, "ipv6_addr"))
     for part in (
         # A peer that is not in the key does not match: a stranger spends nothing.
-        _container("map", f"narrow{version}", f"{_exact(address)} . inet_service : mark"),
-        _container("map", f"exact{version}", f"{_exact(address)} : mark"),
-        _container("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
-        _container("map", f"target{version}", f"mark : {address} . inet_service"),
+        _hash("map", f"narrow{version}", f"{_exact(address)} . inet_service : mark"),
+        _hash("map", f"exact{version}", f"{_exact(address)} : mark"),
+        _hash("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
+        _container(
+            "map",
+            f"wide{version}",
+            f"{_exact(address)} . inet_service : mark",
+            f"size {_RANGES}",
+            "flags interval",
+        ),
+        _hash("map", f"target{version}", f"mark : {address} . inet_service"),
     )
 ] + [
     # The one place of a single pinhole. The limit is taken under the element's lock, so of all
     # packets on all CPUs exactly one passes; a week is longer than any element lives after that
     # (the daemon deletes it as soon as it hears of the flow).
-    _container("set", "once", "mark", "limit rate 1/week burst 1 packets"),
-    _container("set", "many", "mark"),
+    _hash("set", "once", "mark", "limit rate 1/week burst 1 packets"),
+    _hash("set", "many", "mark"),
 ]
 
 _PREROUTING = chain(
@@ -58,6 +73,7 @@ _PREROUTING = chain(
                 ("narrow", f"{ip} saddr . {ip} daddr . meta l4proto . th dport . th sport"),
                 ("exact", f"{ip} saddr . {ip} daddr . meta l4proto . th dport"),
                 ("any", f"{ip} daddr . meta l4proto . th dport"),
+                ("wide", f"{ip} saddr . {ip} daddr . meta l4proto . th dport . th sport"),
             )
         ),
     ],
@@ -68,8 +84,12 @@ _ADMIT = chain(
     [
         # IPCT_DESTROY and IPCT_MARK; nft 1.0.6 cannot spell the second.
         "ct event set 0x84",
-        "meta nfproto ipv4 meta l4proto 6 dnat ip to ct mark map @target4",
-        "meta nfproto ipv6 meta l4proto 6 dnat ip6 to ct mark map @target6",
+        *(
+            f'ct mark & {marks.TIMED:#x} != 0 meta nfproto ipv{v} ct timeout set "idle{v}"'
+            for v in (4, 6)
+        ),
+        "meta nfproto ipv4 meta l4proto { 6, 17 } dnat ip to ct mark map @target4",
+        "meta nfproto ipv6 meta l4proto { 6, 17 } dnat ip6 to ct mark map @target6",
         # Not translated: a routed relation.
         "accept",
     ],
@@ -78,11 +98,16 @@ _ADMIT = chain(
 # The third packet of the handshake proves that the peer hears us: a spoofed SYN spends nothing
 # (attack F26). `established` means conntrack has seen the answer and the numbers fit. A FIN can be
 # that packet; only SYN and RST cannot. Whoever fails here meets `unproven` in the base table.
+#
+# UDP proves nothing: of a single pinhole the first datagram takes the place, and the daemon then
+# narrows the pinhole to its source. The flow is marked as won where it is looked up in all other
+# cases (openings.py).
 _PROVE = chain(
     "prove",
     [
         "type filter hook forward priority filter - 1; policy accept;",
         f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} != {marks.PIN:#x} accept",
+        f"meta l4proto 17 ct mark @once ct mark set ct mark | {marks.WON:#x} accept",
         # TCP Fast Open (RFC 7413) brings data before the proof: the client never sees the option.
         "tcp flags & syn != 0 reset tcp option fastopen",
         "tcp flags & (syn | rst) != 0 accept",
@@ -95,8 +120,22 @@ _PROVE = chain(
 )
 
 
-def render_pins() -> str:
-    """Write the script that makes the pins table; whoever runs it owns it."""
-    parts = [*_SETS, _PREROUTING, _ADMIT, _PROVE]
+def _idle(seconds: int) -> str:
+    return "\n".join(
+        f"    ct timeout idle{version} {{\n"
+        "        protocol udp\n"
+        f"        l3proto {family}\n"
+        f"        policy = {{ unreplied : {seconds}, replied : {seconds} }}\n"
+        "    }\n"
+        for version, family in ((4, "ip"), (6, "ip6"))
+    )
+
+
+def render_pins(idle_seconds: int) -> str:
+    """Write the script that makes the pins table; whoever runs it owns it.
+
+    `idle_seconds` is when a timed UDP flow is over.
+    """
+    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _ADMIT, _PROVE]
     body = "\n".join(parts)
     return f"table inet {PINS_TABLE} {{\n    flags owner;\n{body}}}\n"

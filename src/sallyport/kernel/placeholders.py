@@ -1,25 +1,52 @@
 """Reserved ports, each held by a bound socket that never listens.
 
 The bind finds every local program that has the port (wildcard, dual stack, SO_REUSEADDR), and no
-local program can take it while we hold it. Pinhole traffic never reaches the socket.
+local program can take it while we hold it. Pinhole traffic never reaches the socket; what a client
+sends from a UDP port of ours leaves by it.
 """
 
 import errno
+import resource
 import socket
+from collections.abc import Sequence
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
 from sallyport.flags import Transport
+from sallyport.kernel import marks
 
+# Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
+# The rest is for conversations, which need two each. Beyond it ports are only probed, and
+# `ip_local_reserved_ports` alone keeps local programs away from them.
+DESCRIPTOR_SHARE = 4
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# ip(7), ipv6(7); Python 3.11 does not name them.
+_IP_PKTINFO = 8
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+
+_Ancillary = tuple[int, int, bytes]
+
+
+def raise_descriptor_limit() -> int:
+    """Take all the descriptors the host allows this process; gives how many that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 class Placeholders:
     """The sockets, by transport and address; one descriptor and about 4 KiB of kernel each."""
 
-    def __init__(self) -> None:
-        self._held: dict[tuple[Transport, Endpoint], socket.socket] = {}
+    def __init__(self, limit: int) -> None:
+        """Hold at most `limit` ports by a socket, and the others by a note."""
+        self._limit = limit
+        self._sockets = 0
+        self._held: dict[tuple[Transport, Endpoint], socket.socket | None] = {}
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
         """Hold a port.
@@ -29,29 +56,91 @@ class Placeholders:
         if (transport, address) in self._held:
             raise AddressInUse("port-already-reserved")
         try:
-            self._held[transport, address] = _bound(transport, address)
+            sock = _bound(transport, address)
         except OSError as error:
             raise _refusal(error) from error
+        if self._sockets < self._limit:
+            self._sockets += 1
+            self._held[transport, address] = sock
+        else:
+            sock.close()
+            self._held[transport, address] = None
 
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Give a port back; idempotent, never raises."""
         held = self._held.pop((transport, address), None)
         if held is not None:
+            self._sockets -= 1
             held.close()
+
+    def send(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+        """Send a datagram from a held port, or in the name of another host; never raises.
+
+        What cannot be sent at once is lost, as datagrams are.
+        """
+        try:
+            held = self._held.get((Transport.UDP, source))
+            if held is not None:
+                _send(held, destination, data)
+                return
+            # Kept for the next datagram, such sockets would need a bound and an end.
+            with _socket(Transport.UDP, source.version) as sock:
+                _send_in_the_name(sock, source, destination, data)
+        except OSError:
+            return
 
     def close(self) -> None:
         """Give every port back."""
-        for held in self._held.values():
-            held.close()
-        self._held.clear()
+        for transport, address in list(self._held):
+            self.release(transport, address)
+
+
+def _send(
+    sock: socket.socket, destination: Endpoint, data: bytes, ancillary: Sequence[_Ancillary] = ()
+) -> None:
+    # Seen by conntrack, this would be a flow of the gateway's own, and the answer would end here
+    # instead of at the client.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.UNTRACKED)
+    to = str(destination.address), destination.port
+    sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT, to)
+
+
+def _send_in_the_name(
+    sock: socket.socket, source: Endpoint, destination: Endpoint, data: bytes
+) -> None:
+    # Bound to the address itself it would catch the answer, should we be slow to close it; so it
+    # has the port on loopback, and the address for this one datagram.
+    packed = source.address.packed
+    if source.version == 4:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+        sock.bind(("127.0.0.1", source.port))
+        # struct in_pktinfo: interface, source, and an address that is not for sending
+        ancillary = socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + packed + bytes(4)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        sock.bind(("::1", source.port))
+        # struct in6_pktinfo: source, interface
+        ancillary = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed + bytes(4)
+    _send(sock, destination, data, [ancillary])
+
+
+def _socket(transport: Transport, version: int) -> socket.socket:
+    sock = socket.socket(_FAMILIES[version], _KINDS[transport] | socket.SOCK_CLOEXEC)
+    try:
+        if version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _bound(transport: Transport, address: Endpoint) -> socket.socket:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, _KINDS[transport] | socket.SOCK_CLOEXEC)
+    sock = _socket(transport, address.version)
     try:
-        if address.version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if transport is Transport.UDP:
+            # Nobody reads from it: what strays here must not take 200 KiB of memory a port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         sock.bind((str(address.address), address.port))
     except OSError:
         sock.close()

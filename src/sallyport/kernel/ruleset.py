@@ -11,11 +11,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from sallyport.addresses import MAX_PORT, PortRange
+from sallyport.addresses import MAX_PORT, Endpoint, IpAddress, PortRange
 from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.flags import Transport
 from sallyport.kernel import marks
 
 BASE_TABLE = "sallyport"
+
+# Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
+INTERCEPTED_ZONE = 0x5A11
 
 # Ports below 1024 are where services live (RFC 6335 section 6): no flow is given one as a source.
 _FIRST_UNPRIVILEGED = 1024
@@ -23,11 +27,16 @@ _FIRST_UNPRIVILEGED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Interception:
-    """Connections of one IP version to TCP `port` reach our loopback listener `listener_port`."""
+    """Traffic of one IP version to `port` reaches our loopback listener `listener_port`.
+
+    It comes from inside; or from outside and to `server` alone, which is published.
+    """
 
     version: int
     port: int
     listener_port: int
+    transport: Transport = Transport.TCP
+    server: IpAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,9 @@ class GatewayRules:
     interceptions: tuple[Interception, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = {(item.version, item.port) for item in self.interceptions}
+        wanted = {
+            (item.version, item.transport, item.port, item.server) for item in self.interceptions
+        }
         if len(wanted) != len(self.interceptions):
             raise ValueError("two listeners intercept the same port")
         if self.masquerade and len(self.masquerade_ports) < 1:
@@ -75,8 +86,10 @@ def render_base(policy: Policy, rules: GatewayRules) -> str:
         chain("managed", _managed(policy, rules)),
         chain("input", _input(policy, rules)),
         chain("intercept", _intercept(policy, rules)),
+        *_zoned(policy, rules),
         chain("postrouting", _postrouting(policy, rules)),
         _POKES,
+        _OPENED_HERE,
     ]
     body = "\n".join([_counters(), *chains])
     return f"{render_removal(BASE_TABLE)}table inet {BASE_TABLE} {{\n{body}}}\n"
@@ -105,6 +118,7 @@ def _forward(policy: Policy) -> str:
 
 _ACCEPT_ENDS = [
     "tcp flags & (fin | rst) == 0 accept",
+    "meta l4proto != 6 goto datagrams",
     # One event, when both sides are done, instead of waiting 120 s for the entry to vanish.
     f"tcp flags & rst != 0 ct mark set ct mark | {marks.ENDS:#x} accept",
     f"ct direction original ct mark set ct mark | {marks.END_ORIGINAL:#x} accept",
@@ -136,6 +150,9 @@ _OURS = "\n".join(
             ],
         ),
         chain(
+            "datagrams", [f"ct mark & {marks.ONE_WAY:#x} != 0 ct direction reply drop", "accept"]
+        ),
+        chain(
             "killed",
             [
                 "tcp flags & rst != 0 accept",
@@ -155,14 +172,28 @@ _POKES = chain(
 )
 
 
+_OPENED_HERE = chain(
+    # What we open in somebody's name is ours as well: other firewalls see it by the mark, and
+    # below it is translated like what the kernel forwards.
+    "opened_here",
+    [
+        "type filter hook output priority mangle; policy accept;",
+        f"socket transparent 1 ct mark set ct mark | {marks.PIN:#x}",
+    ],
+)
+
+
 def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "ct state established accept"
     yield "ct state related meta l4proto { 1, 58 } accept"
     yield "ct state invalid counter name invalid drop"
     inside = _inside(policy)
-    for version, ports in _intercepted_ports(rules) if inside else ():
+    for item in rules.interceptions if inside else ():
         # Reached only while nobody listens: a protocol of ours passes through us or not at all.
-        yield f"iifname {inside} meta nfproto ipv{version} tcp dport {ports} reject with tcp reset"
+        if item.server is None:
+            how = "reject with tcp reset" if item.transport is Transport.TCP else "reject"
+            port = _port(item.transport, item.port)
+            yield f"iifname {inside} meta nfproto ipv{item.version} {port} {how}"
     for network in policy.networks:
         yield f"iifname {_names([network])} oifname {_names([network])} accept"
     for rule in policy.network_rules:
@@ -187,49 +218,99 @@ def _relation_rules(policy: Policy, rule: NetworkRule) -> Iterator[str]:
 
 def _input(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "type filter hook input priority filter; policy accept;"
-    outside = [network for network in policy.networks if network.is_external]
-    if outside:
-        # No pinhole matched. A drop tells a stranger nothing (attack F24), the counter tells us.
+    if outside := _outside(policy):
+        # No pinhole matched. A drop tells a stranger nothing (attack F24), the counter tells us. A
+        # datagram that got in would become a flow of the gateway's, out of reach of later pinholes.
         yield (
-            f"iifname {_names(outside)} ct state new ct mark & {marks.PIN:#x} == 0"
-            f" tcp dport {rules.port_range} counter name strangers drop"
+            f"iifname {outside} ct state new ct mark & {marks.PIN:#x} == 0"
+            f" meta l4proto {{ 6, 17 }} th dport {rules.port_range} counter name strangers drop"
         )
 
 
 def _intercept(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "type filter hook prerouting priority mangle; policy accept;"
-    inside = _inside(policy)
-    if not rules.interceptions or not inside:
-        return
-    deliver = f"meta mark set meta mark | {marks.DELIVER:#x}"
-    ports = ", ".join(str(port) for port in sorted({item.port for item in rules.interceptions}))
-    # Answers to connections we opened from the client's own address (routed relation).
-    yield f"tcp sport {{ {ports} }} socket transparent 1 {deliver} accept"
+    # Admitted flows are the kernel's to forward: no socket is looked for, packet by packet.
+    yield f"ct mark & {marks.WON:#x} != 0 accept"
+    deliver = f"meta mark set meta mark | {marks.DELIVER:#x} ct mark set ct mark | {marks.PIN:#x}"
+    # Datagrams before sockets: one that speaks to a client in a server's name, for a moment, would
+    # take what other clients are sending to that server.
+    yield from _tproxies(policy, rules, Transport.UDP, deliver)
+    # Transparent sockets are ours: connections opened in a client's name, and user-mode pinholes.
+    yield f"meta l4proto {{ 6, 17 }} socket transparent 1 {deliver} accept"
+    yield from _tproxies(policy, rules, Transport.TCP, deliver)
+    outside = _outside(policy)
+    for rule in policy.publishing_rules:
+        # Marked only, for other firewalls: what is published behind NAT is a listener of ours. What
+        # is not local must stay unmarked, or the guard would take it for a flow of a pinhole.
+        listen = f"{_to(rule.listen, Transport.TCP)} fib daddr type local"
+        yield f"iifname {outside} {listen} ct mark set ct mark | {marks.PIN:#x} accept"
+
+
+def _tproxies(
+    policy: Policy, rules: GatewayRules, transport: Transport, deliver: str
+) -> Iterator[str]:
     for item in rules.interceptions:
-        to = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
-        # tproxy comes first: without a listener it ends the rule and nothing is marked.
-        yield (
-            f"iifname {inside} meta nfproto ipv{item.version} tcp dport {item.port}"
-            f" fib daddr type != local tproxy {to}:{item.listener_port}"
-            f" {deliver} ct mark set {marks.PIN:#x} accept"
-        )
+        if item.transport is transport and (origin := _origin(policy, item)):
+            to = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
+            # tproxy comes first: without a listener it ends the rule and nothing is marked.
+            yield f"{origin} tproxy {to}:{item.listener_port} {deliver} accept"
+
+
+def _zoned(policy: Policy, rules: GatewayRules) -> Iterator[str]:
+    """Track intercepted datagrams apart, by a chain each for both their ways.
+
+    Otherwise the entry "client to server, port 69" would be there already when a server answers
+    from that same port, and the answer, to be told apart, would be given another port.
+    """
+    items = [item for item in rules.interceptions if item.transport is Transport.UDP]
+    if not items or not _inside(policy):
+        return
+    zone = f"ct zone set {INTERCEPTED_ZONE}"
+    arriving = [f"{_origin(policy, item)} {zone}" for item in items]
+    yield chain("zone_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
+    ports = ", ".join(str(port) for port in sorted({item.port for item in items}))
+    # What we say in a server's name; a server on the gateway itself is nobody's affair.
+    leaving = f"udp sport {{ {ports} }} fib saddr type != local {zone}"
+    yield chain("zone_out", ["type filter hook output priority raw; policy accept;", leaving])
 
 
 def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     # Even without rules this chain keeps the kernel translating flows when the pins table dies.
     yield "type nat hook postrouting priority srcnat; policy accept;"
-    if not rules.masquerade:
-        return
     ports = rules.masquerade_ports
+    spread = f" to :{ports[0]}-{ports[-1]}" if ports else ""
+    # Full proxy is the pinhole's wish, whoever translates ordinary traffic.
+    proxied = marks.PIN | marks.PROXIED
+    yield f"ct mark & {proxied:#x} == {proxied:#x} meta l4proto {{ 6, 17 }} masquerade{spread}"
+    yield from _published_sources(policy, spread)
     for rule in policy.network_rules:
         source, destination = _ends(policy, rule)
         for version in (4, 6):
             match = _between(source, destination, version)
-            if rule.relation(version) is Relation.NAT and match is not None:
+            leaving = _leaving(source, destination, version)
+            if rule.relation(version) is not Relation.NAT or match is None:
+                continue
+            if not source.is_external:
+                # User mode opens it here in the client's name: there is no first interface.
+                ours = f"ct mark & {marks.PIN:#x} != 0 meta l4proto {{ 6, 17 }}"
+                yield f"{leaving} {ours} masquerade{spread}"
+            if rules.masquerade:
                 # masquerade does not look at local sockets or pinholes: keep it off our range.
-                spread = f"masquerade to :{ports[0]}-{ports[-1]}"
-                yield f"{match} meta l4proto {{ 6, 17 }} {spread}"
+                yield f"{match} meta l4proto {{ 6, 17 }} masquerade{spread}"
                 yield f"{match} masquerade"
+
+
+def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
+    """What a published server opens leaves from the address at which its clients know it."""
+    places = {(rule.server.address, rule.listen.address) for rule in policy.publishing_rules}
+    for server, listen in sorted(places, key=str):
+        if server != listen:
+            ip = "ip" if server.version == 4 else "ip6"
+            to = f" to [{listen}]" if server.version == 6 else f" to {listen}"
+            yield (
+                f"oifname {_outside(policy)} {ip} saddr {server} ct mark & {marks.PIN:#x} != 0"
+                f" meta l4proto 6 snat {ip}{to}{spread.removeprefix(' to ')}"
+            )
 
 
 # -- matches ----------------------------------------------------------------------------
@@ -241,11 +322,31 @@ def _inside(policy: Policy) -> str:
     return _names(inside) if inside else ""
 
 
-def _intercepted_ports(rules: GatewayRules) -> Iterator[tuple[int, str]]:
-    for version in (4, 6):
-        ports = sorted(item.port for item in rules.interceptions if item.version == version)
-        if ports:
-            yield version, f"{{ {', '.join(map(str, ports))} }}"
+def _outside(policy: Policy) -> str:
+    """Match the interfaces that strangers are behind; empty when there are none."""
+    outside = [network for network in policy.networks if network.is_external]
+    return _names(outside) if outside else ""
+
+
+def _origin(policy: Policy, item: Interception) -> str:
+    """Match what is to be intercepted; empty when it cannot come."""
+    if item.server is not None:
+        server = Endpoint(item.server, item.port)
+        return f"iifname {_outside(policy)} {_to(server, item.transport)}"
+    if inside := _inside(policy):
+        where = f"meta nfproto ipv{item.version} {_port(item.transport, item.port)}"
+        return f"iifname {inside} {where} fib daddr type != local"
+    return ""
+
+
+def _to(listen: Endpoint, transport: Transport) -> str:
+    """Match what goes to one port of one host."""
+    ip = "ip" if listen.version == 4 else "ip6"
+    return f"{ip} daddr {listen.address} {_port(transport, listen.port)}"
+
+
+def _port(transport: Transport, port: int) -> str:
+    return f"{transport.name.lower()} dport {port}"
 
 
 def _ends(policy: Policy, rule: NetworkRule) -> tuple[Network, Network]:
@@ -265,12 +366,17 @@ def _names(networks: Iterable[Network]) -> str:
 
 
 def _between(source: Network, destination: Network, version: int) -> str | None:
+    leaving = _leaving(source, destination, version)
+    return leaving and f"iifname {_names([source])} {leaving}"
+
+
+def _leaving(source: Network, destination: Network, version: int) -> str | None:
+    """Match what leaves for another network, wherever it came in; None when nothing can."""
     here = _addresses(source, "saddr", version)
     there = _addresses(destination, "daddr", version)
     if here is None or there is None:
         return None
-    names = f"iifname {_names([source])} oifname {_names([destination])}"
-    return f"{names} meta nfproto ipv{version}{here}{there}"
+    return f"oifname {_names([destination])} meta nfproto ipv{version}{here}{there}"
 
 
 def _addresses(network: Network, field: str, version: int) -> str | None:

@@ -152,17 +152,17 @@ class OwnedTable:
         self._socket = owner
         self._sequence = 0
 
-    def add(self, changes: nftset.Changes) -> None:
-        """Add all elements or none; raises KernelError with the first errno."""
-        self._sequence += 1
-        batch = nftset.add_batch(self._name, changes, self._sequence)
-        self._commit("add elements", batch)
+    def change(self, removed: nftset.Changes, added: nftset.Changes) -> None:
+        """Delete and then add elements, all or none; no change asks nothing of the kernel.
 
-    def delete(self, changes: nftset.Changes) -> None:
-        """Delete all elements or none; raises KernelError (ENOENT when one is missing)."""
+        Raises KernelError with the first errno: ENOENT when one to delete is missing, EEXIST when
+        one to add is there.
+        """
+        if not removed and not added:
+            return
         self._sequence += 1
-        batch = nftset.delete_batch(self._name, changes, self._sequence)
-        self._commit("delete elements", batch)
+        batch = nftset.batch(self._name, removed, added, self._sequence)
+        self._commit("change elements", batch)
 
     def close(self) -> None:
         """Let go: the kernel removes the table and all its elements at once."""

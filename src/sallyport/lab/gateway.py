@@ -61,9 +61,17 @@ class _Load(Struct):
 class RunningGateway:
     """Sallyport on the lab's gateway host; it answers on `control_socket`."""
 
-    def __init__(self, lab: Lab, arguments: Sequence[str] = (), *, name: str = "gateway") -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        arguments: Sequence[str] = (),
+        *,
+        name: str = "gateway",
+        wrapper: Sequence[str] = (),
+    ) -> None:
         """Start `sallyport run`, with `arguments` instead of the lab's two interfaces.
 
+        `wrapper` is a command that runs another, such as setpriv with fewer capabilities.
         `control_socket` and `log` lie in the lab's folder under `name`. Raises StartupError with
         the end of the log when the gateway does not answer there.
         """
@@ -71,7 +79,8 @@ class RunningGateway:
         self.control_socket = lab.folder / f"{name}.sock"
         self.log = lab.folder / f"{name}.log"
         networks = arguments or ("--internal", "int0", "--external", "ext0")
-        argv = [*sallyport(), "run", *networks, "--control-socket", str(self.control_socket)]
+        argv = [*wrapper, *sallyport(), "run", *networks]
+        argv += ["--control-socket", str(self.control_socket)]
         self.process = self.host.popen(argv, log=self.log)
         try:
             wait_until(self.process, self._answers, self.log, "the gateway does not start")

@@ -4,13 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import sallyport
 from sallyport.core.binding import Binding
+from sallyport.core.datapath import DataPathKind
 from sallyport.core.gateway import Gateway
 from sallyport.core.journal import Journal, Level
 from sallyport.core.session import Session
 from sallyport.errors import NotFound
+from sallyport.flags import Transport
 from sallyport.ops.control import Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.schema import (
@@ -25,6 +28,16 @@ from sallyport.ops.schema import (
     Status,
     rules_of,
 )
+
+_TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
+    Transport.TCP: "tcp",
+    Transport.UDP: "udp",
+}
+
+
+def _usual_path(gateway: Gateway) -> DataPathKind:
+    """Give the data path of bindings that ask for none: the fastest there is."""
+    return min(gateway.data_paths, key=list(DataPathKind).index)
 
 
 class CountingJournal:
@@ -70,7 +83,7 @@ class Answers:
             release=sallyport.__version__,
             pid=os.getpid(),
             uptime_seconds=round(gateway.clock() - self._started, 3),
-            data_path=gateway.openings.data_path.kind.value,
+            data_path=_usual_path(gateway).value,
             port_range=str(gateway.port_range),
             networks=[network.name for network in gateway.policy.networks],
             sessions=len(gateway.sessions),
@@ -145,9 +158,9 @@ class Answers:
             session=binding.session.id,
             filter=binding.protocol.name,
             rule=binding.rule.name,
-            transport="tcp",
+            transport=_TRANSPORTS[binding.transport],
             proxy_address=str(binding.proxy_address),
-            client_address=str(first.client_address),
+            client_address=None if first.client_address is None else str(first.client_address),
             peers=None
             if ip_filter is None
             else [str(a) if a == b else f"{a}-{b}" for a, b in ip_filter.ranges],

@@ -23,6 +23,7 @@ from sallyport.core.policy import (
     Policy,
     Relation,
 )
+from sallyport.core.protocols import Direction
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
 from sallyport.ops.document import (
     AccessRuleShape,
@@ -33,6 +34,7 @@ from sallyport.ops.document import (
     nearest,
     read_document,
 )
+from sallyport.ops.publishing import read_rules
 from sallyport.ops.settings import (
     KNOWN_FILTERS,
     KNOWN_PROTOCOLS,
@@ -81,11 +83,23 @@ def parse(text: str, file_name: str) -> Configuration:
     networks = _networks(document.networks, report)
     network_rules = _network_rules(document.network_rules, document.networks, report)
     access_rules = _access_rules(document.access_rules, document.networks, report)
+    publishing_rules = read_rules(
+        document.publishing_rules,
+        report,
+        policy=None if report.errors else Policy(networks, network_rules),
+        port_range=gateway.port_range,
+    )
     report.raise_if_any()
     filters = {name: structs.asdict(s) for name, s in document.filters.items() if s is not None}
     return Configuration(
         gateway=gateway,
-        policy=Policy(networks, network_rules, access_rules, filter_settings=filters),
+        policy=Policy(
+            networks,
+            network_rules,
+            access_rules,
+            publishing_rules=publishing_rules,
+            filter_settings=filters,
+        ),
         filters=filters,
     )
 
@@ -110,7 +124,10 @@ def from_interfaces(
                 " give the two networks different prefixes"
             )
     protocols = frozenset(
-        name for known in KNOWN_FILTERS.values() if known.on_by_default for name in known.protocols
+        name
+        for known in KNOWN_FILTERS.values()
+        if known.on_by_default
+        for name in known.names(Direction.OUTBOUND)
     )
     filters = default_filter_settings()
     policy = Policy(
@@ -147,11 +164,6 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
     if shape is None:
         return default
     ports, socket_path = default.port_range, Path(shape.control_socket)
-    if shape.data_path == "user":
-        report.add(
-            ("gateway", "data_path"),
-            'data path "user" is not available in this version; write "auto" or "kernel"',
-        )
     try:
         ports = PortRange.parse(shape.port_range)
     except ValueError as error:
@@ -273,11 +285,11 @@ def _access_rules(
             for j, name in enumerate(names):
                 _check_network(name, networks, (*path, key, j), report)
         for j, protocol in enumerate(shape.protocols):
-            if protocol not in KNOWN_PROTOCOLS:
+            if protocol not in KNOWN_PROTOCOLS[Direction.OUTBOUND]:
                 report.add(
                     (*path, "protocols", j),
                     f"no filter of this version speaks {protocol!r};"
-                    f" write one of: {', '.join(KNOWN_PROTOCOLS)}",
+                    f" write one of: {', '.join(KNOWN_PROTOCOLS[Direction.OUTBOUND])}",
                 )
         rules[shape.name] = AccessRule(
             name=shape.name,

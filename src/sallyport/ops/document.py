@@ -34,6 +34,18 @@ NameList = Annotated[
 ]
 NetworkName = Annotated[str, Meta(description='the name of a network, such as "internal"')]
 RelationName = Annotated[Relation, Meta(description='"nat" or "route"')]
+RuleName = Annotated[
+    str,
+    # Names are shown in tables and logs: one line, no control characters.
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$",
+        description='a name of 1 to 64 printable characters, such as "office ftp"',
+    ),
+]
+EndpointText = Annotated[str, Meta(description='an address and a port, such as "203.0.113.1:21"')]
+# 60 000: the live bindings the kernel path is built and measured for, all for one client.
+BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 to 60000")]
+PortNumber = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 # Linux: at most 15 bytes (IFNAMSIZ), no slash, no space. Quotes would end a string of a ruleset.
 InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:@+-]{1,15}$")]
 
@@ -42,7 +54,7 @@ class GatewayShape(Struct, frozen=True):
     """`[gateway]`."""
 
     data_path: Annotated[
-        Literal["auto", "kernel", "user"], Meta(description='"auto" or "kernel"')
+        Literal["auto", "kernel", "user"], Meta(description='"auto", "kernel" or "user"')
     ] = "auto"
     port_range: Annotated[str, Meta(description='a range, such as "40000-59999"')] = str(
         _DEFAULTS.port_range
@@ -82,31 +94,31 @@ class NetworkRuleShape(Struct, frozen=True):
 class AccessRuleShape(Struct, frozen=True):
     """`[[access_rules]]`."""
 
-    name: Annotated[
-        str,
-        # Names are shown in tables and logs: one line, no control characters.
-        Meta(
-            pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$",
-            description='a name of 1 to 64 printable characters, such as "office ftp"',
-        ),
-    ]
+    name: RuleName
     action: Annotated[Action, Meta(description='"allow" or "deny"')]
     protocols: Annotated[
         list[str], Meta(min_length=1, description='a list of protocols, such as ["ftp"]')
     ]
     sources: NameList = msgspec.field(name="from")
     destinations: NameList = msgspec.field(name="to")
-    # 60 000: the live bindings the kernel path is built and measured for, all for one client.
-    max_bindings_per_client: Annotated[
-        int, Meta(ge=1, le=60000, description="a number from 1 to 60000")
-    ] = limits.MAX_BINDINGS_PER_CLIENT
+    max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
     allowed_addresses: Annotated[
         Literal["client", "class-c", "network", "all"],
         Meta(description='"client", "class-c", "network" or "all"'),
     ] = "client"
-    min_client_port: Annotated[
-        int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")
-    ] = limits.MIN_CLIENT_PORT
+    min_client_port: PortNumber = limits.MIN_CLIENT_PORT
+
+
+class PublishingRuleShape(Struct, frozen=True):
+    """`[[publishing_rules]]`."""
+
+    name: RuleName
+    protocol: Annotated[str, Meta(description='a protocol, such as "ftp-server"')]
+    listen: EndpointText
+    server: EndpointText
+    full_proxy: Annotated[bool, Meta(description="true or false")] = False
+    max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
+    min_client_port: PortNumber = limits.MIN_CLIENT_PORT
 
 
 @dataclass(slots=True)
@@ -137,6 +149,7 @@ class Document:
     networks: Mapping[str, NetworkShape | None]
     network_rules: tuple[NetworkRuleShape | None, ...]
     access_rules: tuple[AccessRuleShape | None, ...]
+    publishing_rules: tuple[PublishingRuleShape | None, ...]
     filters: Mapping[str, Struct | None]
 
 
@@ -145,11 +158,6 @@ def read_document(raw: Mapping[str, object], report: Report) -> Document:
     known = ("gateway", "networks", "network_rules", "access_rules", "publishing_rules", "filters")
     for key in raw.keys() - set(known):
         report.add((key,), f"unknown table {key!r}; {nearest(key, known)}")
-    if "publishing_rules" in raw:
-        report.add(
-            ("publishing_rules",),
-            "this version does not publish servers yet; remove [[publishing_rules]]",
-        )
     network_tables = _tables(raw.get("networks", {}), "networks", report)
     for name in network_tables:
         if not _NETWORK_NAME.fullmatch(name):
@@ -168,6 +176,7 @@ def read_document(raw: Mapping[str, object], report: Report) -> Document:
         },
         network_rules=_array(raw, "network_rules", NetworkRuleShape, report),
         access_rules=_array(raw, "access_rules", AccessRuleShape, report),
+        publishing_rules=_array(raw, "publishing_rules", PublishingRuleShape, report),
         filters={
             name: _read(filter_tables.get(name, {}), known.keys, ("filters", name), report)
             for name, known in KNOWN_FILTERS.items()

@@ -1,12 +1,13 @@
 """Where events are written: stderr, as text for people or as JSON lines for programs.
 
 An event is one line: when, level, name, fields. Losing lines is allowed and counted; stopping the
-gateway because a disk is full or stderr was closed is not.
+gateway because a disk is full, or stderr was closed or is not read by anybody, is not.
 """
 
 import json
 import logging
 import os
+import select
 from enum import StrEnum
 
 import msgspec
@@ -104,12 +105,19 @@ def set_up(level: Level, form: Format) -> EventJournal:
 
 
 class _LineWriter:
-    """What structlog writes to: one system call a line, so that lines never mix or linger."""
+    """What structlog writes to: one write a line, so that lines never mix or linger."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        # Asked each time, because O_NONBLOCK would be everybody's who has the same terminal.
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
 
     def msg(self, line: bytes) -> None:
+        # A pipe with room takes PIPE_BUF bytes whole and at once (POSIX); more could wait for a
+        # reader that has stopped, as in `sallyport run 2>&1 | less`.
+        if len(line) > select.PIPE_BUF or not self._room.poll(0):
+            raise BlockingIOError("nobody reads the log")
         os.write(self._descriptor, line)
 
     debug = info = warning = error = msg

@@ -133,12 +133,25 @@ class AccessRuleRow(Struct, frozen=True, kw_only=True):
     min_client_port: int
 
 
+class PublishingRuleRow(Struct, frozen=True, kw_only=True):
+    """One publishing rule."""
+
+    name: str
+    protocol: str
+    listen: str
+    server: str
+    full_proxy: bool
+    max_bindings_per_client: int
+    min_client_port: int
+
+
 class Rules(Document, frozen=True, kw_only=True):
     """The policy in force; access rules in the order in which they are asked."""
 
     networks: list[NetworkRow]
     network_rules: list[NetworkRuleRow]
     access_rules: list[AccessRuleRow]
+    publishing_rules: list[PublishingRuleRow]
 
 
 class FilterRow(Struct, frozen=True, kw_only=True):
@@ -204,5 +217,17 @@ def rules_of(policy: Policy) -> Rules:
                 min_client_port=rule.min_client_port,
             )
             for rule in policy.access_rules
+        ],
+        publishing_rules=[
+            PublishingRuleRow(
+                name=rule.name,
+                protocol=rule.protocol,
+                listen=str(rule.listen),
+                server=str(rule.server),
+                full_proxy=rule.full_proxy,
+                max_bindings_per_client=rule.max_bindings_per_client,
+                min_client_port=rule.min_client_port,
+            )
+            for rule in policy.publishing_rules
         ],
     )

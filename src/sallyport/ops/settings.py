@@ -12,7 +12,9 @@ from sallyport import limits
 from sallyport.addresses import MAX_PORT, PortRange
 from sallyport.core.filter import ApplicationFilter
 from sallyport.core.policy import Policy
+from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.filters.tftp import TftpFilter
 
 # RFC 6335 section 6: ports below are assigned to services, and dialling from one means trust.
 FIRST_FREE_PORT = 1024
@@ -29,6 +31,7 @@ class DataPathChoice(StrEnum):
 
     AUTO = "auto"
     KERNEL = "kernel"
+    USER = "user"
 
 
 def port_range_fault(ports: PortRange, *, masquerade: bool) -> str | None:
@@ -87,6 +90,10 @@ class FtpKeys(Struct, frozen=True):
     strict_data_port: Annotated[bool, Meta(description="true or false")] = False
 
 
+class TftpKeys(Struct, frozen=True):
+    """The keys of `[filters.tftp]`: there is nothing to choose yet."""
+
+
 def _make_ftp(settings: Mapping[str, object]) -> ApplicationFilter:
     return FtpFilter(
         FtpSettings(
@@ -101,12 +108,16 @@ class KnownFilter:
     """A filter that this version has: the protocols rules may name and the keys it takes."""
 
     name: str
-    protocols: tuple[str, ...]
+    protocols: tuple[ProtocolDefinition, ...]
     keys: type[Struct]
     make: Callable[[Mapping[str, object]], ApplicationFilter]
     """Gives the filter with the settings of `Configuration.filters`."""
     on_by_default: bool
     summary: str
+
+    def names(self, direction: Direction) -> tuple[str, ...]:
+        """Give the protocols that access rules (outbound) or publishing rules (inbound) name."""
+        return tuple(one.name for one in self.protocols if one.direction is direction)
 
 
 KNOWN_FILTERS: Mapping[str, KnownFilter] = {
@@ -114,18 +125,27 @@ KNOWN_FILTERS: Mapping[str, KnownFilter] = {
     for known in (
         KnownFilter(
             name=FtpFilter.name,
-            protocols=tuple(protocol.name for protocol in FtpFilter.protocols),
+            protocols=FtpFilter.protocols,
             keys=FtpKeys,
             make=_make_ftp,
             on_by_default=True,
-            summary="FTP data connections, active and passive (RFC 959, 2428)",
+            summary="FTP data connections of clients and of published servers (RFC 959, 2428)",
+        ),
+        KnownFilter(
+            name=TftpFilter.name,
+            protocols=TftpFilter.protocols,
+            keys=TftpKeys,
+            make=lambda _settings: TftpFilter(),
+            on_by_default=True,
+            summary="TFTP transfers from the port that the server chooses (RFC 1350, 2347)",
         ),
     )
 }
 
-KNOWN_PROTOCOLS: tuple[str, ...] = tuple(
-    protocol for known in KNOWN_FILTERS.values() for protocol in known.protocols
-)
+KNOWN_PROTOCOLS: Mapping[Direction, tuple[str, ...]] = {
+    direction: tuple(name for known in KNOWN_FILTERS.values() for name in known.names(direction))
+    for direction in Direction
+}
 
 
 def default_filter_settings() -> dict[str, Mapping[str, object]]:

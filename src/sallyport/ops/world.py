@@ -12,8 +12,24 @@ from sallyport.core.journal import Journal
 from sallyport.core.strand import Turn, Work
 
 
+class AsyncWaiter:
+    """See `core.feed.Waiter`."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """See `Waiter`."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """See `Waiter`."""
+        await self._event.wait()
+        self._event.clear()
+
+
 class AsyncWorld:
-    """See `core.gateway.World`; made inside a running loop.
+    """See `core.world.World`; made inside a running loop.
 
     `drive` must be called once the gateway exists: timers fire its deadlines.
     """
@@ -41,6 +57,10 @@ class AsyncWorld:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._fire)
+
+    def waiter(self) -> "AsyncWaiter":
+        """See `World`."""
+        return AsyncWaiter()
 
     def park(self, work: Work, yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
         """See `core.strand.Park`: carry the coroutine on as a task."""

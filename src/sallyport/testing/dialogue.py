@@ -7,19 +7,24 @@ Dialogue(FtpFilter())
     .nothing_more()
 """
 
+from dataclasses import replace
 from typing import Self
 
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.filter import ApplicationFilter, DataFilter
 from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy
+from sallyport.core.policy import Policy, PublishingRule
 from sallyport.testing.memory import MemoryDataPath
-from sallyport.testing.world import VirtualWorld, make_gateway
+from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
 
 CLIENT = {4: "10.0.0.8:50000", 6: "[fd00:a::8]:50000"}
 SERVER = {4: "203.0.113.9:21", 6: "[2001:db8::9]:21"}
 GATEWAY = {4: "203.0.113.1:50001", 6: "[fd00:a::8]:50001"}
+
+# Of a published server: its client outside, and our end of the leg to the server.
+OUTSIDE = {4: "203.0.113.9:50000", 6: "[2001:db8::9]:50000"}
+INSIDE = {4: "10.0.0.1:50001", 6: "[fd00:a::1]:50001"}
 
 
 class _Link:
@@ -58,7 +63,8 @@ class Dialogue:
 
     The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside. `policy`
     replaces the default one, which allows FTP outwards. `beside` is another dialogue whose gateway
-    is to be shared. Checks raise AssertionError and say what was found instead.
+    is to be shared. With `published` it is the other way round: the rule's server is inside, and
+    the client outside. Checks raise AssertionError and say what was found instead.
     """
 
     def __init__(
@@ -70,7 +76,10 @@ class Dialogue:
         server: str | None = None,
         policy: Policy | None = None,
         beside: "Dialogue | None" = None,
+        published: PublishingRule | None = None,
     ) -> None:
+        if published is not None and beside is None:
+            policy = replace(policy or make_policy(), publishing_rules=(published,))
         self.gateway: Gateway
         self.data_path: MemoryDataPath
         self.world: VirtualWorld
@@ -82,14 +91,22 @@ class Dialogue:
         self._closed: set[str] = set()
         self.link = _Link()
         self.client_end, self.server_end = _End(self.link), _End(self.link)
-        self.connection: PrimaryConnection = self.gateway.admit_primary(
-            application_filter.protocols[0],
-            Endpoint.parse(client or CLIENT[version]),
-            Endpoint.parse(server or SERVER[version]),
-        )
+        self.connection: PrimaryConnection
+        if published is None:
+            self.connection = self.gateway.admit_primary(
+                application_filter.protocols[0],
+                Endpoint.parse(client or CLIENT[version]),
+                Endpoint.parse(server or SERVER[version]),
+            )
+            gateway_address = Endpoint.parse(GATEWAY[version])
+        else:
+            gateway_address = published.listen
+            outside = Endpoint.parse(client or OUTSIDE[gateway_address.version])
+            self.connection = self.gateway.admit_published(published, outside)
+            self.connection.inside_address = Endpoint.parse(INSIDE[gateway_address.version])
         self._strand = self.gateway.start_primary(
             self.connection,
-            gateway_address=Endpoint.parse(GATEWAY[version]),
+            gateway_address=gateway_address,
             link=self.link,
             client=self.client_end,
             server=self.server_end,
@@ -159,7 +176,8 @@ class Dialogue:
         return self
 
     def nothing_more(self) -> Self:
-        """Check that neither end heard anything that was not checked."""
+        """Check that nobody heard anything that was not checked."""
+        assert not self.data_path.sent, f"datagrams were sent: {self.data_path.sent}"
         return self.client_hears(b"").server_hears(b"")
 
     def still_open(self) -> Self:
@@ -219,6 +237,36 @@ class Dialogue:
         """Have the flow of `peer` close from both ends."""
         self.data_path.finish(Endpoint.parse(peer))
         return self
+
+    # -- datagrams ----------------------------------------------------------------------------
+
+    def gateway_sends(self, data: bytes, listen: str, peer: str) -> Self:
+        """Check and consume the oldest datagram sent to `peer` as if `listen` had sent it."""
+        sent = self.data_path.sent[:1]
+        expected = [(Endpoint.parse(listen), Endpoint.parse(peer), data)]
+        assert sent == expected, f"sent: {sent}; {self._latest()}"
+        del self.data_path.sent[:1]
+        return self
+
+    def datagram_arrives(self, peer: str, listen: str) -> Self:
+        """Have `peer` send a datagram to `listen`, through an open pinhole to the client."""
+        arrived = self.data_path.send(Endpoint.parse(peer), Endpoint.parse(listen))
+        assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
+        return self
+
+    def datagram_is_lost(self, peer: str, listen: str) -> Self:
+        """Check that `peer` cannot reach `listen` with a datagram."""
+        arrived = self.data_path.send(Endpoint.parse(peer), Endpoint.parse(listen))
+        assert arrived is None, f"{peer} reached {arrived} by {listen}"
+        return self
+
+    def answer_arrives(self, listen: str, peer: str) -> Self:
+        """Have the client send a datagram back to `peer`, who had reached it by `listen`."""
+        arrived = self.data_path.answer(Endpoint.parse(listen), Endpoint.parse(peer))
+        assert arrived, f"the client cannot answer {peer} by {listen}; {self._latest()}"
+        return self
+
+    # -- accidents ----------------------------------------------------------------------------
 
     def next_bind_fails(self, failure: Exception) -> Self:
         """Have the data path refuse the next pinhole."""

@@ -5,13 +5,14 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from sallyport.addresses import PortRange
+from sallyport.core.datapath import DataPathKind
 from sallyport.core.filter import ApplicationFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.journal import Level
 from sallyport.core.policy import AccessRule, Action, Network, NetworkRule, Policy, Relation
 from sallyport.core.ports import Ports
 from sallyport.core.strand import Turn, Work
-from sallyport.testing.memory import MemoryDataPath
+from sallyport.testing.memory import MemoryDataPath, pause
 
 
 class MemoryJournal:
@@ -33,6 +34,23 @@ class MemoryJournal:
         return [fields.get("reason") for name, fields in self.records if name == event]
 
 
+class VirtualWaiter:
+    """See `core.feed.Waiter`; whoever waits is stepped by hand and looks again at every step."""
+
+    def __init__(self) -> None:
+        self._is_awake = False
+
+    def wake(self) -> None:
+        """See `Waiter`."""
+        self._is_awake = True
+
+    async def wait(self) -> None:
+        """See `Waiter`."""
+        while not self._is_awake:
+            await pause()
+        self._is_awake = False
+
+
 class VirtualWorld:
     """A world in which nothing happens by itself."""
 
@@ -44,16 +62,20 @@ class VirtualWorld:
         self._state = 1
 
     def now(self) -> float:
-        """See `core.gateway.World`."""
+        """See `core.world.World`."""
         return self.seconds
 
     def random_below(self, bound: int) -> int:
-        """See `core.gateway.World`; a fixed sequence (Lehmer's generator)."""
+        """See `core.world.World`; a fixed sequence (Lehmer's generator)."""
         self._state = self._state * 48271 % 2147483647
         return self._state % bound
 
     def wake_at(self, when: float) -> None:
-        """See `core.gateway.World`; `pass_time` looks for itself."""
+        """See `core.world.World`; `pass_time` looks for itself."""
+
+    def waiter(self) -> "VirtualWaiter":
+        """See `core.world.World`."""
+        return VirtualWaiter()
 
     def park(self, work: Work, _yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
         """See `core.strand.Park`; a test carries it on with `resume`."""
@@ -110,14 +132,16 @@ def make_gateway(
     world: VirtualWorld | None = None,
     ports: str = "40000-40999",
 ) -> tuple[Gateway, MemoryDataPath, VirtualWorld]:
-    """Build a whole gateway in memory."""
+    """Build a whole gateway in memory, with both data paths; give the one in the kernel's place."""
     world = world or VirtualWorld()
-    data_path = MemoryDataPath(map(ip_address, GATEWAY_ADDRESSES))
+    addresses = tuple(map(ip_address, GATEWAY_ADDRESSES))
+    kernel = MemoryDataPath(addresses)
+    user = MemoryDataPath(addresses, kind=DataPathKind.USER, beside=kernel)
     gateway = Gateway(
         policy=policy or make_policy(),
-        data_path=data_path,
+        data_paths={path.kind: path for path in (kernel, user)},
         ports=Ports(PortRange.parse(ports), world.random_below),
         world=world,
         filters=filters,
     )
-    return gateway, data_path, world
+    return gateway, kernel, world

@@ -20,7 +20,7 @@ _GET = netlink.message_type(Subsystem.CTNETLINK, 1)
 _DELETE = netlink.message_type(Subsystem.CTNETLINK, 2)
 _REPORTS = frozenset({_NEW, _DELETE})
 
-_ORIGINAL, _REPLY, _MARK = 1, 2, 8
+_ORIGINAL, _REPLY, _TIMEOUT, _MARK = 1, 2, 7, 8
 _COUNTERS_ORIGINAL, _COUNTERS_REPLY, _MARK_MASK = 9, 10, 21
 _COUNTER_BYTES = 2
 
@@ -48,6 +48,8 @@ class FlowReport(NamedTuple):
     reply: bytes
     original_bytes: int | None
     reply_bytes: int | None
+    seconds_left: int | None = None
+    """How long the entry stays if no packet comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +78,30 @@ def read_report(data: bytes, start: int = 0) -> FlowReport | None:
             or _ATTRIBUTE.unpack_from(data, second) != (extent, _REPLY | _N)
         ):
             return None
-        mark, original_bytes, reply_bytes = _read_details(data, rest, end)
+        details = _read_details(data, rest, end)
     except (struct.error, KeyError, ProtocolError):
         return None
-    original, reply = data[first:second], data[second:rest]
-    return FlowReport(kind == _DELETE, mark, original, reply, original_bytes, reply_bytes)
+    mark, *counts = details
+    return FlowReport(kind == _DELETE, mark, data[first:second], data[second:rest], *counts)
 
 
-def _read_details(data: bytes, at: int, end: int) -> tuple[int, int | None, int | None]:
+def _read_details(data: bytes, at: int, end: int) -> tuple[int, int | None, int | None, int | None]:
     mark = 0
-    original_bytes = reply_bytes = None
+    original_bytes = reply_bytes = seconds_left = None
     while at < end:
         length, name = _ATTRIBUTE.unpack_from(data, at)
         if length < _ATTRIBUTE.size or at + length > end:
             raise ProtocolError("netlink-bad-length", data[at:end])
         if name == _MARK:
             mark = _BIG32.unpack_from(data, at + 4)[0]
+        elif name == _TIMEOUT:
+            seconds_left = _BIG32.unpack_from(data, at + 4)[0]
         elif name == _COUNTERS_ORIGINAL | _N:
             original_bytes = _counter(data[at + 4 : at + length])
         elif name == _COUNTERS_REPLY | _N:
             reply_bytes = _counter(data[at + 4 : at + length])
         at += length + (-length & 3)
-    return mark, original_bytes, reply_bytes
+    return mark, original_bytes, reply_bytes, seconds_left
 
 
 def _counter(data: bytes) -> int | None:

@@ -21,11 +21,11 @@ _NEW_ELEMENTS = netlink.message_type(Subsystem.NFTABLES, 12)
 _DELETE_ELEMENTS = netlink.message_type(Subsystem.NFTABLES, 14)
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _VALUE = 1, 1, 2, 1
+_ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
 _TABLE_NAME, _TABLE_OWNER = 1, 7
 
-# An attribute's length has 16 bits. 512 of our widest elements (IPv6 source, listener and source
-# port: 44 bytes of key, 4 of data, 20 of framing) are 34 KiB, so a list of that many always fits.
+# An attribute's length has 16 bits. 512 of our widest elements (a range of IPv6 sources: twice 44
+# bytes of key, 4 of data, 28 of framing) are 60 KiB, so a list of that many always fits.
 _ELEMENTS_PER_MESSAGE = 512
 
 Changes = Sequence[tuple[str, Sequence[bytes]]]
@@ -92,26 +92,32 @@ def pair_element(key: bytes, data: bytes) -> bytes:
     )  # fmt: skip
 
 
+def range_element(first: bytes, last: bytes, data: bytes = b"") -> bytes:
+    """Write an element of an interval map, or without `data` name one to delete it.
+
+    `first` and `last` are keys of the same fields, each field of `last` at least that of `first`.
+    """
+    parts = [
+        netlink.nested(_ELEMENT_KEY, netlink.attribute(_VALUE, first)),
+        netlink.nested(_ELEMENT_KEY_END, netlink.attribute(_VALUE, last)),
+    ]
+    if data:
+        parts.append(netlink.nested(_ELEMENT_DATA, netlink.attribute(_VALUE, data)))
+    return netlink.nested(_ITEM, *parts)
+
+
 @cache
 def _names(table: str, set_name: str) -> bytes:
     return netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, set_name)
 
 
-def _batch(kind: int, flags: int, table: str, changes: Changes, sequence: int) -> bytes:
-    bodies = [
+def _bodies(table: str, changes: Changes) -> list[bytes]:
+    return [
         _names(table, name)
         + netlink.nested(_LIST_ELEMENTS, *elements[start : start + _ELEMENTS_PER_MESSAGE])
         for name, elements in changes
         for start in range(0, len(elements), _ELEMENTS_PER_MESSAGE)
     ]
-    last = len(bodies) - 1
-    parts = [_edge(_BATCH_BEGIN, sequence)]
-    for index, body in enumerate(bodies):
-        # Everything carries one sequence number: the batch stands or falls as a whole.
-        acknowledge = netlink.FLAG_ACK if index == last else 0
-        parts.append(netlink.message(kind, flags | acknowledge, sequence, Family.INET, body))
-    parts.append(_edge(_BATCH_END, sequence))
-    return b"".join(parts)
 
 
 def _edge(kind: int, sequence: int) -> bytes:
@@ -119,18 +125,24 @@ def _edge(kind: int, sequence: int) -> bytes:
     return netlink.message(kind, flags, sequence, Family.UNSPEC, b"", _BATCH_RESOURCE)
 
 
-def add_batch(table: str, changes: Changes, sequence: int) -> bytes:
-    """Write one transaction that adds all elements or none; EEXIST when one is there already.
+def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
+    """Write one transaction that deletes and then adds all elements, or changes nothing.
 
-    All its messages carry `sequence`; the last element message asks for an acknowledgement.
+    ENOENT when one to delete is missing, EEXIST when one to add is there already. Everything
+    carries `sequence`; the last element message asks for an acknowledgement.
     """
-    flags = netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL
-    return _batch(_NEW_ELEMENTS, flags, table, changes, sequence)
-
-
-def delete_batch(table: str, changes: Changes, sequence: int) -> bytes:
-    """Write one transaction that deletes all elements or none; ENOENT when one is missing."""
-    return _batch(_DELETE_ELEMENTS, netlink.FLAG_REQUEST, table, changes, sequence)
+    create = netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL
+    orders = [
+        *((_DELETE_ELEMENTS, netlink.FLAG_REQUEST, body) for body in _bodies(table, removed)),
+        *((_NEW_ELEMENTS, create, body) for body in _bodies(table, added)),
+    ]
+    last = len(orders) - 1
+    parts = [_edge(_BATCH_BEGIN, sequence)]
+    for index, (kind, flags, body) in enumerate(orders):
+        acknowledge = netlink.FLAG_ACK if index == last else 0
+        parts.append(netlink.message(kind, flags | acknowledge, sequence, Family.INET, body))
+    parts.append(_edge(_BATCH_END, sequence))
+    return b"".join(parts)
 
 
 def get_table(table: str, sequence: int) -> bytes:

@@ -1,0 +1,35 @@
+"""World: time, chance, a journal and an event loop's services, as the core asks for them."""
+
+from typing import Protocol
+
+from sallyport.core.feed import Waiter
+from sallyport.core.journal import Journal
+from sallyport.core.strand import Park, Turn
+
+
+class World(Protocol):
+    """What the gateway needs besides data paths."""
+
+    @property
+    def journal(self) -> Journal:
+        """Give the receiver of events."""
+
+    @property
+    def turn(self) -> Turn:
+        """Give the mark of who runs filter code."""
+
+    @property
+    def park(self) -> Park:
+        """Give the function that carries waiting coroutines on."""
+
+    def now(self) -> float:
+        """Give the time in seconds of a clock that never goes back."""
+
+    def random_below(self, bound: int) -> int:
+        """Give an unpredictable integer in [0, bound)."""
+
+    def wake_at(self, when: float) -> None:
+        """Have `Gateway.deadlines.fire` called at `when`."""
+
+    def waiter(self) -> Waiter:
+        """Make something a coroutine outside every strand can wait for."""

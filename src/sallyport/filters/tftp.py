@@ -1,0 +1,130 @@
+"""TFTP (RFC 1350): lets the answer to a client's request come from the port the server chooses.
+
+A request goes to port 69; the server answers from a fresh port, its transfer identifier. The first
+port of the server that answers is the one, for this request and for good (attack T03); no other
+host is let in (attack T02). The request leaves as the client wrote it.
+"""
+
+from sallyport.core.binding import Binding
+from sallyport.core.events import ConnectionTerminating, Event, UdpDestination
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.lifecycle import State
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.errors import BindError, OutOfResources, ProtocolError, QuotaExceeded
+from sallyport.flags import BindFlags, Transport
+from sallyport.ipfilter import IpFilter
+from sallyport.wire import tftp
+from sallyport.wire.tftp import ErrorCode
+
+TFTP = ProtocolDefinition("tftp", Transport.UDP, 69)
+"""The protocol as access rules know it."""
+
+
+class TftpFilter(ApplicationFilter):
+    """The filter for TFTP servers outside."""
+
+    name = "tftp"
+    protocols = (TFTP,)
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        """See `ApplicationFilter`."""
+        return TftpSession(session)
+
+
+class TftpSession(SessionFilter):
+    """Gives every port that asks for a file its dialogue, and ends it with its transfer."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def on_event(self, event: Event) -> None:
+        """See `SessionFilter`."""
+        if isinstance(event, UdpDestination):
+            event.connection.attach_data_filter(TftpDialogue(self.session, self))
+        elif isinstance(event, ConnectionTerminating) and isinstance(event.context, TftpDialogue):
+            event.context.transfer_over(event)
+
+
+class TftpDialogue(DataFilter):
+    """What one client port asks of one server; the transfers themselves pass it by."""
+
+    def __init__(self, session: Session, session_filter: SessionFilter) -> None:
+        self._session = session
+        self._session_filter = session_filter
+        self._request = b""
+        self._binding: Binding | None = None
+
+    async def from_client(self, data: bytes) -> None:
+        """Pass a request on when the way back is open; anything else opens nothing (attack T01)."""
+        try:
+            if data == self._request and self._awaits_answer:
+                self._send()  # RFC 1350 section 2: what is not answered is sent again
+            else:
+                await self._serve(data, tftp.parse_request(data))
+        except tftp.NotARequest as error:
+            self._drop(error.reason)
+        except ProtocolError as error:
+            self._refuse(ErrorCode.ILLEGAL_OPERATION, "Illegal TFTP operation.", error.reason)
+        except BindError as refusal:
+            is_full = isinstance(refusal, (QuotaExceeded, OutOfResources))
+            code = ErrorCode.ALLOCATION_EXCEEDED if is_full else ErrorCode.ACCESS_VIOLATION
+            self._refuse(code, "Refused by the gateway.", refusal.reason)
+
+    async def from_server(self, data: bytes) -> None:
+        """Drop it: a server answers from a port of its own, by the binding."""
+        self._drop("answer-outside-the-binding")
+
+    def transfer_over(self, event: ConnectionTerminating) -> None:
+        """End with the latest transfer; earlier ones of this port may end before it."""
+        if self._binding is not None and event.connection in self._binding.connections:
+            self.connection.close(event.reason)
+
+    @property
+    def _awaits_answer(self) -> bool:
+        return self._binding is not None and self._binding.state is State.ARMED
+
+    async def _serve(self, data: bytes, request: tftp.Request) -> None:
+        """Bind for a new request. A transfer under way from the same port may finish.
+
+        A request repeated after an answer is a new one as well: its server starts again with a new
+        identifier, and the client is who knows which of the two it wants.
+        """
+        if request.asks_for(b"multicast"):
+            # RFC 2090: the data would come from elsewhere and go to a group (attack T04).
+            self._refuse(ErrorCode.OPTION_REFUSED, "Multicast is refused.", "multicast")
+            return
+        before, self._binding = self._binding, None
+        if before is not None:
+            before.withdraw("replaced")
+        self._request = data
+        self._binding = await self._session.bind_for_client(
+            [self.connection.client],
+            transport=Transport.UDP,
+            protocol=TFTP,
+            flags=BindFlags.BIDIRECTIONAL | BindFlags.TIMEOUT,
+            session_filter=self._session_filter,
+            context=self,
+            ip_filter=IpFilter.of(self.connection.server.address),
+            primary=self.connection,
+        )
+        self._send()
+
+    def _send(self) -> None:
+        """Send the request in the name of the bound port: there the server will answer."""
+        if self._binding is not None:
+            self._binding.connections[0].send_to(self.connection.server, self._request)
+
+    def _refuse(self, code: ErrorCode, text: str, reason: str) -> None:
+        self.connection.note("request.refused", level="warning", code=int(code), reason=reason)
+        self.client.send(tftp.error(code, text))
+        self._end_if_idle(reason)
+
+    def _drop(self, reason: str) -> None:
+        self.connection.note("datagram.dropped", level="warning", reason=reason)
+        self._end_if_idle(reason)
+
+    def _end_if_idle(self, reason: str) -> None:
+        """Noise leaves nothing behind; beside a transfer it does no harm to it."""
+        if self._binding is None:
+            self.connection.close(reason)

@@ -1,0 +1,299 @@
+"""Transparent interception of datagrams (SecureNAT clients).
+
+The kernel hands us, by TPROXY, datagrams that clients send to servers outside, and tells where each
+was going. What one client port says to one server port is a conversation: a primary connection for
+the core, without a handshake at its beginning and without an end of its own.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.deadlines import Deadline
+from sallyport.core.filter import DataFilter
+from sallyport.core.gateway import Gateway
+from sallyport.core.policy import Relation
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.errors import BindError, StartupError
+from sallyport.frontends.sockets import NO_CAPABILITY, endpoint_of, family_of, make_transparent
+
+# Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
+IP_RECVORIGDSTADDR = 20
+IPV6_RECVORIGDSTADDR = 74
+
+# Loopback only: the kernel delivers intercepted datagrams there, nobody else can reach it.
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+# struct sockaddr_in6 is the longest that comes: 28 bytes.
+_ANCILLARY_SPACE = socket.CMSG_SPACE(28)
+
+
+def intercepting_datagram_socket(version: int) -> socket.socket:
+    """Make the socket TPROXY delivers to, on a loopback port of the kernel's choice.
+
+    Raises StartupError when the capability is missing.
+    """
+    made = _datagram_socket(version)
+    try:
+        make_transparent(made)
+        if version == 6:
+            made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
+        else:
+            made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
+        made.bind((_LOOPBACK[version], 0))
+    except PermissionError:
+        made.close()
+        raise StartupError(NO_CAPABILITY) from None
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | None:
+    """Find where a datagram was going in what recvmsg gives beside it; None if it does not say."""
+    for level, kind, name in ancillary:
+        # Both structures begin with family and port; flow information comes before an IPv6 address.
+        if (level, kind) == (socket.IPPROTO_IP, IP_RECVORIGDSTADDR):
+            (port,) = struct.unpack_from("!H", name, 2)
+            return Endpoint(IPv4Address(name[4:8]), port)
+        if (level, kind) == (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR):
+            (port,) = struct.unpack_from("!H", name, 2)
+            return Endpoint(IPv6Address(name[8:24]), port)
+    return None
+
+
+class DatagramInterceptor:
+    """Takes intercepted datagrams and keeps the conversations they belong to.
+
+    A client has as many conversations as `Gateway.admit_primary` lets it; all clients together
+    have `limits.MAX_DATAGRAM_CONVERSATIONS`. What is over a bound is dropped, with a record.
+    """
+
+    def __init__(self, gateway: Gateway, protocols: Mapping[int, ProtocolDefinition]) -> None:
+        self._gateway = gateway
+        self._protocols = protocols
+        self._listeners: list[socket.socket] = []
+        self.conversations: dict[tuple[Endpoint, Endpoint], Conversation] = {}
+
+    def serve(self, listener: socket.socket) -> None:
+        """Start to read from such a socket as the function above makes; it stays the caller's."""
+        asyncio.get_running_loop().add_reader(listener, self._drain, listener)
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Take nothing more; idempotent."""
+        while self._listeners:
+            asyncio.get_running_loop().remove_reader(self._listeners.pop())
+
+    def _drain(self, listener: socket.socket) -> None:
+        for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
+            try:
+                data, ancillary, _flags, sender = listener.recvmsg(
+                    limits.MAX_DATAGRAM_BYTES, _ANCILLARY_SPACE
+                )
+            except BlockingIOError:
+                return
+            server = original_destination(ancillary)
+            if server is not None:
+                self.received(endpoint_of(sender), server, data)
+
+    def received(self, client: Endpoint, server: Endpoint, data: bytes) -> None:
+        """Give a datagram to its conversation, a new one if need be."""
+        conversation = self.conversations.get((client, server)) or self._begin(client, server)
+        if conversation is not None:
+            conversation.client_said(data)
+
+    def _begin(self, client: Endpoint, server: Endpoint) -> "Conversation | None":
+        protocol = self._protocols.get(server.port)
+        if protocol is None:
+            return None
+        if len(self.conversations) >= limits.MAX_DATAGRAM_CONVERSATIONS:
+            self._gateway.journal.record(
+                "connect.refused",
+                level="warning",
+                client=client,
+                server=server,
+                protocol=protocol.name,
+                reason="too-many-conversations",
+            )
+            return None
+        try:
+            primary = self._gateway.admit_primary(protocol, client, server)
+        except BindError:  # it is in the journal already
+            return None
+        try:
+            with _socket_towards_server(primary) as made:
+                gateway_address = endpoint_of(made.getsockname())
+        except OSError as error:
+            primary.note("connect.failed", level="warning", server=server, error=str(error))
+            primary.kill("server-unreachable")
+            return None
+        conversation = Conversation(self._gateway, primary, self._forget)
+        self.conversations[client, server] = conversation
+        conversation.start(gateway_address)
+        return conversation
+
+    def _forget(self, primary: PrimaryConnection) -> None:
+        self.conversations.pop((primary.client, primary.server), None)
+
+
+class Conversation:
+    """What one client port and one server port say to each other (`core.connection.Link`).
+
+    It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its
+    filter says so; what comes while the filter waits for something is lost, as datagrams are.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        primary: PrimaryConnection,
+        over: Callable[[PrimaryConnection], None],
+    ) -> None:
+        self.primary = primary
+        self._gateway = gateway
+        self._over = over
+        self._server = _ServerEnd(primary, self._server_said)
+        self._idle: Deadline | None = None
+
+    def start(self, gateway_address: Endpoint) -> None:
+        """Tell the filters."""
+        self.primary.link = self
+        self._gateway.start_primary(
+            self.primary,
+            gateway_address=gateway_address,
+            link=self,
+            client=_ClientEnd(self.primary),
+            server=self._server,
+        )
+
+    def client_said(self, data: bytes) -> None:
+        """Give a datagram of the client to the data filter; the conversation is not idle."""
+        if not self.primary.is_open:  # its filter ended it at the start
+            return
+        self._stop_idling()
+        self._idle = self._gateway.call_later(
+            limits.DATAGRAM_IDLE_SECONDS, partial(self.primary.close, "idle")
+        )
+        if (data_filter := self._free_filter()) is not None:
+            self._gateway.strand_of(self.primary).run(data_filter.from_client(data))
+
+    def abort(self) -> None:
+        """See `core.connection.Link`; datagrams know neither reset nor end."""
+        self.close()
+
+    def close(self) -> None:
+        """See `core.connection.Link`."""
+        self._stop_idling()
+        self._server.close()
+        self._over(self.primary)
+
+    def _server_said(self, data: bytes) -> None:
+        if (data_filter := self._free_filter()) is not None:
+            self._gateway.strand_of(self.primary).run(data_filter.from_server(data))
+
+    def _free_filter(self) -> DataFilter | None:
+        """Give the data filter, unless the conversation is over or the filter waits."""
+        if not self.primary.is_open or self._gateway.strand_of(self.primary).is_busy:
+            return None
+        return self.primary.data_filter
+
+    def _stop_idling(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+
+class _ClientEnd:
+    """Where the filter speaks to the client: in the name of the server it had spoken to."""
+
+    def __init__(self, primary: PrimaryConnection) -> None:
+        self._primary = primary
+
+    def send(self, data: bytes) -> None:
+        client, server = self._primary.client, self._primary.server
+        # One socket for one datagram; kept, a thousand of them would be a thousand descriptors.
+        # While it lives it takes nothing from the listener: TPROXY comes before every other rule,
+        # and of sockets in use it looks for connected ones only.
+        try:
+            with _datagram_socket(server.version) as made:
+                make_transparent(made)
+                made.bind(_name(server))
+                made.sendto(data, _name(client))
+        except OSError as error:
+            self._primary.note("datagram.lost", level="debug", to=client, error=str(error))
+
+    def shutdown(self) -> None:
+        """Datagrams have no end."""
+
+
+class _ServerEnd:
+    """Where the filter speaks to the server; its socket is made when it first does."""
+
+    def __init__(self, primary: PrimaryConnection, said: Callable[[bytes], None]) -> None:
+        self._primary = primary
+        self._said = said
+        self._socket: socket.socket | None = None
+
+    def send(self, data: bytes) -> None:
+        try:
+            if self._socket is None:
+                self._socket = _socket_towards_server(self._primary)
+                asyncio.get_running_loop().add_reader(self._socket, self._drain)
+            self._socket.send(data)
+        except OSError as error:
+            self._primary.note(
+                "datagram.lost", level="debug", to=self._primary.server, error=str(error)
+            )
+
+    def shutdown(self) -> None:
+        """Datagrams have no end."""
+
+    def close(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _drain(self) -> None:
+        for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
+            try:
+                if self._socket is None:  # what the server said made the filter end it
+                    return
+                data = self._socket.recv(limits.MAX_DATAGRAM_BYTES)
+            except OSError:  # nothing more, or the server's host says that nobody is there
+                return
+            self._said(data)
+
+
+def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
+    """Make a socket connected to the server: as the gateway, or on a routed relation as the client.
+
+    Raises OSError.
+    """
+    made = _datagram_socket(primary.server.version)
+    try:
+        if primary.relation is Relation.ROUTE:
+            make_transparent(made)
+            made.bind(_name(primary.client.with_port(0)))
+        made.connect(_name(primary.server))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _datagram_socket(version: int) -> socket.socket:
+    made = socket.socket(family_of(version), socket.SOCK_DGRAM)
+    made.setblocking(False)
+    return made
+
+
+def _name(endpoint: Endpoint) -> tuple[str, int]:
+    return str(endpoint.address), endpoint.port

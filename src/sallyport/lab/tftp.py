@@ -1,0 +1,164 @@
+"""Real TFTP servers and clients, as Debian has them, in the lab."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, socket
+
+from sallyport.addresses import IpAddress
+from sallyport.errors import StartupError
+from sallyport.lab.clients import Direction, Outcome, digest
+from sallyport.lab.host import Host, end, wait_until
+from sallyport.wire.tftp import Opcode, Request
+
+_PORT = 69
+
+
+class TftpServer:
+    """A running TFTP server; everybody may read and write every file in `folder`."""
+
+    def __init__(self, software: str, host: Host, folder: Path) -> None:
+        """Start `software`, one of SERVERS, on a host; it answers when this returns.
+
+        Raises StartupError when the program is not installed, or, with the end of its log, when it
+        does not come up.
+        """
+        self.software = software
+        self.host = host
+        self.folder = folder
+        self.log = folder.with_name(f"{folder.name}.{software}.log")
+        folder.mkdir(exist_ok=True)
+        why = why_not(software)
+        if why:
+            raise StartupError(why)
+        self._process = host.popen(SERVERS[software](self), log=self.log)
+        try:
+            wait_until(self._process, self._answers, self.log, f"{software} does not start")
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_for(self, name: str, content: str) -> None:
+        """Return once the file `name` has this digest.
+
+        atftpd closes what it was sent after it has acknowledged the last block. Raises
+        StartupError when the file does not come.
+        """
+        path = self.folder / name
+        wait_until(self._process, lambda: digest(path) == content, self.log, f"no {name} came")
+
+    def stop(self) -> None:
+        """Take no more requests; idempotent.
+
+        Children that serve a transfer keep the port, some of them until the lab ends.
+        """
+        end(self._process)
+
+    def _answers(self) -> bool:
+        # There is no handshake to try: only a request, if need be for a file that is not there.
+        with self.host.entered(), socket(AF_INET, SOCK_DGRAM) as probe:
+            probe.settimeout(0.1)
+            request = Request(Opcode.RRQ, b"is-anybody-there", b"octet")
+            try:
+                probe.sendto(request.packet(), (str(self.host.address4), _PORT))
+                probe.recv(512)
+            except OSError:
+                return False
+        return True
+
+
+_PROGRAMS = {"tftpd-hpa": "in.tftpd", "atftpd": "atftpd", "tftp-hpa": "tftp"}
+
+
+def why_not(software: str) -> str | None:
+    """Say why a server or client cannot be run here; None when it can."""
+    program = _PROGRAMS.get(software, software)
+    if shutil.which(program) is None:
+        return f"{program}: not installed (scripts/bootstrap does it)"
+    return None
+
+
+# Both change to another user unless told not to, and there may be nobody else to be.
+SERVERS: dict[str, Callable[[TftpServer], list[str]]] = {
+    "tftpd-hpa": lambda server: [
+        *("in.tftpd", "--foreground", "--user", "root", "--create", "--secure"),
+        str(server.folder),
+    ],
+    "atftpd": lambda server: [
+        *("atftpd", "--daemon", "--no-fork", "--user", "root.root", "--logfile", "-"),
+        str(server.folder),
+    ],
+}
+
+# Without inetd, atftpd 0.8 listens on IPv4 whatever --bind-address says.
+FAMILIES: dict[str, tuple[int, ...]] = {"tftpd-hpa": (4, 6), "atftpd": (4,)}
+
+
+@dataclass(frozen=True, slots=True)
+class TftpJob:
+    """One file to move between `file` here and `name` there, with options if the client has any."""
+
+    address: IpAddress
+    direction: Direction
+    name: str
+    file: Path
+    options: Mapping[str, int] = field(default_factory=dict)
+    timeout: float = 15.0
+    """Seconds until the client is given up; long enough for two retransmissions of any of them."""
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether the client sends the file."""
+        return self.direction is Direction.UPLOAD
+
+
+def _tftp_hpa(job: TftpJob) -> list[str]:
+    verb = ["put", str(job.file), job.name] if job.is_upload else ["get", job.name, str(job.file)]
+    return ["tftp", "-v", "-m", "binary", str(job.address), "-c", *verb]
+
+
+def _atftp(job: TftpJob) -> list[str]:
+    argv = ["atftp", "--trace", "--put" if job.is_upload else "--get"]
+    for name, value in job.options.items():
+        argv += ["--option", f"{name} {value}"]
+    return [*argv, "--local-file", str(job.file), "--remote-file", job.name, str(job.address)]
+
+
+def _curl(job: TftpJob) -> list[str]:
+    # curl always asks for tsize, blksize and timeout; of these only the block size can be chosen.
+    host = f"[{job.address}]" if job.address.version == 6 else str(job.address)
+    argv = ["curl", "--silent", "--show-error", "--verbose"]
+    if "blksize" in job.options:
+        argv += ["--tftp-blksize", str(job.options["blksize"])]
+    argv += ["--upload-file" if job.is_upload else "--output", str(job.file)]
+    return [*argv, f"tftp://{host}/{job.name}"]
+
+
+CLIENTS: dict[str, Callable[[TftpJob], list[str]]] = {
+    "tftp-hpa": _tftp_hpa,
+    "atftp": _atftp,
+    "curl": _curl,
+}
+
+# Which options a client can be told to ask for.
+OPTIONS: dict[str, frozenset[str]] = {
+    "tftp-hpa": frozenset(),
+    "atftp": frozenset({"blksize", "tsize", "timeout", "windowsize"}),
+    "curl": frozenset({"blksize"}),
+}
+
+
+def transfer(client: str, host: Host, job: TftpJob) -> Outcome:
+    """Let a client, one of CLIENTS, make a transfer from a host. Never raises for its failure.
+
+    tftp-hpa and atftp end with 0 even when nothing came: compare digests.
+    """
+    argv = CLIENTS[client](job)
+    try:
+        result = host.run(argv, check=False, timeout=job.timeout)
+    except subprocess.TimeoutExpired:
+        return Outcome(f"{client}: no end after {job.timeout:g} s", "")
+    said = result.stdout + result.stderr
+    return Outcome("" if result.returncode == 0 else f"exit {result.returncode}: {said}", said)

@@ -1,0 +1,170 @@
+"""Publishing rules: from `[[publishing_rules]]` to values, and what is wrong with them.
+
+Behind NAT the gateway listens on an address of its own; on a routed relation outside clients know
+the server's own address, and the gateway listens there (semantics section 7).
+"""
+
+from collections.abc import Iterable
+
+from sallyport.addresses import Endpoint, IpAddress, PortRange
+from sallyport.core.policy import Policy, PublishingRule, Relation
+from sallyport.core.protocols import Direction
+from sallyport.errors import StartupError
+from sallyport.ops.document import PublishingRuleShape, Report
+from sallyport.ops.settings import KNOWN_PROTOCOLS
+from sallyport.ops.toml_lines import KeyPath
+
+_EXAMPLE = "write one like 203.0.113.1:21"
+
+
+def read_rules(
+    shapes: Iterable[PublishingRuleShape | None],
+    report: Report,
+    *,
+    policy: Policy | None,
+    port_range: PortRange,
+) -> tuple[PublishingRule, ...]:
+    """Give the rules that `shapes` mean; mistakes go to `report`.
+
+    `policy` has the networks and their relations; None when they are wrong themselves, and what
+    rests on them is not judged.
+    """
+    rules: dict[str, PublishingRule] = {}
+    for i, shape in enumerate(shapes):
+        if shape is None:
+            continue
+        path = ("publishing_rules", i)
+        if shape.name in rules:
+            report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
+        if shape.protocol not in KNOWN_PROTOCOLS[Direction.INBOUND]:
+            report.add(
+                (*path, "protocol"),
+                f"no filter of this version publishes {shape.protocol!r};"
+                f" write one of: {', '.join(KNOWN_PROTOCOLS[Direction.INBOUND])}",
+            )
+        listen = _endpoint(shape.listen, (*path, "listen"), report)
+        server = _endpoint(shape.server, (*path, "server"), report)
+        if listen is None or server is None:
+            continue
+        rule = PublishingRule(
+            name=shape.name,
+            protocol=shape.protocol,
+            listen=listen,
+            server=server,
+            full_proxy=shape.full_proxy,
+            max_bindings_per_client=shape.max_bindings_per_client,
+            min_client_port=shape.min_client_port,
+        )
+        _check_places(rule, rules.values(), path, report)
+        if policy is not None:
+            _check_networks(rule, policy, port_range, path, report)
+        rules[shape.name] = rule
+    return tuple(rules.values())
+
+
+def require_own_addresses(policy: Policy) -> None:
+    """Check, at start, that what is published behind NAT is published at an address of ours.
+
+    Raises StartupError.
+    """
+    for rule in policy.publishing_rules:
+        if is_routed(rule) or rule.listen.address in policy.gateway_addresses:
+            continue
+        raise StartupError(
+            f"publishing rule {rule.name!r}: {rule.listen.address} is no address of this host;"
+            " `ip address` lists those there are"
+        )
+
+
+def is_routed(rule: PublishingRule) -> bool:
+    """Whether outside clients know the server's own address, where we intercept them."""
+    return rule.listen == rule.server
+
+
+def _endpoint(text: str, path: KeyPath, report: Report) -> Endpoint | None:
+    try:
+        endpoint = Endpoint.parse(text)
+    except ValueError as error:
+        report.add(path, f"{error}; {_EXAMPLE}")
+        return None
+    if endpoint.port == 0 or not _is_host(endpoint.address):
+        report.add(path, f"{text!r} does not name one port of one host; {_EXAMPLE}")
+        return None
+    return endpoint
+
+
+def _is_host(address: IpAddress) -> bool:
+    return not (address.is_unspecified or address.is_multicast or address.is_loopback)
+
+
+def _check_places(
+    rule: PublishingRule, above: Iterable[PublishingRule], path: KeyPath, report: Report
+) -> None:
+    """Check the two addresses against each other and against those of the rules above."""
+    if rule.listen.version != rule.server.version:
+        report.add(
+            (*path, "server"),
+            "listen and server are addresses of two families; write two of one family",
+        )
+    for other in above:
+        if rule.listen == other.listen:
+            report.add(
+                (*path, "listen"),
+                f"{rule.listen} is taken by the rule {other.name!r}; write another address or port",
+            )
+        elif (
+            rule.server.address == other.server.address
+            and rule.listen.address != other.listen.address
+        ):
+            # Connections that the server opens (FTP active mode) leave from the address its
+            # clients know, and the server's address alone must say which.
+            report.add(
+                (*path, "listen"),
+                f"{rule.server.address} is published at {other.listen.address} by the rule"
+                f" {other.name!r}; publish it there as well",
+            )
+
+
+def _check_networks(
+    rule: PublishingRule, policy: Policy, port_range: PortRange, path: KeyPath, report: Report
+) -> None:
+    """Check what the rule says against what the networks make of it."""
+    home = policy.network_of(rule.server.address)
+    if home is None or home.is_external:
+        report.add(
+            (*path, "server"),
+            f"{rule.server.address} is in no inside network; name a server in one that has"
+            " addresses",
+        )
+        return
+    relation = policy.relation(rule.server.address, None)
+    family = f"ipv{rule.server.version}"
+    if relation is None:
+        report.add(
+            (*path, "server"),
+            f"no network rule relates {home.name!r} to the external network for {family}; write one"
+            f' with {family} = "nat" or "route"',
+        )
+    elif relation is Relation.ROUTE and not is_routed(rule):
+        report.add(
+            (*path, "listen"),
+            f"{family} is routed, and outside clients know the server's own address; write"
+            f' listen = "{rule.server}"',
+        )
+    elif relation is Relation.ROUTE and rule.full_proxy:
+        report.add(
+            (*path, "full_proxy"),
+            f"{family} is routed, and full proxy translates; write full_proxy = false",
+        )
+    elif relation is Relation.NAT and policy.network_of(rule.listen.address) == home:
+        report.add(
+            (*path, "listen"),
+            f"{rule.listen.address} is behind NAT, where nobody outside can reach it; write an"
+            " outside address of the gateway",
+        )
+    elif relation is Relation.NAT and rule.listen.port in port_range:
+        report.add(
+            (*path, "listen"),
+            f"port {rule.listen.port} is in port_range {port_range}, where bindings live; write"
+            " another",
+        )

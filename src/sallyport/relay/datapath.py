@@ -1,0 +1,185 @@
+"""The user-mode data path: every byte passes through this process, netfilter is not needed.
+
+A reserved port is a bound socket; opening a pinhole makes it listen, or hear datagrams. Everything
+here runs in callbacks of one event loop and never waits.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
+from sallyport.errors import AddressInUse, AddressNotAvailable
+from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
+from sallyport.relay import sockets
+from sallyport.relay.doors import Door, Means, Opening
+from sallyport.relay.hangups import Hangups
+from sallyport.relay.pipes import Pipes
+from sallyport.relay.tcp import TcpDoor
+from sallyport.relay.udp import UdpDoor
+
+_DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
+
+
+class UserDataPath:
+    """A DataPath of sockets; counters are payload bytes, all that user mode sees.
+
+    `is_transparent` promises CAP_NET_ADMIN and a host that delivers to transparent sockets what is
+    addressed to them. Then clients see the peer's own address, and pinholes may be at addresses
+    that are not this host's (routed relations). Without it clients see the gateway.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_transparent: bool = False) -> None:
+        self._means = Means(loop, Pipes(), Hangups(loop), is_transparent)
+        self._means.changed = self._changed
+        self._doors: dict[tuple[Transport, Endpoint], Door] = {}
+        self._openings: dict[int, Opening] = {}
+
+    def stop(self) -> None:
+        """Reset every flow, give every port back; nothing else may be called then. Idempotent.
+
+        Flows cannot outlive this process, and an end that is not the end must not look like one.
+        """
+        self.kill(tuple(self._openings))
+        for door in self._doors.values():
+            door.close()
+        self._doors.clear()
+        self._means.hangups.close()
+        self._means.pipes.close()
+
+    @property
+    def kind(self) -> DataPathKind:
+        """Tell that this process carries the bytes."""
+        return DataPathKind.USER
+
+    def attach(self, sink: FlowSink) -> None:
+        """Set who is told; called once, before anything is opened."""
+        self._means.sink = sink
+
+    def reserve(self, transport: Transport, address: Endpoint) -> None:
+        """Hold a gateway port; see DataPath."""
+        if (transport, address) in self._doors:
+            raise AddressInUse("port-already-reserved")
+        self._new_door(transport, address, is_reserved=True)
+
+    def release(self, transport: Transport, address: Endpoint) -> None:
+        """Give a reserved port back, with the last flow that needs it. Idempotent, never raises."""
+        if door := self._doors.get((transport, address)):
+            door.is_reserved = False
+            self._forget_unneeded(transport, address)
+
+    async def open(self, pinholes: Sequence[Pinhole]) -> None:
+        """Open all or none; when it returns the next SYN finds them.
+
+        Raises AddressInUse when another pinhole takes the same peers there, AddressNotAvailable
+        when a pinhole is at a foreign address and this path is not transparent, OutOfResources,
+        KernelError; then none is open.
+        """
+        entered: list[int] = []
+        try:
+            for pinhole in pinholes:
+                self._enter(pinhole)
+                entered.append(pinhole.id)
+        except BaseException:
+            self.close(entered)
+            raise
+
+    async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
+        """Deliver to `target` from now on; see DataPath."""
+        for opening in self._find([pinhole_id]):
+            before = opening.pinhole
+            opening.pinhole = replace(before, target=target)
+            try:
+                opening.door.settle()
+            except OSError as error:
+                opening.pinhole = before
+                raise sockets.refusal(error) from error
+
+    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
+        """Replace who may open flows; whoever is no longer among them is reset while it waits."""
+        for opening in self._find([pinhole_id]):
+            opening.pinhole = replace(opening.pinhole, sources=sources)
+            for attempt in tuple(opening.attempts):
+                if not opening.lets_in(attempt.peer):
+                    attempt.abort()
+
+    def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
+        """Send one datagram; see DataPath. From a foreign address it needs transparency."""
+        with contextlib.suppress(OSError):
+            if door := self._doors.get((Transport.UDP, listen)):
+                door.socket.sendto(data, sockets.name_of(peer))
+                return
+            with sockets.bound(Transport.UDP, listen, is_foreign=True) as passing:
+                passing.sendto(data, sockets.name_of(peer))
+
+    def close(self, pinhole_ids: Iterable[int]) -> None:
+        """Close now; flows already admitted go on. Idempotent, never raises."""
+        for opening in self._find(pinhole_ids):
+            opening.close()
+            self._changed(opening)
+
+    def kill(self, pinhole_ids: Iterable[int]) -> None:
+        """Close, and reset both ends of every admitted flow. Idempotent, never raises."""
+        for opening in self._find(pinhole_ids):
+            opening.close()
+            for flow in tuple(opening.flows.values()):
+                flow.abort()
+            self._changed(opening)
+
+    def counters(self, pinhole_id: int) -> list[FlowCounters]:
+        """Read the live flows of one pinhole; empty when there are none."""
+        return [
+            flow.counters()
+            for opening in self._find([pinhole_id])
+            for flow in opening.flows.values()
+        ]
+
+    @property
+    def live_openings(self) -> int:
+        """How many pinholes are open or still have flows."""
+        return len(self._openings)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _find(self, pinhole_ids: Iterable[int]) -> list[Opening]:
+        return [self._openings[i] for i in pinhole_ids if i in self._openings]
+
+    def _enter(self, pinhole: Pinhole) -> None:
+        transport, listen = pinhole.transport, pinhole.listen
+        door = self._doors.get((transport, listen))
+        if door is None:
+            if not self._means.is_transparent:
+                raise AddressNotAvailable("foreign-address-needs-transparency")
+            door = self._new_door(transport, listen, is_reserved=False)
+        opening = Opening(pinhole, door)
+        try:
+            door.enter(opening)
+        except OSError as error:
+            raise sockets.refusal(error) from error
+        finally:
+            self._forget_unneeded(transport, listen)
+        self._openings[pinhole.id] = opening
+
+    def _new_door(self, transport: Transport, address: Endpoint, *, is_reserved: bool) -> Door:
+        try:
+            sock = sockets.bound(transport, address, is_foreign=not is_reserved)
+        except OSError as error:
+            raise sockets.refusal(error) from error
+        made = _DOORS[transport](self._means, sock, is_reserved=is_reserved)
+        self._doors[transport, address] = made
+        return made
+
+    def _changed(self, opening: Opening) -> None:
+        opening.door.settle()
+        if opening.is_over:
+            self._openings.pop(opening.pinhole.id, None)
+        self._forget_unneeded(opening.pinhole.transport, opening.pinhole.listen)
+
+    def _forget_unneeded(self, transport: Transport, address: Endpoint) -> None:
+        door = self._doors.get((transport, address))
+        if door is not None and not (door.is_reserved or door.is_needed):
+            del self._doors[transport, address]
+            door.close()

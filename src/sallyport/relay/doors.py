@@ -1,0 +1,179 @@
+"""Doors: the sockets peers come to, and the openings behind them."""
+
+import asyncio
+import contextlib
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
+from sallyport.errors import AddressInUse
+from sallyport.relay import sockets
+from sallyport.relay.hangups import Hangups
+from sallyport.relay.pipes import Pipes
+
+
+@dataclass(slots=True)
+class Means:
+    """What all doors and flows of one data path share."""
+
+    loop: asyncio.AbstractEventLoop
+    pipes: Pipes
+    hangups: Hangups
+    is_transparent: bool
+    """Whether the host hands us what comes for transparent sockets, whatever its address."""
+    sink: FlowSink = field(init=False)
+    changed: Callable[["Opening"], None] = field(init=False)
+    """To be called when an attempt or a flow of an opening has begun or ended."""
+    buffer: memoryview = field(
+        default_factory=lambda: memoryview(bytearray(limits.MAX_DATAGRAM_BYTES))
+    )
+    """Holds one datagram between reading and sending, never longer."""
+
+
+class Attempt(Protocol):
+    """A peer that was accepted, and whose client is being dialled."""
+
+    @property
+    def peer(self) -> Endpoint:
+        """Who it is."""
+
+    def abort(self) -> None:
+        """Reset the peer and tell nobody; idempotent, never raises."""
+
+
+class Flow(Protocol):
+    """What an opening knows about a flow."""
+
+    def counters(self) -> FlowCounters:
+        """Read its payload bytes."""
+
+    def abort(self) -> None:
+        """End it now, reset both ends, and tell the sink; idempotent, never raises."""
+
+
+class Opening:
+    """One pinhole of this data path, what it lets in, and what came of it."""
+
+    __slots__ = ("attempts", "door", "flows", "is_open", "owner", "pinhole")
+
+    def __init__(self, pinhole: Pinhole, door: "Door") -> None:
+        self.pinhole = pinhole
+        self.door = door
+        self.is_open = True
+        self.owner: Endpoint | None = None
+        """UDP, single: the source that came first, for the life of the pinhole."""
+        self.attempts: set[Attempt] = set()
+        self.flows: dict[Endpoint, Flow] = {}
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether new flows may begin at all."""
+        return self.is_open and self.pinhole.target is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more flows fit."""
+        return len(self.flows) + len(self.attempts) >= limits.MAX_RELAYED_FLOWS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it."""
+        return not (self.is_open or self.flows or self.attempts)
+
+    def close(self) -> None:
+        """Let nothing new in; attempts have not got in yet. Admitted flows go on."""
+        self.is_open = False
+        for attempt in tuple(self.attempts):
+            attempt.abort()
+
+    def lets_in(self, peer: Endpoint) -> bool:
+        """Whether a flow from `peer` may begin now."""
+        pinhole = self.pinhole
+        return (
+            self.is_reachable
+            and (pinhole.sources is None or peer.address in pinhole.sources)
+            and (pinhole.source_ports is None or peer.port in pinhole.source_ports)
+            and (self.owner is None or self.owner == peer)
+        )
+
+
+class Door(ABC):
+    """One bound socket and the openings at its address.
+
+    It lasts while its port is reserved or somebody needs it, whichever is longer.
+    """
+
+    def __init__(self, means: Means, sock: socket.socket, *, is_reserved: bool) -> None:
+        self.means = means
+        self.socket = sock
+        self.is_reserved = is_reserved
+        self.openings: list[Opening] = []
+
+    def enter(self, opening: Opening) -> None:
+        """Let in what `opening` lets in, from now on.
+
+        Raises AddressInUse when another one takes the same peers here, and OSError; then nothing
+        has changed.
+        """
+        others = [other.pinhole for other in self.openings if other.is_open]
+        if any(_collide(opening.pinhole, other) for other in others):
+            raise AddressInUse("pinhole-exists")
+        self.openings.append(opening)
+        try:
+            if (size := opening.pinhole.receive_buffer) is not None:
+                sockets.widen_receive_buffer(self.socket, size)
+            self.settle()
+        except OSError:
+            self.openings.remove(opening)
+            raise
+
+    def find(self, peer: Endpoint) -> Opening | None:
+        """Find the opening that lets `peer` in; one that names its sources comes first."""
+        fitting = [opening for opening in self.openings if opening.lets_in(peer)]
+        return min(fitting, key=lambda opening: opening.pinhole.sources is None, default=None)
+
+    def show(self) -> None:
+        """Let the host's own rules see that whoever comes here is let in; raises OSError."""
+        # The base table knows a pinhole of user mode by `socket transparent`. Not from the start: a
+        # bind must find out that an address is not this host's, and what is only reserved is shut.
+        if self.means.is_transparent:
+            sockets.allow_foreign(self.socket)
+
+    def client_leg(self, pinhole: Pinhole, peer: Endpoint) -> socket.socket:
+        """Make a socket towards the client: connecting (TCP) or connected (UDP). Raises OSError."""
+        assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
+        made = sockets.make(pinhole.transport, pinhole.target.version)
+        try:
+            if self.means.is_transparent and not pinhole.is_proxied:
+                # Where nothing is translated both legs would otherwise be one conntrack entry.
+                sockets.speak_as(made, peer, keeps_port=pinhole.is_translated)
+            with contextlib.suppress(BlockingIOError):
+                made.connect(sockets.name_of(pinhole.target))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    @property
+    @abstractmethod
+    def is_needed(self) -> bool:
+        """Whether an opening or a flow needs the socket."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Follow what has become of the openings; raises OSError only when there is a new one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the socket; what is under way elsewhere goes on."""
+
+
+def _collide(one: Pinhole, other: Pinhole) -> bool:
+    if one.sources is None or other.sources is None:
+        return one.sources is other.sources
+    return one.sources.exclude_filter(other.sources) != one.sources

@@ -1,0 +1,308 @@
+"""The bench on real sockets: hosts in network namespaces, the gateway's loop in ours.
+
+While a bench stands, the test's thread lives in the lab's gateway, so that every socket a data
+path makes is the gateway's; the hosts around it are entered for the moment a socket is made.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, TypeVar
+
+from tests.contract.bench import Bench, Owner
+from tests.contract.lab_talk import PATIENCE, SILENCE, LabTalk, endpoint_of
+from tests.contract.places import PORTS, Way, policy
+from tests.netns import kernel_bench
+
+from sallyport.addresses import Endpoint, IpAddress, PortRange
+from sallyport.core.binding import Binding
+from sallyport.core.connection import SecondaryConnection
+from sallyport.core.datapath import DataPath, DataPathKind, Pinhole
+from sallyport.core.filter import ApplicationFilter
+from sallyport.core.gateway import Gateway
+from sallyport.core.journal import Level
+from sallyport.core.ports import Ports
+from sallyport.errors import OutOfResources
+from sallyport.flags import BindFlags, Transport
+from sallyport.lab.host import Host
+from sallyport.lab.network import Lab
+from sallyport.ops.world import AsyncWorld
+
+_Result = TypeVar("_Result")
+
+# Often enough to lose no time, rarely enough to leave the gateway the CPU.
+_ASKED_EVERY = 0.02
+
+_GREETING = b"!"
+_KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
+
+
+class LabBench(Bench):
+    """A gateway in the lab's gateway host, with whatever data paths it is given."""
+
+    def __init__(
+        self,
+        way: Way,
+        transport: Transport,
+        lab: Lab,
+        loop: asyncio.AbstractEventLoop,
+        paths: Mapping[DataPathKind, DataPath],
+    ) -> None:
+        super().__init__(way, transport)
+        self.kinds = tuple(paths)
+        self.paths = paths
+        self._loop = loop
+        self._hosts: dict[IpAddress, Host] = {}
+        for family in (way, self.other_family()):
+            self._hosts[family.client] = lab.client
+            self._hosts[family.neighbour] = lab.clients[1]
+            self._hosts[family.server] = lab.server
+            self._hosts[family.stranger] = lab.stranger
+            self._hosts[family.outside] = lab.gateway
+        self._news = asyncio.Event()
+        self.arrivals: list[tuple[socket.socket, bytes, Endpoint]] = []
+        self._sockets: list[socket.socket] = []
+        self._waiting: list[asyncio.Task[None]] = []
+        self._tokens = count(1)
+        self._closing = asyncio.Event()
+        self._world: asyncio.Future[AsyncWorld] = loop.create_future()
+        self._house = loop.create_task(self._keep_world())
+
+    async def _keep_world(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._world.set_result(AsyncWorld(self, tasks))
+            await self._closing.wait()
+
+    def start(self, filters: Sequence[ApplicationFilter], rule: Mapping[str, Any]) -> None:
+        """Put the gateway together; `rule` replaces fields of the one access rule."""
+        world = self.run(_result(self._world))
+        self.ports = Ports(PortRange.parse(PORTS), world.random_below)
+        self.gateway = Gateway(
+            policy=policy(self.way, **rule),
+            data_paths=self.paths,
+            ports=self.ports,
+            world=world,
+            filters=(Owner(), *filters),
+        )
+        world.drive(self.gateway)
+        self.primary = self.dial()
+
+    def stop(self) -> None:
+        """End everything and close every socket."""
+        self.gateway.shut_down("bench-stops")
+        for task in self._waiting:
+            task.cancel()
+        self._closing.set()
+        self._loop.run_until_complete(
+            asyncio.gather(*self._waiting, self._house, return_exceptions=True)
+        )
+        for sock in self._sockets:
+            sock.close()
+
+    # -- core.journal.Journal: every record is news to whoever waits ----------------------------
+
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """Keep a record, and wake `until`."""
+        self.journal.record(event, level=level, **fields)
+        self._news.set()
+
+    # -- Bench ----------------------------------------------------------------------------------
+
+    @property
+    def keeps_peer_address(self) -> bool:
+        """See `Bench`: the relay dials as the gateway where it has no privilege."""
+        return self.kinds[0] is DataPathKind.KERNEL or not self.way.is_nat
+
+    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """See `Bench`."""
+        return self._loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """See `Bench`."""
+
+        async def wait() -> None:
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+        try:
+            self.run(wait())
+        except TimeoutError:
+            raise AssertionError(f"it does not happen; {self.journal.records[-5:]}") from None
+
+    def pass_time(self, seconds: float) -> None:
+        """See `Bench`; the loop's own clock stays, what is due by then is fired now."""
+        self.gateway.deadlines.fire(self.gateway.clock() + seconds)
+
+    def serve(self, at: Endpoint) -> None:
+        """See `Bench`."""
+        sock = self._socket(self._hosts[at.address], at)
+        if self.transport is Transport.TCP:
+            sock.listen(64)
+            waiting = self._greet(sock)
+        else:
+            waiting = self._collect(sock)
+        self._waiting.append(self._loop.create_task(waiting))
+
+    def reach(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> LabTalk:
+        """See `Bench`."""
+        known = self.journal.events().count("binding.established")
+        talk = self.run(self.come(peer, listen, source_port))
+        assert talk is not None, f"turned away; {self.journal.records[-5:]}"
+        self.until(lambda: self.journal.events().count("binding.established") > known)
+        return talk
+
+    def is_refused(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> bool:
+        """See `Bench`."""
+        coming = asyncio.wait_for(self.come(peer, listen, source_port), SILENCE)
+        try:
+            return self._loop.run_until_complete(coming) is None
+        except TimeoutError:
+            return True
+
+    def fail(self, peer: IpAddress, listen: Endpoint) -> None:
+        """See `Bench`."""
+        assert self.is_refused(peer, listen)
+
+    def heard_outside(self, send: Callable[[Endpoint], None]) -> tuple[bytes, Endpoint]:
+        """See `Bench`."""
+        sock = self._socket(self._hosts[self.way.server], Endpoint(self.way.server, 0))
+        send(endpoint_of(sock.getsockname()))
+        data, source = self.run(self._loop.sock_recvfrom(sock, 65536))
+        return data, endpoint_of(source)
+
+    def fall_silent(self, binding: Binding) -> None:
+        """See `Bench`; `short_silence` has made the time short."""
+        if self.kinds[0] is DataPathKind.KERNEL and BindFlags.TIMEOUT not in binding.flags:
+            # An entry that nobody waits for is reaped when the kernel next comes by: in a minute.
+            family = f"ipv{self.way.version}"
+            gateway = self._hosts[self.way.outside]
+            gateway.run(["conntrack", "-D", "-p", "udp", "-f", family])
+
+        for connection in binding.connections:
+            for peer in tuple(connection.running):
+                self.until_ended(connection, peer)
+
+    def until_ended(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Let the gateway work until this flow is over, or fail."""
+
+        async def wait() -> None:
+            # No event: nobody is told of the end of one flow among others. So it is asked for.
+            while peer in connection.running:  # noqa: ASYNC110
+                await asyncio.sleep(_ASKED_EVERY)
+
+        self.run(wait())
+
+    def spoof(self, source: IpAddress, listen: Endpoint) -> None:
+        """TCP: the stranger sends a SYN in somebody else's name."""
+        kernel_bench.send_syn(self._hosts[self.way.stranger], str(source), str(listen))
+
+    def occupy(self, at: Endpoint) -> None:
+        """See `Bench`."""
+        sock = self._socket(self._hosts[at.address], at)
+        if self.transport is Transport.TCP:
+            sock.listen()
+
+    def refuse_next_open(self) -> None:
+        """See `Bench`."""
+        path = self.paths[self.kinds[0]]
+        really = path.open
+
+        async def refuse(pinholes: Sequence[Pinhole]) -> None:
+            path.open = really  # type: ignore[method-assign]
+            # Half-way: they are open when the refusal comes.
+            await really(pinholes)
+            path.close([pinhole.id for pinhole in pinholes])
+            raise OutOfResources("injected")
+
+        path.open = refuse  # type: ignore[method-assign]
+
+    def kept(self) -> object:
+        """See `Bench`: the descriptors of this process, reservations among them."""
+        return len(os.listdir("/proc/self/fd"))
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _socket(self, host: Host, at: Endpoint) -> socket.socket:
+        family = socket.AF_INET if at.version == 4 else socket.AF_INET6
+        with host.entered():
+            sock = socket.socket(family, _KINDS[self.transport])
+        self._sockets.append(sock)
+        sock.setblocking(False)
+        if self.transport is Transport.TCP:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((str(at.address), at.port))
+        return sock
+
+    async def _greet(self, listener: socket.socket) -> None:
+        """Whoever is accepted hears so: a handshake may be the relay's and proves nothing."""
+        while True:
+            accepted, name = await self._loop.sock_accept(listener)
+            accepted.setblocking(False)
+            self._sockets.append(accepted)
+            self._arrive(accepted, b"", name)
+            await self._loop.sock_sendall(accepted, _GREETING)
+
+    async def _collect(self, sock: socket.socket) -> None:
+        while True:
+            data, name = await self._loop.sock_recvfrom(sock, 65536)
+            self._arrive(sock, data, name)
+
+    def _arrive(self, sock: socket.socket, data: bytes, name: Any) -> None:  # noqa: ANN401 - an address of the socket module
+        self.arrivals.append((sock, data, endpoint_of(name)))
+        self._news.set()
+
+    async def come(self, peer: IpAddress, listen: Endpoint, source_port: int = 0) -> LabTalk | None:
+        """See `Bench`."""
+        sock = self._socket(self._hosts[peer], Endpoint(peer, source_port))
+        come = self._connect if self.transport is Transport.TCP else self._send
+        return await come(sock, (str(listen.address), listen.port))
+
+    async def _connect(self, sock: socket.socket, to: tuple[str, int]) -> LabTalk | None:
+        try:
+            await self._loop.sock_connect(sock, to)
+            if await self._loop.sock_recv(sock, len(_GREETING)) != _GREETING:
+                return None
+        except ConnectionError:
+            return None
+        inner, _, seen = self.arrivals[-1]
+        return LabTalk(self, sock, to, inner, seen)
+
+    async def _send(self, sock: socket.socket, to: tuple[str, int]) -> LabTalk | None:
+        token = b"hello %d" % next(self._tokens)
+        with contextlib.suppress(ConnectionRefusedError):
+            await self._loop.sock_sendto(sock, token, to)
+        arrival = await self.arrival_of(token)
+        return LabTalk(self, sock, to, arrival[0], arrival[1])
+
+    async def arrival_of(self, data: bytes, known: int = 0) -> tuple[socket.socket, Endpoint]:
+        """Wait until a client gets this datagram, after the first `known` ones.
+
+        Gives its socket and the source it saw.
+        """
+        while True:
+            for sock, arrived, seen in self.arrivals[known:]:
+                if arrived == data:
+                    return sock, seen
+            self._news.clear()
+            await self._news.wait()
+
+
+async def _result(future: "asyncio.Future[_Result]") -> _Result:
+    return await future
+
+
+@contextmanager
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of one test; what fails in a callback fails the test."""
+    loop, faults = asyncio.new_event_loop(), list[object]()
+    loop.set_exception_handler(lambda _loop, context: faults.append(context))
+    try:
+        yield loop
+    finally:
+        loop.close()
+    assert faults == []

@@ -1,0 +1,229 @@
+"""How long a binding lives: until it is used, killed, timed out, or its primary ends."""
+
+import pytest
+from tests.contract.bench import Bench
+from tests.contract.setups import NAT, TCP, UDP
+
+from sallyport.core.binding import Binding
+from sallyport.core.lifecycle import State
+from sallyport.errors import InvalidArgument, Terminating
+from sallyport.flags import BindFlags
+
+ALMOST_A_MINUTE, A_MINUTE, A_DAY = 59.0, 61.0, 86_400.0
+
+
+def state_of(binding: Binding) -> State:
+    """The state now; asked by a call, because type checkers think that a property stays."""
+    return binding.state
+
+
+# -- armed later ----------------------------------------------------------------------------------
+
+
+def test_what_is_not_armed_is_reserved_and_lets_nobody_in(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, armed=False)
+
+    assert state_of(binding) is State.RESERVED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    bench.run(binding.arm())
+    assert state_of(binding) is State.ARMED
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+def test_a_binding_is_armed_once(bench: Bench) -> None:
+    binding = bench.bind()
+
+    with pytest.raises(Terminating):
+        bench.run(binding.arm())
+    assert state_of(binding) is State.ARMED
+
+
+def test_a_binding_that_was_killed_cannot_be_armed(bench: Bench) -> None:
+    binding = bench.bind(armed=False)
+    binding.kill()
+
+    with pytest.raises(Terminating):
+        bench.run(binding.arm())
+
+
+# -- TIMEOUT --------------------------------------------------------------------------------------
+
+
+def test_timeout_closes_what_nobody_used_for_a_minute(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    before = bench.holdings()
+    binding = bench.bind(client, flags=BindFlags.TIMEOUT)
+
+    bench.pass_time(ALMOST_A_MINUTE)
+    assert state_of(binding) is State.ARMED
+    bench.pass_time(A_MINUTE)
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    assert bench.holdings().openings == before.openings
+
+
+def test_the_minute_starts_when_the_binding_is_armed(bench: Bench) -> None:
+    binding = bench.bind(flags=BindFlags.TIMEOUT, armed=False)
+    bench.pass_time(ALMOST_A_MINUTE)
+
+    bench.run(binding.arm())
+    bench.pass_time(ALMOST_A_MINUTE)
+    assert state_of(binding) is State.ARMED
+
+
+def test_a_reservation_times_out_as_well(bench: Bench) -> None:
+    binding = bench.bind(flags=BindFlags.TIMEOUT, armed=False)
+    bench.pass_time(A_MINUTE)
+
+    assert state_of(binding) is State.CLOSED
+
+
+def test_without_timeout_a_binding_lives_until_it_is_killed(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    bench.pass_time(A_DAY)
+
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+@TCP
+def test_an_accepted_connection_is_not_timed_out(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, flags=BindFlags.TIMEOUT)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    bench.pass_time(A_DAY)
+
+    assert state_of(binding) is State.LIVE
+    assert talk.reaches_client(b"still here")
+
+
+def test_timeout_excludes_allow_multiple(bench: Bench) -> None:
+    with pytest.raises(InvalidArgument):
+        bench.bind(flags=BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE)
+
+
+@UDP
+def test_timeout_closes_a_datagram_binding_when_it_has_become_idle(
+    short_silence: None, bench: Bench
+) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, flags=BindFlags.TIMEOUT)
+    bench.reach(bench.way.server, binding.proxy_address)
+
+    bench.fall_silent(binding)
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
+@UDP
+def test_without_timeout_the_one_source_may_fall_silent_and_come_back(
+    short_silence: None, bench: Bench
+) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+
+    bench.fall_silent(binding)
+    assert state_of(binding) is State.LIVE
+    assert bench.is_refused(bench.way.stranger, binding.proxy_address)
+    assert talk.reaches_client(b"back again")
+
+
+# -- kill -----------------------------------------------------------------------------------------
+
+
+def test_kill_closes_the_pinhole_and_gives_everything_back(bench: Bench) -> None:
+    before = bench.holdings()
+    binding = bench.bind()
+    binding.connections[0].kill()
+
+    assert state_of(binding) is State.CLOSED
+    after = bench.holdings()
+    assert (after.path, after.openings, after.bindings) == (before.path, 0, ())
+    # The port rests before it is drawn again, and counts as free.
+    assert after.ports == before.ports
+
+
+def test_kill_is_idempotent_and_harmless_after_the_end(bench: Bench) -> None:
+    binding = bench.bind()
+    for _ in range(3):
+        binding.connections[0].kill()
+        binding.kill()
+
+    assert state_of(binding) is State.CLOSED
+    assert bench.witness.kinds() == ["ConnectionTerminating"]
+
+
+def test_a_withdrawn_binding_lets_nobody_new_in_and_what_runs_goes_on(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, flags=BindFlags.ALLOW_MULTIPLE)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    binding.withdraw()
+
+    assert bench.is_refused(bench.way.stranger, binding.proxy_address)
+    assert talk.reaches_client(b"still here")
+    assert state_of(binding) is State.LIVE
+
+
+# -- the primary ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_a_binding_ends_with_its_primary(bench: Bench, how: str) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    getattr(bench.primary, how)("over")
+
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
+@TCP
+def test_f22_a_transfer_under_way_may_finish_when_its_primary_ends(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    bench.primary.close("over")
+
+    assert state_of(binding) is State.LIVE
+    assert talk.reaches_client(b"the rest")
+    talk.finish()
+    bench.until(lambda: binding.state is State.CLOSED)
+
+
+@NAT
+def test_without_a_primary_a_binding_outlives_every_control_connection(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, primary=None, proxy_address=bench.at_outside())
+    bench.primary.close("over")
+
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+@NAT
+def test_without_a_primary_the_proxy_address_must_be_named(bench: Bench) -> None:
+    with pytest.raises(InvalidArgument):
+        bench.bind(primary=None)
+
+
+def test_killing_the_session_ends_everything_it_has(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    used, unused = bench.bind(client), bench.bind()
+    bench.reach(bench.way.server, used.proxy_address)
+    bench.primary.session.kill()
+
+    assert (used.state, unused.state) == (State.CLOSED, State.CLOSED)
+    with pytest.raises(Terminating):
+        bench.bind()

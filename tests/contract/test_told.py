@@ -1,0 +1,212 @@
+"""Who is told what: the caller of the bind alone, with its context, in the order of events."""
+
+import asyncio
+
+import pytest
+from tests.contract.bench import Bench, Guard, Watcher, Witness
+from tests.contract.conftest import Build
+from tests.contract.places import CONTRACT
+from tests.contract.setups import REAL, REAL_TCP, TCP, UDP, Setup, over
+
+from sallyport.core.events import (
+    BindTcp,
+    BindUdp,
+    ConnectionTerminating,
+    EstablishedConnection,
+    Event,
+)
+from sallyport.core.filter import DataFilter
+from sallyport.core.lifecycle import State
+from sallyport.errors import AddressInUse, BadContext
+from sallyport.flags import BindFlags, Transport
+
+
+def test_the_caller_is_told_of_the_peer_with_its_context(bench: Bench) -> None:
+    client, context = bench.client(), object()
+    bench.serve(client)
+    binding = bench.bind(client, context=context)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    (event,) = bench.witness.events
+
+    assert event == EstablishedConnection(binding.connections[0], talk.peer, context)
+
+
+def test_nobody_but_the_caller_is_told(build: Build) -> None:
+    watcher, other = Watcher(), Witness()
+    bench = build(watcher)
+    clients = [bench.client(), bench.client()]
+    for client in clients:
+        bench.serve(client)
+    mine, others = bench.bind(clients[0]), bench.bind(clients[1], session_filter=other)
+    bench.reach(bench.way.server, mine.proxy_address)
+
+    assert bench.witness.kinds() == ["EstablishedConnection"]
+    assert other.events == []
+    assert "EstablishedConnection" not in watcher.witness.kinds()
+    others.kill()
+    assert other.kinds() == ["ConnectionTerminating"]
+
+
+# -- other filters --------------------------------------------------------------------------------
+
+
+def test_filters_that_watch_binds_are_told_of_each_port_and_tcp_also_listens(
+    build: Build,
+) -> None:
+    guard = Guard()
+    bench = build(guard)
+    binding = bench.bind(bench.client(), bench.client())
+    expected = ["BindTcp", "BindTcp", "Listen", "Listen"]
+
+    assert guard.witness.kinds() == (
+        expected if bench.transport is Transport.TCP else ["BindUdp", "BindUdp"]
+    )
+    told = [event.connection for event in guard.witness.events[:2]]
+    assert told == list(binding.connections)
+
+
+def test_a_bind_that_another_filter_denies_fails_as_in_use_and_leaves_nothing(
+    setup: Setup, build: Build
+) -> None:
+    bench = build(Guard(BindTcp if setup.is_tcp else BindUdp))
+    before = bench.holdings()
+
+    with pytest.raises(AddressInUse):
+        bench.bind(bench.client(), bench.client())
+
+    after = bench.holdings()
+    assert (after.path, after.openings, after.bindings) == (before.path, 0, ())
+
+
+def test_without_a_session_filter_the_binding_works_all_the_same(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, session_filter=None)
+
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+@TCP
+def test_an_attempt_the_client_refuses_is_told_and_does_not_use_the_binding_up(
+    bench: Bench,
+) -> None:
+    client = bench.client()
+    binding = bench.bind(client)
+    bench.fail(bench.way.server, binding.proxy_address)
+
+    bench.until(lambda: bench.witness.kinds() == ["ConnectionRefused"])
+    assert binding.state is State.ARMED
+    bench.serve(client)
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+@TCP
+def test_the_end_is_told_with_what_was_transferred(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, context="mine")
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    talk.finish()
+    bench.until(lambda: binding.state is State.CLOSED)
+    event = bench.witness.events[-1]
+
+    assert isinstance(event, ConnectionTerminating)
+    assert (event.reason, event.context, event.traffic.flows) == ("finished", "mine", 1)
+
+
+def test_events_come_from_an_iterator_that_ends_with_the_connection(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    (connection,) = bench.bind(client).connections
+    feed = connection.events()
+    bench.reach(bench.way.server, connection.proxy_address)
+    connection.kill()
+
+    async def read() -> list[Event]:
+        return [event async for event in feed]
+
+    assert [type(event).__name__ for event in bench.run(read())] == [
+        "EstablishedConnection",
+        "ConnectionTerminating",
+    ]
+
+
+@REAL
+def test_events_wake_a_reader_that_waits_for_them(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    (connection,) = bench.bind(client).connections
+
+    async def first() -> Event:
+        return await anext(connection.events())
+
+    async def both() -> Event:
+        waiting = asyncio.ensure_future(first())
+        await bench.come(bench.way.server, connection.proxy_address)
+        return await waiting
+
+    assert isinstance(bench.run(both()), EstablishedConnection)
+
+
+# -- what a connection knows of itself ------------------------------------------------------------
+
+
+def test_the_external_names_are_the_peers_and_the_proxy_address(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    (connection,) = bench.bind(client).connections
+
+    assert connection.external_socket_name() == connection.proxy_address
+    with pytest.raises(BadContext):
+        connection.external_peer_name()
+    talk = bench.reach(bench.way.server, connection.proxy_address)
+    assert connection.external_peer_name() == talk.peer
+
+
+@REAL_TCP
+def test_bytes_are_counted_in_each_direction(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    (connection,) = bench.bind(client).connections
+    talk = bench.reach(bench.way.server, connection.proxy_address)
+    before = connection.traffic()
+    assert talk.reaches_client(bytes(50_000))
+    assert talk.reaches_peer(bytes(20_000))
+    after = connection.traffic()
+
+    # Headers are counted by one path and not by the other, so it is "at least".
+    assert after.from_peer_bytes - before.from_peer_bytes >= 50_000
+    assert 20_000 <= after.to_peer_bytes - before.to_peer_bytes < 50_000
+    assert [flow.peer for flow in connection.peers()] == [talk.peer]
+
+
+@over(lambda setup: setup.bench != "user")
+def test_a_data_filter_on_a_kernel_mode_connection_is_out_of_context(bench: Bench) -> None:
+    (connection,) = bench.bind().connections
+
+    with pytest.raises(BadContext):
+        connection.attach_data_filter(DataFilter())
+
+
+@UDP
+def test_a_datagram_can_be_sent_from_the_proxy_address_before_any_came(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    (connection,) = bench.bind(client, flags=BindFlags.BIDIRECTIONAL).connections
+    heard = bench.heard_outside(lambda to: connection.send_to(to, b"request"))
+
+    assert heard == (b"request", connection.proxy_address)
+
+
+@TCP
+def test_a_datagram_cannot_be_sent_from_a_stream(bench: Bench) -> None:
+    (connection,) = bench.bind().connections
+
+    with pytest.raises(BadContext):
+        connection.send_to(bench.at_outside(9), b"request")
+
+
+def test_the_protocol_may_be_named_by_its_uuid(bench: Bench) -> None:
+    binding = bench.bind(protocol=CONTRACT.uuid)
+
+    assert binding.protocol == CONTRACT

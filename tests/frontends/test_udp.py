@@ -1,0 +1,371 @@
+"""Intercepted datagrams: which conversation each belongs to, and when one begins and ends.
+
+The sockets with foreign addresses are shown at work in tests/interop/test_tftp.py.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from itertools import pairwise
+
+import pytest
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.events import Event, UdpDestination
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.gateway import Gateway
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.errors import StartupError
+from sallyport.flags import Transport
+from sallyport.frontends import udp
+from sallyport.frontends.udp import (
+    DatagramInterceptor,
+    intercepting_datagram_socket,
+    original_destination,
+)
+from sallyport.testing.memory import pause
+from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
+
+CLIENT = Endpoint.parse("10.0.0.8:50000")
+SERVER = Endpoint.parse("203.0.113.9:7")
+ECHO = ProtocolDefinition("echo", Transport.UDP, 7)
+
+
+class Recorder(DataFilter):
+    """Writes down what it hears, answers what it is told to, and can be made to wait."""
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self.heard = heard
+
+    async def from_client(self, data: bytes) -> None:
+        if data == b"wait":
+            await pause()
+        self.heard.append(b"client: " + data)
+        if data == b"bye":
+            self.connection.close("client-said-so")
+        if data.startswith(b"pass "):
+            self.server.send(data)
+
+    async def from_server(self, data: bytes) -> None:
+        self.heard.append(b"server: " + data)
+        self.client.send(data)
+        self.client.shutdown()
+        self.server.shutdown()
+
+
+class EchoFilter(ApplicationFilter, SessionFilter):
+    """Attaches a recorder to every conversation."""
+
+    name = "echo"
+    protocols = (ECHO,)
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.waits_first = False
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        return self
+
+    async def on_event(self, event: Event) -> None:
+        assert isinstance(event, UdpDestination)
+        if self.waits_first:
+            await pause()
+        event.connection.attach_data_filter(Recorder(self.heard))
+
+
+class Bench:
+    """An interceptor over a gateway in memory; the server outside is a socket on loopback."""
+
+    def __init__(self, protocol: str = "echo") -> None:
+        self.filter = EchoFilter()
+        self.gateway: Gateway
+        self.world: VirtualWorld
+        self.gateway, _, self.world = make_gateway(
+            [self.filter], policy=make_policy(protocols=frozenset({protocol}))
+        )
+        self.interceptor = DatagramInterceptor(self.gateway, {7: ECHO})
+
+    def says(self, data: bytes, client: Endpoint = CLIENT, server: Endpoint = SERVER) -> None:
+        self.interceptor.received(client, server, data)
+
+    @property
+    def primaries(self) -> list[PrimaryConnection]:
+        return [one for s in self.gateway.sessions.values() for one in s.primaries.values()]
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Have every server be one socket on loopback, and nobody able to speak for others."""
+
+    def refuse(_made: socket.socket) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(udp, "make_transparent", refuse)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5)
+        name = server.getsockname()
+
+        def towards(_primary: PrimaryConnection) -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.setblocking(False)
+            made.connect(name)
+            return made
+
+        monkeypatch.setattr(udp, "_socket_towards_server", towards)
+        yield server
+
+
+def test_the_kernel_tells_where_an_ipv4_datagram_was_going() -> None:
+    name = struct.pack("=H", socket.AF_INET) + bytes([0, 69, 203, 0, 113, 9]) + bytes(8)
+
+    found = original_destination([(socket.IPPROTO_IP, 20, name)])
+
+    assert found == Endpoint.parse("203.0.113.9:69")
+
+
+def test_the_kernel_tells_where_an_ipv6_datagram_was_going() -> None:
+    address = ip_address("2001:db8::9").packed
+    name = struct.pack("=H", socket.AF_INET6) + bytes([0, 69, 1, 2, 3, 4]) + address + bytes(4)
+
+    found = original_destination([(socket.IPPROTO_IPV6, 74, name)])
+
+    assert found == Endpoint.parse("[2001:db8::9]:69")
+
+
+def test_other_ancillary_data_tells_nothing() -> None:
+    assert original_destination([(socket.SOL_SOCKET, 20, bytes(16))]) is None
+    assert original_destination([]) is None
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_one_port_says_to_one_server_is_one_conversation() -> None:
+    bench = Bench()
+    bench.says(b"one")
+    bench.says(b"two")
+
+    assert bench.filter.heard == [b"client: one", b"client: two"]
+    assert [(p.client, p.server) for p in bench.primaries] == [(CLIENT, SERVER)]
+
+
+@pytest.mark.usefixtures("outside")
+def test_another_port_or_another_server_is_another_conversation() -> None:
+    bench = Bench()
+    bench.says(b"a")
+    bench.says(b"b", client=CLIENT.with_port(50001))
+    bench.says(b"c", server=Endpoint.parse("203.0.113.10:7"))
+
+    assert len(bench.primaries) == 3
+
+
+@pytest.mark.usefixtures("outside")
+def test_the_gateways_address_towards_the_server_is_known_to_the_filter() -> None:
+    bench = Bench()
+    bench.says(b"one")
+
+    (primary,) = bench.primaries
+    assert primary.gateway_address is not None
+    assert primary.gateway_address.address == ip_address("127.0.0.1")
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_conversation_that_ended_begins_anew_with_the_next_datagram() -> None:
+    bench = Bench()
+    bench.says(b"bye")
+    assert bench.primaries == []
+    assert bench.interceptor.conversations == {}
+
+    bench.says(b"again")
+
+    assert len(bench.primaries) == 1
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_conversation_ends_when_the_client_is_silent_for_two_minutes() -> None:
+    bench = Bench()
+    bench.says(b"one")
+    bench.world.pass_time(bench.gateway, limits.DATAGRAM_IDLE_SECONDS - 1)
+    bench.says(b"two")
+    bench.world.pass_time(bench.gateway, limits.DATAGRAM_IDLE_SECONDS - 1)
+    assert len(bench.primaries) == 1
+
+    bench.world.pass_time(bench.gateway, 1)
+
+    assert bench.primaries == []
+    assert bench.interceptor.conversations == {}
+    assert bench.world.journal.reasons("connect.closed") == ["idle"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_conversation_whose_filter_waited_at_its_start_ends_like_any_other() -> None:
+    bench = Bench()
+    bench.filter.waits_first = True
+    bench.says(b"lost")
+    bench.world.resume()
+    assert len(bench.primaries) == 1
+
+    bench.world.pass_time(bench.gateway, limits.DATAGRAM_IDLE_SECONDS)
+
+    assert bench.filter.heard == []
+    assert bench.interceptor.conversations == {}
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_comes_while_the_filter_waits_is_lost_and_nothing_is_queued() -> None:
+    bench = Bench()
+    for data in (b"wait", b"lost", b"lost"):
+        bench.says(data)
+    assert bench.filter.heard == []
+
+    bench.world.resume()
+    bench.says(b"heard")
+
+    assert bench.filter.heard == [b"client: wait", b"client: heard"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_no_rule_allows_leaves_nothing_behind() -> None:
+    bench = Bench(protocol="other")
+    bench.says(b"one")
+
+    assert bench.world.journal.reasons("connect.refused") == ["no-rule-matched"]
+    assert bench.gateway.sessions == {}
+    assert bench.interceptor.conversations == {}
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_port_of_no_protocol_is_not_served() -> None:
+    bench = Bench()
+    bench.says(b"one", server=SERVER.with_port(8))
+
+    assert bench.gateway.sessions == {}
+
+
+@pytest.mark.usefixtures("outside")
+def test_t04_spoofed_sources_share_one_bound_and_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_DATAGRAM_CONVERSATIONS", 3)
+    bench = Bench()
+    for number in range(5):
+        bench.says(b"spoofed", client=Endpoint(ip_address(f"10.0.0.{number + 20}"), 50000))
+
+    assert len(bench.primaries) == len(bench.interceptor.conversations) == 3
+    assert bench.world.journal.reasons("connect.refused") == ["too-many-conversations"] * 2
+    bench.world.pass_time(bench.gateway, limits.DATAGRAM_IDLE_SECONDS)
+    bench.says(b"honest")
+    assert [primary.client for primary in bench.primaries] == [CLIENT]
+
+
+@pytest.mark.usefixtures("outside")
+def test_t04_one_clients_conversations_are_bounded_beside_everybody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CONTROLS_PER_CLIENT", 2)
+    bench = Bench()
+    for number in range(4):
+        bench.says(b"flood", client=CLIENT.with_port(50000 + number))
+    bench.says(b"honest", client=Endpoint.parse("10.0.0.9:50000"))
+
+    assert len(bench.primaries) == 3
+    assert bench.filter.heard[-1] == b"client: honest"
+
+
+def test_a_server_without_a_route_ends_the_conversation_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(_primary: PrimaryConnection) -> socket.socket:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(udp, "_socket_towards_server", unreachable)
+    bench = Bench()
+    bench.says(b"one")
+
+    assert bench.world.journal.reasons("connect.closed") == ["server-unreachable"]
+    assert bench.gateway.sessions == {}
+    assert bench.interceptor.conversations == {}
+
+
+def test_the_filter_speaks_to_the_server_and_hears_its_answers(outside: socket.socket) -> None:
+    async def converse() -> None:
+        bench = Bench()
+        bench.says(b"pass 1")
+        data, gateway = outside.recvfrom(100)
+        assert data == b"pass 1"
+        outside.sendto(b"answer", gateway)
+        await until(lambda: b"server: answer" in bench.filter.heard)
+        bench.says(b"pass 2")
+        assert outside.recvfrom(100) == (b"pass 2", gateway)
+        # The filter has passed the answer on, but may not use the server's address.
+        assert "datagram.lost" in bench.world.journal.events()
+        bench.gateway.shut_down("test-over")
+        assert bench.interceptor.conversations == {}
+
+    asyncio.run(asyncio.wait_for(converse(), 5))
+
+
+def test_a_server_where_nobody_listens_harms_nothing(outside: socket.socket) -> None:
+    async def converse() -> None:
+        bench = Bench()
+        outside.close()
+        bench.says(b"pass 1")  # the host's ICMP error comes back
+        bench.says(b"pass 2")
+        bench.says(b"three")
+        await asyncio.sleep(0)
+        assert bench.filter.heard[-1] == b"client: three"
+        bench.gateway.shut_down("test-over")
+
+    asyncio.run(asyncio.wait_for(converse(), 5))
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_listener_is_read_in_turns_and_until_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_DATAGRAMS_PER_TURN", 2)
+    # A plain socket: without TPROXY the datagrams say nowhere where they were going.
+    monkeypatch.setattr(udp, "original_destination", lambda _ancillary: SERVER)
+    monkeypatch.setattr(udp, "endpoint_of", lambda _name: CLIENT)
+
+    async def listen() -> None:
+        bench = Bench()
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        ):
+            listener.setblocking(False)
+            listener.bind(("127.0.0.1", 0))
+            for number in range(5):
+                client.sendto(b"%d" % number, listener.getsockname())
+            bench.interceptor.serve(listener)
+            turns: list[int] = []
+
+            def count() -> bool:
+                turns.append(len(bench.filter.heard))
+                return len(bench.filter.heard) == 5
+
+            await until(count)
+            assert all(later - earlier <= 2 for earlier, later in pairwise(turns))
+            bench.interceptor.close()
+            bench.interceptor.close()
+            client.sendto(b"late", listener.getsockname())
+            for _ in range(3):  # one turn to notice a reader, one to call it, one to spare
+                await asyncio.sleep(0)
+        assert bench.filter.heard == [b"client: %d" % number for number in range(5)]
+
+    asyncio.run(asyncio.wait_for(listen(), 5))
+
+
+@pytest.mark.usefixtures("outside")
+def test_without_the_capability_the_operator_is_told() -> None:
+    with pytest.raises(StartupError, match="CAP_NET_ADMIN is missing"):
+        intercepting_datagram_socket(4)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something has happened; the caller has the deadline."""
+    while not condition():  # noqa: ASYNC110 - what is asked is a protocol double without events
+        await asyncio.sleep(0)

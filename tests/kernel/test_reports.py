@@ -1,0 +1,76 @@
+"""The queue of reports: in order, except for those taken ahead."""
+
+import errno
+from typing import cast
+
+import pytest
+
+from sallyport.kernel import marks
+from sallyport.kernel.conntrack import EventSocket
+from sallyport.kernel.reports import Reports
+from sallyport.wire.conntrack import FlowReport
+
+
+class Socket:
+    """An event socket with its events laid out beforehand."""
+
+    def __init__(self, *events: FlowReport | OSError | None) -> None:
+        self.events = list(events)
+
+    def receive(self) -> FlowReport | None:
+        if not self.events:
+            raise BlockingIOError(errno.EAGAIN, "no more")
+        event = self.events.pop(0)
+        if isinstance(event, OSError):
+            raise event
+        return event
+
+
+def report(generation: int, reply: bytes = b"") -> FlowReport:
+    return FlowReport(False, marks.PIN | generation, b"", reply, None, None)
+
+
+def reports(*events: FlowReport | OSError | None) -> Reports:
+    return Reports(cast("EventSocket", Socket(*events)))
+
+
+def test_reports_come_in_order_and_then_there_are_none() -> None:
+    queue = reports(report(1), None, report(2))
+
+    assert [queue.next() for _ in range(3)] == [report(1), None, report(2)]
+    with pytest.raises(BlockingIOError):
+        queue.next()
+
+
+def test_what_concerns_one_pinhole_is_taken_ahead_and_the_rest_keeps_its_order() -> None:
+    queue = reports(report(1), report(2, b"a"), report(3), None, report(2, b"b"))
+    assert queue.collect()
+
+    assert queue.take({2}) == [report(2, b"a"), report(2, b"b")]
+    assert queue.take({2, 9}) == []
+    assert (len(queue), queue.next(), queue.next()) == (2, report(1), report(3))
+
+
+def test_nothing_to_collect_is_said() -> None:
+    assert not reports().collect()
+    assert not reports(None).collect()
+
+
+def test_an_overrun_is_remembered_and_what_follows_is_read() -> None:
+    queue = reports(OSError(errno.ENOBUFS, "overrun"), report(1))
+
+    assert (queue.next(), queue.has_overrun) == (None, True)
+    queue.has_overrun = False
+    assert queue.collect()
+    assert not reports().has_overrun
+    lost = reports(OSError(errno.ENOBUFS, "overrun"))
+    assert lost.collect()
+    assert len(lost) == 0
+
+
+def test_any_other_error_of_the_socket_is_said_by_next_alone() -> None:
+    queue = reports(OSError(errno.EBADF, "closed"), OSError(errno.EBADF, "closed"))
+
+    assert not queue.collect()
+    with pytest.raises(OSError, match="closed"):
+        queue.next()

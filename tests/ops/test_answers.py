@@ -1,0 +1,76 @@
+"""The gateway's objects as the control socket shows them."""
+
+import asyncio
+
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import DataPathKind
+from sallyport.filters.ftp import FTP, FtpFilter
+from sallyport.flags import BindFlags, Transport
+from sallyport.ops.answers import Answers, CountingJournal
+from sallyport.ops.logs import EventJournal
+from sallyport.testing.memory import MemoryDataPath
+from sallyport.testing.world import VirtualWorld, make_gateway
+
+CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
+PROXY = Endpoint.parse("203.0.113.1:40271")
+
+
+class Told(Answers):
+    """The answers of a gateway in memory with one control connection."""
+
+    def __init__(self) -> None:
+        self.gateway, self.data_path, self.world = make_gateway([FtpFilter()])
+        self.primary = self.gateway.admit_primary(FTP, CLIENT, SERVER)
+        super().__init__(self.gateway, CountingJournal(self.world.journal), EventJournal())
+
+    def bind(self, transport: Transport, client: str, flags: BindFlags = BindFlags.NONE) -> None:
+        """Bind one port of the gateway for the client."""
+        asyncio.run(
+            self.primary.session.bind_for_client(
+                [Endpoint.parse(client)],
+                transport=transport,
+                protocol=FTP,
+                proxy_address=PROXY,
+                flags=flags,
+                primary=self.primary,
+            )
+        )
+
+
+def test_a_binding_says_what_it_is() -> None:
+    told = Told()
+    told.bind(Transport.UDP, "10.0.0.8:1553", BindFlags.BIDIRECTIONAL | BindFlags.TIMEOUT)
+
+    (row,) = told.bindings({}).bindings
+
+    assert (row.transport, row.proxy_address) == ("udp", "203.0.113.1:40271")
+    assert (row.client_address, row.peers) == ("10.0.0.8:1553", None)
+    assert sorted(row.flags) == ["BIDIRECTIONAL", "TIMEOUT"]
+    assert row.primary == "10.0.0.8:50000 > 203.0.113.9:21"
+
+
+def test_a_client_address_that_is_not_known_yet_is_none() -> None:
+    told = Told()
+    told.bind(Transport.TCP, "0.0.0.0:0")
+
+    assert told.bindings({}).bindings[0].client_address is None
+
+
+def test_the_usual_data_path_is_the_fastest_there_is() -> None:
+    told = Told()
+    assert told.status({}).data_path == told.data_path.kind.value
+
+    told.gateway.data_paths = {
+        kind: MemoryDataPath([], kind=kind) for kind in (DataPathKind.USER, DataPathKind.KERNEL)
+    }
+    assert told.status({}).data_path == "kernel"
+
+
+def test_refusals_are_counted_by_their_reason() -> None:
+    journal = CountingJournal(VirtualWorld().journal)
+
+    for reason in ("too-many-bindings", "no-rule-matched", "too-many-bindings"):
+        journal.record("binding.refused", reason=reason)
+    journal.record("binding.closed", reason="finished")
+
+    assert journal.refusals == {"too-many-bindings": 2, "no-rule-matched": 1}

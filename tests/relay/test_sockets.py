@@ -1,0 +1,115 @@
+"""The options that make a socket ours."""
+
+import errno
+import socket
+
+import pytest
+from tests.relay.loopback import HOSTS, TCP, UDP, endpoint_of
+
+from sallyport.addresses import Endpoint
+from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
+from sallyport.relay import sockets
+from sallyport.relay.sockets import SocketName
+
+
+def at(host: str, port: int = 0) -> Endpoint:
+    return Endpoint.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_bound_udp_socket_is_deaf_until_it_is_told_to_hear(host: str) -> None:
+    with sockets.bound(UDP, at(host)) as ours, sockets.make(UDP, at(host).version) as theirs:
+        theirs.sendto(b"one", ours.getsockname())
+        sockets.hear(ours)
+        theirs.sendto(b"two", ours.getsockname())
+        sockets.deafen(ours)
+        theirs.sendto(b"three", ours.getsockname())
+
+        assert ours.recv(10) == b"two"
+        with pytest.raises(BlockingIOError):
+            ours.recv(10)
+
+
+def test_a_bound_port_is_kept_from_programs_that_share_ports() -> None:
+    with sockets.bound(TCP, at("127.0.0.1")) as ours, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        with pytest.raises(OSError, match="in use"):
+            other.bind(ours.getsockname())
+
+
+def test_an_ipv6_socket_leaves_the_ipv4_port_alone() -> None:
+    with sockets.bound(TCP, at("::")) as ours:
+        assert ours.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+
+
+def test_whoever_waits_is_reset_when_listening_stops_and_the_port_stays_held() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        wanted = endpoint_of(probe)
+    with sockets.bound(TCP, wanted) as ours:
+        sockets.listen(ours, 1)
+        with socket.create_connection(sockets.name_of(wanted)) as waiting:
+            sockets.stop_listening(ours)
+
+            with pytest.raises(ConnectionResetError):
+                waiting.recv(1)
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(sockets.name_of(wanted))
+
+
+def test_a_closed_leg_is_a_reset_and_one_that_may_end_is_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for close, expected in ((socket.socket.close, "reset"), (sockets.let_end, "end")):
+            with socket.create_connection(listener.getsockname()) as peer:
+                leg, _ = listener.accept()
+                sockets.prepare_leg(leg)
+                close(leg)
+                try:
+                    seen = "end" if peer.recv(1) == b"" else "bytes"
+                except ConnectionResetError:
+                    seen = "reset"
+
+                assert seen == expected
+
+
+def test_a_receive_buffer_is_widened_and_never_narrowed() -> None:
+    with sockets.make(UDP, 4) as sock:
+        own = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+        sockets.widen_receive_buffer(sock, 1024)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == own
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sockets.widen_receive_buffer(sock, 65536)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 65536
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (("192.0.2.7", 20), "192.0.2.7:20"),
+        (("2001:db8::7", 20, 0, 0), "[2001:db8::7]:20"),
+        (("fe80::1%eth0", 20, 0, 2), "[fe80::1]:20"),
+    ],
+)
+def test_a_socket_name_is_read_without_its_zone(name: SocketName, expected: str) -> None:
+    assert str(sockets.endpoint_of(name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "code"),
+    [
+        (errno.EADDRINUSE, AddressInUse, "port-held-by-local-program"),
+        (errno.EADDRNOTAVAIL, AddressNotAvailable, "address-not-on-this-host"),
+        (errno.EPERM, AddressNotAvailable, "foreign-address-needs-cap-net-admin"),
+        (errno.EMFILE, OutOfResources, "no-descriptor-for-socket"),
+        (errno.EINVAL, KernelError, "open a socket"),
+    ],
+)
+def test_every_failure_keeps_its_reason(number: int, expected: type[Exception], code: str) -> None:
+    refusal = sockets.refusal(OSError(number, "refused"))
+
+    assert type(refusal) is expected
+    assert code in str(refusal)

@@ -1,0 +1,177 @@
+"""TFTP requests: what the RFCs show is read, and nothing that is not one (attack T01)."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sallyport.errors import ProtocolError
+from sallyport.wire import tftp
+from sallyport.wire.tftp import ErrorCode, NotARequest, Opcode, Option, Request, parse_request
+
+LIGHT = settings(max_examples=200, deadline=None)
+
+TEXT = st.binary(min_size=1, max_size=20).map(lambda b: bytes(c | 0x20 for c in b if c != 0x5F))
+NAMES = TEXT.filter(lambda text: text and b"\x7f" not in text)
+OPTIONS = st.one_of(
+    st.builds(Option, st.sampled_from([b"blksize", b"BlkSize"]), st.sampled_from([b"8", b"65464"])),
+    st.builds(Option, st.just(b"timeout"), st.integers(1, 255).map(lambda n: b"%d" % n)),
+    st.builds(Option, st.just(b"tsize"), st.integers(0, 2**64 - 1).map(lambda n: b"%d" % n)),
+    st.builds(Option, st.just(b"x-unknown"), NAMES),
+)
+REQUESTS = st.builds(
+    Request,
+    st.sampled_from([Opcode.RRQ, Opcode.WRQ]),
+    NAMES,
+    st.sampled_from([b"octet", b"NETASCII", b"Octet"]),
+    st.lists(OPTIONS, max_size=4, unique_by=lambda option: option.name.lower()).map(tuple),
+)
+
+
+def test_a_plain_read_request_is_read() -> None:
+    request = parse_request(b"\0\x01boot/pxelinux.0\0octet\0")
+
+    assert request == Request(Opcode.RRQ, b"boot/pxelinux.0", b"octet")
+    assert not request.is_write
+
+
+def test_a_write_request_in_any_case_of_letters_is_read() -> None:
+    request = parse_request(b"\0\x02router.cfg\0NetASCII\0")
+
+    assert request == Request(Opcode.WRQ, b"router.cfg", b"NetASCII")
+    assert request.is_write
+
+
+def test_the_request_of_rfc_7440_is_read_with_its_options() -> None:
+    # RFC 7440 section 4: "|0x0001| foobar | 0 | octet | 0 | windowsize | 0 | 16 | 0 |"
+    request = parse_request(b"\0\x01foobar\0octet\0windowsize\x0016\0")
+
+    assert request.options == (Option(b"windowsize", b"16"),)
+
+
+def test_what_curl_really_sends_is_read() -> None:
+    packet = b"\0\x01file.bin\0octet\0tsize\x000\0blksize\x00512\0timeout\x006\0"
+
+    request = parse_request(packet)
+
+    assert [option.name for option in request.options] == [b"tsize", b"blksize", b"timeout"]
+    assert request.asks_for(b"tsize")
+    assert not request.asks_for(b"multicast")
+
+
+def test_an_option_is_found_whatever_its_letters() -> None:
+    assert parse_request(b"\0\x01a\0octet\0MultiCast\0\0").asks_for(b"multicast")
+
+
+def test_an_option_nobody_knows_is_left_to_the_server() -> None:
+    assert parse_request(b"\0\x01a\0octet\0rollover\x000\0").asks_for(b"rollover")
+
+
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (b"\0\x01", "no-mode"),  # T01: the kernel's helper is satisfied with these two bytes
+        (b"\0\x01file", "no-terminator"),
+        (b"\0\x01file\0", "no-mode"),
+        (b"\0\x01file\0octet", "no-terminator"),
+        (b"\0\x01\0octet\0", "bad-file-name"),
+        (b"\0\x01fi\nle\0octet\0", "bad-file-name"),
+        (b"\0\x01fi\x7fle\0octet\0", "bad-file-name"),
+        (b"\0\x01file\0\0", "unknown-mode"),
+        (b"\0\x01file\0binary\0", "unknown-mode"),
+        (b"\0\x02user\0mail\0", "unknown-mode"),
+        (b"\0\x01file\0octet\0blksize\0", "option-without-value"),
+        (b"\0\x01file\0octet\0\0", "option-without-value"),
+        (b"\0\x01file\0octet\0\x00512\0", "bad-option-name"),
+        (b"\0\x01file\0octet\0\0\0\0", "option-without-value"),
+        (b"\0\x01file\0octet\0blksize\0\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0blksize\x007\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0blksize\x0065465\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0blksize\0+512\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0blksize\0\xb2\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0timeout\x000\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0timeout\x00256\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0tsize\x0018446744073709551616\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0tsize\0" + b"0" * 21 + b"\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0windowsize\x000\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0multicast\x00224.0.0.1,1,1\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0x\0a\rb\0", "bad-option-value"),
+        (b"\0\x01file\0octet\0tsize\x000\0TSIZE\x000\0", "option-given-twice"),
+        (b"\0\x01" + b"f" * 504 + b"\0octet\0", "request-too-long"),
+    ],
+)
+def test_t01_what_is_not_a_whole_and_plain_request_is_none(packet: bytes, reason: str) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        parse_request(packet)
+
+    assert refused.value.reason == reason
+    assert not isinstance(refused.value, NotARequest)
+
+
+def test_a_request_of_the_longest_kind_is_read() -> None:
+    packet = b"\0\x01" + b"f" * 503 + b"\0octet\0"
+
+    assert len(packet) == 512
+    assert parse_request(packet).name == b"f" * 503
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\0",
+        b"\x01",
+        b"\0\0file\0octet\0",
+        b"\0\x03\0\x01data",
+        b"\0\x04\0\x01",
+        b"\0\x05\0\x01gone\0",
+        b"\0\x06tsize\x001\0",
+        b"\x01\0file\0octet\0",
+    ],
+)
+def test_t01_what_does_not_begin_like_a_request_is_told_apart(packet: bytes) -> None:
+    with pytest.raises(NotARequest, match="not-a-request"):
+        parse_request(packet)
+
+
+def test_a_request_that_could_not_be_one_cannot_be_made() -> None:
+    with pytest.raises(NotARequest):
+        Request(Opcode.DATA, b"file", b"octet")
+
+
+def test_an_error_packet_is_as_rfc_1350_draws_it() -> None:
+    packet = tftp.error(ErrorCode.ILLEGAL_OPERATION, "Illegal TFTP operation.")
+
+    assert packet == b"\0\x05\0\x04Illegal TFTP operation.\0"
+
+
+@LIGHT
+@given(REQUESTS)
+def test_every_request_survives_being_written_and_read(request: Request) -> None:
+    assert parse_request(request.packet()) == request
+
+
+@LIGHT
+@given(st.one_of(st.binary(max_size=80), st.binary(max_size=80).map(lambda tail: b"\0\x01" + tail)))
+def test_any_bytes_are_read_back_the_same_or_refused(packet: bytes) -> None:
+    try:
+        request = parse_request(packet)
+    except ProtocolError:
+        return
+    assert request.packet() == packet
+
+
+@LIGHT
+@given(REQUESTS, st.data())
+def test_t01_no_part_of_a_request_counts_as_another_mode_or_longer_name(
+    request: Request, data: st.DataObject
+) -> None:
+    packet = request.packet()
+    cut = data.draw(st.integers(0, len(packet) - 1))
+
+    try:
+        shorter = parse_request(packet[:cut])
+    except ProtocolError:
+        return
+    # Only whole options can be missing.
+    assert (shorter.name, shorter.mode) == (request.name, request.mode)
+    assert shorter.options == request.options[: len(shorter.options)]
