@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from tests.interop.matrix import GiveServer, servers
 
 from sallyport.lab.network import Lab
@@ -14,6 +15,16 @@ from sallyport.lab.servers import SOFTWARE
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the switch for the long forms of tests."""
     parser.addoption("--soak", action="store_true", help="run the long forms of tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how long hypothesis looks: the suite is run many times a day, the long form rarely.
+
+    No deadline for one example: a machine that is busy is not a fault of ours.
+    """
+    settings.register_profile("suite", max_examples=40, deadline=None)
+    settings.register_profile("soak", max_examples=2000, deadline=None)
+    settings.load_profile("soak" if config.getoption("--soak") else "suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.filters import published
 from tests.filters.talk import ASK_SECOND, IPV4, IPV6, OK, READY, Family, greeted
@@ -13,8 +13,6 @@ from sallyport.addresses import Endpoint
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.filters.ftp_verbs import KNOWN_VERBS
 from sallyport.testing import Dialogue
-
-LIGHT = settings(max_examples=120, deadline=None)
 
 Turn = tuple[str, bytes]
 
@@ -82,7 +80,6 @@ def cut_conversations(draw: st.DrawFn) -> tuple[list[Turn], list[tuple[str, list
     return turns, cut
 
 
-@LIGHT
 @given(cut_conversations())
 def test_any_split_gives_the_same_bytes_and_the_same_pinholes(
     example: tuple[list[Turn], list[tuple[str, list[bytes]]]],
@@ -167,7 +164,6 @@ def check_pinholes(dialogue: Dialogue, client: Endpoint, server: Endpoint) -> No
         assert pinhole.single
 
 
-@LIGHT
 @given(
     st.sampled_from([IPV4, IPV6]),
     st.booleans(),
@@ -194,7 +190,6 @@ def test_no_bytes_break_the_filter_or_open_too_much_or_leak_the_client(
         assert spelling not in dialogue.server_end.heard
 
 
-@LIGHT
 @given(
     st.sampled_from([published.NAT, published.PROXIED, published.ROUTED]),
     st.booleans(),
@@ -222,7 +217,6 @@ ARGUMENTS = st.binary(max_size=60).map(
 )
 
 
-@LIGHT
 @given(st.sampled_from(sorted(KNOWN_VERBS)), ARGUMENTS, st.booleans())
 def test_commands_without_addresses_pass_identical(
     verb: bytes, argument: bytes, is_lower: bool
@@ -233,7 +227,6 @@ def test_commands_without_addresses_pass_identical(
     dialogue.client_says(line).server_hears(line).still_open()
 
 
-@LIGHT
 @given(ARGUMENTS)
 def test_replies_without_addresses_pass_identical(text: bytes) -> None:
     reply = b"250-" + text + b"\r\n" + text + b"\r\n250 " + text + b"\r\n"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport import limits
@@ -178,7 +178,6 @@ def test_t01_what_is_no_request_is_dropped_without_an_answer(family: Family, pac
     dialogue.nothing_more().pinholes().ended("not-a-request")
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.one_of(

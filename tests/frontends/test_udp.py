@@ -102,10 +102,10 @@ class Bench:
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Have every server be one socket on loopback, and nobody able to speak for others."""
 
-    def refuse(_made: socket.socket) -> None:
+    def refuse(_transport: Transport, _version: int) -> socket.socket:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(udp, "make_transparent", refuse)
+    monkeypatch.setattr(udp, "transparent_socket", refuse)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(5)

@@ -4,7 +4,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint, IpInterface, PortRange
@@ -283,7 +283,6 @@ def test_a_file_means_the_same_as_its_text(tmp_path: Path) -> None:
 PIECES = st.sampled_from([*EXAMPLE.splitlines(keepends=True), "= 0x" + "f" * 5000, "[", "'", "\0"])
 
 
-@settings(max_examples=200)
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join)))
 def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
     lines = [1]
@@ -299,7 +298,6 @@ def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None
 NAMES = st.text("abcdefghijklmnop_-", min_size=1, max_size=12)
 
 
-@settings(max_examples=50)
 @given(
     ports=st.integers(2048, 65535).flatmap(
         lambda first: st.integers(first, 65535).map(lambda last: PortRange(first, last))

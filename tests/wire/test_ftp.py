@@ -2,7 +2,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint
@@ -11,8 +11,6 @@ from sallyport.wire import ftp
 from sallyport.wire.ftp import Command, EpsvRequest, UnsupportedFamily
 from sallyport.wire.lines import LineSplitter
 from sallyport.wire.telnet import TelnetDecoder, unescape
-
-LIGHT = settings(max_examples=100, deadline=None)
 
 PORTS = st.integers(1, 65535)
 
@@ -99,7 +97,6 @@ def test_port_is_read_and_written_as_six_decimals() -> None:
     assert ftp.format_port_argument(endpoint) == b"192,0,2,8,6,17"
 
 
-@LIGHT
 @given(IPV4_ENDPOINTS)
 def test_port_round_trips(endpoint: Endpoint) -> None:
     assert ftp.parse_port_argument(ftp.format_port_argument(endpoint)) == endpoint
@@ -143,7 +140,6 @@ def test_f04_f05_f06_f11_a_loose_port_argument_is_refused(argument: bytes, reaso
     assert reason_of(error) == reason
 
 
-@LIGHT
 @given(st.lists(st.integers(0, 300).map(str), min_size=4, max_size=8))
 def test_f11_what_is_read_as_port_is_six_octets_and_nothing_else(numbers: list[str]) -> None:
     argument = ",".join(numbers).encode()
@@ -176,7 +172,6 @@ def test_eprt_reads_and_writes_the_examples_of_rfc_2428(argument: bytes, text: s
     assert ftp.format_eprt_argument(Endpoint.parse(text)) == argument
 
 
-@LIGHT
 @given(IPV4_ENDPOINTS | IPV6_ENDPOINTS)
 def test_eprt_round_trips(endpoint: Endpoint) -> None:
     assert ftp.parse_eprt_argument(ftp.format_eprt_argument(endpoint)) == endpoint
@@ -290,7 +285,6 @@ def test_a_loose_epsv_argument_is_refused(argument: bytes) -> None:
 # -- any bytes --------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary() | st.lists(st.sampled_from(b"0129,|:.()PORTEPSV \r\n\xff")).map(bytes))
 def test_any_bytes_are_read_or_refused_and_never_crash(data: bytes) -> None:
     for parse in (

@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport import limits
@@ -9,8 +9,6 @@ from sallyport.addresses import Endpoint
 from sallyport.errors import ProtocolError
 from sallyport.wire import ftp
 from sallyport.wire.ftp import ReplyLine, ReplyReader
-
-LIGHT = settings(max_examples=100, deadline=None)
 
 PORTS = st.integers(1, 65535)
 IPV4_ENDPOINTS = st.builds(Endpoint, st.ip_addresses(v=4), PORTS)
@@ -110,7 +108,6 @@ def test_a_227_is_rewritten_in_place() -> None:
     )
 
 
-@LIGHT
 @given(WORDS, IPV4_ENDPOINTS, WORDS, IPV4_ENDPOINTS)
 def test_bytes_around_the_numbers_of_a_227_stay_untouched(
     before: bytes, old: Endpoint, after: bytes, new: Endpoint
@@ -178,7 +175,6 @@ def test_v06_a_low_port_is_read_so_that_it_can_be_refused_by_its_number() -> Non
     assert ftp.read_epsv_reply(b"229 ok (|||22|)").port == 22
 
 
-@LIGHT
 @given(WORDS, PORTS, WORDS, PORTS)
 def test_bytes_around_the_port_of_a_229_stay_untouched(
     before: bytes, old: int, after: bytes, new: int
@@ -280,7 +276,6 @@ def test_a_code_alone_ends_a_multi_line_reply() -> None:
     assert [line.is_final for line in read(b"211-a\r\n211\r\n")] == [False, True]
 
 
-@LIGHT
 @given(FRAGMENTS)
 def test_every_split_gives_the_same_replies_and_the_same_fault(fragments: list[bytes]) -> None:
     whole = b"".join(fragments)
@@ -289,7 +284,6 @@ def test_every_split_gives_the_same_replies_and_the_same_fault(fragments: list[b
     assert read_to_fault(*(bytes([byte]) for byte in whole)) == expected
 
 
-@LIGHT
 @given(FRAGMENTS)
 def test_the_raw_lines_are_the_bytes_of_the_server_unchanged(fragments: list[bytes]) -> None:
     stream = b"123-x\r\n" + b"".join(fragments) + b"\n"
@@ -364,7 +358,6 @@ def test_pending_is_the_unfinished_reply_line() -> None:
     assert reader.pending == b"22"
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary() | st.lists(st.sampled_from(b"0129,|()227 \r\n\xff")).map(bytes))
 def test_any_bytes_are_read_or_refused_and_never_crash(data: bytes) -> None:
     for parse in (ftp.read_pasv_reply, ftp.read_epsv_reply, read):

@@ -1,10 +1,8 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.wire.guard import Opening, foreign_protocol, foreign_server
-
-LIGHT = settings(max_examples=100, deadline=None)
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # The start of a real ClientHello: record header, handshake header, version.
@@ -115,7 +113,6 @@ def test_only_a_decided_opening_of_another_protocol_is_foreign(opening: Opening)
     assert opening.is_foreign == (opening.value in {"http", "tls", "ssh", "unknown"})
 
 
-@LIGHT
 @given(OPENINGS)
 def test_a_decision_never_changes_as_bytes_arrive(data: bytes) -> None:
     for ask in (lambda first: foreign_protocol(first, limit=20), foreign_server):

@@ -1,10 +1,8 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.wire.lines import LINE_TOO_LONG, Line, LineSplitter
-
-LIGHT = settings(max_examples=100, deadline=None)
 
 # Fragments rather than bytes: short examples that are full of line ends, good and bad.
 FRAGMENTS = st.lists(
@@ -109,7 +107,6 @@ def test_replies_may_end_in_lf_alone_and_hold_any_byte() -> None:
     assert [line.text for line in lines] == [b"220 a", b"220 b", b"220 \0\rc"]
 
 
-@LIGHT
 @given(FRAGMENTS, st.booleans())
 def test_every_split_gives_the_same_lines(fragments: list[bytes], is_strict: bool) -> None:
     whole = b"".join(fragments)
@@ -119,7 +116,6 @@ def test_every_split_gives_the_same_lines(fragments: list[bytes], is_strict: boo
     assert split(*single, limit=12, is_strict=is_strict) == expected
 
 
-@LIGHT
 @given(FRAGMENTS, st.booleans())
 def test_no_byte_is_lost_or_changed(fragments: list[bytes], is_strict: bool) -> None:
     splitter = LineSplitter(10_000, is_strict=is_strict)
@@ -127,7 +123,6 @@ def test_no_byte_is_lost_or_changed(fragments: list[bytes], is_strict: bool) -> 
     assert b"".join(line.raw for line in splitter.feed(whole)) + splitter.pending == whole
 
 
-@LIGHT
 @given(FRAGMENTS)
 def test_a_strict_line_without_fault_is_clean_text_and_crlf(fragments: list[bytes]) -> None:
     for line in split(*fragments, limit=64):
@@ -136,7 +131,6 @@ def test_a_strict_line_without_fault_is_clean_text_and_crlf(fragments: list[byte
             assert not set(line.text) & set(b"\r\n\0")
 
 
-@LIGHT
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
 def test_memory_is_bounded_by_the_limit(segments: list[bytes], limit: int) -> None:
     splitter = LineSplitter(limit)

@@ -1,12 +1,10 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport import limits
 from sallyport.errors import ProtocolError
 from sallyport.wire.telnet import TelnetDecoder, unescape
-
-LIGHT = settings(max_examples=100, deadline=None)
 
 # Mostly bytes that mean something to Telnet, so that short examples reach every state.
 TELNET_BYTES = st.lists(
@@ -23,7 +21,6 @@ def test_bytes_without_commands_come_out_identical() -> None:
     assert decode(b"USER anonymous\r\n") == b"USER anonymous\r\n"
 
 
-@LIGHT
 @given(st.binary().map(lambda data: data.replace(b"\xff", b"\xff\xff")))
 def test_any_escaped_bytes_come_out_identical(data: bytes) -> None:
     assert decode(data) == data
@@ -69,13 +66,11 @@ def test_f15_every_split_point_gives_the_same_bytes() -> None:
         assert decode(stream[:at], stream[at:]) == b"PORT \xff\xff\xffx\r\n"
 
 
-@LIGHT
 @given(TELNET_BYTES)
 def test_byte_by_byte_gives_the_same_bytes(data: bytes) -> None:
     assert decode(*(bytes([byte]) for byte in data)) == decode(data)
 
 
-@LIGHT
 @given(TELNET_BYTES)
 def test_decoding_what_was_decoded_changes_nothing(data: bytes) -> None:
     once = decode(data)

@@ -1,14 +1,12 @@
 """TFTP requests: what the RFCs show is read, and nothing that is not one (attack T01)."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.errors import ProtocolError
 from sallyport.wire import tftp
 from sallyport.wire.tftp import ErrorCode, NotARequest, Opcode, Option, Request, parse_request
-
-LIGHT = settings(max_examples=200, deadline=None)
 
 TEXT = st.binary(min_size=1, max_size=20).map(lambda b: bytes(c | 0x20 for c in b if c != 0x5F))
 NAMES = TEXT.filter(lambda text: text and b"\x7f" not in text)
@@ -144,13 +142,11 @@ def test_an_error_packet_is_as_rfc_1350_draws_it() -> None:
     assert packet == b"\0\x05\0\x04Illegal TFTP operation.\0"
 
 
-@LIGHT
 @given(REQUESTS)
 def test_every_request_survives_being_written_and_read(request: Request) -> None:
     assert parse_request(request.packet()) == request
 
 
-@LIGHT
 @given(st.one_of(st.binary(max_size=80), st.binary(max_size=80).map(lambda tail: b"\0\x01" + tail)))
 def test_any_bytes_are_read_back_the_same_or_refused(packet: bytes) -> None:
     try:
@@ -160,7 +156,6 @@ def test_any_bytes_are_read_back_the_same_or_refused(packet: bytes) -> None:
     assert request.packet() == packet
 
 
-@LIGHT
 @given(REQUESTS, st.data())
 def test_t01_no_part_of_a_request_counts_as_another_mode_or_longer_name(
     request: Request, data: st.DataObject

@@ -1,12 +1,10 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.wire.tls import RecordTracker
-
-LIGHT = settings(max_examples=150, deadline=None)
 
 # A record's body may hold anything, a header or a command included.
 RECORDS = st.builds(
@@ -35,7 +33,6 @@ def cut(stream: bytes, cuts: set[int]) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise(edges)]
 
 
-@LIGHT
 @given(STREAMS)
 def test_whole_records_pass_whole(stream: bytes) -> None:
     tracker = RecordTracker()
@@ -44,7 +41,6 @@ def test_whole_records_pass_whole(stream: bytes) -> None:
     assert tracker.has_begun
 
 
-@LIGHT
 @given(STREAMS, st.sets(st.integers(0, 60)))
 def test_plain_text_behind_records_is_found_wherever_the_stream_is_cut(
     stream: bytes, cuts: set[int]
@@ -54,7 +50,6 @@ def test_plain_text_behind_records_is_found_wherever_the_stream_is_cut(
     assert feed(RecordTracker(), segments) == (stream, b"PWD\r\n")
 
 
-@LIGHT
 @given(st.binary(max_size=60), st.sets(st.integers(0, 60)))
 def test_no_byte_is_lost_or_made_and_cuts_change_nothing(data: bytes, cuts: set[int]) -> None:
     # Behind it comes a byte that ends a header that was begun, so that nothing stays kept back.

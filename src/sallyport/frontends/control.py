@@ -10,14 +10,9 @@ from sallyport.core.connection import PrimaryConnection
 from sallyport.core.policy import Relation
 from sallyport.core.protocols import Direction
 from sallyport.core.strand import Strand, Work
-from sallyport.flags import ConnectionFlags
-from sallyport.frontends.sockets import (
-    RESET_ON_CLOSE,
-    endpoint_of,
-    family_of,
-    tcp_socket,
-    transparent_socket,
-)
+from sallyport.flags import ConnectionFlags, Transport
+from sallyport.frontends.sockets import transparent_socket
+from sallyport.sockets import RESET_ON_CLOSE, closed_on_error, endpoint_of, make, name_of
 
 
 class _Side(asyncio.Protocol):
@@ -201,27 +196,22 @@ def _appears_as_gateway(primary: PrimaryConnection) -> bool:
 
 def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
-    family = family_of(primary.server.version)
+    version = primary.server.version
     if _appears_as_gateway(primary):
-        return tcp_socket(family)
+        return make(Transport.TCP, version)
     # In the client's name, but from another port: with the client's own port both legs would be
     # one conntrack entry, and accounting and kills would mix.
-    made = transparent_socket(family)
-    made.bind((str(primary.client.address), 0))
-    return made
+    with closed_on_error(transparent_socket(Transport.TCP, version)) as made:
+        made.bind(name_of(primary.client.with_port(0)))
+        return made
 
 
 async def connect(relay: "Relay") -> Endpoint:
     """Dial the server; give our own address on its side. Raises OSError or TimeoutError."""
     loop = asyncio.get_running_loop()
-    server = relay.primary.server
-    made = _dialling_socket(relay.primary)
-    try:
+    with closed_on_error(_dialling_socket(relay.primary)) as made:
         async with asyncio.timeout(limits.CONNECT_TIMEOUT_SECONDS):
-            await loop.sock_connect(made, (str(server.address), server.port))
+            await loop.sock_connect(made, name_of(relay.primary.server))
         gateway_address = endpoint_of(made.getsockname())
         await loop.create_connection(lambda: relay.server, sock=made)
-    except BaseException:
-        made.close()
-        raise
-    return gateway_address
+        return gateway_address

@@ -15,15 +15,10 @@ from sallyport.core.gateway import Gateway
 from sallyport.core.policy import PublishingRule
 from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError, PolicyDenied, StartupError
+from sallyport.flags import Transport
 from sallyport.frontends.control import ClientSide, Relay, connect, reset
-from sallyport.frontends.sockets import (
-    NO_CAPABILITY,
-    control_listener,
-    endpoint_of,
-    family_of,
-    tcp_socket,
-    transparent_socket,
-)
+from sallyport.frontends.sockets import NO_CAPABILITY, control_listener, transparent_socket
+from sallyport.sockets import endpoint_of, make
 
 # Loopback only: the kernel delivers intercepted connections there, nobody else can reach it.
 _LOOPBACK = {4: parse_address("127.0.0.1"), 6: parse_address("::1")}
@@ -37,7 +32,7 @@ def intercepting_socket(version: int) -> socket.socket:
     Raises StartupError when the capability is missing.
     """
     try:
-        made = transparent_socket(family_of(version))
+        made = transparent_socket(Transport.TCP, version)
     except PermissionError:
         raise StartupError(NO_CAPABILITY) from None
     return control_listener(made, Endpoint(_LOOPBACK[version], 0))
@@ -49,7 +44,7 @@ def publishing_socket(rule: PublishingRule) -> socket.socket:
     Raises StartupError.
     """
     try:
-        return control_listener(tcp_socket(family_of(rule.listen.version)), rule.listen)
+        return control_listener(make(Transport.TCP, rule.listen.version), rule.listen)
     except OSError as error:
         raise StartupError(
             f"publishing rule {rule.name!r}: cannot listen at {rule.listen}: {error.strerror};"

@@ -21,7 +21,9 @@ from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Relation
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.errors import BindError, StartupError
-from sallyport.frontends.sockets import NO_CAPABILITY, endpoint_of, family_of, make_transparent
+from sallyport.flags import Transport
+from sallyport.frontends.sockets import NO_CAPABILITY, transparent_socket
+from sallyport.sockets import closed_on_error, endpoint_of, make, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
 IP_RECVORIGDSTADDR = 20
@@ -38,21 +40,17 @@ def intercepting_datagram_socket(version: int) -> socket.socket:
 
     Raises StartupError when the capability is missing.
     """
-    made = _datagram_socket(version)
     try:
-        make_transparent(made)
+        made = transparent_socket(Transport.UDP, version)
+    except PermissionError:
+        raise StartupError(NO_CAPABILITY) from None
+    with closed_on_error(made):
         if version == 6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
         else:
             made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
         made.bind((_LOOPBACK[version], 0))
-    except PermissionError:
-        made.close()
-        raise StartupError(NO_CAPABILITY) from None
-    except BaseException:
-        made.close()
-        raise
-    return made
+        return made
 
 
 def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | None:
@@ -222,10 +220,9 @@ class _ClientEnd:
         # While it lives it takes nothing from the listener: TPROXY comes before every other rule,
         # and of sockets in use it looks for connected ones only.
         try:
-            with _datagram_socket(server.version) as made:
-                make_transparent(made)
-                made.bind(_name(server))
-                made.sendto(data, _name(client))
+            with transparent_socket(Transport.UDP, server.version) as made:
+                made.bind(name_of(server))
+                made.sendto(data, name_of(client))
         except OSError as error:
             self._primary.note("datagram.lost", level="debug", to=client, error=str(error))
 
@@ -277,23 +274,10 @@ def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
 
     Raises OSError.
     """
-    made = _datagram_socket(primary.server.version)
-    try:
-        if primary.relation is Relation.ROUTE:
-            make_transparent(made)
-            made.bind(_name(primary.client.with_port(0)))
-        made.connect(_name(primary.server))
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def _datagram_socket(version: int) -> socket.socket:
-    made = socket.socket(family_of(version), socket.SOCK_DGRAM)
-    made.setblocking(False)
-    return made
-
-
-def _name(endpoint: Endpoint) -> tuple[str, int]:
-    return str(endpoint.address), endpoint.port
+    is_routed = primary.relation is Relation.ROUTE
+    begin = transparent_socket if is_routed else make
+    with closed_on_error(begin(Transport.UDP, primary.server.version)) as made:
+        if is_routed:
+            made.bind(name_of(primary.client.with_port(0)))
+        made.connect(name_of(primary.server))
+        return made

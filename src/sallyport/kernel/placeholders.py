@@ -5,29 +5,23 @@ local program can take it while we hold it. Pinhole traffic never reaches the so
 sends from a UDP port of ours leaves by it.
 """
 
-import errno
 import resource
 import socket
 from collections.abc import Sequence
 
 from sallyport.addresses import Endpoint
-from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
+from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.kernel import marks
+from sallyport.sockets import closed_on_error, make, make_transparent, name_of, refusal
 
 # Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
 # The rest is for conversations, which need two each. Beyond it ports are only probed, and
 # `ip_local_reserved_ports` alone keeps local programs away from them.
 DESCRIPTOR_SHARE = 4
 
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-# ip(7), ipv6(7); Python 3.11 does not name them.
+# ip(7); Python 3.11 does not name it.
 _IP_PKTINFO = 8
-_IP_TRANSPARENT = 19
-_IPV6_TRANSPARENT = 75
 
 _Ancillary = tuple[int, int, bytes]
 
@@ -58,7 +52,7 @@ class Placeholders:
         try:
             sock = _bound(transport, address)
         except OSError as error:
-            raise _refusal(error) from error
+            raise refusal(error, "reserve a port") from error
         if self._sockets < self._limit:
             self._sockets += 1
             self._held[transport, address] = sock
@@ -84,7 +78,7 @@ class Placeholders:
                 _send(held, destination, data)
                 return
             # Kept for the next datagram, such sockets would need a bound and an end.
-            with _socket(Transport.UDP, source.version) as sock:
+            with make(Transport.UDP, source.version) as sock:
                 _send_in_the_name(sock, source, destination, data)
         except OSError:
             return
@@ -101,8 +95,7 @@ def _send(
     # Seen by conntrack, this would be a flow of the gateway's own, and the answer would end here
     # instead of at the client.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.UNTRACKED)
-    to = str(destination.address), destination.port
-    sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT, to)
+    sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT, name_of(destination))
 
 
 def _send_in_the_name(
@@ -110,49 +103,23 @@ def _send_in_the_name(
 ) -> None:
     # Bound to the address itself it would catch the answer, should we be slow to close it; so it
     # has the port on loopback, and the address for this one datagram.
+    make_transparent(sock)
     packed = source.address.packed
     if source.version == 4:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
         sock.bind(("127.0.0.1", source.port))
         # struct in_pktinfo: interface, source, and an address that is not for sending
         ancillary = socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + packed + bytes(4)
     else:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
         sock.bind(("::1", source.port))
         # struct in6_pktinfo: source, interface
         ancillary = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed + bytes(4)
     _send(sock, destination, data, [ancillary])
 
 
-def _socket(transport: Transport, version: int) -> socket.socket:
-    sock = socket.socket(_FAMILIES[version], _KINDS[transport] | socket.SOCK_CLOEXEC)
-    try:
-        if version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 def _bound(transport: Transport, address: Endpoint) -> socket.socket:
-    sock = _socket(transport, address.version)
-    try:
+    with closed_on_error(make(transport, address.version)) as made:
         if transport is Transport.UDP:
             # Nobody reads from it: what strays here must not take 200 KiB of memory a port.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        sock.bind((str(address.address), address.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _refusal(error: OSError) -> AddressInUse | AddressNotAvailable | OutOfResources | KernelError:
-    if error.errno == errno.EADDRINUSE:
-        return AddressInUse("port-held-by-local-program")
-    if error.errno == errno.EADDRNOTAVAIL:
-        return AddressNotAvailable("address-not-on-this-host")
-    if error.errno in _EXHAUSTED:
-        return OutOfResources("no-descriptor-for-port")
-    return KernelError("reserve a port", error.errno or 0)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        made.bind(name_of(address))
+        return made

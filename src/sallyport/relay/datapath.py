@@ -20,6 +20,7 @@ from sallyport.relay.hangups import Hangups
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
 from sallyport.relay.udp import UdpDoor
+from sallyport.sockets import name_of
 
 _DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
 
@@ -110,10 +111,10 @@ class UserDataPath:
         """Send one datagram; see DataPath. From a foreign address it needs transparency."""
         with contextlib.suppress(OSError):
             if door := self._doors.get((Transport.UDP, listen)):
-                door.socket.sendto(data, sockets.name_of(peer))
+                door.socket.sendto(data, name_of(peer))
                 return
             with sockets.bound(Transport.UDP, listen, is_foreign=True) as passing:
-                passing.sendto(data, sockets.name_of(peer))
+                passing.sendto(data, name_of(peer))
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises."""

@@ -15,6 +15,7 @@ from sallyport.errors import AddressInUse
 from sallyport.relay import sockets
 from sallyport.relay.hangups import Hangups
 from sallyport.relay.pipes import Pipes
+from sallyport.sockets import closed_on_error, make, make_transparent, name_of
 
 
 @dataclass(slots=True)
@@ -142,22 +143,18 @@ class Door(ABC):
         # The base table knows a pinhole of user mode by `socket transparent`. Not from the start: a
         # bind must find out that an address is not this host's, and what is only reserved is shut.
         if self.means.is_transparent:
-            sockets.allow_foreign(self.socket)
+            make_transparent(self.socket)
 
     def client_leg(self, pinhole: Pinhole, peer: Endpoint) -> socket.socket:
         """Make a socket towards the client: connecting (TCP) or connected (UDP). Raises OSError."""
         assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
-        made = sockets.make(pinhole.transport, pinhole.target.version)
-        try:
+        with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
             if self.means.is_transparent and not pinhole.is_proxied:
                 # Where nothing is translated both legs would otherwise be one conntrack entry.
                 sockets.speak_as(made, peer, keeps_port=pinhole.is_translated)
             with contextlib.suppress(BlockingIOError):
-                made.connect(sockets.name_of(pinhole.target))
-        except OSError:
-            made.close()
-            raise
-        return made
+                made.connect(name_of(pinhole.target))
+            return made
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from sallyport.addresses import Endpoint
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means
 from sallyport.relay.streams import Attempt
+from sallyport.sockets import EXHAUSTED, endpoint_of
 
 # Accepts per wake-up: about a millisecond with the dialling, then the others get their turn.
 _ACCEPTS_PER_TURN = 16
@@ -67,10 +68,10 @@ class TcpDoor(Door):
                 return
             except OSError as error:
                 # Anything else is the fault of one connection, which is gone (accept(2)).
-                if error.errno in sockets.EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     self._rest()
                 continue
-            self._meet(accepted, sockets.endpoint_of(name))
+            self._meet(accepted, endpoint_of(name))
 
     def _meet(self, accepted: socket.socket, peer: Endpoint) -> None:
         sockets.prepare_leg(accepted)

@@ -12,7 +12,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import FlowCounters
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
-from sallyport.relay.sockets import SocketName
+from sallyport.sockets import SocketName, endpoint_of
 
 
 class UdpDoor(Door):
@@ -59,7 +59,7 @@ class UdpDoor(Door):
                 flow.to_client(buffer[:size])
 
     def _begin(self, name: SocketName) -> "DatagramFlow | None":
-        peer = sockets.endpoint_of(name)
+        peer = endpoint_of(name)
         opening = self.find(peer)
         if opening is None or opening.is_full:
             return None

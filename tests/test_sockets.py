@@ -1,0 +1,139 @@
+"""Sockets as every part of the gateway makes them."""
+
+import errno
+import socket
+
+import pytest
+
+from sallyport import sockets
+from sallyport.addresses import Endpoint
+from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
+from sallyport.flags import Transport
+from sallyport.sockets import SocketName
+
+FAMILIES = [(4, socket.AF_INET, "127.0.0.1"), (6, socket.AF_INET6, "::1")]
+KINDS = [
+    (Transport.TCP, socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    (Transport.UDP, socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+]
+
+
+@pytest.mark.parametrize(("version", "family", "_host"), FAMILIES)
+@pytest.mark.parametrize(("transport", "kind", "protocol"), KINDS)
+def test_a_socket_is_what_was_asked_for_and_names_its_protocol(
+    version: int,
+    family: socket.AddressFamily,
+    _host: str,
+    transport: Transport,
+    kind: socket.SocketKind,
+    protocol: int,
+) -> None:
+    with sockets.make(transport, version) as made:
+        assert (made.family, made.type, made.proto) == (family, kind, protocol)
+
+
+@pytest.mark.parametrize(("version", "_family", "host"), FAMILIES)
+def test_a_socket_does_not_block(
+    version: int, _family: socket.AddressFamily, host: str
+) -> None:
+    with sockets.make(Transport.UDP, version) as made:
+        made.bind((host, 0))
+
+        with pytest.raises(BlockingIOError):
+            made.recv(1)
+
+
+def test_a_socket_is_not_left_to_programs_we_start() -> None:
+    with sockets.make(Transport.TCP, 4) as made:
+        assert not made.get_inheritable()
+
+
+def test_an_ipv6_socket_leaves_the_ipv4_port_alone() -> None:
+    with sockets.make(Transport.TCP, 6) as ours, socket.socket() as other:
+        ours.bind(("::", 0))
+
+        other.bind(("0.0.0.0", ours.getsockname()[1]))
+
+
+def test_a_socket_that_could_not_be_made_ready_is_closed() -> None:
+    made = socket.socket()
+
+    with pytest.raises(OSError, match="refused"), sockets.closed_on_error(made):
+        raise OSError("refused")
+
+    assert made.fileno() == -1
+
+
+def test_a_socket_that_was_made_ready_stays_open() -> None:
+    with sockets.closed_on_error(socket.socket()) as made:
+        pass
+
+    with made:
+        assert made.fileno() != -1
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "option"),
+    # ipv6(7): IPV6_TRANSPARENT, which Python 3.11 does not name.
+    [(4, socket.IPPROTO_IP, socket.IP_TRANSPARENT), (6, socket.IPPROTO_IPV6, 75)],
+)
+def test_a_transparent_socket_is_so_in_its_own_family(
+    monkeypatch: pytest.MonkeyPatch, version: int, level: int, option: int
+) -> None:
+    told: list[tuple[int, ...]] = []
+    with sockets.make(Transport.TCP, version) as made:
+        # It takes CAP_NET_ADMIN; what a transparent socket can do is shown where there is some.
+        monkeypatch.setattr(socket.socket, "setsockopt", lambda _self, *value: told.append(value))
+        sockets.make_transparent(made)
+
+    assert told == [(level, option, 1)]
+
+
+def test_reset_on_close_turns_the_next_close_into_a_reset() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as peer,
+    ):
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, sockets.RESET_ON_CLOSE)
+        accepted.close()
+
+        with pytest.raises(ConnectionResetError):
+            peer.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (("192.0.2.7", 20), "192.0.2.7:20"),
+        (("2001:db8::7", 20, 0, 0), "[2001:db8::7]:20"),
+        (("fe80::1%eth0", 20, 0, 2), "[fe80::1]:20"),
+    ],
+)
+def test_a_socket_name_is_read_without_its_zone(name: SocketName, expected: str) -> None:
+    assert sockets.endpoint_of(name) == Endpoint.parse(expected)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.7:20", "[2001:db8::7]:20"])
+def test_an_endpoint_survives_being_written_as_a_name(text: str) -> None:
+    endpoint = Endpoint.parse(text)
+
+    assert sockets.endpoint_of(sockets.name_of(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "reason"),
+    [
+        (errno.EADDRINUSE, AddressInUse, "port-held-by-local-program"),
+        (errno.EADDRNOTAVAIL, AddressNotAvailable, "address-not-on-this-host"),
+        *[(number, OutOfResources, "no-descriptor-for-socket") for number in sockets.EXHAUSTED],
+        (errno.EPERM, KernelError, "reserve a port"),
+    ],
+)
+def test_every_failure_keeps_its_reason(
+    number: int, expected: type[Exception], reason: str
+) -> None:
+    refusal = sockets.refusal(OSError(number, "refused"), "reserve a port")
+
+    assert type(refusal) is expected
+    assert reason in str(refusal)
