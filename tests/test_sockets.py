@@ -11,19 +11,18 @@ from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, Out
 from sallyport.flags import Transport
 from sallyport.sockets import SocketName
 
-FAMILIES = [(4, socket.AF_INET, "127.0.0.1"), (6, socket.AF_INET6, "::1")]
+FAMILIES = [(4, socket.AF_INET), (6, socket.AF_INET6)]
 KINDS = [
     (Transport.TCP, socket.SOCK_STREAM, socket.IPPROTO_TCP),
     (Transport.UDP, socket.SOCK_DGRAM, socket.IPPROTO_UDP),
 ]
 
 
-@pytest.mark.parametrize(("version", "family", "_host"), FAMILIES)
+@pytest.mark.parametrize(("version", "family"), FAMILIES)
 @pytest.mark.parametrize(("transport", "kind", "protocol"), KINDS)
 def test_a_socket_is_what_was_asked_for_and_names_its_protocol(
     version: int,
     family: socket.AddressFamily,
-    _host: str,
     transport: Transport,
     kind: socket.SocketKind,
     protocol: int,
@@ -32,15 +31,9 @@ def test_a_socket_is_what_was_asked_for_and_names_its_protocol(
         assert (made.family, made.type, made.proto) == (family, kind, protocol)
 
 
-@pytest.mark.parametrize(("version", "_family", "host"), FAMILIES)
-def test_a_socket_does_not_block(
-    version: int, _family: socket.AddressFamily, host: str
-) -> None:
-    with sockets.make(Transport.UDP, version) as made:
-        made.bind((host, 0))
-
-        with pytest.raises(BlockingIOError):
-            made.recv(1)
+def test_a_socket_does_not_block() -> None:
+    with sockets.make(Transport.UDP, 4) as made:
+        assert not made.getblocking()
 
 
 def test_a_socket_is_not_left_to_programs_we_start() -> None:

@@ -3,9 +3,15 @@ import socket
 import pytest
 
 from sallyport.addresses import Endpoint
+from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends import sockets
-from sallyport.frontends.sockets import control_listener, transparent_socket
+from sallyport.frontends.sockets import (
+    INTERCEPTION,
+    control_listener,
+    foreign_socket,
+    interception_socket,
+)
 from sallyport.sockets import endpoint_of, make
 
 
@@ -30,15 +36,41 @@ def test_a_listener_that_cannot_be_bound_is_closed() -> None:
     assert second.fileno() == -1
 
 
-def test_a_socket_that_may_not_be_transparent_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused: list[socket.socket] = []
+class Refusal:
+    """What makes a socket transparent, where that is not allowed."""
 
-    def refuse(made: socket.socket) -> None:
-        refused.append(made)
+    def __init__(self) -> None:
+        self.refused: list[socket.socket] = []
+
+    def __call__(self, made: socket.socket) -> None:
+        self.refused.append(made)
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(sockets, "make_transparent", refuse)
-    with pytest.raises(PermissionError):
-        transparent_socket(Transport.UDP, 6)
 
-    assert [made.fileno() for made in refused] == [-1]
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch) -> Refusal:
+    refuse = Refusal()
+    monkeypatch.setattr(sockets, "make_transparent", refuse)
+    return refuse
+
+
+def test_without_the_capability_nothing_is_intercepted_and_the_operator_told_why(
+    refusal: Refusal,
+) -> None:
+    with pytest.raises(StartupError, match="CAP_NET_ADMIN is missing"):
+        interception_socket(Transport.UDP, 6)
+
+    assert [made.fileno() for made in refusal.refused] == [-1]
+
+
+def test_without_the_capability_nobody_speaks_for_others(refusal: Refusal) -> None:
+    with pytest.raises(PermissionError):
+        foreign_socket(Transport.TCP, Endpoint.parse("192.0.2.7:0"))
+
+    assert [made.fileno() for made in refusal.refused] == [-1]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_is_intercepted_is_delivered_on_loopback(version: int) -> None:
+    assert INTERCEPTION[version].version == version
+    assert INTERCEPTION[version].address.is_loopback

@@ -12,8 +12,8 @@ from sallyport.addresses import Endpoint
 from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
-from sallyport.sockets import endpoint_of
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
+from sallyport.sockets import endpoint_of
 from sallyport.testing.world import VirtualWorld, make_gateway
 
 SERVER = Endpoint.parse("127.0.0.20:21")

@@ -22,7 +22,7 @@ from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.frontends import udp
+from sallyport.frontends import sockets, udp
 from sallyport.frontends.udp import (
     DatagramInterceptor,
     intercepting_datagram_socket,
@@ -102,10 +102,10 @@ class Bench:
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Have every server be one socket on loopback, and nobody able to speak for others."""
 
-    def refuse(_transport: Transport, _version: int) -> socket.socket:
+    def refuse(_made: socket.socket) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(udp, "transparent_socket", refuse)
+    monkeypatch.setattr(sockets, "make_transparent", refuse)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(5)

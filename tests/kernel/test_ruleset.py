@@ -7,8 +7,8 @@ import pytest
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
-from sallyport.flags import Transport
-from sallyport.kernel.ruleset import GatewayRules, Interception, render_base, render_removal
+from sallyport.kernel.interception import Interception
+from sallyport.kernel.ruleset import GatewayRules, render_base, render_removal
 
 INTERNAL = Network("internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64")))
 EXTERNAL = Network("external", ("ext0",))
@@ -69,13 +69,6 @@ def test_a_network_without_addresses_of_a_family_has_no_part_in_it() -> None:
     assert not [line for line in text if "nfproto ipv6" in line]
 
 
-def test_overlapping_prefixes_are_merged() -> None:
-    wide = replace(INTERNAL, addresses=(ip_network("10.0.0.0/8"), ip_network("10.0.0.0/24")))
-    text = render_base(replace(POLICY, networks=(wide, EXTERNAL)), RULES)
-
-    assert "ip saddr { 10.0.0.0/8 }" in text
-
-
 @pytest.mark.parametrize(
     ("port_range", "ports"),
     [("40000-59999", "1024-39999"), ("2000-30000", "30001-65535"), ("1-1023", "1024-65535")],
@@ -100,63 +93,9 @@ def test_masquerade_can_be_left_out_and_the_nat_chain_stays() -> None:
     assert "type nat hook postrouting priority srcnat; policy accept;" in text
 
 
-def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
-    text = lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
-
-    assert (
-        'iifname { "int0" } meta nfproto ipv4 tcp dport 21 fib daddr type != local'
-        " tproxy ip to 127.0.0.1:2121 meta mark set meta mark | 0x10000"
-        " ct mark set ct mark | 0x80000000 accept"
-    ) in text
-    refuse = 'iifname { "int0" } meta nfproto ipv4 tcp dport 21 reject with tcp reset'
-    assert text.index(refuse) < text.index('iifname { "int0" } oifname { "int0" } accept')
-
-
-def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
-    both = (Interception(6, 69, 1069, Transport.UDP), Interception(6, 69, 2069, Transport.TCP))
-    text = lines(rules=replace(RULES, interceptions=both))
-
-    assert [line for line in text if "udp dport 69" in line and "tproxy ip6 to [::1]:1069" in line]
-    assert 'iifname { "int0" } meta nfproto ipv6 udp dport 69 reject' in text
-
-
 def published(listen: str, server: str) -> Policy:
     rule = PublishingRule("r", "ftp-server", Endpoint.parse(listen), Endpoint.parse(server))
     return replace(POLICY, publishing_rules=(rule,))
-
-
-def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
-    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
-    text = lines(rules=replace(RULES, interceptions=both))
-
-    sockets = next(n for n, line in enumerate(text) if "17 } socket transparent 1" in line)
-    datagrams = next(n for n, line in enumerate(text) if ":1069" in line)
-    streams = next(n for n, line in enumerate(text) if ":2121" in line)
-    assert datagrams < sockets < streams
-
-
-def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
-    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
-    text = lines(rules=replace(RULES, interceptions=both))
-
-    assert [line for line in text if "ct zone" in line] == [
-        'iifname { "int0" } meta nfproto ipv4 udp dport 69 fib daddr type != local'
-        " ct zone set 23057",
-        "udp sport { 69 } fib saddr type != local ct zone set 23057",
-    ]
-    assert not [line for line in lines() if "ct zone" in line]
-
-
-def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:
-    place = Endpoint.parse("[fd00:a::8]:21")
-    item = Interception(6, 21, 2121, server=place.address)
-    text = lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
-
-    assert [line for line in text if "tproxy" in line] == [
-        'iifname { "ext0" } ip6 daddr fd00:a::8 tcp dport 21 tproxy ip6 to [::1]:2121'
-        " meta mark set meta mark | 0x10000 ct mark set ct mark | 0x80000000 accept"
-    ]
-    assert not [line for line in text if "reject with tcp reset" in line and "dport" in line]
 
 
 def test_what_a_server_behind_nat_opens_leaves_from_where_it_is_published() -> None:
@@ -191,21 +130,6 @@ def test_what_user_mode_opens_in_a_clients_name_is_translated_though_it_came_in_
 def test_two_listeners_for_one_port_are_refused() -> None:
     with pytest.raises(ValueError, match="same port"):
         replace(RULES, interceptions=(Interception(4, 21, 1), Interception(4, 21, 2)))
-
-
-@pytest.mark.parametrize("name", ['a"; drop', "a\nb"])
-def test_an_interface_name_cannot_smuggle_rules(name: str) -> None:
-    smuggler = replace(EXTERNAL, interfaces=(name,))
-
-    with pytest.raises(ValueError, match="cannot be written"):
-        render_base(replace(POLICY, networks=(INTERNAL, smuggler)), RULES)
-
-
-def test_a_network_without_interfaces_is_refused() -> None:
-    nowhere = replace(EXTERNAL, interfaces=())
-
-    with pytest.raises(ValueError, match="without interfaces"):
-        render_base(replace(POLICY, networks=(INTERNAL, nowhere)), RULES)
 
 
 def test_without_an_external_network_nobody_is_a_stranger_at_the_gateway_itself() -> None:

@@ -239,30 +239,51 @@ def dial(host: Host, to: str, seconds: float = PATIENCE, *, source_port: int = 0
     return sock
 
 
+# Of the flags of a segment (RFC 9293 section 3.1).
+SYN, RST, ACK = 0x02, 0x04, 0x10
+
+
 def send_syn(host: Host, source: str, to: str, options: bytes = b"") -> None:
     """One SYN with a source address of our choice; nobody finishes the handshake."""
-    target = Endpoint.parse(to)
-    packet = _syn(Endpoint(parse_address(source), 20), target, options)
+    segment = Segment(SYN, sequence=7, options=options)
+    send_segment(host, Endpoint(parse_address(source), 20), Endpoint.parse(to), segment)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a segment without data says."""
+
+    flags: int
+    sequence: int
+    acknowledges: int = 0
+    options: bytes = b""
+
+    def packed(self, source: Endpoint, to: Endpoint) -> bytes:
+        """Write it with its checksum."""
+        size = 20 + len(self.options)
+
+        def with_checksum(checksum: int) -> bytes:
+            numbers = self.sequence, self.acknowledges
+            head = (source.port, to.port, *numbers, size // 4 << 4, self.flags, 8192, checksum, 0)
+            return struct.pack(">HHIIBBHHH", *head) + self.options
+
+        ends = source.address.packed + to.address.packed
+        data = ends + struct.pack(">HH", 6, size) + with_checksum(0)
+        total = sum(struct.unpack(f">{len(data) // 2}H", data))
+        while total > 0xFFFF:
+            total = (total & 0xFFFF) + (total >> 16)
+        return with_checksum(~total & 0xFFFF)
+
+
+def send_segment(host: Host, source: Endpoint, to: Endpoint, segment: Segment) -> None:
+    """Send one segment past the host's own TCP, from any source."""
+    body, ends = segment.packed(source, to), source.address.packed + to.address.packed
+    if to.version == 4:
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 6, 0)
+    else:
+        head = struct.pack(">IHBB", 6 << 28, len(body), 6, 64)
     with host.entered():
-        family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+        family = socket.AF_INET if to.version == 4 else socket.AF_INET6
         raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
     with raw:
-        raw.sendto(packet, (str(target.address), 0))
-
-
-def _syn(source: Endpoint, to: Endpoint, options: bytes) -> bytes:
-    size = 20 + len(options)
-
-    def segment(checksum: int) -> bytes:
-        head = (source.port, to.port, 7, 0, size // 4 << 4, 2, 8192, checksum, 0)
-        return struct.pack(">HHIIBBHHH", *head) + options
-
-    ends = source.address.packed + to.address.packed
-    data = ends + struct.pack(">HH", 6, size) + segment(0)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    body = segment(~total & 0xFFFF)
-    if to.version == 4:
-        return struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, 6, 0) + ends + body
-    return struct.pack(">IHBB", 6 << 28, size, 6, 64) + ends + body
+        raw.sendto(head + ends + body, (str(to.address), 0))

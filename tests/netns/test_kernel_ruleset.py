@@ -1,6 +1,7 @@
 """The base table on a real kernel: nft takes it for any policy, and it does what it says."""
 
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from tests.netns import kernel_bench
 from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, dial, listen
 
-from sallyport.addresses import IpNetwork, PortRange
-from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.addresses import Endpoint, IpNetwork, PortRange
+from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.kernel import table
+from sallyport.kernel.interception import Interception
 from sallyport.kernel.pins import render_pins
-from sallyport.kernel.ruleset import GatewayRules, Interception, render_base
+from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
@@ -196,6 +198,25 @@ def test_while_nobody_listens_an_intercepted_protocol_does_not_pass_by_us(
     install(wires, POLICY, _INTERCEPTED)
     with listen(wires.server, server), pytest.raises(ConnectionRefusedError):
         dial(wires.client, server)
+
+
+def test_who_spoke_with_us_does_not_go_on_past_us_when_we_are_gone(wires: Lab) -> None:
+    place = Endpoint.parse("[fd00:a::8]:8021")
+    item = Interception(6, place.port, 2121, server=place.address)
+    rule = PublishingRule("published", "ftp-server", place, place)
+    install(wires, replace(POLICY, publishing_rules=(rule,)), replace(RULES, interceptions=(item,)))
+    with listen(wires.client, str(place)):
+        with transparent_listener(wires, 6) as ours:
+            peer = dial(wires.server, str(place), source_port=6666)
+            accepted, _ = ours.accept()
+        with peer, accepted:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            with pytest.raises(ConnectionResetError):
+                peer.recv(1)
+
+        with pytest.raises(ConnectionRefusedError):
+            dial(wires.server, str(place), source_port=6666)
 
 
 def test_we_connect_in_the_clients_name_and_hear_the_answer(wires: Lab) -> None:

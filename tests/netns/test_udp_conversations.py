@@ -14,7 +14,8 @@ from sallyport.flags import Transport
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import table
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.ruleset import GatewayRules, Interception, render_base
+from sallyport.kernel.interception import Interception
+from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.testing.world import make_gateway, make_policy

@@ -18,7 +18,6 @@ class DataPathKind(StrEnum):
 
     KERNEL = "kernel"
     USER = "user"
-    MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)

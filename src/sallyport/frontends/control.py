@@ -11,7 +11,7 @@ from sallyport.core.policy import Relation
 from sallyport.core.protocols import Direction
 from sallyport.core.strand import Strand, Work
 from sallyport.flags import ConnectionFlags, Transport
-from sallyport.frontends.sockets import transparent_socket
+from sallyport.frontends.sockets import foreign_socket
 from sallyport.sockets import RESET_ON_CLOSE, closed_on_error, endpoint_of, make, name_of
 
 
@@ -196,14 +196,11 @@ def _appears_as_gateway(primary: PrimaryConnection) -> bool:
 
 def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
-    version = primary.server.version
     if _appears_as_gateway(primary):
-        return make(Transport.TCP, version)
+        return make(Transport.TCP, primary.server.version)
     # In the client's name, but from another port: with the client's own port both legs would be
     # one conntrack entry, and accounting and kills would mix.
-    with closed_on_error(transparent_socket(Transport.TCP, version)) as made:
-        made.bind(name_of(primary.client.with_port(0)))
-        return made
+    return foreign_socket(Transport.TCP, primary.client.with_port(0))
 
 
 async def connect(relay: "Relay") -> Endpoint:

@@ -1,18 +1,40 @@
-"""Sockets of control connections: ordinary ones, and transparent ones with foreign addresses."""
+"""The sockets at which control traffic arrives, and those that speak for somebody else."""
 
 import socket
 
 from sallyport.addresses import Endpoint
+from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.sockets import closed_on_error, make, make_transparent, name_of
 
-NO_CAPABILITY = "CAP_NET_ADMIN is missing: run as root, or inside `unshare -Urnm`"
+# Loopback only: the kernel delivers there what it intercepts, nobody else can reach it. The port is
+# of the kernel's choice.
+INTERCEPTION = {4: Endpoint.parse("127.0.0.1:0"), 6: Endpoint.parse("[::1]:0")}
 
 
-def transparent_socket(transport: Transport, version: int) -> socket.socket:
-    """Make a socket that may use foreign addresses; raises PermissionError."""
+def interception_socket(transport: Transport, version: int) -> socket.socket:
+    """Make a socket, not bound yet, that TPROXY may deliver to.
+
+    Raises StartupError when the capability is missing.
+    """
     with closed_on_error(make(transport, version)) as made:
+        try:
+            make_transparent(made)
+        except PermissionError:
+            raise StartupError(
+                "CAP_NET_ADMIN is missing: run as root, or inside `unshare -Urnm`"
+            ) from None
+        return made
+
+
+def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:
+    """Make a socket bound to an address that need not be this host's.
+
+    Raises OSError, without the capability PermissionError.
+    """
+    with closed_on_error(make(transport, local.version)) as made:
         make_transparent(made)
+        made.bind(name_of(local))
         return made
 
 

@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 
-from sallyport.addresses import Endpoint, parse_address
+from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import PublishingRule
@@ -17,11 +17,9 @@ from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.control import ClientSide, Relay, connect, reset
-from sallyport.frontends.sockets import NO_CAPABILITY, control_listener, transparent_socket
+from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
 from sallyport.sockets import endpoint_of, make
 
-# Loopback only: the kernel delivers intercepted connections there, nobody else can reach it.
-_LOOPBACK = {4: parse_address("127.0.0.1"), 6: parse_address("::1")}
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
 
@@ -31,11 +29,7 @@ def intercepting_socket(version: int) -> socket.socket:
 
     Raises StartupError when the capability is missing.
     """
-    try:
-        made = transparent_socket(Transport.TCP, version)
-    except PermissionError:
-        raise StartupError(NO_CAPABILITY) from None
-    return control_listener(made, Endpoint(_LOOPBACK[version], 0))
+    return control_listener(interception_socket(Transport.TCP, version), INTERCEPTION[version])
 
 
 def publishing_socket(rule: PublishingRule) -> socket.socket:

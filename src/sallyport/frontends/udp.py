@@ -20,17 +20,15 @@ from sallyport.core.filter import DataFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Relation
 from sallyport.core.protocols import ProtocolDefinition
-from sallyport.errors import BindError, StartupError
+from sallyport.errors import BindError
 from sallyport.flags import Transport
-from sallyport.frontends.sockets import NO_CAPABILITY, transparent_socket
+from sallyport.frontends.sockets import INTERCEPTION, foreign_socket, interception_socket
 from sallyport.sockets import closed_on_error, endpoint_of, make, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
 IP_RECVORIGDSTADDR = 20
 IPV6_RECVORIGDSTADDR = 74
 
-# Loopback only: the kernel delivers intercepted datagrams there, nobody else can reach it.
-_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 # struct sockaddr_in6 is the longest that comes: 28 bytes.
 _ANCILLARY_SPACE = socket.CMSG_SPACE(28)
 
@@ -40,16 +38,12 @@ def intercepting_datagram_socket(version: int) -> socket.socket:
 
     Raises StartupError when the capability is missing.
     """
-    try:
-        made = transparent_socket(Transport.UDP, version)
-    except PermissionError:
-        raise StartupError(NO_CAPABILITY) from None
-    with closed_on_error(made):
+    with closed_on_error(interception_socket(Transport.UDP, version)) as made:
         if version == 6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
         else:
             made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
-        made.bind((_LOOPBACK[version], 0))
+        made.bind(name_of(INTERCEPTION[version]))
         return made
 
 
@@ -220,8 +214,7 @@ class _ClientEnd:
         # While it lives it takes nothing from the listener: TPROXY comes before every other rule,
         # and of sockets in use it looks for connected ones only.
         try:
-            with transparent_socket(Transport.UDP, server.version) as made:
-                made.bind(name_of(server))
+            with foreign_socket(Transport.UDP, server) as made:
                 made.sendto(data, name_of(client))
         except OSError as error:
             self._primary.note("datagram.lost", level="debug", to=client, error=str(error))
@@ -274,10 +267,10 @@ def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
 
     Raises OSError.
     """
-    is_routed = primary.relation is Relation.ROUTE
-    begin = transparent_socket if is_routed else make
-    with closed_on_error(begin(Transport.UDP, primary.server.version)) as made:
-        if is_routed:
-            made.bind(name_of(primary.client.with_port(0)))
+    if primary.relation is Relation.ROUTE:
+        made = foreign_socket(Transport.UDP, primary.client.with_port(0))
+    else:
+        made = make(Transport.UDP, primary.server.version)
+    with closed_on_error(made):
         made.connect(name_of(primary.server))
         return made

@@ -8,7 +8,7 @@ It only marks flows; the base table (kernel/ruleset.py) accepts them by the mark
 """
 
 from sallyport.kernel import marks
-from sallyport.kernel.ruleset import chain
+from sallyport.kernel.phrases import chain
 
 PINS_TABLE = "sallyport_pins"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from socket import create_connection
 
 from sallyport.addresses import IpAddress
-from sallyport.errors import StartupError
-from sallyport.lab.host import Host, end, wait_until
+from sallyport.lab.host import Host
+from sallyport.lab.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Account:
     password: str
 
 
-class FtpServer:
+class FtpServer(Service):
     """A running FTP server; `folder` is what its account sees as the root directory."""
 
     def __init__(self, software: str, host: Host, folder: Path, port: int = 21) -> None:
@@ -36,32 +36,18 @@ class FtpServer:
         Configuration and log lie beside `folder`. Raises StartupError when the program is not
         installed, or, with the end of its log, when it does not come up.
         """
-        self.software = software
-        self.host = host
-        self.folder = folder
         self.port = port
-        self.log = folder.with_name(f"{folder.name}.{software}.log")
         self.user, self.password = ("lab", "lab") if software == "pure-ftpd" else ("anonymous", "x")
-        folder.mkdir(exist_ok=True)
-        why = why_not(software)
-        if why:
-            raise StartupError(why)
-        self._process = host.popen(SOFTWARE[software](self), log=self.log)
-        try:
-            wait_until(self._process, self._listens, self.log, f"{software} does not start")
-        except BaseException:
-            self.stop()
-            raise
+        super().__init__(software, host, folder, missing=why_not(software))
 
     def account(self, family: int = 4) -> Account:
         """Give the account by the host's own address of IP version 4 or 6."""
         return Account(self.host.address(family), self.port, self.user, self.password)
 
-    def stop(self) -> None:
-        """Stop listening; sessions under way end with the lab. Idempotent."""
-        end(self._process)
+    def _command(self) -> list[str]:
+        return SOFTWARE[self.software](self)
 
-    def _listens(self) -> bool:
+    def _answers(self) -> bool:
         try:
             with self.host.entered(), create_connection((str(self.host.address4), self.port)):
                 return True

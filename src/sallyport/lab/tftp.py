@@ -8,15 +8,15 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, socket
 
 from sallyport.addresses import IpAddress
-from sallyport.errors import StartupError
 from sallyport.lab.clients import Direction, Outcome, digest
-from sallyport.lab.host import Host, end, wait_until
+from sallyport.lab.host import Host, wait_until
+from sallyport.lab.service import Service
 from sallyport.wire.tftp import Opcode, Request
 
 _PORT = 69
 
 
-class TftpServer:
+class TftpServer(Service):
     """A running TFTP server; everybody may read and write every file in `folder`."""
 
     def __init__(self, software: str, host: Host, folder: Path) -> None:
@@ -25,20 +25,7 @@ class TftpServer:
         Raises StartupError when the program is not installed, or, with the end of its log, when it
         does not come up.
         """
-        self.software = software
-        self.host = host
-        self.folder = folder
-        self.log = folder.with_name(f"{folder.name}.{software}.log")
-        folder.mkdir(exist_ok=True)
-        why = why_not(software)
-        if why:
-            raise StartupError(why)
-        self._process = host.popen(SERVERS[software](self), log=self.log)
-        try:
-            wait_until(self._process, self._answers, self.log, f"{software} does not start")
-        except BaseException:
-            self.stop()
-            raise
+        super().__init__(software, host, folder, missing=why_not(software))
 
     def wait_for(self, name: str, content: str) -> None:
         """Return once the file `name` has this digest.
@@ -49,12 +36,8 @@ class TftpServer:
         path = self.folder / name
         wait_until(self._process, lambda: digest(path) == content, self.log, f"no {name} came")
 
-    def stop(self) -> None:
-        """Take no more requests; idempotent.
-
-        Children that serve a transfer keep the port, some of them until the lab ends.
-        """
-        end(self._process)
+    def _command(self) -> list[str]:
+        return SERVERS[self.software](self)
 
     def _answers(self) -> bool:
         # There is no handshake to try: only a request, if need be for a file that is not there.

@@ -23,13 +23,8 @@ from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publish
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import host, table
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.ruleset import (
-    BASE_TABLE,
-    GatewayRules,
-    Interception,
-    render_base,
-    render_removal,
-)
+from sallyport.kernel.interception import Interception
+from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.publishing import is_routed, require_own_addresses
 from sallyport.ops.settings import KNOWN_FILTERS, Configuration, DataPathChoice, GatewaySettings

@@ -40,7 +40,7 @@ class BindingRow(Struct, frozen=True, kw_only=True):
     peers: list[str] | None
     """Addresses and ranges that may connect; None is anyone, an empty list nobody."""
     flags: list[str]
-    data_path: Literal["kernel", "user", "memory"]
+    data_path: Literal["kernel", "user"]
     state: str
     age_seconds: float
     connections: list[FlowRow]
@@ -73,7 +73,7 @@ class Status(Document, frozen=True, kw_only=True):
     release: str
     pid: int
     uptime_seconds: float
-    data_path: Literal["kernel", "user", "memory"]
+    data_path: Literal["kernel", "user"]
     port_range: str
     networks: list[str]
     sessions: int

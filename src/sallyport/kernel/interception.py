@@ -1,0 +1,115 @@
+"""Traffic that comes to us although it is addressed to others, as chains of the base table; pure.
+
+Control connections and first datagrams reach our loopback listeners by TPROXY, what our transparent
+sockets have opened comes back to them. Both are marked, so that the guard and other firewalls know.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.policy import Policy
+from sallyport.flags import Transport
+from sallyport.kernel import marks
+from sallyport.kernel.phrases import chain, inside, outside, port_of, to
+
+# Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
+INTERCEPTED_ZONE = 0x5A11
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """Traffic of one IP version to `port` reaches our loopback listener `listener_port`.
+
+    It comes from inside; or from outside and to `server` alone, which is published.
+    """
+
+    version: int
+    port: int
+    listener_port: int
+    transport: Transport = Transport.TCP
+    server: IpAddress | None = None
+
+
+OPENED_HERE = chain(
+    # What we open in somebody's name is ours as well: other firewalls see it by the mark, and
+    # below it is translated like what the kernel forwards.
+    "opened_here",
+    [
+        "type filter hook output priority mangle; policy accept;",
+        f"socket transparent 1 ct mark set ct mark | {marks.PIN:#x}",
+    ],
+)
+
+
+def refusals(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
+    """Refuse what should have been intercepted and came to be forwarded."""
+    clients = inside(policy)
+    for item in items if clients else ():
+        # Reached only while nobody listens: a protocol of ours passes through us or not at all.
+        if item.server is None:
+            how = "reject with tcp reset" if item.transport is Transport.TCP else "reject"
+            port = port_of(item.transport, item.port)
+            yield f"iifname {clients} meta nfproto ipv{item.version} {port} {how}"
+
+
+def intercept(policy: Policy, items: Sequence[Interception]) -> str:
+    """Write the chain that sends packets to our sockets instead of past us."""
+    return chain("intercept", _intercept(policy, items))
+
+
+def _intercept(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
+    yield "type filter hook prerouting priority mangle; policy accept;"
+    # Admitted flows are the kernel's to forward: no socket is looked for, packet by packet.
+    yield f"ct mark & {marks.WON:#x} != 0 accept"
+    deliver = f"meta mark set meta mark | {marks.DELIVER:#x} ct mark set ct mark | {marks.PIN:#x}"
+    # Datagrams before sockets: one that speaks to a client in a server's name, for a moment, would
+    # take what other clients are sending to that server.
+    yield from _tproxies(policy, items, Transport.UDP, deliver)
+    # Transparent sockets are ours: connections opened in a client's name, and user-mode pinholes.
+    yield f"meta l4proto {{ 6, 17 }} socket transparent 1 {deliver} accept"
+    yield from _tproxies(policy, items, Transport.TCP, deliver)
+    for rule in policy.publishing_rules:
+        # Marked only, for other firewalls: what is published behind NAT is a listener of ours. What
+        # is not local must stay unmarked, or the guard would take it for a flow of a pinhole.
+        listen = f"{to(rule.listen, Transport.TCP)} fib daddr type local"
+        yield f"iifname {outside(policy)} {listen} ct mark set ct mark | {marks.PIN:#x} accept"
+
+
+def _tproxies(
+    policy: Policy, items: Sequence[Interception], transport: Transport, deliver: str
+) -> Iterator[str]:
+    for item in items:
+        if item.transport is transport and (origin := _origin(policy, item)):
+            listener = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
+            # tproxy comes first: without a listener it ends the rule and nothing is marked.
+            yield f"{origin} tproxy {listener}:{item.listener_port} {deliver} accept"
+
+
+def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
+    """Track intercepted datagrams apart, by a chain each for both their ways.
+
+    Otherwise the entry "client to server, port 69" would be there already when a server answers
+    from that same port, and the answer, to be told apart, would be given another port.
+    """
+    datagrams = [item for item in items if item.transport is Transport.UDP]
+    if not datagrams or not inside(policy):
+        return
+    zone = f"ct zone set {INTERCEPTED_ZONE}"
+    arriving = [f"{_origin(policy, item)} {zone}" for item in datagrams]
+    yield chain("zone_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
+    ports = ", ".join(str(port) for port in sorted({item.port for item in datagrams}))
+    # What we say in a server's name; a server on the gateway itself is nobody's affair.
+    leaving = f"udp sport {{ {ports} }} fib saddr type != local {zone}"
+    yield chain("zone_out", ["type filter hook output priority raw; policy accept;", leaving])
+
+
+def _origin(policy: Policy, item: Interception) -> str:
+    """Match what is to be intercepted; empty when it cannot come."""
+    if item.server is not None:
+        server = Endpoint(item.server, item.port)
+        return f"iifname {outside(policy)} {to(server, item.transport)}"
+    if clients := inside(policy):
+        where = f"meta nfproto ipv{item.version} {port_of(item.transport, item.port)}"
+        return f"iifname {clients} {where} fib daddr type != local"
+    return ""

@@ -1,0 +1,81 @@
+"""What several chains say in nft's language; pure: policy values in, text out."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from sallyport.addresses import Endpoint
+from sallyport.core.policy import Network, Policy
+from sallyport.flags import Transport
+
+
+def chain(name: str, rules: Iterable[str]) -> str:
+    """Write one chain."""
+    body = "".join(f"        {rule}\n" for rule in rules)
+    return f"    chain {name} {{\n{body}    }}\n"
+
+
+def inside(policy: Policy) -> str:
+    """Match the interfaces that clients are behind; empty when there are none."""
+    found = [network for network in policy.networks if not network.is_external]
+    return names(found) if found else ""
+
+
+def outside(policy: Policy) -> str:
+    """Match the interfaces that strangers are behind; empty when there are none."""
+    found = [network for network in policy.networks if network.is_external]
+    return names(found) if found else ""
+
+
+def names(networks: Iterable[Network]) -> str:
+    """Write the interfaces of networks as a set; raises ValueError when nft cannot be told."""
+    interfaces = sorted({name for network in networks for name in network.interfaces})
+    if not interfaces:
+        raise ValueError("a network without interfaces cannot be guarded")
+    for name in interfaces:
+        # Linux allows a quote in a name; nft's strings know no way to write one.
+        if '"' in name or not name.isprintable():
+            raise ValueError(f"interface name {name!r} cannot be written in an nft script")
+    return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
+
+
+def between(source: Network, destination: Network, version: int) -> str | None:
+    """Match what goes from one network to another; None when nothing can."""
+    rest = leaving(source, destination, version)
+    return rest and f"iifname {names([source])} {rest}"
+
+
+def leaving(source: Network, destination: Network, version: int) -> str | None:
+    """Match what leaves for another network, wherever it came in; None when nothing can."""
+    here = _addresses(source, "saddr", version)
+    there = _addresses(destination, "daddr", version)
+    if here is None or there is None:
+        return None
+    return f"oifname {names([destination])} meta nfproto ipv{version}{here}{there}"
+
+
+def _addresses(network: Network, field: str, version: int) -> str | None:
+    """Match one side's addresses: nothing for the external network, None when it has none."""
+    if network.is_external:
+        return ""
+    # An anonymous set must not overlap; neighbours and nested prefixes are merged.
+    prefixes: list[str]
+    if version == 4:
+        v4 = [prefix for prefix in network.addresses if isinstance(prefix, IPv4Network)]
+        prefixes = [str(prefix) for prefix in collapse_addresses(v4)]
+    else:
+        v6 = [prefix for prefix in network.addresses if isinstance(prefix, IPv6Network)]
+        prefixes = [str(prefix) for prefix in collapse_addresses(v6)]
+    if not prefixes:
+        return None
+    return f" {'ip' if version == 4 else 'ip6'} {field} {{ {', '.join(prefixes)} }}"
+
+
+def to(listen: Endpoint, transport: Transport) -> str:
+    """Match what goes to one port of one host."""
+    ip = "ip" if listen.version == 4 else "ip6"
+    return f"{ip} daddr {listen.address} {port_of(transport, listen.port)}"
+
+
+def port_of(transport: Transport, port: int) -> str:
+    """Match what goes to one port of any host."""
+    return f"{transport.name.lower()} dport {port}"

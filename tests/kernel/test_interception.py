@@ -1,0 +1,71 @@
+"""Interception as text: what comes to us, and what happens to it while nobody listens."""
+
+from dataclasses import replace
+
+from tests.kernel.test_ruleset import EXTERNAL, RULES, lines, published
+
+from sallyport.addresses import Endpoint
+from sallyport.core.policy import Policy
+from sallyport.flags import Transport
+from sallyport.kernel.interception import Interception
+
+
+def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
+    text = lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
+
+    assert (
+        'iifname { "int0" } meta nfproto ipv4 tcp dport 21 fib daddr type != local'
+        " tproxy ip to 127.0.0.1:2121 meta mark set meta mark | 0x10000"
+        " ct mark set ct mark | 0x80000000 accept"
+    ) in text
+    refuse = 'iifname { "int0" } meta nfproto ipv4 tcp dport 21 reject with tcp reset'
+    assert text.index(refuse) < text.index('iifname { "int0" } oifname { "int0" } accept')
+
+
+def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
+    both = (Interception(6, 69, 1069, Transport.UDP), Interception(6, 69, 2069, Transport.TCP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    assert [line for line in text if "udp dport 69" in line and "tproxy ip6 to [::1]:1069" in line]
+    assert 'iifname { "int0" } meta nfproto ipv6 udp dport 69 reject' in text
+
+
+def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
+    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    sockets = next(n for n, line in enumerate(text) if "17 } socket transparent 1" in line)
+    datagrams = next(n for n, line in enumerate(text) if ":1069" in line)
+    streams = next(n for n, line in enumerate(text) if ":2121" in line)
+    assert datagrams < sockets < streams
+
+
+def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
+    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    text = lines(rules=replace(RULES, interceptions=both))
+
+    assert [line for line in text if "ct zone" in line] == [
+        'iifname { "int0" } meta nfproto ipv4 udp dport 69 fib daddr type != local'
+        " ct zone set 23057",
+        "udp sport { 69 } fib saddr type != local ct zone set 23057",
+    ]
+    assert not [line for line in lines() if "ct zone" in line]
+
+
+def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:
+    place = Endpoint.parse("[fd00:a::8]:21")
+    item = Interception(6, 21, 2121, server=place.address)
+    text = lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
+
+    assert [line for line in text if "tproxy" in line] == [
+        'iifname { "ext0" } ip6 daddr fd00:a::8 tcp dport 21 tproxy ip6 to [::1]:2121'
+        " meta mark set meta mark | 0x10000 ct mark set ct mark | 0x80000000 accept"
+    ]
+    assert not [line for line in text if "reject with tcp reset" in line and "dport" in line]
+
+
+def test_without_clients_inside_nothing_of_theirs_is_intercepted_or_refused() -> None:
+    item = Interception(4, 69, 1069, Transport.UDP)
+    text = lines(Policy((EXTERNAL,)), replace(RULES, interceptions=(item,)))
+
+    assert not [line for line in text if "dport 69" in line]
