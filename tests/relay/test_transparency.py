@@ -12,6 +12,7 @@ from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import AddressNotAvailable
 from sallyport.flags import Transport
+from sallyport.frontends.sockets import foreign_socket
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
@@ -192,3 +193,23 @@ def test_an_address_that_is_not_ours_is_not_reserved_though_it_could_be_bound(
             scene.path.reserve(TCP, Endpoint(delivering.client.address6, 4000))
 
     play(delivering, 6, part)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_pinhole_may_be_where_a_control_connection_speaks_in_that_hosts_name(
+    delivering: Lab, version: int
+) -> None:
+    """A port of the peer's, taken by chance for our own leg, must not refuse the peer's binding."""
+
+    async def scenario() -> None:
+        with ExitStack() as undo:
+            scene = Scene(delivering, version, undo)
+            host = delivering.server.address(version)
+            leg = undo.enter_context(foreign_socket(TCP, Endpoint(host, 0)))
+            taken = endpoint_of(leg)
+
+            await scene.path.open([Pinhole(1, TCP, taken, taken, None)])
+
+            scene.path.close([1])
+
+    run(scenario())

@@ -35,6 +35,10 @@ def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:
     with closed_on_error(make(transport, local.version)) as made:
         make_transparent(made)
         made.bind(name_of(local))
+        if transport is Transport.TCP:
+            # Set only now, so that the kernel chose a port nobody has; from here on a pinhole of
+            # the host we speak for may share it.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return made
 
 

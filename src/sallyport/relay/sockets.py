@@ -39,6 +39,10 @@ def bound(transport: Transport, address: Endpoint, *, is_foreign: bool = False) 
             deafen(made)
         if is_foreign:
             make_transparent(made)
+            if transport is Transport.TCP:
+                # No service of this host is there; what may be in the way is a leg of ours that
+                # speaks in that host's name, or the TIME_WAIT of one.
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(name_of(address))
         return made
 
