@@ -54,7 +54,7 @@ def run(
         configuration = _with_socket(configuration, control_socket)
     journal = logs.set_up(log_level, logs.Format(log_format))
     # Only this command pays for importing the gateway itself.
-    from sallyport.ops.daemon import run as run_gateway  # noqa: PLC0415
+    from sallyport.ops.daemon import run as run_gateway  # noqa: PLC0415 - see above
 
     run_gateway(configuration, journal)
 
@@ -134,7 +134,7 @@ def lab_up() -> None:
 @lab.command("down")
 def lab_down() -> None:
     """Remove what `lab up` built."""
-    from sallyport import lab as laboratory  # noqa: PLC0415
+    from sallyport import lab as laboratory  # noqa: PLC0415 - as in lab_up
 
     laboratory.down()
 
@@ -142,7 +142,7 @@ def lab_down() -> None:
 @lab.command("demo")
 def lab_demo() -> None:
     """Show active FTP through the gateway with real programs, then remove everything."""
-    from sallyport import lab as laboratory  # noqa: PLC0415
+    from sallyport import lab as laboratory  # noqa: PLC0415 - as in lab_up
 
     laboratory.demo()
 
