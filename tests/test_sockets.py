@@ -95,6 +95,21 @@ def test_reset_on_close_turns_the_next_close_into_a_reset() -> None:
             peer.recv(1)
 
 
+def test_a_closed_leg_is_a_reset_and_one_that_may_end_is_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for close, expected in ((socket.socket.close, "reset"), (sockets.let_end, "end")):
+            with socket.create_connection(listener.getsockname()) as peer:
+                leg, _ = listener.accept()
+                sockets.prepare_leg(leg)
+                close(leg)
+                try:
+                    seen = "end" if peer.recv(1) == b"" else "bytes"
+                except ConnectionResetError:
+                    seen = "reset"
+
+                assert seen == expected
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -2,7 +2,7 @@
 
 * `ProtocolError`: a peer spoke badly. It is answered in its own protocol and counted.
 * `BindError`: a request to the gateway was refused. Each kind carries the SDK's HRESULT.
-* `KernelError`: the kernel said no to us. It ends one session, never the daemon.
+* `KernelError`, one of them: the kernel said no to us.
 * `OperatorError`: configuration or environment. The operator reads one line that says what to do.
 
 `code` is stable: it appears unchanged in logs, JSON and documentation.
@@ -108,7 +108,35 @@ class BadContext(BindError):
     hresult = 0xC004000A
 
 
-class KernelError(SallyportError):
+class AlreadyEmulated(BindError):
+    """A filter has taken the connection's place before (FWX_E_ALREADY_EMULATED)."""
+
+    code = "already-emulated"
+    hresult = 0xC0040009
+
+
+class NotEmulated(BindError):
+    """The call is for emulated connections only (FWX_E_NOT_EMULATED)."""
+
+    code = "not-emulated"
+    hresult = 0xC0040010
+
+
+class AlreadyExists(BindError):
+    """There is one, and there cannot be a second (FWX_E_ALREADY_EXISTS)."""
+
+    code = "already-exists"
+    hresult = 0x800700B7
+
+
+class NoSuchBind(BindError):
+    """The client has bound nothing there (ERROR_NOT_FOUND)."""
+
+    code = "no-such-bind"
+    hresult = 0x80070490
+
+
+class KernelError(BindError):
     """The kernel refused an operation; `errno` is its number, `operation` what we asked for."""
 
     code = "kernel-error"
@@ -154,6 +182,21 @@ class ConfigErrors(OperatorError):
     def __init__(self, errors: Iterable[ConfigError]) -> None:
         self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.problem)))
         super().__init__("\n".join(map(str, self.errors)))
+
+
+class DeclarationError(OperatorError):
+    """The file of a declarative filter says something that cannot be meant.
+
+    `key` is the path of the key it is about, the index for an element of an array, or of the
+    nearest key that is there; `problem` says what is wrong and what to write instead.
+    """
+
+    code = "bad-declaration"
+
+    def __init__(self, key: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(problem)
+        self.key = key
+        self.problem = problem
 
 
 class NotRunning(OperatorError):

@@ -4,6 +4,7 @@ The original never published numeric values, so ours are our own; the names are 
 """
 
 from enum import Flag, IntEnum, auto
+from functools import cached_property
 
 
 class Transport(IntEnum):
@@ -19,6 +20,18 @@ class ConnectionFlags(Flag):
     NONE = 0
     INTERNAL_ADDRESS_TRANSLATION = auto()
     """The far end appears to the client as the gateway's address: full proxy."""
+
+
+class SessionFlags(Flag):
+    """What a session is, as `GetSessionFlags` tells."""
+
+    NONE = 0
+    NAT = auto()
+    """The client knows nothing of the gateway: SecureNAT, or between routed networks."""
+    PRIVATE = auto()
+    """A filter made it (`CreatePrivateSession`)."""
+    TERMINATED = auto()
+    """It is over; nothing more can be asked of it."""
 
 
 class BindFlags(Flag):
@@ -43,3 +56,36 @@ class BindFlags(Flag):
     """Any client address is allowed."""
     INCREASE_RECEIVE_BUFFER = auto()
     """The receive buffer is 64 KiB, against bursts."""
+
+    # Each is asked about more than once at every bind. There is one object for each combination,
+    # so it is worked out once for all.
+
+    @cached_property
+    def is_multiple(self) -> bool:
+        """Whether ALLOW_MULTIPLE is among them."""
+        return BindFlags.ALLOW_MULTIPLE in self
+
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether TIMEOUT is among them."""
+        return BindFlags.TIMEOUT in self
+
+    @cached_property
+    def is_user_mode(self) -> bool:
+        """Whether NO_KERNEL_MODE is among them."""
+        return BindFlags.NO_KERNEL_MODE in self
+
+    @cached_property
+    def is_bidirectional(self) -> bool:
+        """Whether BIDIRECTIONAL is among them."""
+        return BindFlags.BIDIRECTIONAL in self
+
+    @cached_property
+    def is_proxied(self) -> bool:
+        """Whether PROXY_MODE is among them."""
+        return BindFlags.PROXY_MODE in self
+
+    @cached_property
+    def is_roomy(self) -> bool:
+        """Whether INCREASE_RECEIVE_BUFFER is among them."""
+        return BindFlags.INCREASE_RECEIVE_BUFFER in self

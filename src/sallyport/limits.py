@@ -63,6 +63,13 @@ MAX_HELD_BYTES = MAX_FTP_PIPELINE * MAX_FTP_LINE
 # leaves the control connection idle, so ours is only there to collect the dead.
 CONTROL_IDLE_SECONDS = 24 * 3600.0
 
+# Lines of a declarative filter when its file does not say: the longest of IRC, RFC 2812, twice.
+# A pattern may take time that grows with the square or the cube of it.
+DECLARED_LINE = 1024
+
+# What a file may ask for: RTSP and SIP header lines with long URLs stay below this.
+MAX_DECLARED_LINE = 8192
+
 # A line that was begun must end soon; nobody types FTP by hand through a gateway (attack F17).
 PARTIAL_LINE_SECONDS = 60.0
 
@@ -70,19 +77,35 @@ PARTIAL_LINE_SECONDS = 60.0
 # the worst load. Whoever waits longer waits for nothing (attack X07).
 FILTER_WAIT_SECONDS = 30.0
 
+# One fault may be a client's doing; five say that the filter is not fit for what it meets. Five
+# clients that saw it fail say the same of everybody; one client alone cannot get there.
+MAX_FILTER_FAULTS = 5
+
+# What data filters of one flow have sent each other and not yet taken: a segment that the sockets
+# give at once (512 KiB), grown eight-fold by whoever encodes or unpacks it. More is a flood.
+MAX_CHAIN_BYTES = 4 * 1024 * 1024
+
+# What data filters of one flow have sent to a socket whose reader is slow: as much, for the same
+# reason. While anything is queued nothing more is read, so only a filter can get here.
+MAX_QUEUED_BYTES = MAX_CHAIN_BYTES
+
 # The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.
 CONNECT_TIMEOUT_SECONDS = 30.0
 
-# One direction of a control connection buffers this much towards a slow reader before we stop
-# reading from the other side.
-CONTROL_BUFFER_BYTES = 16 * 1024
-
-# What is queued when a control connection closes gets this long to leave; a reader that is slower
+# What is queued when a filtered connection closes gets this long to leave; a reader that is slower
 # has had its chance, and its socket must not outlive the conversation for long.
 CLOSE_FLUSH_SECONDS = 10.0
 
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
+
+# Sessions of filters' own for one client at once: one for each transfer that somebody outside may
+# start. As many as the bindings a client has by default, which those sessions share.
+MAX_PRIVATE_SESSIONS = MAX_BINDINGS_PER_CLIENT
+
+# A session a filter asked for and then put nothing into ends after this long: a filter asks when it
+# has something to bind, so the SDK's "about one minute" is plenty.
+UNUSED_SESSION_SECONDS = 60.0
 
 # -- intercepted datagrams ------------------------------------------------------------------------
 
@@ -113,6 +136,10 @@ MAX_CONTROLS_PER_PEER = 64
 # source of a datagram can be spoofed: one pinhole may not take all of the 20 000 or so a process
 # has. A conference of 256 is a large one.
 MAX_RELAYED_FLOWS = 256
+
+# Answers of the policy that are kept: a client meets a server again with every transfer. Each takes
+# about 250 bytes, all of them 1 MiB; whoever scans the network only makes us think again.
+MAX_KEPT_VERDICTS = 4096
 
 # -- operation ------------------------------------------------------------------------------------
 

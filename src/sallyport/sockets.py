@@ -27,11 +27,16 @@ EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """The value of SO_LINGER that turns the next close into a reset."""
 
+_GENTLE: Final = struct.pack("ii", 0, 0)
+
+PAUSE_SECONDS: Final = 0.1
+"""Between two tries for a descriptor: enough not to spin, too little to be noticed by people."""
+
 # The protocol is named, because asyncio turns Nagle's algorithm off only where it reads TCP;
 # accepted sockets inherit it.
 _KINDS: Final = {
-    Transport.TCP: (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-    Transport.UDP: (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    Transport.TCP: (socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP),
+    Transport.UDP: (socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.IPPROTO_UDP),
 }
 # Not in the socket module of Python 3.11 (linux/in6.h).
 _IPV6_TRANSPARENT: Final = 75
@@ -41,11 +46,11 @@ def make(transport: Transport, version: int) -> socket.socket:
     """Make a socket of one family only that does not block; raises OSError."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     kind, protocol = _KINDS[transport]
-    with closed_on_error(socket.socket(family, kind, protocol)) as made:
-        made.setblocking(False)
-        if version == 6:
+    made = socket.socket(family, kind, protocol)
+    if version == 6:
+        with closed_on_error(made):
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        return made
+    return made
 
 
 @contextlib.contextmanager
@@ -76,7 +81,34 @@ def endpoint_of(name: SocketName) -> Endpoint:
     return Endpoint(ip_address(name[0].partition("%")[0]), name[1])
 
 
-def refusal(error: OSError, operation: str) -> BindError | KernelError:
+def prepare_leg(sock: socket.socket) -> None:
+    """Make a TCP socket one leg of a flow: it is reset when it is closed, however that comes.
+
+    An end of stream means "complete" (RFC 959 section 3.4.1). So it is sent on purpose only, by
+    `let_end`: a killed flow, a fault of ours and the death of this process all look like a reset.
+    """
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    # What passes is sent at once: both ends have had their own say about small segments.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # An end that has lost its power is found after RFC 1122's two hours, like any idle connection.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Urgent data stays in its place among the other bytes.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def let_end(sock: socket.socket) -> None:
+    """Close a leg whose both directions are complete; what is queued still leaves."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _GENTLE)
+    sock.close()
+
+
+def has_failed(sock: socket.socket) -> bool:
+    """Tell whether a socket has an error to report, which is forgotten by asking."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+def refusal(error: OSError, operation: str) -> BindError:
     """Say in our words why the kernel gave no socket; `operation` is what it was for."""
     if error.errno == errno.EADDRINUSE:
         return AddressInUse("port-held-by-local-program")

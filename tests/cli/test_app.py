@@ -5,7 +5,17 @@ from sallyport.cli import main, operate
 from sallyport.cli.app import app
 from sallyport.errors import StartupError
 
-VERBS = ["run", "check-config", "status", "sessions", "bindings", "rules", "filters", "lab"]
+VERBS = [
+    "run",
+    "check-config",
+    "reload",
+    "status",
+    "sessions",
+    "bindings",
+    "rules",
+    "filters",
+    "lab",
+]
 
 
 def test_exactly_the_verbs_that_are_built_exist() -> None:
@@ -23,7 +33,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "Usage: sallyport " + verb in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", [["reload"], ["status", "--bogus"], ["bindings", "show"]])
+@pytest.mark.parametrize("line", [["restart"], ["status", "--bogus"], ["bindings", "show"]])
 def test_a_wrong_command_line_is_usage(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line) == 2
     captured = capsys.readouterr()

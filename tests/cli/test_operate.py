@@ -10,8 +10,10 @@ import pytest
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
 from sallyport.ops import logs
+from sallyport.ops.config import Configuration, Source
+from sallyport.ops.control import RequestRefused
 from sallyport.ops.logs import EventJournal, Format
-from sallyport.ops.settings import Configuration
+from sallyport.ops.schema import Mistake, Reloaded
 
 GOOD = """\
 [networks.internal]
@@ -37,12 +39,19 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
+def sources() -> list[Source | None]:
+    """Where those in `started` came from."""
+    return []
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, sources: list[Source | None]) -> list[Configuration]:
     """Put a gateway that only notes what it is started with in the place of the real one."""
     configurations: list[Configuration] = []
 
-    def run(configuration: Configuration, _journal: EventJournal) -> None:
+    def run(configuration: Configuration, _journal: EventJournal, source: Source | None) -> None:
         configurations.append(configuration)
+        sources.append(source)
 
     def addresses_of(interface: str) -> list[IpInterface]:
         return [ip_interface({"int0": "10.0.0.1/24", "ext0": "203.0.113.1/24"}[interface])]
@@ -164,22 +173,110 @@ def test_check_config_in_json_says_that_a_file_is_fine(
     }
 
 
-def test_filters_are_listed_without_a_gateway(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["filters", "list"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:4] == [
-        "ftp",
-        "ftp,",
-        "ftp-server",
-        "on",
-    ]
+def test_a_gateway_with_a_file_can_read_it_again(
+    good: Path, started: list[Configuration], sources: list[Source | None]
+) -> None:
+    assert main(["run", "--config", str(good), "--control-socket", "/run/other"]) == 0
+    (source,) = sources
+    assert source is not None
+    assert source.file == good
+
+    good.write_text(GOOD.replace("10.0.0.0/24", "10.9.0.0/24"))
+    again = source.read()
+
+    assert str(again.policy.networks[0].addresses[0]) == "10.9.0.0/24"
+    assert again.gateway.control_socket == started[0].gateway.control_socket == Path("/run/other")
 
 
-def test_filters_are_listed_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["filters", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["filters"][0]["protocols"] == [
-        "ftp",
-        "ftp-server",
-    ]
+def test_a_file_is_found_again_wherever_the_gateway_goes(
+    good: Path,
+    started: list[Configuration],
+    sources: list[Source | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(good.parent)
+    assert main(["run", "--config", good.name]) == 0
+    monkeypatch.chdir("/")
+
+    assert sources[0] is not None
+    assert sources[0].read().policy == started[0].policy
+
+
+def test_a_gateway_between_two_interfaces_has_no_file(
+    started: list[Configuration], sources: list[Source | None]
+) -> None:
+    assert main(["run", "--internal", "int0", "--external", "ext0"]) == 0
+    assert (len(started), sources) == (1, [None])
+
+
+# -- reload -------------------------------------------------------------------------------------
+
+RELOADED = Reloaded(file="/etc/s.toml", valid=True, errors=[], filters=["ftp", "tftp"])
+MISTAKEN = Reloaded(
+    file="/etc/s.toml",
+    valid=False,
+    errors=[
+        Mistake(file="/etc/s.toml", line=3, problem="one; write two"),
+        Mistake(file="/etc/s.toml", line=9, problem="three; write four"),
+    ],
+    filters=[],
+)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Reloaded | Exception) -> None:
+    def request(_path: Path, command: str, *, expect: type) -> Reloaded:
+        assert (command, expect) == ("reload", Reloaded)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(operate, "request", request)
+
+
+def test_reload_says_what_is_in_force_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, RELOADED)
+
+    assert main(["reload"]) == 0
+    assert capsys.readouterr().out == "/etc/s.toml is in force; filters: ftp, tftp\n"
+
+
+def test_reload_shows_mistakes_as_check_config_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, MISTAKEN)
+
+    assert main(["reload"]) == 78
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "/etc/s.toml:3: one; write two\n/etc/s.toml:9: three; write four\n"
+
+
+@pytest.mark.parametrize(("answer", "code"), [(RELOADED, 0), (MISTAKEN, 78)])
+def test_reload_in_json_is_one_object(
+    answer: Reloaded,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answering(monkeypatch, answer)
+
+    assert main(["reload", "--json"]) == code
+
+    document = json.loads(capsys.readouterr().out)
+    assert (document["version"], document["valid"]) == (1, not document["errors"])
+    assert document["filters"] == answer.filters
+
+
+def test_what_needs_a_restart_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, RequestRefused("restart-needed", "[gateway] port_range; restart it"))
+
+    assert main(["reload"]) == 1
+    assert capsys.readouterr().err == "sallyport: [gateway] port_range; restart it\n"
 
 
 @pytest.mark.parametrize("verb", ["up", "down", "demo"])

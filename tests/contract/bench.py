@@ -16,9 +16,17 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.binding import Binding
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import BindTcp, BindUdp, Event
-from sallyport.core.filter import ApplicationFilter, SessionFilter
+from sallyport.core.events import (
+    AcceptedConnection,
+    BindTcp,
+    BindUdp,
+    Event,
+    Listen,
+    UdpDestination,
+)
+from sallyport.core.filter import API_VERSION, ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.gateway import Gateway
+from sallyport.core.hooks import Hooks, Scope
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
@@ -64,6 +72,7 @@ class Owner(ApplicationFilter):
     """The filter to which the contract's protocols belong."""
 
     name = "owner"
+    api_version = API_VERSION
     protocols: tuple[ProtocolDefinition, ...] = (CONTRACT, PUBLISHED)
 
     def __init__(self) -> None:
@@ -79,18 +88,66 @@ class Guard(Owner):
 
     name = "guard"
     protocols = ()
-    watches_binds = True
+    hooks = Hooks.of(BindTcp, BindUdp, Listen, scope=Scope.ANY_PROTOCOL)
 
     def __init__(self, denies: type[BindTcp] | type[BindUdp] | None = None) -> None:
         super().__init__()
         self.witness = Vetoing(denies)
 
 
+class Listener(DataFilter):
+    """Writes down whose bytes it sees, and passes them on."""
+
+    def __init__(self, heard: list[str]) -> None:
+        self._heard = heard
+
+    async def started(self) -> None:
+        """See `DataFilter`."""
+        self._heard.append(f"started {self.peer}")
+
+    async def from_client(self, data: bytes) -> None:
+        """See `DataFilter`."""
+        self._heard.append(f"client: {data.decode()}")
+        await super().from_client(data)
+
+    async def from_server(self, data: bytes) -> None:
+        """See `DataFilter`."""
+        self._heard.append(f"peer: {data.decode()}")
+        await super().from_server(data)
+
+    def detach(self) -> None:
+        """See `DataFilter`."""
+        self._heard.append("detached")
+
+
+class Watching(Witness):
+    """Looks into every secondary connection, or denies it."""
+
+    def __init__(self, *, denies: bool) -> None:
+        super().__init__()
+        self._denies = denies
+        self.heard: list[str] = []
+
+    async def on_event(self, event: Event) -> None:
+        """See `SessionFilter`."""
+        await super().on_event(event)
+        if isinstance(event, AcceptedConnection | UdpDestination):
+            if self._denies:
+                event.connection.deny()
+            else:
+                event.connection.attach_data_filter(Listener(self.heard))
+
+
 class Watcher(Owner):
     """A filter that wants to see what secondary connections carry."""
 
     name = "watcher"
-    watches_secondaries = True
+    hooks = Hooks.of(AcceptedConnection, UdpDestination, scope=Scope.SECONDARY)
+    witness: Watching
+
+    def __init__(self, *, denies: bool = False) -> None:
+        super().__init__()
+        self.witness = Watching(denies=denies)
 
 
 class Wire:

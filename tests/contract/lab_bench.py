@@ -20,12 +20,12 @@ from tests.netns import kernel_bench
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.binding import Binding
-from sallyport.core.connection import SecondaryConnection
 from sallyport.core.datapath import DataPath, DataPathKind, Pinhole
 from sallyport.core.filter import ApplicationFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.journal import Level
 from sallyport.core.ports import Ports
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import OutOfResources
 from sallyport.flags import BindFlags, Transport
 from sallyport.lab.host import Host

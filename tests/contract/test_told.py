@@ -78,6 +78,38 @@ def test_a_bind_that_another_filter_denies_fails_as_in_use_and_leaves_nothing(
     assert (after.path, after.openings, after.bindings) == (before.path, 0, ())
 
 
+@REAL
+def test_a_data_filter_sees_what_peer_and_client_say(build: Build) -> None:
+    watcher = Watcher()
+    bench = build(watcher)
+    client = bench.client()
+    bench.serve(client)
+    is_udp = bench.transport is Transport.UDP
+    binding = bench.bind(client, flags=BindFlags.BIDIRECTIONAL if is_udp else BindFlags.NONE)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+
+    assert talk.reaches_client(b"question")
+    assert talk.reaches_peer(b"answer")
+    assert watcher.witness.heard[0] == f"started {talk.peer}"
+    assert watcher.witness.heard[-2:] == ["peer: question", "client: answer"]
+    binding.kill()
+    assert watcher.witness.heard[-1] == "detached"
+    assert watcher.witness.heard.count("detached") == 1
+
+
+def test_whom_a_filter_denies_does_not_get_in_and_does_not_use_the_binding_up(
+    build: Build,
+) -> None:
+    bench = build(Watcher(denies=True))
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    assert binding.state is State.ARMED
+    assert "EstablishedConnection" not in bench.witness.kinds()
+
+
 def test_without_a_session_filter_the_binding_works_all_the_same(bench: Bench) -> None:
     client = bench.client()
     bench.serve(client)

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.binding import Binding
+from sallyport.core.chain import Priority
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import DataPathKind, Pinhole
-from sallyport.core.events import ConnectTcp, Event
+from sallyport.core.events import AcceptedConnection, ConnectTcp, Event, UdpDestination
 from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.future import FutureConnection
 from sallyport.core.gateway import Gateway
@@ -18,7 +19,6 @@ from sallyport.core.policy import Policy
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
-from sallyport.core.strand import Strand
 from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath, VirtualWorld
 from sallyport.testing.world import GATEWAY_ADDRESSES, make_policy
@@ -95,12 +95,15 @@ class WatchingFilter(ApplicationFilter):
         return witness
 
 
-def attaching(data_filter: DataFilter) -> Callable[[Event], object]:
-    """Give a reaction that attaches `data_filter` to a starting connection."""
+def attaching(
+    *data_filters: DataFilter, priority: Priority = Priority.MIDDLE, context: object = None
+) -> Callable[[Event], object]:
+    """Give a reaction that attaches these to the flow that is about to start."""
 
     def react(event: Event) -> None:
-        if isinstance(event, ConnectTcp):
-            event.connection.attach_data_filter(data_filter)
+        if isinstance(event, ConnectTcp | UdpDestination | AcceptedConnection):
+            for data_filter in data_filters:
+                event.connection.attach_data_filter(data_filter, priority, context)
 
     return react
 
@@ -167,7 +170,6 @@ class Office:
         )
         self.primaries: list[PrimaryConnection] = []
         self.wires: dict[str, Wire] = {}
-        self.strands: dict[str, Strand] = {}
 
     def admit(
         self, client: str = "10.0.0.8:50000", server: str = "198.51.100.9:21"
@@ -180,15 +182,24 @@ class Office:
     def dial(
         self, client: str = "10.0.0.8:50000", server: str = "198.51.100.9:21"
     ) -> PrimaryConnection:
-        """Take a control connection and have its server answer."""
+        """Take a control connection, ask the filters, and have its server answer."""
         primary = self.admit(client, server)
-        wire = self.wires[primary.id] = Wire()
+        self.announce(primary)
+        return primary
+
+    def announce(self, primary: PrimaryConnection) -> None:
+        """Ask the filters; when all have answered the server answers too."""
+        primary.link = self.wires[primary.id] = Wire()
+        self.gateway.announce_primary(primary, lambda: self.start(primary))
+
+    def start(self, primary: PrimaryConnection) -> None:
+        """Have the server answer."""
+        wire = self.wires[primary.id]
         # Routed for IPv6: the server sees the client's own address.
         ours = Endpoint(EXTERNAL, 50001) if primary.client.version == 4 else primary.client
-        self.strands[primary.id] = self.gateway.start_primary(
+        self.gateway.start_primary(
             primary, gateway_address=ours, link=wire, client=wire, server=wire
         )
-        return primary
 
     def bind(
         self,
@@ -205,13 +216,15 @@ class Office:
         } | arguments
         return run(primary.session.bind_for_client(clients or (CLIENT,), **everything))
 
-    def allow(self, primary: PrimaryConnection, server: str) -> FutureConnection:
+    def allow(
+        self,
+        primary: PrimaryConnection,
+        server: str,
+        **arguments: Any,  # noqa: ANN401 - any argument of allow_future_connect
+    ) -> FutureConnection:
         """Let the primary's client connect to `server` once."""
-        return run(
-            primary.session.allow_future_connect(
-                Endpoint.parse(server), protocol=FTP, primary=primary
-            )
-        )
+        everything: dict[str, Any] = {"protocol": FTP, "primary": primary} | arguments
+        return run(primary.session.allow_future_connect(Endpoint.parse(server), **everything))
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock."""

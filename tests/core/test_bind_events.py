@@ -3,14 +3,25 @@
 from typing import Any
 
 import pytest
-from tests.core.office import CLIENT, FTP, PEER, Office, Pause, WatchingFilter, Witness
+from tests.core.office import (
+    CLIENT,
+    FTP,
+    PEER,
+    Office,
+    Pause,
+    WatchingFilter,
+    Witness,
+    attaching,
+)
 
-from sallyport.core.connection import SecondaryConnection
+from sallyport import limits
 from sallyport.core.events import BindTcp, BindUdp, Event, Listen
-from sallyport.core.filter import SessionFilter
+from sallyport.core.filter import DataFilter, SessionFilter
+from sallyport.core.hooks import Hooks, Scope
 from sallyport.core.lifecycle import State
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.core.session import Session
-from sallyport.errors import AddressInUse, BadContext
+from sallyport.errors import AddressInUse, BadContext, Terminating
 from sallyport.flags import Transport
 
 
@@ -19,7 +30,7 @@ class Guard(WatchingFilter):
 
     name = "guard"
     protocols = ()
-    watches_binds = True
+    hooks = Hooks.of(BindTcp, BindUdp, Listen, scope=Scope.ANY_PROTOCOL)
 
 
 def deny(event: Event) -> None:
@@ -72,17 +83,11 @@ def test_who_did_not_ask_and_the_caller_itself_are_not_told() -> None:
 
 
 @pytest.mark.parametrize("transport", Transport)
-@pytest.mark.parametrize(
-    ("react", "is_fault"), [(deny, False), (fail, True)], ids=["denies", "fails"]
-)
-def test_a_filter_that_denies_or_fails_stops_the_bind_and_nothing_stays(
-    react: Any,  # noqa: ANN401 - any reaction
-    is_fault: bool,
-    transport: Transport,
-) -> None:
-    guard = Guard()
-    guard.react = react
-    office = Office(guard)
+def test_a_filter_that_denies_stops_the_bind_and_nothing_stays(transport: Transport) -> None:
+    guard, asked_later = Guard(), Guard()
+    asked_later.name = "later"
+    guard.react = deny
+    office = Office(guard, asked_later)
     primary = office.dial()
     before = office.holdings()
 
@@ -92,8 +97,67 @@ def test_a_filter_that_denies_or_fails_stops_the_bind_and_nothing_stays(
     assert office.reasons("binding.refused") == ["denied-by-filter"]
     (record,) = (fields for event, fields in office.world.journal.records if "denied" in event)
     assert record["filter"] == "guard"
-    assert ("filter.failed" in office.world.journal.events()) is is_fault
+    assert "filter.failed" not in office.world.journal.events()
     assert primary.is_open
+    assert asked_later.witnesses == []
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_x07_a_filter_that_fails_has_denied_and_the_clients_session_ends(
+    transport: Transport,
+) -> None:
+    guard = Guard()
+    guard.react = fail
+    office = Office(guard)
+    primary, other = office.dial(), office.dial("10.0.0.9:50000")
+
+    with pytest.raises(AddressInUse, match="denied-by-filter"):
+        office.bind(primary, CLIENT, CLIENT, transport=transport)
+    assert not primary.is_open
+    assert office.reasons("connect.closed") == ["filter-failed"]
+    assert list(office.gateway.sessions.values()) == [other.session]
+    assert office.world.journal.events().count("filter.failed") == 1
+    assert not office.data_path.reserved
+    assert len(guard.witnesses[0].events) == 1
+    assert guard.witnesses[0].detached == 1
+
+
+def test_x07_who_waits_too_long_about_a_bind_is_at_fault_and_not_the_caller() -> None:
+    class Pondering(Witness):
+        async def on_event(self, event: Event) -> None:
+            await Pause()
+
+    class SlowGuard(Guard):
+        def attach_to_session(self, session: Session) -> SessionFilter:
+            return Pondering()
+
+    class Asking(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            await self.connection.session.bind_for_client(
+                [CLIENT],
+                transport=Transport.TCP,
+                protocol=FTP,
+                primary=self.connection.primary,
+            )
+
+    watching = WatchingFilter()
+    watching.react = attaching(Asking())
+    office = Office(watching, SlowGuard())
+    primary = office.dial()
+    primary.chain.from_accepted(b"PORT")
+    office.pass_time(limits.FILTER_WAIT_SECONDS)
+
+    failures = [
+        fields for event, fields in office.world.journal.records if event == "filter.failed"
+    ]
+    assert [(one["filter"], one["error"]) for one in failures] == [
+        ("guard", "TimeoutError('waited 30 s')")
+    ]
+    assert not office.gateway.sessions
+    assert not office.data_path.reserved
+    office.world.resume()
+    assert not office.world.parked
+    assert not office.data_path.pinholes
 
 
 def test_listening_cannot_be_refused() -> None:
@@ -101,10 +165,9 @@ def test_listening_cannot_be_refused() -> None:
 
     def react(event: Event) -> None:
         if isinstance(event, Listen):
-            with pytest.raises(BadContext, match="not-in-a-bind-event"):
+            with pytest.raises(BadContext, match="not-in-an-event-of-this-connection"):
                 event.connection.deny()
             refused.append("too late")
-            fail(event)
 
     guard.react = react
     office = Office(guard)
@@ -112,6 +175,51 @@ def test_listening_cannot_be_refused() -> None:
 
     assert refused == ["too late"]
     assert office.data_path.connect(PEER, binding.proxy_address) == CLIENT
+
+
+def test_x07_a_fault_about_listening_ends_the_session_and_with_it_the_bind() -> None:
+    guard, later = Guard(), Guard()
+    later.name = "later"
+    guard.react = lambda event: fail(event) if isinstance(event, Listen) else None
+    office = Office(guard, later)
+    primary = office.dial()
+
+    with pytest.raises(Terminating, match="ended-while-filters-were-asked"):
+        office.bind(primary, CLIENT, CLIENT)
+    assert not office.gateway.sessions
+    assert not office.data_path.reserved
+    assert later.witnesses[0].kinds() == ["BindTcp", "BindTcp"]
+
+
+def test_nobody_is_told_of_a_bind_whose_session_ended_meanwhile() -> None:
+    guard, later = Guard(), Guard()
+    later.name = "later"
+    guard.react = lambda event: event.connection.session.kill("operator")
+    office = Office(guard, later)
+    primary = office.dial()
+
+    with pytest.raises(Terminating):
+        office.bind(primary, CLIENT, CLIENT)
+    assert guard.witnesses[0].kinds() == ["BindTcp"]
+    assert later.witnesses == []
+
+
+def test_no_data_filter_is_attached_to_a_bind() -> None:
+    guard, refused = Guard(), list[str]()
+
+    def react(event: Event) -> None:
+        if isinstance(event, BindTcp | BindUdp):
+            with pytest.raises(BadContext, match="no-flow-in-this-event"):
+                event.connection.attach_data_filter(DataFilter())
+            refused.append(type(event).__name__)
+
+    guard.react = react
+    office = Office(guard)
+    primary = office.dial()
+    for transport in (Transport.TCP, Transport.UDP):
+        office.bind(primary, transport=transport)
+
+    assert refused == ["BindTcp", "BindUdp"]
 
 
 def test_outside_the_event_nobody_can_deny() -> None:

@@ -7,6 +7,8 @@ from tests.core.office import CLIENT, EXTERNAL, PEER, Office, WatchingFilter
 
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind
+from sallyport.core.events import AcceptedConnection, BindTcp, BindUdp, ConnectTcp, Listen
+from sallyport.core.hooks import Hooks, Scope
 from sallyport.core.lifecycle import State
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.errors import OutOfResources
@@ -139,10 +141,16 @@ def test_an_ip_filter_and_peer_ports_hold_alone_and_together(
 # -- kernel or user ---------------------------------------------------------------------------
 
 
+class BindingGuard(WatchingFilter):
+    """Is asked about binds, and not about who comes to them."""
+
+    hooks = Hooks.of(BindTcp, BindUdp, Listen, scope=Scope.SECONDARY)
+
+
 class NosyFilter(WatchingFilter):
     """Wants to see the bytes of its protocols' secondary connections."""
 
-    watches_secondaries = True
+    hooks = Hooks.of(ConnectTcp, AcceptedConnection, scope=Scope.SECONDARY)
 
 
 KERNEL, USER = DataPathKind.KERNEL, DataPathKind.USER
@@ -152,6 +160,7 @@ KERNEL, USER = DataPathKind.KERNEL, DataPathKind.USER
     ("flags", "application_filter", "chosen"),
     [
         (BindFlags.NONE, WatchingFilter(), KERNEL),
+        (BindFlags.NONE, BindingGuard(), KERNEL),
         (BindFlags.NO_KERNEL_MODE, WatchingFilter(), USER),
         (BindFlags.NONE, NosyFilter(), USER),
     ],

@@ -1,5 +1,5 @@
 import pytest
-from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Witness, attaching
+from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Wire, Witness, attaching
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -35,8 +35,8 @@ def timed_primary() -> tuple[Office, PrimaryConnection, Timed]:
 
 
 def test_a_deadline_passes_once_at_its_time() -> None:
-    office, primary, timed = timed_primary()
-    primary.set_deadline(10)
+    office, _, timed = timed_primary()
+    timed.set_deadline(10)
 
     office.pass_time(9.9)
     assert timed.passed == 0
@@ -45,44 +45,92 @@ def test_a_deadline_passes_once_at_its_time() -> None:
 
 
 def test_setting_a_deadline_again_moves_it_and_none_takes_it_away() -> None:
-    office, primary, timed = timed_primary()
-    primary.set_deadline(10)
+    office, _, timed = timed_primary()
+    timed.set_deadline(10)
     office.pass_time(9)
-    primary.set_deadline(10)
+    timed.set_deadline(10)
     office.pass_time(9)
     assert timed.passed == 0
-    primary.set_deadline(None)
+    timed.set_deadline(None)
     office.pass_time(100)
     assert timed.passed == 0
 
 
 def test_no_deadline_outlives_its_connection() -> None:
     office, primary, timed = timed_primary()
-    primary.set_deadline(10)
+    timed.set_deadline(10)
     primary.close("done")
     assert len(office.gateway.deadlines) == 0
 
-    primary.set_deadline(10)
+    timed.set_deadline(10)
+    assert len(office.gateway.deadlines) == 0
     office.pass_time(100)
     assert timed.passed == 0
 
 
+def test_each_data_filter_has_a_deadline_of_its_own() -> None:
+    one, two = Timed(), Timed()
+    watching = WatchingFilter()
+    watching.react = attaching(one, two)
+    office = Office(watching)
+    office.dial()
+    one.set_deadline(10)
+    two.set_deadline(20)
+    two.set_deadline(5)
+
+    office.pass_time(5)
+    assert (one.passed, two.passed) == (0, 1)
+    office.pass_time(5)
+    assert (one.passed, two.passed) == (1, 1)
+
+
+def test_there_is_no_deadline_before_the_connection_starts() -> None:
+    lonely, waiting = DataFilter(), Timed()
+    watching = WatchingFilter()
+    watching.react = attaching(waiting)
+    office = Office(watching)
+    primary = office.admit()
+    primary.link = office.wires[primary.id] = Wire()
+    office.gateway.announce_primary(primary, lambda: None)
+
+    for data_filter, reason in (
+        (lonely, "not-attached"),
+        (waiting, "the-connection-has-not-started"),
+    ):
+        with pytest.raises(BadContext, match=reason):
+            data_filter.set_deadline(10)
+    primary.kill("server-unreachable")
+    waiting.set_deadline(None)
+
+
 def test_a_filter_without_an_answer_to_its_deadline_loses_the_connection() -> None:
-    office = Office()
+    watching, passive = WatchingFilter(), DataFilter()
+    watching.react = attaching(passive)
+    office = Office(watching)
     primary = office.dial()
-    primary.set_deadline(1)
+    passive.set_deadline(1)
     office.pass_time(1)
 
     assert office.reasons("connect.closed") == ["deadline-passed"]
     assert office.wires[primary.id].done == ["abort"]
 
 
-def test_a_second_data_filter_is_refused() -> None:
-    office = Office()
+def test_data_filters_are_attached_while_filters_are_asked_and_never_else() -> None:
+    watching = WatchingFilter()
+    watching.react = attaching(DataFilter(), DataFilter())
+    office = Office(watching)
     primary = office.admit()
-    primary.attach_data_filter(DataFilter())
-    with pytest.raises(BadContext, match="a-data-filter-is-attached"):
-        primary.attach_data_filter(DataFilter())
+
+    def expect_refusals() -> None:
+        with pytest.raises(BadContext, match="not-in-an-event-of-this-connection"):
+            primary.attach_data_filter(DataFilter())
+        with pytest.raises(BadContext, match="not-in-an-event-of-this-connection"):
+            primary.deny()
+
+    expect_refusals()
+    office.announce(primary)
+    expect_refusals()
+    assert len(primary.chain.data_filters) == 2
 
 
 @pytest.mark.parametrize(("ending", "done"), [("close", "close"), ("kill", "abort")])

@@ -1,5 +1,5 @@
 import pytest
-from tests.core.office import Office, Wire, run
+from tests.core.office import PEER, Office, Wire, run
 
 from sallyport.core.filter import DataFilter
 
@@ -7,7 +7,7 @@ from sallyport.core.filter import DataFilter
 @pytest.fixture
 def streams() -> tuple[DataFilter, Wire, Wire]:
     data_filter, client, server = DataFilter(), Wire(), Wire()
-    data_filter.set_sockets(client, server, Office().admit())
+    data_filter.set_sockets(client, server, Office().admit(), PEER, "context")
     return data_filter, client, server
 
 

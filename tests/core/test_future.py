@@ -130,9 +130,10 @@ def test_cancel_takes_an_unused_permission_back_and_leaves_a_transfer_alone() ->
     unused, used = office.allow(primary, "198.51.100.9:3001"), office.allow(primary, SERVER)
     office.data_path.connect(DATA, Endpoint.parse(SERVER))
 
-    for future in (unused, used):
-        future.cancel()
-        future.cancel()
+    unused.cancel()
+    for over in (unused, used):
+        with pytest.raises(Terminating, match="action-is-over"):
+            over.cancel()
 
     assert unused.is_closed
     assert used.state is State.LIVE

@@ -1,9 +1,5 @@
-from collections.abc import Callable
-
 import pytest
 from tests.core.office import (
-    CLIENT,
-    EXTERNAL,
     FTP,
     NEIGHBOUR,
     PEER,
@@ -12,37 +8,16 @@ from tests.core.office import (
     WatchingFilter,
     Wire,
     Witness,
-    attaching,
 )
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import ConnectionTerminating, ConnectTcp, Event
-from sallyport.core.filter import DataFilter, SessionFilter
+from sallyport.core.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.lifecycle import State
 from sallyport.core.policy import Action
 from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
 from sallyport.errors import InvalidArgument, PolicyDenied, QuotaExceeded
 from sallyport.flags import Transport
-
-
-class Broken(DataFilter):
-    """Raises when asked to do or to release anything."""
-
-    async def from_client(self, data: bytes) -> None:
-        raise ValueError(data)
-
-    def detach(self) -> None:
-        raise ValueError("detach")
-
-
-class BrokenFilter(WatchingFilter):
-    """Cannot even attach to a session."""
-
-    def attach_to_session(self, session: Session) -> SessionFilter:
-        raise ValueError(session.id)
 
 
 class Waiting(Witness):
@@ -51,15 +26,6 @@ class Waiting(Witness):
     async def on_event(self, event: Event) -> None:
         await Pause()
         await super().on_event(event)
-
-
-def failing(_event: Event) -> None:
-    raise ValueError("a filter's fault")
-
-
-def failing_at_the_end(event: Event) -> None:
-    if isinstance(event, ConnectionTerminating):
-        raise TypeError("a filter's fault at the end")
 
 
 # -- primary connections and sessions ---------------------------------------------------------
@@ -122,8 +88,7 @@ def test_a_connection_whose_server_never_answers_leaves_nothing() -> None:
 def test_without_a_data_filter_everything_is_passed_on() -> None:
     office = Office(WatchingFilter())
     primary = office.dial()
-    assert primary.data_filter is not None
-    office.strands[primary.id].run(primary.data_filter.from_client(b"any bytes \xff"))
+    primary.chain.from_accepted(b"any bytes \xff")
 
     assert office.wires[primary.id].sent == [b"any bytes \xff"]
 
@@ -231,142 +196,6 @@ def test_shutting_down_closes_pinholes_resets_controls_and_lets_transfers_run() 
     assert office.data_path.reserved == {(Transport.TCP, running.proxy_address)}
 
 
-# -- the fence (attack X07) -------------------------------------------------------------------
-
-
-def expect_one_fault(office: Office, other: PrimaryConnection) -> None:
-    failures = [
-        fields for event, fields in office.world.journal.records if event == "filter.failed"
-    ]
-    assert len(failures) == 1
-    assert failures[0]["level"] == "error"
-    assert other.is_open
-
-
-def test_x07_a_filter_that_raises_loses_its_connection_and_no_other() -> None:
-    watching = WatchingFilter()
-    office = Office(watching)
-    other = office.dial("10.0.0.9:50000")
-    watching.react = failing
-    primary = office.dial()
-
-    assert not primary.is_open
-    assert office.wires[primary.id].done == ["abort"]
-    assert office.reasons("connect.closed") == ["filter-failed"]
-    assert list(office.gateway.sessions.values()) == [other.session]
-    expect_one_fault(office, other)
-
-
-def test_x07_a_filter_that_cannot_attach_loses_its_connection_and_no_other() -> None:
-    office = Office(WatchingFilter())
-    other = office.dial("10.0.0.9:50000")
-    office.gateway.filters = (BrokenFilter(),)
-    primary = office.dial()
-
-    assert not primary.is_open
-    expect_one_fault(office, other)
-
-
-def test_x07_after_a_fault_at_the_start_no_further_filter_is_attached() -> None:
-    first, second = WatchingFilter(), WatchingFilter()
-    second.name = "second"
-    first.react = failing
-    office = Office(first, second)
-    office.dial()
-
-    assert second.witnesses == []
-    assert not office.gateway.sessions
-
-
-def test_x07_a_data_filter_that_raises_even_while_releasing_leaves_nothing_behind() -> None:
-    watching = WatchingFilter()
-    watching.react = attaching(Broken())
-    office = Office(watching)
-    primary = office.dial()
-    office.bind(primary)
-    assert primary.data_filter is not None
-    office.strands[primary.id].run(primary.data_filter.from_client(b"x"))
-
-    assert not primary.is_open
-    assert not office.gateway.sessions
-    assert not office.data_path.pinholes
-    assert office.world.journal.events().count("filter.failed") == 2
-
-
-def test_x07_a_session_filter_that_raises_while_releasing_harms_nobody() -> None:
-    class Clumsy(Witness):
-        def detach(self) -> None:
-            raise ValueError("detach")
-
-    office = Office()
-    primary = office.dial()
-    primary.session.filters["clumsy"] = Clumsy()
-    primary.session.filters["witness"] = witness = Witness()
-    primary.close("done")
-
-    assert witness.detached == 1
-    assert not office.gateway.sessions
-
-
-def test_x07_a_fault_in_an_event_of_a_binding_ends_its_primary() -> None:
-    office, witness = Office(), Witness()
-    witness.react = failing
-    primary = office.dial()
-    binding = office.bind(primary, session_filter=witness)
-    office.data_path.connect(PEER, binding.proxy_address)
-
-    assert office.reasons("connect.closed") == ["filter-failed"]
-    assert binding.state is State.LIVE  # the transfer may finish
-    office.data_path.finish(PEER)
-    assert not office.gateway.sessions
-
-
-@pytest.mark.parametrize("react", [failing, failing_at_the_end])
-def test_x07_a_fault_in_an_event_of_an_orphan_kills_all_of_it_however_many_ports(
-    react: Callable[[Event], None],
-) -> None:
-    office, witness = Office(), Witness()
-    witness.react = react
-    primary = office.dial()
-    binding = office.bind(
-        primary,
-        *[CLIENT] * limits.MAX_ADDRESSES_PER_CALL,
-        session_filter=witness,
-        primary=None,
-        proxy_address=Endpoint.parse("203.0.113.1:0"),
-    )
-    binding.connections[0].kill()
-
-    assert binding.state is State.CLOSED
-    assert not binding.session.bindings
-    assert not office.data_path.reserved
-    assert office.world.journal.events().count("filter.failed") == 1
-    assert primary.is_open
-
-
-def test_an_orphan_whose_filter_waits_too_long_and_then_fails_is_told_of_one_fault() -> None:
-    class WaitingToFail(Witness):
-        async def on_event(self, event: Event) -> None:
-            await Pause()
-            raise ValueError("late")
-
-    office = Office()
-    binding = office.bind(
-        office.dial(),
-        session_filter=WaitingToFail(),
-        primary=None,
-        proxy_address=Endpoint.parse("203.0.113.1:0"),
-    )
-    office.data_path.connect(PEER, binding.proxy_address)
-    office.pass_time(limits.FILTER_WAIT_SECONDS)
-    assert office.world.journal.events().count("filter.failed") == 1
-    assert binding.state is State.CLOSED
-
-    while office.world.parked:
-        office.world.resume()
-    assert office.world.journal.events().count("filter.failed") == 1
-
-
 def test_a_udp_conversation_starts_with_its_first_destination() -> None:
     class TalkingFilter(WatchingFilter):
         protocols = (ProtocolDefinition("tftp", Transport.UDP, 69),)
@@ -378,12 +207,14 @@ def test_a_udp_conversation_starts_with_its_first_destination() -> None:
         Endpoint.parse("10.0.0.8:50000"),
         Endpoint.parse("198.51.100.9:69"),
     )
-    office.gateway.start_primary(
-        primary, gateway_address=Endpoint(EXTERNAL, 50001), link=wire, client=wire, server=wire
-    )
+    primary.link = wire
+    office.gateway.announce_primary(primary, lambda: None)
 
     assert primary.transport is Transport.UDP
     assert watching.witnesses[0].kinds() == ["UdpDestination"]
+    (event,) = watching.witnesses[0].events
+    assert isinstance(event, UdpDestination)
+    assert event.peer == Endpoint.parse("198.51.100.9:69")
 
 
 def test_events_wait_for_their_turn_behind_what_the_filter_is_doing() -> None:

@@ -23,10 +23,11 @@ from tests.core.office import EXTERNAL, Office, run
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection, SecondaryConnection
+from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import DataPathKind
 from sallyport.core.lifecycle import State
 from sallyport.core.openings import Opening
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import (
     AddressInUse,
     BindError,

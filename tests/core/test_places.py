@@ -6,10 +6,10 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, Office
 
 from sallyport.addresses import Endpoint
-from sallyport.core.places import Place, choose_places, hold_one
+from sallyport.core.places import Place, choose_places
 from sallyport.core.policy import Relation
 from sallyport.core.request import BindRequest
-from sallyport.errors import AddressInUse, AddressNotAvailable, BindError, InvalidArgument
+from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
 from sallyport.flags import BindFlags, Transport
 
 ZERO = Endpoint.parse("0.0.0.0:0")
@@ -103,12 +103,3 @@ def test_what_has_no_place_is_refused_and_holds_nothing(
 def test_without_a_primary_the_proxy_address_must_be_said() -> None:
     with pytest.raises(InvalidArgument, match="proxy-address-needed"):
         choose(Office(), Relation.NAT, CLIENT, primary=None)
-
-
-def test_one_port_is_held_for_whoever_asks_and_only_once() -> None:
-    office = Office(ports="40000-40000")
-    held = hold_one(office.gateway, office.data_path, Transport.TCP, EXTERNAL)
-
-    assert held == Endpoint(EXTERNAL, 40000)
-    with pytest.raises(AddressInUse):
-        hold_one(office.gateway, office.data_path, Transport.TCP, EXTERNAL)

@@ -60,9 +60,12 @@ class PublishingOffice(Office):
         """Have a client outside connect, and the server answer."""
         primary = self.gateway.admit_published(self.rule, client)
         self.primaries.append(primary)
-        wire = Wire()
-        self.gateway.start_primary(
-            primary, gateway_address=self.rule.listen, link=wire, client=wire, server=wire
+        primary.link = wire = Wire()
+        self.gateway.announce_primary(
+            primary,
+            lambda: self.gateway.start_primary(
+                primary, gateway_address=self.rule.listen, link=wire, client=wire, server=wire
+            ),
         )
         return primary
 

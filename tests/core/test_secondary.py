@@ -7,11 +7,11 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import SecondaryConnection
 from sallyport.core.datapath import FlowCounters
 from sallyport.core.filter import DataFilter
 from sallyport.core.lifecycle import State
 from sallyport.core.openings import Traffic
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import (
     AddressNotAllowed,
     BadContext,
@@ -128,14 +128,8 @@ def test_a_plain_connection_has_no_flags() -> None:
 def test_no_data_filter_gets_into_the_kernel() -> None:
     office = Office()
     (secondary,) = office.bind(office.dial()).connections
-    with pytest.raises(BadContext, match="a-kernel-mode-connection-has-no-data-filter"):
-        secondary.attach_data_filter(DataFilter())
-
-
-def test_a_data_filter_in_user_mode_is_not_served_yet() -> None:
-    office = Office()
-    (secondary,) = office.bind(office.dial(), flags=BindFlags.NO_KERNEL_MODE).connections
-    with pytest.raises(NotImplementedError):
+    office.data_path.connect(PEER, secondary.proxy_address)
+    with pytest.raises(BadContext, match="not-in-an-event-of-this-connection"):
         secondary.attach_data_filter(DataFilter())
 
 

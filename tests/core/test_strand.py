@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tests.core.office import Pause
 
-from sallyport.core.strand import Strand, Turn, Work
+from sallyport.core.strand import Strand, Turn, Work, called
 from sallyport.testing import VirtualWorld
 
 
@@ -14,8 +14,11 @@ class Bench:
     def __init__(self) -> None:
         self.world = VirtualWorld()
         self.ran: list[str] = []
-        self.faults: list[Exception] = []
-        self.strand = Strand(self.world.park, self.world.turn, self.faults.append)
+        self.faults: list[tuple[str, str]] = []
+        self.strand = Strand(self.world.park, self.world.turn, self.fault)
+
+    def fault(self, error: Exception, owner: str) -> None:
+        self.faults.append((str(error), owner))
 
     async def say(self, word: str) -> None:
         self.ran.append(word)
@@ -81,18 +84,71 @@ def test_the_feeder_is_told_when_the_last_of_what_waited_is_done() -> None:
     assert bench.ran[-2:] == ["two", "idle"]
 
 
+def test_who_looked_while_work_was_being_done_is_told_when_it_is_done() -> None:
+    bench = Bench()
+    bench.strand.on_idle = lambda: bench.ran.append("idle")
+
+    async def outer() -> None:
+        bench.strand.run(bench.say("inner"))
+        assert bench.strand.is_busy
+
+    bench.strand.run(outer())
+    assert bench.ran == ["inner", "idle"]
+    bench.strand.run(bench.say("alone"))
+    assert bench.ran == ["inner", "idle", "alone"]
+
+
+def test_nobody_is_told_that_a_closed_strand_is_idle() -> None:
+    bench = Bench()
+    bench.strand.on_idle = lambda: bench.ran.append("idle")
+    bench.strand.run(bench.wait_and_say("one"))
+    bench.strand.close()
+    bench.world.resume()
+
+    assert bench.ran == ["one…", "one"]
+
+
+def test_x07_a_method_that_is_no_coroutine_fails_behind_the_fence() -> None:
+    bench = Bench()
+
+    def plain(word: str) -> None:
+        bench.ran.append(word)
+
+    def other(**_words: str) -> None:
+        raise AssertionError("it takes no such arguments")
+
+    bench.strand.run(called(plain, "one"), "plain")  # type: ignore[arg-type]
+    assert bench.ran == ["one"]
+    assert [owner for _, owner in bench.faults] == ["plain"]
+
+    second = Bench()
+    second.strand.run(called(other, "one"), "other")  # type: ignore[arg-type]
+    assert [owner for _, owner in second.faults] == ["other"]
+
+
+def test_a_call_that_never_came_to_its_turn_is_forgotten() -> None:
+    bench = Bench()
+    bench.strand.run(bench.wait_and_say("one"))
+    bench.strand.run(called(bench.say, "two"))
+    bench.strand.close()
+    bench.world.resume()
+
+    assert bench.ran == ["one…", "one"]
+
+
 @pytest.mark.parametrize("is_waiting", [False, True])
 def test_x07_a_fault_is_told_once_and_nothing_runs_any_more(is_waiting: bool) -> None:
     bench = Bench()
-    bench.strand.run(bench.wait_and_say("one"))
-    bench.strand.run(bench.wait_and_fail() if is_waiting else bench.fail())
-    bench.strand.run(bench.say("dropped"))
+    bench.strand.run(bench.wait_and_say("one"), "innocent")
+    bench.strand.run(bench.wait_and_fail() if is_waiting else bench.fail(), "guilty")
+    bench.strand.run(bench.say("dropped"), "innocent")
     while bench.world.parked:
         bench.world.resume()
     bench.strand.run(bench.fail())
 
     assert bench.ran == ["one…", "one"]
-    assert [str(fault) for fault in bench.faults] == ["a filter's fault"]
+    assert bench.faults == [("a filter's fault", "guilty")]
+    assert bench.strand.is_closed
 
 
 def test_after_close_nothing_starts_and_no_fault_is_told() -> None:
@@ -131,7 +187,7 @@ def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
         raise AssertionError("nothing waits here")
 
     def fresh() -> Strand:
-        return Strand(park, turn, lambda _: None)
+        return Strand(park, turn, lambda _error, _owner: None)
 
     async def inner() -> None:
         look()
@@ -151,10 +207,10 @@ def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
 def test_failing_from_outside_closes_the_strand_and_is_told_once() -> None:
     bench = Bench()
     bench.strand.run(bench.wait_and_fail())
-    bench.strand.fail(TimeoutError("too long"))
-    bench.strand.fail(TimeoutError("again"))
+    bench.strand.fail(TimeoutError("too long"), "guilty")
+    bench.strand.fail(TimeoutError("again"), "guilty")
     bench.world.resume()
     bench.strand.run(bench.say("dropped"))
 
-    assert [str(fault) for fault in bench.faults] == ["too long"]
+    assert bench.faults == [("too long", "guilty")]
     assert bench.ran == []

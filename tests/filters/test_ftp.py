@@ -126,4 +126,4 @@ def test_two_control_connections_of_one_client_do_not_mix() -> None:
 
 def test_the_strict_data_port_is_a_setting_and_off_by_default() -> None:
     assert FtpSettings().strict_data_port is False
-    assert FtpSettings().replace_foreign_passive_address is False
+    assert FtpSettings().trust_pasv_address == "server"

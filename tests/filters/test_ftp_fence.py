@@ -14,9 +14,15 @@ from tests.filters.talk import (
 )
 
 from sallyport import limits
-from sallyport.core.events import ConnectTcp, Event
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.session import Session
+from sallyport.api import (
+    ApplicationFilter,
+    ConnectTcp,
+    DataFilter,
+    Event,
+    Hooks,
+    Session,
+    SessionFilter,
+)
 from sallyport.errors import KernelError
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.testing import Dialogue, pause
@@ -66,7 +72,9 @@ class _Broken(ApplicationFilter, SessionFilter, DataFilter):
     """Passes everything until the client says `BREAK`, then fails in its own way."""
 
     name = "broken"
+    api_version = 1
     protocols = (FTP,)
+    hooks = Hooks.of(ConnectTcp)
 
     def __init__(self, failure: Exception | None) -> None:
         self._failure = failure
@@ -96,18 +104,18 @@ FAILURES = [ValueError("bug"), MemoryError(), RecursionError(), OSError("detach 
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
-def test_x07_a_filter_that_raises_ends_its_own_connection_only(failure: Exception) -> None:
+def test_x07_a_filter_that_raises_ends_its_own_session_only(failure: Exception) -> None:
     bystander = Dialogue(_Broken(failure)).client_says(b"hello").server_hears(b"hello")
-    same_client = Dialogue(_Broken(failure), client="10.0.0.8:50009", beside=bystander)
+    same_client = Dialogue(_Broken(failure), client="10.0.0.9:50009", beside=bystander)
     broken = Dialogue(_Broken(failure), client="10.0.0.9:50000", beside=bystander)
 
     broken.client_says(b"BREAK").was_reset("filter-failed")
-    same_client.client_says(b"BREAK").was_reset("filter-failed")
+    same_client.was_reset("filter-failed")
 
     bystander.client_says(b"still here").server_hears(b"still here").still_open()
 
 
-def test_x07_a_filter_that_waits_forever_ends_its_own_connection_only() -> None:
+def test_x07_a_filter_that_waits_forever_ends_its_own_session_only() -> None:
     bystander = Dialogue(_Broken(None))
     stuck = Dialogue(_Broken(None), client="10.0.0.9:50000", beside=bystander)
     stuck.client_says(b"BREAK").client_says(b"unheard").server_hears(b"").still_open()
@@ -127,19 +135,26 @@ def test_x07_a_filter_that_waits_and_goes_on_is_not_stuck() -> None:
     forwarded(dialogue.client_hears(OK), b"NOOP\r\n")
 
 
-def test_x07_what_the_ended_connection_had_opened_is_closed() -> None:
-    dialogue = agreed().next_bind_fails(KernelError("open", 5)).client_says(b"PASV\r\n")
+def test_x07_what_the_ended_session_had_opened_is_closed() -> None:
+    dialogue = agreed().next_bind_fails(RuntimeError("planted")).client_says(b"PASV\r\n")
 
     dialogue.server_says(IPV4.reply_passive).was_reset("filter-failed").pinholes()
 
     assert dialogue.data_path.reserved == set()
 
 
-def test_x07_a_kernel_error_ends_one_session_and_spares_another() -> None:
+def test_x07_a_fault_ends_one_session_and_spares_another() -> None:
     other = agreed()
     broken = Dialogue(FtpFilter(), client="10.0.0.9:50000", beside=other).server_says(READY)
     broken.client_hears(READY).client_says(b"PORT 10,0,0,9,6,17\r\n")
 
-    broken.next_bind_fails(KernelError("open", 5)).server_says(OK).was_reset("filter-failed")
+    broken.next_bind_fails(RuntimeError("planted")).server_says(OK).was_reset("filter-failed")
 
     other.pinholes(IPV4.pinhole).still_open()
+
+
+@both_families
+def test_what_the_kernel_refuses_is_answered_in_the_protocol(family: Family) -> None:
+    dialogue = asked(family).next_bind_fails(KernelError("open", 5)).server_says(OK)
+
+    dialogue.client_hears(b"425 Can't open data connection.\r\n").pinholes().still_open()

@@ -37,6 +37,12 @@ def test_x01_a_port_that_cannot_be_opened_is_never_announced(way: Way) -> None:
     dialogue.client_hears(NO_PASSIVE).pinholes()
 
 
+def test_f27_the_strict_data_port_is_about_servers_and_not_about_clients_outside() -> None:
+    dialogue = passive(NAT, greeted(NAT, FtpSettings(strict_data_port=True)))
+
+    dialogue.connects(NAT.client, NAT.passive)
+
+
 @every_way
 def test_the_port_ends_with_the_control_connection(way: Way) -> None:
     passive(way).client_resets().pinholes()
@@ -145,7 +151,7 @@ def test_v01_a_server_that_names_another_host_is_refused(address: bytes) -> None
 
 
 def test_v01_by_setting_a_foreign_address_is_taken_for_the_servers_own() -> None:
-    dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
+    dialogue = greeted(settings=FtpSettings(trust_pasv_address="replace"))
 
     dialogue.client_says(b"PASV\r\n").server_says(b"227 (203,0,113,1,19,137)\r\n")
     dialogue.client_hears(b"227 (203,0,113,1,157,79)\r\n").pinholes(NAT.passive_pinhole)

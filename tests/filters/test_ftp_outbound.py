@@ -1,10 +1,9 @@
 """A client inside: what its PORT and its PASV become; the dialogue itself: test_ftp_control."""
 
 import pytest
-from tests.filters.talk import IPV4, IPV6, Family, asked, both_families, greeted
+from tests.filters.talk import IPV4, Family, asked, both_families, greeted
 
-from sallyport.filters.ftp import FTP, FtpFilter, FtpSettings
-from sallyport.filters.ftp_outbound import FtpOutbound
+from sallyport.filters.ftp import FTP, FtpSettings
 from sallyport.flags import BindFlags
 
 
@@ -37,8 +36,3 @@ def test_f27_the_servers_port_counts_only_when_asked_for(
     (binding,) = dialogue.gateway.bindings()
 
     assert binding.connections[0].pinhole.source_ports == expected
-
-
-def test_connections_of_clients_inside_get_this_dialogue() -> None:
-    assert isinstance(greeted(IPV6).connection.data_filter, FtpOutbound)
-    assert FtpFilter.protocols[0] is FTP

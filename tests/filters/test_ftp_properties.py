@@ -11,8 +11,8 @@ from tests.filters.talk import ASK_SECOND, IPV4, IPV6, OK, READY, Family, greete
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.filters.ftp import FtpFilter, FtpSettings
-from sallyport.filters.ftp_verbs import KNOWN_VERBS
 from sallyport.testing import Dialogue
+from sallyport.wire.ftp.verbs import KNOWN_VERBS
 
 Turn = tuple[str, bytes]
 
@@ -173,7 +173,7 @@ def check_pinholes(dialogue: Dialogue, client: Endpoint, server: Endpoint) -> No
 def test_no_bytes_break_the_filter_or_open_too_much_or_leak_the_client(
     family: Family, is_lax: bool, is_greeted: bool, events: list[Turn]
 ) -> None:
-    ftp_settings = FtpSettings(replace_foreign_passive_address=is_lax)
+    ftp_settings = FtpSettings(trust_pasv_address="replace" if is_lax else "server")
     dialogue = Dialogue(FtpFilter(ftp_settings), version=family.version)
     if is_greeted:
         dialogue.server_says(READY)
@@ -198,7 +198,7 @@ def test_no_bytes_break_the_filter_or_open_too_much_or_leak_the_client(
 def test_no_bytes_open_anything_but_between_an_outside_client_and_its_published_server(
     way: published.Way, is_lax: bool, events: list[Turn]
 ) -> None:
-    ftp_settings = FtpSettings(replace_foreign_passive_address=is_lax)
+    ftp_settings = FtpSettings(trust_pasv_address="replace" if is_lax else "server")
     dialogue = Dialogue(FtpFilter(ftp_settings), published=way.rule).server_says(READY)
     for number, event in enumerate(events):
         if (f"{event[0]} closes", b"") in events[:number]:

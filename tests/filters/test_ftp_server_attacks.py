@@ -35,7 +35,7 @@ def test_v01_a_227_naming_another_host_is_refused(address: bytes) -> None:
 
 
 def test_v01_by_setting_the_address_is_replaced_by_the_servers_and_nothing_else_changes() -> None:
-    dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
+    dialogue = greeted(settings=FtpSettings(trust_pasv_address="replace"))
     dialogue.client_says(b"PASV\r\n").server_says(b"227 Go (172,17,0,2,19,137), please.\r\n")
 
     dialogue.client_hears(b"227 Go (203,0,113,9,19,137), please.\r\n").pinholes(
@@ -44,14 +44,14 @@ def test_v01_by_setting_the_address_is_replaced_by_the_servers_and_nothing_else_
 
 
 def test_v01_what_the_server_said_before_a_replaced_address_is_heard() -> None:
-    dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
+    dialogue = greeted(settings=FtpSettings(trust_pasv_address="replace"))
     dialogue.client_says(b"PASV\r\n").server_says(b"227-Go\r\n227 (172,17,0,2,19,137)\r\n")
 
     dialogue.client_hears(b"227-Go\r\n227 (203,0,113,9,19,137)\r\n")
 
 
 def test_v01_a_replaced_address_does_not_make_a_low_port_better() -> None:
-    dialogue = greeted(settings=FtpSettings(replace_foreign_passive_address=True))
+    dialogue = greeted(settings=FtpSettings(trust_pasv_address="replace"))
     dialogue.client_says(b"PASV\r\n").server_says(b"227 (172,17,0,2,0,22)\r\n")
 
     dialogue.client_hears(NO_PASSIVE).pinholes().noted(
@@ -59,9 +59,11 @@ def test_v01_a_replaced_address_does_not_make_a_low_port_better() -> None:
     )
 
 
-@pytest.mark.parametrize("is_replacing", [False, True])
-def test_v01_a_227_on_an_ipv6_connection_is_refused(*, is_replacing: bool) -> None:
-    dialogue = greeted(IPV6, FtpSettings(replace_foreign_passive_address=is_replacing))
+@pytest.mark.parametrize(
+    "settings", [FtpSettings(), FtpSettings(trust_pasv_address="replace")], ids=str
+)
+def test_v01_a_227_on_an_ipv6_connection_is_refused(settings: FtpSettings) -> None:
+    dialogue = greeted(IPV6, settings)
     dialogue.client_says(b"PASV\r\n").server_says(IPV4.reply_passive)
 
     dialogue.client_hears(NO_PASSIVE).pinholes()

@@ -115,3 +115,9 @@ def test_ipv6_ciphertext_is_passed_after_a_split_header() -> None:
     in_tls(IPV6).client_says(CIPHERED[:3]).server_hears(b"").client_says(CIPHERED[3:]).server_hears(
         CIPHERED
     )
+
+
+def test_a_fin_behind_lines_that_tls_drops_is_passed_on() -> None:
+    dialogue = greeted().client_says(b"AUTH TLS\r\nNOOP\r\n").client_closes()
+
+    dialogue.server_says(b"234 Go\r\n").server_hears(b"AUTH TLS\r\n").server_hears_end()

@@ -1,7 +1,7 @@
 import pytest
 from tests.filters.talk import IPV6, Family, both_families, forwarded, greeted, refused
 
-from sallyport.filters import ftp_verbs
+from sallyport.wire.ftp import verbs
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_f29_verbs_of_later_standards_pass(family: Family, line: bytes) -> None:
     forwarded(greeted(family), line).pinholes()
 
 
-@pytest.mark.parametrize("verb", sorted(ftp_verbs.KNOWN_VERBS))
+@pytest.mark.parametrize("verb", sorted(verbs.KNOWN_VERBS))
 def test_every_known_verb_passes(verb: bytes) -> None:
     forwarded(greeted(), verb + b" x\r\n")
 
@@ -66,7 +66,7 @@ def test_f18_a_file_name_with_a_line_end_in_it_is_refused() -> None:
 
 
 def test_no_verb_that_passes_blindly_has_a_meaning_of_its_own() -> None:
-    special = ftp_verbs.WITHDRAWING | {b"AUTH"}
+    special = verbs.WITHDRAWING | {b"AUTH"}
 
-    assert not special & ftp_verbs.KNOWN_VERBS
-    assert ftp_verbs.TRANSFERS <= ftp_verbs.KNOWN_VERBS
+    assert not special & verbs.KNOWN_VERBS
+    assert verbs.TRANSFERS <= verbs.KNOWN_VERBS

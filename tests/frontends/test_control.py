@@ -1,81 +1,178 @@
-"""The relay of a control connection, over real sockets on the loopback."""
+"""One control connection from its arrival to its end, over real sockets on the loopback."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
+from tests.relay.test_pump import pair
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
-from sallyport.filters.ftp import FTP
-from sallyport.frontends.control import ClientSide, Relay
-from sallyport.testing import make_gateway
+from sallyport.core.events import ConnectTcp, Event
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.gateway import Gateway
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.session import Session
+from sallyport.flags import Transport
+from sallyport.frontends import control
+from sallyport.frontends.control import Control
+from sallyport.hangups import Hangups
+from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
+from sallyport.testing.memory import pause
+from sallyport.testing.world import VirtualWorld, make_gateway
 
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
-OURS = Endpoint.parse("203.0.113.1:50001")
+FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
 
 
-@dataclass(slots=True)
-class Ends:
-    """What the two ends hold, and the connection between them."""
+class Emulator(DataFilter):
+    """Plays the server."""
 
-    client: socket.socket
-    server: socket.socket
-    primary: PrimaryConnection
+    async def started(self) -> None:
+        self.client.send(b"220 made up\r\n")
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of one TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = socket.create_connection(listener.getsockname())
-        other, _ = listener.accept()
-    for end in (one, other):
-        end.setblocking(False)
-    return one, other
+class Flooder(DataFilter):
+    """Answers with more than anybody asked for."""
+
+    async def from_client(self, data: bytes) -> None:
+        for _ in range(limits.MAX_QUEUED_BYTES // len(data) * 4):
+            self.client.send(data)
+
+
+class Choosing(SessionFilter):
+    """Does with a new connection what it is told to; by itself nothing."""
+
+    def __init__(self) -> None:
+        self.denies = False
+        self.waits = False
+        self.attaches: DataFilter | None = None
+        self.emulates = False
+
+    async def on_event(self, event: Event) -> None:
+        if not isinstance(event, ConnectTcp):
+            return
+        if self.waits:
+            await pause()
+        if self.attaches is not None:
+            event.connection.attach_data_filter(self.attaches)
+        assert isinstance(event.connection, PrimaryConnection)
+        event.connection.is_emulated = self.emulates
+        if self.denies:
+            event.connection.deny()
+
+
+class Chooser(ApplicationFilter):
+    """Has one session filter for everybody."""
+
+    name = "chooser"
+    api_version = 1
+    protocols = (FTP,)
+
+    def __init__(self, one: SessionFilter) -> None:
+        self._one = one
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        return self._one
+
+
+class Bench:
+    """A client that was accepted, and a server that waits to be dialled."""
+
+    def __init__(self, undo: ExitStack, tasks: asyncio.TaskGroup) -> None:
+        self.filter = Choosing()
+        self.gateway: Gateway
+        self.world: VirtualWorld
+        self.gateway, _, self.world = make_gateway([Chooser(self.filter)])
+        self.primary: PrimaryConnection = self.gateway.admit_primary(FTP, CLIENT, SERVER)
+        self.client, self.accepted = (undo.enter_context(end) for end in pair())
+        prepare_leg(self.accepted)
+        self.listener = undo.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.listener.setblocking(False)
+        self._undo = undo
+        hangups = Hangups(asyncio.get_running_loop())
+        undo.callback(hangups.close)
+        undo.callback(self.primary.kill)
+        self.control = Control(self.gateway, hangups, tasks, self.primary, accepted=self.accepted)
+
+    async def connected(self) -> socket.socket:
+        """Begin, and give the server's side."""
+        self.control.begin()
+        server, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        return self._undo.enter_context(server)
+
+    async def until_over(self) -> list[object]:
+        """Let the loop turn until the connection is over; give the reasons in the journal."""
+        while self.primary.is_open:  # noqa: ASYNC110 - a gateway in memory has no events
+            await asyncio.sleep(0)
+        return self.world.journal.reasons("connect.closed")
+
+    async def turns(self) -> None:
+        """Let the loop look at its descriptors as often as the longest way through it takes."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def nobody_dialled(self) -> bool:
+        try:
+            self.listener.accept()[0].close()
+        except BlockingIOError:
+            return True
+        return False
+
+
+@pytest.fixture(autouse=True)
+def nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every server be whoever listens on the loopback; a port the test knows of."""
+    monkeypatch.setattr(control, "name_of", lambda endpoint: WHERE.get(endpoint, ("127.0.0.1", 9)))
+
+
+WHERE: dict[Endpoint, object] = {}
 
 
 @asynccontextmanager
-async def relaying() -> AsyncIterator[Ends]:
-    """Relay between two ends, with a filter that passes everything."""
-    loop = asyncio.get_running_loop()
-    gateway, _, _ = make_gateway()
-    primary = gateway.admit_primary(FTP, CLIENT, SERVER)
-    client, our_client = pair()
-    server, our_server = pair()
-    sides: list[ClientSide] = []
-    await loop.create_connection(lambda: ClientSide(sides.append), sock=our_client)
-    relay = Relay(primary, sides[0])
-    await loop.create_connection(lambda: relay.server, sock=our_server)
-    relay.start(
-        gateway.start_primary(
-            primary, gateway_address=OURS, link=relay, client=relay.client, server=relay.server
-        )
-    )
-    yield Ends(client, server, primary)
-    primary.kill()
-    for end in (client, server):
-        end.close()
+async def bench() -> AsyncIterator[Bench]:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        with ExitStack() as undo:
+            made = Bench(undo, tasks)
+            WHERE[SERVER] = made.listener.getsockname()
+            yield made
 
 
 async def receive(end: socket.socket) -> bytes:
-    async with asyncio.timeout(5):
-        return await asyncio.get_running_loop().sock_recv(end, 1 << 16)
+    return await asyncio.get_running_loop().sock_recv(end, 1 << 16)
 
 
-def test_bytes_pass_both_ways_and_a_half_closed_stream_goes_on() -> None:
+async def is_reset(end: socket.socket) -> bool:
+    try:
+        while await receive(end):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def reset(end: socket.socket) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    end.close()
+
+
+def test_bytes_pass_both_ways_and_a_half_closed_stream_goes_on_to_its_end() -> None:
     async def scenario() -> None:
-        async with relaying() as ends:
-            ends.client.send(b"QUIT\r\n")
-            ends.client.shutdown(socket.SHUT_WR)
-            assert await receive(ends.server) == b"QUIT\r\n"
-            assert await receive(ends.server) == b""
-            ends.server.send(b"221 Bye\r\n")
-            assert await receive(ends.client) == b"221 Bye\r\n"
+        async with bench() as b:
+            server = await b.connected()
+            b.client.send(b"QUIT\r\n")
+            b.client.shutdown(socket.SHUT_WR)
+            assert await receive(server) == b"QUIT\r\n"
+            assert await receive(server) == b""
+            server.send(b"221 Bye\r\n")
+            server.close()
+
+            assert await receive(b.client) == b"221 Bye\r\n"
+            assert await receive(b.client) == b""
+            assert await b.until_over() == ["closed"]
 
     asyncio.run(scenario())
 
@@ -83,44 +180,160 @@ def test_bytes_pass_both_ways_and_a_half_closed_stream_goes_on() -> None:
 @pytest.mark.parametrize("who", ["client", "server"])
 def test_a_reset_of_one_end_is_a_reset_of_the_other(who: str) -> None:
     async def scenario() -> None:
-        async with relaying() as ends:
-            gone, other = ends.client, ends.server
-            if who == "server":
-                gone, other = other, gone
-            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            gone.close()
-            with pytest.raises(ConnectionResetError):
-                await receive(other)
-            assert not ends.primary.is_open
+        async with bench() as b:
+            server = await b.connected()
+            gone, other = (b.client, server) if who == "client" else (server, b.client)
+            reset(gone)
+
+            assert await is_reset(other)
+            assert await b.until_over() == [f"{who}-reset"]
 
     asyncio.run(scenario())
 
 
 def test_killing_the_connection_resets_both_ends() -> None:
     async def scenario() -> None:
-        async with relaying() as ends:
-            ends.primary.kill()
-            for end in (ends.client, ends.server):
-                with pytest.raises(ConnectionResetError):
-                    await receive(end)
+        async with bench() as b:
+            server = await b.connected()
+            await b.turns()
+            b.primary.kill()
+
+            assert await is_reset(b.client)
+            assert await is_reset(server)
 
     asyncio.run(scenario())
 
 
-def test_a_reader_that_has_stopped_stops_the_writer_and_fills_no_memory() -> None:
-    async def flood(end: socket.socket, relay: Relay) -> None:
-        while relay.client.transport.is_reading():
-            with contextlib.suppress(BlockingIOError):
-                end.send(b"x" * 65536)
-            await asyncio.sleep(0)
-
+def test_the_gateways_address_is_that_of_its_leg_to_the_server() -> None:
     async def scenario() -> None:
-        async with relaying() as ends:
-            relay = ends.primary.link
-            assert isinstance(relay, Relay)
-            await asyncio.wait_for(flood(ends.client, relay), 5)
+        async with bench() as b:
+            server = await b.connected()
+            await b.turns()
+            host, port = server.getpeername()
 
-            buffered = relay.server.transport.get_write_buffer_size()
-            assert 0 < buffered <= limits.CONTROL_BUFFER_BYTES + 256 * 1024  # one read of asyncio's
+            assert b.primary.gateway_address == Endpoint.parse(f"{host}:{port}")
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_dialled_before_every_filter_has_answered() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.waits = True
+            b.control.begin()
+            await b.turns()
+            assert b.nobody_dialled()
+
+            b.world.resume()
+            server, _ = await asyncio.get_running_loop().sock_accept(b.listener)
+            server.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_a_filter_denies_is_reset_and_its_server_hears_nothing() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.denies = True
+            b.control.begin()
+
+            assert await is_reset(b.client)
+            await b.turns()
+            assert b.nobody_dialled()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_resets_before_its_server_is_dialled_is_let_go_at_once() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.waits = True
+            b.control.begin()
+            reset(b.client)
+
+            assert await b.until_over() == ["client-reset"]
+            b.world.resume()
+            await b.turns()
+            assert b.nobody_dialled()
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_killed_while_its_server_is_dialled_gives_the_dialling_up() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            dialling = asyncio.Event()
+            given_up = asyncio.Event()
+
+            async def never(_primary: PrimaryConnection) -> socket.socket:
+                dialling.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    given_up.set()
+                raise AssertionError("nobody sets it")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(control, "_dial", never)
+                b.control.begin()
+                await dialling.wait()
+                b.primary.kill()
+                await given_up.wait()
+
+            assert await is_reset(b.client)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_refuses_is_a_reset_for_the_client_and_a_line_in_the_journal() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.listener.close()
+            b.control.begin()
+
+            assert await is_reset(b.client)
+            assert await b.until_over() == ["server-unreachable"]
+            assert "connect.failed" in b.world.journal.events()
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_closed_before_its_server_answered_ends_in_order() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.waits = True
+            b.control.begin()
+            b.primary.close("enough")
+
+            assert await receive(b.client) == b""
+            assert await b.until_over() == ["enough"]
+
+    asyncio.run(scenario())
+
+
+def test_an_emulated_connection_is_played_by_its_filter_and_nobody_is_dialled() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.attaches, b.filter.emulates = Emulator(), True
+            b.control.begin()
+
+            assert await receive(b.client) == b"220 made up\r\n"
+            assert b.nobody_dialled()
+            # As which address the server would have seen us: here all servers are on the loopback.
+            assert b.primary.gateway_address is not None
+            assert str(b.primary.gateway_address.address) == "127.0.0.1"
+
+    asyncio.run(scenario())
+
+
+def test_a_filter_that_floods_a_client_ends_its_session_and_fills_no_memory() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.filter.attaches = Flooder()
+            await b.connected()
+            b.client.send(b"x" * 4096)
+
+            assert await b.until_over() == ["filter-failed"]
+            assert await is_reset(b.client)
 
     asyncio.run(scenario())

@@ -13,7 +13,7 @@ from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, 
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
-from sallyport.sockets import endpoint_of
+from sallyport.sockets import endpoint_of, name_of
 from sallyport.testing.world import VirtualWorld, make_gateway
 
 SERVER = Endpoint.parse("127.0.0.20:21")
@@ -52,9 +52,10 @@ async def serving(published: PublishingRule, inside: str) -> AsyncIterator[Virtu
     gateway, _, world = make_gateway([FtpFilter()], policy=policy)
     async with asyncio.TaskGroup() as tasks:
         interceptor = Interceptor(gateway, {}, tasks)
-        await interceptor.serve(publishing_socket(published))
-        yield world
-        interceptor.close()
+        with publishing_socket(published) as listener:
+            interceptor.serve(listener)
+            yield world
+            interceptor.close()
         gateway.shut_down("over")
 
 
@@ -76,12 +77,39 @@ def test_whoever_is_refused_is_reset_before_the_server_hears_of_it(
             server.setblocking(False)
             published = rule(place, endpoint_of(server.getsockname()))
             async with serving(published, inside) as world:
-                reader, writer = await asyncio.open_connection(str(place.address), place.port)
-                with pytest.raises(ConnectionResetError):
-                    await reader.read()
-                writer.close()
+                loop = asyncio.get_running_loop()
+                with socket.create_connection(name_of(place)) as client:
+                    client.setblocking(False)
+                    with pytest.raises(ConnectionResetError):
+                        await loop.sock_recv(client, 1)
                 assert world.journal.reasons("connect.refused") == refusals
             with pytest.raises(BlockingIOError):
                 server.accept()
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None:
+    async def scenario() -> None:
+        place = free_place("127.0.0.1")
+        published = rule(place, SERVER)
+        gateway, _, _ = make_gateway(policy=policy_of(published, "127.0.0.0/24"))
+        async with asyncio.TaskGroup() as tasks:
+            with publishing_socket(published) as listener:
+                first, second = (Interceptor(gateway, {}, tasks) for _ in range(2))
+                first.serve(listener)
+                first.leave(listener)
+                with socket.create_connection(name_of(place)) as client:
+                    client.setblocking(False)
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+                    with pytest.raises(BlockingIOError):
+                        client.recv(1)
+                    second.serve(listener)
+                    with pytest.raises(ConnectionResetError):
+                        await asyncio.get_running_loop().sock_recv(client, 1)
+                for interceptor in (first, second):
+                    interceptor.close()
+                    interceptor.close()
 
     asyncio.run(scenario())

@@ -47,6 +47,7 @@ class Recorder(DataFilter):
             await pause()
         self.heard.append(b"client: " + data)
         if data == b"bye":
+            assert isinstance(self.connection, PrimaryConnection)
             self.connection.close("client-said-so")
         if data.startswith(b"pass "):
             self.server.send(data)
@@ -58,35 +59,50 @@ class Recorder(DataFilter):
         self.server.shutdown()
 
 
-class EchoFilter(ApplicationFilter, SessionFilter):
-    """Attaches a recorder to every conversation."""
-
-    name = "echo"
-    protocols = (ECHO,)
+class Recording(SessionFilter):
+    """Attaches a recorder to every conversation, unless it denies it."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.waits_first = False
-
-    def attach_to_session(self, session: Session) -> SessionFilter:
-        return self
+        self.denies = False
+        self.emulates = False
 
     async def on_event(self, event: Event) -> None:
         assert isinstance(event, UdpDestination)
         if self.waits_first:
             await pause()
+        if self.denies:
+            event.connection.deny()
+            return
         event.connection.attach_data_filter(Recorder(self.heard))
+        assert isinstance(event.connection, PrimaryConnection)
+        event.connection.is_emulated = self.emulates
+
+
+class EchoFilter(ApplicationFilter):
+    """Has one session filter for everybody."""
+
+    name = "echo"
+    api_version = 1
+    protocols = (ECHO,)
+
+    def __init__(self, one: SessionFilter) -> None:
+        self._one = one
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        return self._one
 
 
 class Bench:
     """An interceptor over a gateway in memory; the server outside is a socket on loopback."""
 
     def __init__(self, protocol: str = "echo") -> None:
-        self.filter = EchoFilter()
+        self.filter = Recording()
         self.gateway: Gateway
         self.world: VirtualWorld
         self.gateway, _, self.world = make_gateway(
-            [self.filter], policy=make_policy(protocols=frozenset({protocol}))
+            [EchoFilter(self.filter)], policy=make_policy(protocols=frozenset({protocol}))
         )
         self.interceptor = DatagramInterceptor(self.gateway, {7: ECHO})
 
@@ -213,6 +229,28 @@ def test_a_conversation_whose_filter_waited_at_its_start_ends_like_any_other() -
 
     assert bench.filter.heard == []
     assert bench.interceptor.conversations == {}
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_conversation_that_a_filter_denies_leaves_nothing_behind() -> None:
+    bench = Bench()
+    bench.filter.denies = True
+    bench.says(b"one")
+
+    assert bench.filter.heard == []
+    assert bench.primaries == []
+    assert bench.interceptor.conversations == {}
+
+
+def test_an_emulated_conversation_is_played_by_its_filter(outside: socket.socket) -> None:
+    bench = Bench()
+    bench.filter.emulates = True
+    bench.says(b"pass to nobody")
+
+    assert bench.filter.heard == [b"client: pass to nobody"]
+    outside.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        outside.recv(100)
 
 
 @pytest.mark.usefixtures("outside")

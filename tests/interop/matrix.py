@@ -106,7 +106,7 @@ def attempt(
     name = f"{cell}-{size}.bin"
     here, there = folder / name, server.folder / name
     upload = cell.direction is Direction.UPLOAD
-    _fill(here if upload else there, size)
+    fill(here if upload else there, size)
     job = Job(account or server.account(cell.family), cell.mode, cell.direction, name, here)
     outcome = transfer(cell.client, client, job)
     arrived = digest(here) == digest(there)
@@ -115,7 +115,7 @@ def attempt(
     return Attempt(outcome, arrived)
 
 
-def _fill(path: Path, size: int) -> None:
+def fill(path: Path, size: int) -> None:
     """Write bytes that do not repeat within a block, so that a lost or doubled block shows."""
     block = b"".join(n.to_bytes(4, "big") for n in range(16 * 1024))
     with path.open("wb") as file:

@@ -9,7 +9,7 @@ from typing import Self
 from sallyport.addresses import Endpoint
 from sallyport.lab.host import Host
 from sallyport.lab.servers import Account, FtpServer
-from sallyport.wire.ftp import format_eprt_argument, format_port_argument, read_epsv_reply
+from sallyport.wire.ftp.formats import format_eprt_argument, format_port_argument, read_epsv_reply
 
 # The lab answers within milliseconds; whatever takes longer than this has failed.
 TIMEOUT = 10.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.interop.matrix import GiveServer
+from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp, read_all
 
 from sallyport.lab.gateway import RunningGateway
@@ -26,31 +27,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-CONFIGURATION = """
-[gateway]
-port_range = "40000-40999"
-
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-
-[networks.external]
-interfaces = ["ext0"]
-
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-
-[[access_rules]]
-name = "crowded office"
-action = "allow"
-protocols = ["ftp"]
-from = ["internal"]
-to = ["external"]
-max_bindings_per_client = 200
-"""
+CONFIGURATION = configuration(
+    gateway='port_range = "40000-40999"', rule="max_bindings_per_client = 200"
+)
 
 
 @pytest.fixture

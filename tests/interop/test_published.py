@@ -13,7 +13,7 @@ from tests.interop.rawftp import RawFtp
 from sallyport.addresses import Endpoint
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
-from sallyport.wire.ftp import read_epsv_reply
+from sallyport.wire.ftp.formats import read_epsv_reply
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 

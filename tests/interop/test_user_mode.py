@@ -6,37 +6,13 @@ from pathlib import Path
 
 import pytest
 from tests.interop.matrix import CELLS, Cell, GiveServer, attempt, over
+from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp
 
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
-
-CONFIGURATION = """
-[gateway]
-data_path = "user"
-
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-
-[networks.external]
-interfaces = ["ext0"]
-
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-
-[[access_rules]]
-name = "office ftp"
-action = "allow"
-protocols = ["ftp"]
-from = ["internal"]
-to = ["external"]
-"""
 
 MIB = 1024 * 1024
 
@@ -51,7 +27,7 @@ BIG = [
 def user_gateway(lab: Lab) -> Iterator[RunningGateway]:
     """Run Sallyport in user mode on the lab's gateway while the module's tests run."""
     file = lab.folder / "user.toml"
-    file.write_text(CONFIGURATION, encoding="utf-8")
+    file.write_text(configuration(gateway='data_path = "user"'), encoding="utf-8")
     running = RunningGateway(lab, ["--config", str(file)], name="user")
     yield running
     running.stop()

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, FlowCounters, Pinhole
+from sallyport.core.datapath import Arrival, DataPathKind, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument, KernelError, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -80,6 +80,9 @@ class Kernel:
 
     def close(self) -> None:
         self.asked.append("closed")
+
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        raise AssertionError("the kernel lets peers in by itself")
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         self.told.append(f"{pinhole_id} established {peer}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -32,6 +32,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.flows = FlowTable(self)
         self.flows.attach(self)
+
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        raise AssertionError("the kernel lets peers in by itself")
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         self.said.append(f"{pinhole_id} established {peer}")

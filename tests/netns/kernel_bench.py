@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange, parse_address
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.core.policy import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -80,6 +80,9 @@ class Recorder:
     ended: list[FlowCounters] = field(default_factory=list)
     peers: list[Endpoint] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        raise AssertionError("the kernel lets peers in by itself")
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         self.told.append(("established", pinhole_id))

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from tests.interop.matrix import GiveServer
+from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp
+from tests.ops.offered import write
 
 from sallyport.errors import StartupError
 from sallyport.lab.gateway import RunningGateway, sallyport
@@ -168,6 +170,152 @@ def test_what_is_open_can_be_seen_and_killed(
             with pytest.raises(ConnectionResetError):
                 drain(data)
     assert gateway.ask("bindings", "show", binding["id"]).returncode == 4
+
+
+# The filter of the tests in a file: says of each session which edition of it is at work.
+EDITION = """
+from sallyport.api import ApplicationFilter, ConnectTcp, Hooks, SessionFilter, Scope
+
+
+class Edition(ApplicationFilter):
+    name = "edition"
+    api_version = 1
+    hooks = Hooks.of(ConnectTcp, scope=Scope.ANY_PROTOCOL)
+
+    def attach_to_session(self, session):
+        return EditionSession()
+
+    def shutdown(self):
+        print("edition {edition} has left", flush=True)
+
+
+class EditionSession(SessionFilter):
+    async def on_event(self, event):
+        event.connection.note("edition.told", edition={edition})
+"""
+WITH_EDITION = '[filters.edition]\npath = "edition.py"\n'
+
+
+class Reloadable:
+    """A gateway with a file, and a filter in a file beside it."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.file = folder / "sallyport.toml"
+        self.filter = folder / "edition.py"
+        self.write(1)
+        self.running = RunningGateway(lab, ["--config", str(self.file)])
+
+    def write(self, edition: int, *, rest: str = WITH_EDITION, **parts: Any) -> None:  # noqa: ANN401 - of `configuration`
+        self.file.write_text(configuration(rest=rest, **parts))
+        write(self.filter, EDITION.format(edition=edition))
+
+    def editions(self) -> list[int]:
+        """Give which edition was told of each connection, in order."""
+        events = [json.loads(line) for line in self.running.journal() if '"event"' in line]
+        return [one["edition"] for one in events if one["event"] == "edition.told"]
+
+
+@pytest.fixture
+def reloadable(lab: Lab, tmp_path: Path) -> Iterator[Reloadable]:
+    made = Reloadable(lab, tmp_path)
+    yield made
+    made.running.stop()
+
+
+@pytest.mark.interop
+def test_a_reload_leaves_running_sessions_alone_and_is_there_for_new_ones(
+    lab: Lab, reloadable: Reloadable, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    gateway = reloadable.running
+    (server.folder / "endless").write_bytes(bytes(64 * 1024 * 1024))
+    with RawFtp(lab.client, server) as ftp, ftp.listening() as (listener, command):
+        ftp.ask(command, b"200")
+        ftp.ask(b"RETR endless", b"150")
+        data, _peer = listener.accept()
+        with data:
+            reloadable.write(2)
+            assert gateway.ask("reload").returncode == 0
+            assert not any("has left" in line for line in gateway.journal())
+
+            with RawFtp(lab.client, server) as same_client:
+                same_client.ask(b"NOOP", b"200")
+            drain(data)
+        assert ftp.reply().startswith(b"226")
+    gateway.settle()
+    with RawFtp(lab.client, server) as later:
+        later.ask(b"NOOP", b"200")
+
+    # The session that began before the reload keeps its filters, for what it begins later too.
+    assert reloadable.editions() == [1, 1, 2]
+    assert [line for line in gateway.journal() if "has left" in line] == ["edition 1 has left"]
+
+
+@pytest.mark.interop
+def test_new_rules_are_in_force_for_the_next_connection(
+    lab: Lab, reloadable: Reloadable, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    with RawFtp(lab.client, server) as before:
+        reloadable.write(1, protocols=("tftp",))
+        assert reloadable.running.ask("reload").returncode == 0
+
+        before.ask(b"NOOP", b"200")  # admitted by a rule that is gone, and left alone
+        [row] = [
+            row
+            for row in asked(reloadable.running, "filters", "list")["filters"]
+            if row["name"] == "ftp"
+        ]
+        assert row["state"] == "off"
+
+        reloadable.write(1)
+        assert reloadable.running.ask("reload").returncode == 0
+    with RawFtp(lab.client, server) as after:
+        after.ask(b"NOOP", b"200")
+
+
+def test_a_file_with_a_mistake_changes_nothing(lab: Lab, reloadable: Reloadable) -> None:
+    gateway = reloadable.running
+    before = traces(lab)
+    reloadable.write(1, protocols=("fpt",))
+
+    done = gateway.ask("reload")
+
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"{reloadable.file}:20: no filter speaks 'fpt'; write one of: ftp, tftp\n"
+    )
+    assert traces(lab) == before
+    assert asked(gateway, "rules", "show")["access_rules"][0]["protocols"] == ["ftp"]
+
+
+def test_what_only_a_start_can_do_is_refused_by_a_reload(lab: Lab, reloadable: Reloadable) -> None:
+    before = traces(lab)
+    reloadable.write(1, gateway='port_range = "30000-31000"')
+
+    done = reloadable.running.ask("reload")
+
+    assert (done.returncode, traces(lab)) == (1, before)
+    assert "[gateway] port_range cannot change while the gateway runs; restart it" in done.stderr
+
+
+def test_hangup_reloads_too(lab: Lab, reloadable: Reloadable) -> None:
+    gateway = reloadable.running
+    reloadable.write(1, protocols=("ftp", "tftp"))
+
+    os.kill(gateway.process.pid, signal.SIGHUP)
+
+    # The signal comes before the question: by the answer it has been dealt with.
+    assert asked(gateway, "rules", "show")["access_rules"][0]["protocols"] == ["ftp", "tftp"]
+    assert any('"gateway.reloaded"' in line for line in gateway.journal())
+
+
+def test_a_gateway_without_a_file_says_so_when_it_is_to_reload(gateway: RunningGateway) -> None:
+    done = gateway.ask("reload")
+
+    assert done.returncode == 1
+    assert "started without a file" in done.stderr
 
 
 @pytest.mark.interop

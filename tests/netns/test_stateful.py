@@ -24,8 +24,8 @@ from tests.contract.places import WAYS, Way
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.binding import Binding
-from sallyport.core.connection import SecondaryConnection
 from sallyport.core.lifecycle import State
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import BindError, InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter

@@ -2,11 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
 from sallyport.ops.answers import Answers, CountingJournal
+from sallyport.ops.config import defaults
+from sallyport.ops.filters import Catalogue
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.world import VirtualWorld, make_gateway
@@ -21,7 +25,9 @@ class Told(Answers):
     def __init__(self) -> None:
         self.gateway, self.data_path, self.world = make_gateway([FtpFilter()])
         self.primary = self.gateway.admit_primary(FTP, CLIENT, SERVER)
-        super().__init__(self.gateway, CountingJournal(self.world.journal), EventJournal())
+        counted = CountingJournal(self.world.journal)
+        choices = defaults(Catalogue.installed())
+        super().__init__(self.gateway, counted, EventJournal(), lambda: choices)
 
     def bind(self, transport: Transport, client: str, flags: BindFlags = BindFlags.NONE) -> None:
         """Bind one port of the gateway for the client."""
@@ -74,3 +80,18 @@ def test_refusals_are_counted_by_their_reason() -> None:
     journal.record("binding.closed", reason="finished")
 
     assert journal.refusals == {"too-many-bindings": 2, "no-rule-matched": 1}
+
+
+def test_a_filter_that_failed_too_often_is_shown_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    assert [(row.name, row.state) for row in told.filters({}).filters] == [
+        ("ftp", "on"),
+        ("tftp", "on"),
+    ]
+
+    monkeypatch.setattr(told.gateway.roster, "off", lambda: {"ftp": "it failed 8 clients"})
+
+    row = told.filters({}).filters[0]
+    assert (row.name, row.state, row.reason) == ("ftp", "switched-off", "it failed 8 clients")

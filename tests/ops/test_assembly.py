@@ -2,19 +2,26 @@
 
 import asyncio
 import shutil
+import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sallyport.addresses import Endpoint
-from sallyport.errors import StartupError
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.api import Firewall
+from sallyport.errors import OperatorError, StartupError
+from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.kernel import host
 from sallyport.ops import assembly
-from sallyport.ops.assembly import assemble
-from sallyport.ops.config import parse
-from sallyport.ops.settings import Configuration
+from sallyport.ops.assembly import Assembly, RestartNeeded, assemble
+from sallyport.ops.config import Configuration, parse
+from sallyport.ops.filters import FilterUnusable
+from sallyport.ops.settings import DataPathChoice
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing.world import MemoryJournal
 
@@ -50,6 +57,8 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/sbin/{program}")
     ours = frozenset({ip_address("203.0.113.1")})
     monkeypatch.setattr(assembly, "local_addresses", lambda: ours)
+    # What listens on the machine of the tests is nobody's fault.
+    monkeypatch.setattr(host, "require_free", lambda _port_range: None)
 
 
 def start(configuration: Configuration) -> MemoryJournal:
@@ -58,11 +67,11 @@ def start(configuration: Configuration) -> MemoryJournal:
     async def scenario() -> None:
         with ExitStack() as undo:
             async with asyncio.TaskGroup() as tasks:
-                await assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
+                assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
 
     try:
         asyncio.run(scenario())
-    except* StartupError as group:
+    except* OperatorError as group:
         raise group.exceptions[0] from None
     return journal
 
@@ -102,16 +111,170 @@ def test_an_address_that_is_not_ours_is_told_before_anything_is_set_up() -> None
         start(parse(text, "f"))
 
 
-def test_without_privileges_full_proxy_starts_and_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Configuration:
+    """Give a configuration that starts without privileges: one server, at any port of loopback."""
     monkeypatch.setattr(assembly, "local_addresses", lambda: frozenset({ip_address("127.0.0.1")}))
-    configuration = parse(TEXT + rule("203.0.113.1:21", "10.0.0.20:21", full_proxy=True), "f")
-    (published,) = configuration.policy.publishing_rules
-    here = replace(published, listen=Endpoint.parse("127.0.0.1:0"))  # any port: a test's own
-    policy = replace(configuration.policy, publishing_rules=(here,))
+    return publishing(parse(TEXT + rule("203.0.113.1:21", "10.0.0.20:21", full_proxy=True), "f"))
 
-    journal = start(replace(configuration, policy=policy))
+
+def publishing(
+    configuration: Configuration,
+    *listen: str,
+    **changes: Any,  # noqa: ANN401 - any field of GatewaySettings
+) -> Configuration:
+    (published,) = configuration.policy.publishing_rules
+    rules = tuple(
+        replace(published, name=place, listen=Endpoint.parse(place))
+        for place in listen or ("127.0.0.1:0",)
+    )
+    policy = replace(configuration.policy, publishing_rules=rules)
+    return replace(configuration, policy=policy, gateway=replace(configuration.gateway, **changes))
+
+
+def test_without_privileges_full_proxy_starts_and_says_what_is_missing(
+    published: Configuration,
+) -> None:
+    journal = start(published)
 
     (limited,) = [fields for event, fields in journal.records if event == "gateway.limited"]
     assert limited == {"level": "warning", "to": "published servers", "lack": LACK}
+
+
+# -- another configuration for a running gateway ------------------------------------------------
+
+
+def free_place() -> Endpoint:
+    """Give a place on loopback where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return Endpoint.parse(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+def is_listening(place: Endpoint) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((str(place.address), place.port)) == 0
+
+
+def running(configuration: Configuration, act: Callable[[Assembly], None]) -> None:
+    """Start a gateway, do something to it, stop it."""
+
+    async def scenario() -> None:
+        with ExitStack() as undo:
+            async with asyncio.TaskGroup() as tasks:
+                act(assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, undo))
+
+    asyncio.run(scenario())
+
+
+def test_a_running_gateway_listens_where_the_next_configuration_says(
+    published: Configuration,
+) -> None:
+    before, after = free_place(), free_place()
+    first, second = (publishing(published, str(place)) for place in (before, after))
+
+    def act(assembly: Assembly) -> None:
+        assert (is_listening(before), is_listening(after)) == (True, False)
+        descriptor = assembly.listeners.sockets[before].fileno()
+
+        assembly.replace(second)
+
+        assert (is_listening(before), is_listening(after)) == (False, True)
+        assert assembly.configuration is second
+        assert [rule.listen for rule in assembly.gateway.policy.publishing_rules] == [after]
+        assert not asyncio.get_running_loop().remove_reader(descriptor)
+
+    running(first, act)
+    assert not is_listening(after)
+
+
+def test_a_configuration_that_cannot_be_taken_changes_nothing(published: Configuration) -> None:
+    before = free_place()
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        taken = f"127.0.0.1:{theirs.getsockname()[1]}"
+        first = publishing(published, str(before))
+
+        def act(assembly: Assembly) -> None:
+            policy, sockets = assembly.gateway.policy, dict(assembly.listeners.sockets)
+
+            with pytest.raises(StartupError, match=f"cannot listen at {taken}"):
+                assembly.replace(publishing(published, str(before), taken))
+
+            assert assembly.configuration is first
+            assert assembly.gateway.policy is policy
+            assert assembly.listeners.sockets == sockets
+
+        running(first, act)
+
+
+class Unstartable(FtpFilter):
+    def start(self, _firewall: Firewall) -> None:
+        raise ValueError("no disk")
+
+
+def with_unstartable(configuration: Configuration) -> Configuration:
+    filters = (replace(configuration.filters[0], running=Unstartable(FtpSettings())),)
+    return replace(configuration, filters=filters)
+
+
+def test_a_filter_that_does_not_start_is_told_in_one_line(published: Configuration) -> None:
+    with pytest.raises(FilterUnusable) as caught:
+        start(with_unstartable(published))
+
+    assert str(caught.value) == "the start of a filter fails: ValueError: no disk"
+
+
+def test_a_reload_with_a_filter_that_does_not_start_leaves_no_socket_behind(
+    published: Configuration,
+) -> None:
+    before, after = free_place(), free_place()
+    first = publishing(published, str(before))
+
+    def act(assembly: Assembly) -> None:
+        policy = assembly.gateway.policy
+        other = publishing(published, str(before), str(after))
+
+        with pytest.raises(FilterUnusable, match="no disk"):
+            assembly.replace(with_unstartable(other))
+
+        assert assembly.gateway.policy is policy
+
+        assert is_listening(before)
+        assert assembly.listeners.sockets.keys() == {before}
+        assert assembly.configuration is first
+
+    running(first, act)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "again"),
+    [
+        ("port_range", PortRange(30000, 31000), "40000-59999"),
+        ("data_path", DataPathChoice.KERNEL, "user"),
+        ("masquerade", False, "True"),
+        ("control_socket", Path("/run/other.sock"), "/run/sallyport/control.sock"),
+    ],
+)
+def test_what_only_a_start_can_do_is_named(
+    key: str, value: object, again: str, published: Configuration
+) -> None:
+    def act(assembly: Assembly) -> None:
+        with pytest.raises(RestartNeeded) as caught:
+            assembly.replace(publishing(published, **{key: value}))
+        assert str(caught.value) == (
+            f"[gateway] {key} cannot change while the gateway runs; restart it, or write"
+            f" {again!r} again"
+        )
+
+    running(published, act)
+
+
+def test_other_interfaces_need_a_restart(published: Configuration) -> None:
+    inside, outside = published.policy.networks
+    networks = (replace(inside, interfaces=("int0", "int1")), outside)
+    other = replace(published, policy=replace(published.policy, networks=networks))
+
+    def act(assembly: Assembly) -> None:
+        with pytest.raises(RestartNeeded, match="write ext0, int0 again"):
+            assembly.replace(other)
+
+    running(published, act)

@@ -77,11 +77,6 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
             "listen='203.0.113.1:21'\nfull_proxi=true",
             "f:6: unknown key 'full_proxi' in publishing_rules; write 'full_proxy'",
         ),
-        ("[filters.fpt]", "f:1: unknown filter 'fpt'; write 'ftp'"),
-        (
-            "[filters.ftp]\ntrust_pasv_address = 'all'",
-            'f:2: trust_pasv_address cannot be "all"; write "server" or "replace"',
-        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_what_to_write(text: str, complaint: str) -> None:

@@ -82,7 +82,7 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
     [
         (
             {"protocol": '"ftp"'},
-            "f:20: no filter of this version publishes 'ftp'; write one of: ftp-server",
+            "f:20: no filter publishes 'ftp'; write one of: ftp-server",
         ),
         (
             {"listen": '"203.0.113.1"'},

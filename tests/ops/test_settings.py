@@ -3,14 +3,7 @@ from pathlib import Path
 import pytest
 
 from sallyport.addresses import PortRange
-from sallyport.core.protocols import Direction
-from sallyport.filters.ftp import FtpFilter, FtpSettings
-from sallyport.ops.settings import (
-    KNOWN_FILTERS,
-    KNOWN_PROTOCOLS,
-    GatewaySettings,
-    default_filter_settings,
-)
+from sallyport.ops.settings import GatewaySettings
 
 
 def test_the_defaults_are_those_of_the_manual() -> None:
@@ -61,40 +54,3 @@ def test_the_longest_socket_path_is_accepted() -> None:
     path = Path("/" + "x" * 106)
 
     assert GatewaySettings(control_socket=path).control_socket == path
-
-
-def test_only_what_exists_is_known() -> None:
-    assert KNOWN_PROTOCOLS == {
-        Direction.OUTBOUND: ("ftp", "tftp"),
-        Direction.INBOUND: ("ftp-server",),
-    }
-    assert {name for name, known in KNOWN_FILTERS.items() if known.on_by_default} == {"ftp", "tftp"}
-
-
-def test_ftp_trusts_only_the_server_itself_unless_told_otherwise() -> None:
-    assert default_filter_settings()["ftp"] == {
-        "trust_pasv_address": "server",
-        "strict_data_port": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        (
-            {"trust_pasv_address": "server", "strict_data_port": False},
-            FtpSettings(replace_foreign_passive_address=False, strict_data_port=False),
-        ),
-        (
-            {"trust_pasv_address": "replace", "strict_data_port": True},
-            FtpSettings(replace_foreign_passive_address=True, strict_data_port=True),
-        ),
-    ],
-)
-def test_the_ftp_filter_gets_what_was_configured(
-    settings: dict[str, object], expected: FtpSettings
-) -> None:
-    made = KNOWN_FILTERS["ftp"].make(settings)
-
-    assert isinstance(made, FtpFilter)
-    assert made.settings == expected

@@ -21,7 +21,7 @@ def turn() -> Iterator[Turn]:
 
 
 def strand_of(turn: Turn, faults: list[Exception]) -> Strand:
-    return Strand(VirtualWorld().park, turn, faults.append)
+    return Strand(VirtualWorld().park, turn, lambda error, _owner: faults.append(error))
 
 
 async def never_ends() -> None:

@@ -17,7 +17,7 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
             world = AsyncWorld(MemoryJournal(), tasks)
             order: list[str] = []
             faults: list[Exception] = []
-            strand = Strand(world.park, world.turn, faults.append)
+            strand = Strand(world.park, world.turn, lambda error, _: faults.append(error))
             gate = asyncio.get_running_loop().create_future()
 
             async def first() -> None:
@@ -48,7 +48,7 @@ def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
         async with asyncio.TaskGroup() as tasks:
             world = AsyncWorld(MemoryJournal(), tasks)
             failed = asyncio.get_running_loop().create_future()
-            strand = Strand(world.park, world.turn, failed.set_result)
+            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
             gate = asyncio.get_running_loop().create_future()
 
             async def work() -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 
 from sallyport.addresses import Endpoint, parse_address
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -52,22 +52,33 @@ class Told:
     """A FlowSink that remembers, and can be waited for."""
 
     def __init__(self) -> None:
+        self.log: list[str] = []
+        """What happened, in order; taps may write here too."""
         self.established: list[tuple[int, Endpoint]] = []
         self.refused: list[tuple[int, Endpoint]] = []
         self.ended: list[tuple[int, FlowCounters]] = []
+        self.on_arrival: Callable[[Arrival], None] = lambda arrival: arrival.proceed(None)
         self.on_established: Callable[[int], None] = lambda _id: None
         self._news = asyncio.Event()
 
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        self.log.append("arrived")
+        self._news.set()
+        self.on_arrival(arrival)
+
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.log.append("established")
         self.established.append((pinhole_id, peer))
         self._news.set()
         self.on_established(pinhole_id)
 
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.log.append("refused")
         self.refused.append((pinhole_id, peer))
         self._news.set()
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
+        self.log.append("ended")
         self.ended.append((pinhole_id, counters))
         self._news.set()
 

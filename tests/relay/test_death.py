@@ -16,6 +16,7 @@ from sallyport.flags import Transport
 from sallyport.relay.datapath import UserDataPath
 
 class Sink:
+    def flow_arrived(self, _id, _peer, arrival): arrival.proceed(None)
     def flow_established(self, *_): print("up", flush=True)
     def flow_refused(self, *_): print("refused", flush=True)
     def flow_ended(self, *_): print("ended", flush=True)

@@ -11,10 +11,10 @@ from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import AddressInUse
+from sallyport.hangups import Hangups
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
-from sallyport.relay.hangups import Hangups
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
 
@@ -37,7 +37,7 @@ def door() -> Iterator[Door]:
 
 def opening(at: Door, number: int, sources: IpFilter | None, **changes: object) -> Opening:
     pinhole = Pinhole(number, TCP, HERE, HERE, sources, **changes)  # type: ignore[arg-type]
-    return Opening(pinhole, at)
+    return Opening(pinhole)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,7 @@ def test_an_owned_opening_lets_nobody_else_in() -> None:
     async def scenario() -> None:
         with door() as at:
             owned = opening(at, 1, None)
+            at.enter(owned)
             owned.owner = ONE
 
             assert owned.lets_in(ONE)
@@ -121,9 +122,10 @@ def test_an_owned_opening_lets_nobody_else_in() -> None:
 def test_an_opening_without_a_target_lets_nobody_in() -> None:
     async def scenario() -> None:
         with door() as at:
-            pinhole = Pinhole(1, TCP, HERE, None, None)
+            without = Opening(Pinhole(1, TCP, HERE, None, None))
+            at.enter(without)
 
-            assert not Opening(pinhole, at).lets_in(ONE)
+            assert not without.lets_in(ONE)
 
     run(scenario())
 

@@ -16,7 +16,7 @@ from tests.relay.loopback import run
 from sallyport.relay import pump
 from sallyport.relay.pipes import Pipe, Pipes
 from sallyport.relay.pump import Pump
-from sallyport.relay.sockets import PAUSE_SECONDS
+from sallyport.sockets import PAUSE_SECONDS
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -55,21 +55,6 @@ def test_whoever_waits_is_reset_when_listening_stops_and_the_port_stays_held() -
                 other.bind(name_of(wanted))
 
 
-def test_a_closed_leg_is_a_reset_and_one_that_may_end_is_an_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        for close, expected in ((socket.socket.close, "reset"), (sockets.let_end, "end")):
-            with socket.create_connection(listener.getsockname()) as peer:
-                leg, _ = listener.accept()
-                sockets.prepare_leg(leg)
-                close(leg)
-                try:
-                    seen = "end" if peer.recv(1) == b"" else "bytes"
-                except ConnectionResetError:
-                    seen = "reset"
-
-                assert seen == expected
-
-
 def test_a_receive_buffer_is_widened_and_never_narrowed() -> None:
     with make(UDP, 4) as sock:
         own = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

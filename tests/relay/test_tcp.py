@@ -12,7 +12,7 @@ from tests.relay.loopback import HOSTS, bench, descriptors, endpoint_of, name, r
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.ipfilter import IpFilter
-from sallyport.relay import sockets
+from sallyport.sockets import PAUSE_SECONDS
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -205,7 +205,7 @@ def test_without_descriptors_a_door_rests_instead_of_spinning_and_then_goes_on(
             try:
                 b.connect(peer, pinhole)
                 # Twice the pause: the door looks again once in between.
-                await asyncio.sleep(2 * sockets.PAUSE_SECONDS)
+                await asyncio.sleep(2 * PAUSE_SECONDS)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await b.told.until(lambda: b.told.established)

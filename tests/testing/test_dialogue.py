@@ -8,7 +8,7 @@ from sallyport.core.session import Session
 from sallyport.errors import OutOfResources
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.filters.tftp import TftpFilter
-from sallyport.testing import Dialogue, make_policy
+from sallyport.testing import Dialogue, make_gateway, make_policy
 
 READY = b"220 ready\r\n"
 PORT = b"PORT 10,0,0,8,6,17\r\n"
@@ -17,7 +17,14 @@ RRQ = b"\0\x01pxelinux.0\0octet\0"
 LISTEN, PEER = "203.0.113.1:40271", "203.0.113.9:20"
 
 
-class Silent(ApplicationFilter, SessionFilter):
+class Told(SessionFilter):
+    """Does nothing about what it is told."""
+
+    async def on_event(self, event: Event) -> None:
+        assert isinstance(event, ConnectTcp)
+
+
+class Silent(ApplicationFilter):
     """Attaches nothing, so that the connection passes everything."""
 
     name = "silent"
@@ -25,10 +32,7 @@ class Silent(ApplicationFilter, SessionFilter):
 
     def attach_to_session(self, session: Session) -> SessionFilter:
         assert session.client_address.is_private
-        return self
-
-    async def on_event(self, event: Event) -> None:
-        assert isinstance(event, ConnectTcp)
+        return Told()
 
 
 def opened() -> Dialogue:
@@ -199,3 +203,22 @@ def test_a_published_server_is_inside_and_its_client_outside() -> None:
     assert str(connection.peer) == "203.0.113.9:50000"
     assert (connection.gateway_address, connection.server) == (rule.listen, rule.server)
     assert str(connection.inside_address) == "10.0.0.1:50001"
+
+
+def test_a_connection_is_over_when_both_streams_have_ended() -> None:
+    Dialogue(Silent()).client_closes().still_open().server_closes().ended("closed")
+
+
+def test_a_gateway_may_be_given_instead_of_a_new_one() -> None:
+    within = make_gateway([Silent()])
+
+    dialogue = Dialogue(Silent(), within=within)
+
+    assert (dialogue.gateway, dialogue.data_path, dialogue.world) == within
+
+
+def test_the_protocols_of_every_filter_are_allowed_and_the_first_ones_port_is_dialled() -> None:
+    dialogue = Dialogue(TftpFilter(), others=[FtpFilter()])
+
+    assert str(dialogue.connection.server) == "203.0.113.9:69"
+    Dialogue(FtpFilter(), beside=dialogue).still_open()

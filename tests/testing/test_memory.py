@@ -1,11 +1,18 @@
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, FlowCounters, Pinhole
+from sallyport.core.datapath import (
+    Arrival,
+    DataPathKind,
+    FlowCounters,
+    Link,
+    Pinhole,
+    StreamEnd,
+)
 from sallyport.errors import AddressInUse, AddressNotAvailable, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -28,6 +35,11 @@ PLAIN: dict[str, Any] = {
 class Sink:
     def __init__(self) -> None:
         self.told: list[tuple[str, int, Endpoint]] = []
+        self.arrivals: list[Arrival] = []
+
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        self.told.append(("arrived", pinhole_id, peer))
+        self.arrivals.append(arrival)
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         self.told.append(("established", pinhole_id, peer))
@@ -42,9 +54,9 @@ class Sink:
 class Bench:
     """A data path, its sink, and a way to run `open` to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: DataPathKind = DataPathKind.KERNEL) -> None:
         self.sink = Sink()
-        self.path = MemoryDataPath([LISTEN.address])
+        self.path = MemoryDataPath([LISTEN.address], kind=kind)
         self.path.attach(self.sink)
 
     def open(self, **fields: Any) -> None:  # noqa: ANN401 - any field of Pinhole
@@ -314,3 +326,149 @@ def test_a_pause_waits_once() -> None:
     assert next(waiting) is None
     with pytest.raises(StopIteration):
         next(waiting)
+
+
+# -- user mode: peers wait until somebody has answered ----------------------------------------
+
+
+class Echo:
+    """A tap that sends everybody's bytes back, and keeps what happens to it."""
+
+    def __init__(self) -> None:
+        self.on_idle: Callable[[], None] = lambda: None
+        self.is_busy = False
+        self.done: list[str] = []
+        self.link: Link | None = None
+        self.ends: dict[str, StreamEnd | None] = {}
+
+    def begin(self, link: Link, accepted: StreamEnd | None, dialled: StreamEnd | None) -> None:
+        self.link = link
+        self.ends = {"accepted": accepted, "dialled": dialled}
+        self.done.append("begin")
+
+    def from_accepted(self, data: bytes) -> None:
+        end = self.ends["accepted"]
+        assert end is not None
+        end.send(data)
+
+    def from_dialled(self, data: bytes) -> None:
+        end = self.ends["dialled"]
+        assert end is not None
+        end.send(data)
+
+    def accepted_closed(self) -> None:
+        self._shut()
+
+    def dialled_closed(self) -> None:
+        self._shut()
+
+    def flooded(self) -> None:
+        self.done.append("flooded")
+
+    def end(self) -> None:
+        self.done.append("end")
+
+    def _shut(self) -> None:
+        for end in self.ends.values():
+            if end is not None:
+                end.shutdown()
+
+
+@pytest.fixture
+def user() -> Bench:
+    return Bench(DataPathKind.USER)
+
+
+def test_in_user_mode_a_peer_is_let_in_when_somebody_says_so(user: Bench) -> None:
+    user.open()
+    assert user.path.connect(PEER, LISTEN) is None
+    (arrival,) = user.sink.arrivals
+    assert user.path.flows == {}
+
+    arrival.proceed(None)
+    arrival.proceed(None)
+    arrival.refuse()
+    assert [kind for kind, _, _ in user.sink.told] == ["arrived", "established"]
+    assert user.path.filtered == {}
+    assert user.path.refused == []
+
+
+def test_a_peer_that_is_refused_leaves_a_single_pinhole_to_the_next(user: Bench) -> None:
+    user.open()
+    user.path.connect(PEER, LISTEN)
+    user.sink.arrivals[0].refuse()
+    user.path.connect(PEER.with_port(21), LISTEN)
+    user.sink.arrivals[1].proceed(None)
+
+    assert user.path.refused == [PEER]
+    assert list(user.path.flows[7]) == [PEER.with_port(21)]
+
+
+def test_a_tap_is_fed_until_both_have_closed(user: Bench) -> None:
+    user.open()
+    user.path.connect(PEER, LISTEN)
+    tap = Echo()
+    user.sink.arrivals[0].proceed(tap)
+    flow = user.path.filtered[7, PEER]
+    flow.peer_says(b"p")
+    flow.target_says(b"t")
+    assert (flow.accepted.take(), flow.dialled.take()) == (b"p", b"t")
+
+    flow.peer_closes()
+    assert tap.done == ["begin"]
+    flow.target_closes()
+    assert tap.done == ["begin", "end"]
+    assert user.path.filtered == {}
+    assert [kind for kind, _, _ in user.sink.told] == ["arrived", "established", "ended"]
+    assert user.path.resets == []
+
+
+def test_a_tap_may_reset_its_flow(user: Bench) -> None:
+    user.open()
+    user.path.connect(PEER, LISTEN)
+    tap = Echo()
+    user.sink.arrivals[0].proceed(tap)
+    assert tap.link is not None
+    for _ in range(2):
+        tap.link.abort()
+
+    assert tap.done == ["begin", "end"]
+    assert user.path.resets == [(7, PEER)]
+    assert user.path.flows == {}
+
+
+def test_a_peer_that_waits_at_a_pinhole_that_is_gone_ends_its_tap(user: Bench) -> None:
+    user.open()
+    user.path.connect(PEER, LISTEN)
+    user.path.close([7])
+    tap = Echo()
+    user.sink.arrivals[0].proceed(tap)
+
+    assert tap.done == ["end"]
+    assert [kind for kind, _, _ in user.sink.told] == ["arrived"]
+
+
+def test_datagrams_of_a_peer_that_waits_are_lost_and_it_arrives_once(user: Bench) -> None:
+    user.open(transport=Transport.UDP)
+    for _ in range(2):
+        assert user.path.send(PEER, LISTEN, b"lost") is None
+    (arrival,) = user.sink.arrivals
+    tap = Echo()
+    arrival.proceed(tap)
+    assert user.path.send(PEER, LISTEN, b"heard") == TARGET
+
+    assert user.path.filtered[7, PEER].accepted.datagrams == [b"heard"]
+
+
+def test_whom_somebody_speaks_for_is_dialled_without_a_pinhole(user: Bench) -> None:
+    tap = Echo()
+    user.path.deliver(Pinhole(**({"id": 8} | PLAIN)), STRANGER, tap)
+
+    assert user.sink.told == [("established", 8, STRANGER)]
+    assert tap.ends["accepted"] is None
+    assert user.path.pinholes == {}
+
+    unknown = Echo()
+    user.path.deliver(Pinhole(**({"id": 9} | PLAIN | {"target": None})), STRANGER, unknown)
+    assert user.sink.told[1:] == [("refused", 9, STRANGER)]
+    assert unknown.done == ["end"]

@@ -51,7 +51,7 @@ def test_time_passes_from_deadline_to_deadline() -> None:
 
 
 def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
-    world, faults = VirtualWorld(), list[Exception]()
+    world, faults = VirtualWorld(), list[tuple[str, str]]()
     done: list[str] = []
 
     async def work(name: str, *, fails: bool = False) -> None:
@@ -61,8 +61,11 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
             raise ValueError(name)
         done.append(name)
 
+    def fault(error: Exception, owner: str) -> None:
+        faults.append((str(error), owner))
+
     for name in ("a", "b"):
-        Strand(world.park, world.turn, faults.append).run(work(name, fails=name == "b"))
+        Strand(world.park, world.turn, fault).run(work(name, fails=name == "b"), name)
     for _ in range(2):
         world.resume()
     assert done == []
@@ -70,7 +73,7 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
         world.resume()
 
     assert done == ["a"]
-    assert [str(fault) for fault in faults] == ["b"]
+    assert faults == [("b", "b")]
     assert world.parked == []
 
 

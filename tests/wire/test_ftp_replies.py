@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.errors import ProtocolError
-from sallyport.wire import ftp
-from sallyport.wire.ftp import ReplyLine, ReplyReader
+from sallyport.wire.ftp import formats, replies
+from sallyport.wire.ftp.replies import ReplyLine, ReplyReader
 
 PORTS = st.integers(1, 65535)
 IPV4_ENDPOINTS = st.builds(Endpoint, st.ip_addresses(v=4), PORTS)
@@ -67,7 +67,7 @@ def read_to_fault(*segments: bytes) -> tuple[list[ReplyLine], str | None]:
     ],
 )
 def test_v05_a_227_is_scanned_for_six_numbers(text: bytes) -> None:
-    found = ftp.read_pasv_reply(text)
+    found = formats.read_pasv_reply(text)
     assert found is not None
     assert found.endpoint == Endpoint.parse("192.0.2.8:1553")
     start, end = found.span
@@ -77,7 +77,7 @@ def test_v05_a_227_is_scanned_for_six_numbers(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [b"227 Logout.", b"227", b"227 see 1,2,3,4,5", b"227 ,1,2,3,4,5"])
 def test_v04_a_227_without_six_numbers_is_plain_text(text: bytes) -> None:
-    assert ftp.read_pasv_reply(text) is None
+    assert formats.read_pasv_reply(text) is None
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,16 @@ def test_v04_a_227_without_six_numbers_is_plain_text(text: bytes) -> None:
 )
 def test_v05_the_numbers_of_a_227_are_strict(numbers: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as error:
-        ftp.read_pasv_reply(b"227 Entering Passive Mode (" + numbers + b")")
+        formats.read_pasv_reply(b"227 Entering Passive Mode (" + numbers + b")")
     assert reason_of(error) == reason
 
 
 def test_a_227_is_rewritten_in_place() -> None:
     raw = b"227 Entering  Passive Mode [10,0,0,8,6,17] \xfcbrigens\r\n"
-    found = ftp.read_pasv_reply(raw)
+    found = formats.read_pasv_reply(raw)
     assert found is not None
-    ours = ftp.format_port_argument(Endpoint.parse("192.0.2.8:1553"))
-    assert ftp.splice(raw, found.span, ours) == (
+    ours = formats.format_port_argument(Endpoint.parse("192.0.2.8:1553"))
+    assert formats.splice(raw, found.span, ours) == (
         b"227 Entering  Passive Mode [192,0,2,8,6,17] \xfcbrigens\r\n"
     )
 
@@ -112,12 +112,12 @@ def test_a_227_is_rewritten_in_place() -> None:
 def test_bytes_around_the_numbers_of_a_227_stay_untouched(
     before: bytes, old: Endpoint, after: bytes, new: Endpoint
 ) -> None:
-    raw = b"227 " + before + ftp.format_port_argument(old) + after + b"\r\n"
-    found = ftp.read_pasv_reply(raw)
+    raw = b"227 " + before + formats.format_port_argument(old) + after + b"\r\n"
+    found = formats.read_pasv_reply(raw)
     assert found is not None
     assert found.endpoint == old
-    ours = ftp.format_port_argument(new)
-    assert ftp.splice(raw, found.span, ours) == b"227 " + before + ours + after + b"\r\n"
+    ours = formats.format_port_argument(new)
+    assert formats.splice(raw, found.span, ours) == b"227 " + before + ours + after + b"\r\n"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_bytes_around_the_numbers_of_a_227_stay_untouched(
 )
 def test_v11_scanning_a_227_costs_no_more_than_its_length(filler: bytes) -> None:
     # Backtracking from every byte would take minutes here: the suite's time limit would tell.
-    assert ftp.read_pasv_reply(b"227 " + filler) is None
+    assert formats.read_pasv_reply(b"227 " + filler) is None
 
 
 # -- 229 --------------------------------------------------------------------------------------
@@ -133,9 +133,9 @@ def test_v11_scanning_a_227_costs_no_more_than_its_length(filler: bytes) -> None
 
 def test_229_reads_the_example_of_rfc_2428() -> None:
     text = b"229 Entering Extended Passive Mode (|||6446|)"
-    found = ftp.read_epsv_reply(text)
+    found = formats.read_epsv_reply(text)
     assert found.port == 6446
-    assert ftp.splice(text, found.span, b"40000") == (
+    assert formats.splice(text, found.span, b"40000") == (
         b"229 Entering Extended Passive Mode (|||40000|)"
     )
 
@@ -143,7 +143,7 @@ def test_229_reads_the_example_of_rfc_2428() -> None:
 @pytest.mark.parametrize("delimiter", [b"!", b"(", b")", b"\\", b"a", b"~"])
 def test_229_reads_any_legal_delimiter(delimiter: bytes) -> None:
     text = b"229 ok (|||6446|).".replace(b"|", delimiter)
-    assert ftp.read_epsv_reply(text).port == 6446
+    assert formats.read_epsv_reply(text).port == 6446
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_229_reads_any_legal_delimiter(delimiter: bytes) -> None:
 )
 def test_v06_a_loose_229_is_refused(text: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError) as error:
-        ftp.read_epsv_reply(text)
+        formats.read_epsv_reply(text)
     assert reason_of(error) == reason
 
 
 def test_v06_a_low_port_is_read_so_that_it_can_be_refused_by_its_number() -> None:
-    assert ftp.read_epsv_reply(b"229 ok (|||22|)").port == 22
+    assert formats.read_epsv_reply(b"229 ok (|||22|)").port == 22
 
 
 @given(WORDS, PORTS, WORDS, PORTS)
@@ -180,9 +180,9 @@ def test_bytes_around_the_port_of_a_229_stay_untouched(
     before: bytes, old: int, after: bytes, new: int
 ) -> None:
     raw = b"229 %b(|||%d|)%b\r\n" % (before, old, after)
-    found = ftp.read_epsv_reply(raw)
+    found = formats.read_epsv_reply(raw)
     assert found.port == old
-    assert ftp.splice(raw, found.span, b"%d" % new) == b"229 %b(|||%d|)%b\r\n" % (
+    assert formats.splice(raw, found.span, b"%d" % new) == b"229 %b(|||%d|)%b\r\n" % (
         before,
         new,
         after,
@@ -193,7 +193,7 @@ def test_bytes_around_the_port_of_a_229_stay_untouched(
 
 
 def test_a_reply_of_ours_is_one_line_that_our_reader_takes() -> None:
-    raw = ftp.reply(501, "PORT names another host.")
+    raw = replies.reply(501, "PORT names another host.")
     assert raw == b"501 PORT names another host.\r\n"
     assert read(raw) == [ReplyLine(raw, 501, is_first=True, is_final=True)]
 
@@ -203,7 +203,7 @@ def test_a_reply_of_ours_is_one_line_that_our_reader_takes() -> None:
 )
 def test_a_reply_that_would_not_be_one_line_is_not_built(code: int, text: str) -> None:
     with pytest.raises(ValueError, match=r"line of a reply|ascii"):
-        ftp.reply(code, text)
+        replies.reply(code, text)
 
 
 # -- reading replies --------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_f21_pipelined_replies_come_out_in_order() -> None:
 
 @pytest.mark.parametrize(("code", "is_preliminary"), [(150, True), (199, True), (200, False)])
 def test_only_1yz_is_preliminary(code: int, is_preliminary: bool) -> None:
-    (line,) = read(ftp.reply(code, "x"))
+    (line,) = read(replies.reply(code, "x"))
     assert line.is_preliminary == is_preliminary
 
 
@@ -241,7 +241,7 @@ def test_only_1yz_is_preliminary(code: int, is_preliminary: bool) -> None:
     ("code", "is_success"), [(199, False), (200, True), (299, True), (300, False)]
 )
 def test_only_2yz_is_success(code: int, is_success: bool) -> None:
-    (line,) = read(ftp.reply(code, "x"))
+    (line,) = read(replies.reply(code, "x"))
     assert line.is_success == is_success
 
 
@@ -360,6 +360,6 @@ def test_pending_is_the_unfinished_reply_line() -> None:
 
 @given(st.binary() | st.lists(st.sampled_from(b"0129,|()227 \r\n\xff")).map(bytes))
 def test_any_bytes_are_read_or_refused_and_never_crash(data: bytes) -> None:
-    for parse in (ftp.read_pasv_reply, ftp.read_epsv_reply, read):
+    for parse in (formats.read_pasv_reply, formats.read_epsv_reply, read):
         with suppress(ProtocolError):
             parse(data)

@@ -13,6 +13,8 @@ ACK = bytes.fromhex(
     "24000000 0200 0001 07000000 00000000 00000000 14000000 1000 0100 07000000 00000000"
 )
 
+REFUSAL = ACK[:16] + (-17).to_bytes(4, "little", signed=True) + ACK[20:]
+
 
 def test_an_attribute_is_padded_and_its_length_is_not() -> None:
     assert netlink.attribute(8, b"abc") == bytes.fromhex("0700 0800 616263 00")
@@ -43,9 +45,24 @@ def test_an_acknowledgement_is_error_zero() -> None:
 
 
 def test_a_refusal_gives_a_positive_errno() -> None:
-    refused = ACK[:16] + (-17).to_bytes(4, "little", signed=True) + ACK[20:]
+    assert [message.errno for message in netlink.messages(REFUSAL)] == [17]
 
-    assert [message.errno for message in netlink.messages(refused)] == [17]
+
+@pytest.mark.parametrize(
+    ("sequence", "answer", "expected"),
+    [
+        (7, ACK, 0),
+        (7, REFUSAL, 17),
+        (7, REFUSAL[: netlink.VERDICT_SIZE], 17),
+        (7, REFUSAL[: netlink.VERDICT_SIZE - 1], None),
+        (8, ACK, None),
+        (7, netlink.message(0x100, 0, 7, Family.INET, b"12345678"), None),
+    ],
+)
+def test_a_verdict_is_an_errno_for_the_request_and_in_the_first_bytes(
+    sequence: int, answer: bytes, expected: int | None
+) -> None:
+    assert netlink.verdict(answer, sequence) == expected
 
 
 def test_other_messages_have_no_errno() -> None:

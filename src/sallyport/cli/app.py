@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from sallyport import __version__
-from sallyport.cli import observe, operate
+from sallyport.cli import filters, observe, operate
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.errors import ConfigErrors, SallyportError
 
@@ -30,11 +30,12 @@ def app(fence: Fence, debug: bool) -> None:
 for _command in (
     operate.run,
     operate.check_config,
+    operate.reload_config,
     observe.status,
     observe.sessions,
     observe.bindings,
     observe.rules,
-    operate.filters,
+    filters.filters,
     operate.lab,
 ):
     app.add_command(_command)

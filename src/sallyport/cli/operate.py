@@ -1,4 +1,4 @@
-"""Commands that need no running gateway: run, check-config, filters, lab."""
+"""Commands that make a gateway what it is: run, check-config, reload, lab."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +9,12 @@ from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output
 from sallyport.core.journal import Level
-from sallyport.errors import ConfigErrors
+from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import config, logs
+from sallyport.ops.config import Configuration
+from sallyport.ops.control import request
 from sallyport.ops.interfaces import addresses_of
-from sallyport.ops.schema import Check, FilterRow, Filters, Mistake
-from sallyport.ops.settings import KNOWN_FILTERS, Configuration
+from sallyport.ops.schema import Check, Mistake, Reloaded, mistakes_of
 
 
 @click.command()
@@ -44,19 +45,21 @@ def run(
     log_format: str,
 ) -> None:
     """Run the gateway in the foreground, from a file or between two interfaces."""
+    source: config.Source | None = None
     if config_file and not (internal or external):
-        configuration = config.load(config_file)
+        file = config_file.absolute()
+        source = config.Source(file, lambda: _with_socket(config.load(file), control_socket))
+        configuration = source.read()
     elif internal and external and not config_file:
         configuration = config.from_interfaces(internal, external, addresses_of)
+        configuration = _with_socket(configuration, control_socket)
     else:
         raise click.UsageError("give --config FILE, or --internal IF and --external IF")
-    if control_socket:
-        configuration = _with_socket(configuration, control_socket)
     journal = logs.set_up(log_level, logs.Format(log_format))
     # Only this command pays for importing the gateway itself.
     from sallyport.ops.daemon import run as run_gateway  # noqa: PLC0415 - see above
 
-    run_gateway(configuration, journal)
+    run_gateway(configuration, journal, source)
 
 
 @click.command("check-config")
@@ -70,7 +73,7 @@ def check_config(output: Output, file: Path) -> Exit:
     except ConfigErrors as errors:
         if not output.as_json:
             raise
-        mistakes = [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors.errors]
+        mistakes = mistakes_of(errors)
     if output.as_json:
         output.json(Check(file=str(file), valid=not mistakes, errors=mistakes))
     else:
@@ -82,40 +85,22 @@ def check_config(output: Output, file: Path) -> Exit:
     return Exit.BAD_CONFIGURATION if mistakes else Exit.FINE
 
 
-@click.group()
-def filters() -> None:
-    """Show the protocol filters."""
-
-
-@filters.command("list")
+@click.command("reload")
 @with_output
-def list_filters(output: Output) -> None:
-    """List the protocol filters of this version."""
-    rows = [
-        FilterRow(
-            name=known.name,
-            protocols=[protocol.name for protocol in known.protocols],
-            on_by_default=known.on_by_default,
-            summary=known.summary,
-        )
-        for known in KNOWN_FILTERS.values()
-    ]
+def reload_config(output: Output) -> Exit:
+    """Have the running gateway read its configuration file again.
+
+    New sessions and connections follow it; those under way keep their filters and what they opened.
+    A file with mistakes changes nothing.
+    """
+    answer = request(output.control_socket, "reload", expect=Reloaded)
     if output.as_json:
-        output.json(Filters(filters=rows))
+        output.json(answer)
+    elif answer.errors:
+        raise ConfigErrors(ConfigError(e.file, e.line, e.problem) for e in answer.errors)
     else:
-        output.table(
-            ("FILTER", "PROTOCOLS", "DEFAULT", "WHAT"),
-            (
-                (
-                    row.name,
-                    ", ".join(row.protocols),
-                    "on" if row.on_by_default else "off",
-                    row.summary,
-                )
-                for row in rows
-            ),
-            nothing="no filters",
-        )
+        output.line(f"{answer.file} is in force; filters: {', '.join(answer.filters) or 'none'}")
+    return Exit.FINE if answer.valid else Exit.BAD_CONFIGURATION
 
 
 @click.group()
@@ -147,7 +132,10 @@ def lab_demo() -> None:
     laboratory.demo()
 
 
-def _with_socket(configuration: Configuration, path: Path) -> Configuration:
+def _with_socket(configuration: Configuration, path: Path | None) -> Configuration:
+    """Let the command line overrule the file."""
+    if path is None:
+        return configuration
     try:
         gateway = replace(configuration.gateway, control_socket=path.absolute())
     except ValueError as error:

@@ -3,30 +3,34 @@
 Every check comes before the first effect, so that a refused call has changed nothing.
 """
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.bind_events import ask_filters
+from sallyport.core.announcer import flow_event, permitted_event
 from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection, SecondaryConnection
-from sallyport.core.datapath import Pinhole
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import DataPath
 from sallyport.core.future import FutureConnection
-from sallyport.core.places import choose_places, hold_one
+from sallyport.core.lifecycle import State
+from sallyport.core.places import choose_places, choose_redirects
 from sallyport.core.policy import AllowedAddresses, PublishingRule, Relation, Rule
 from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.request import BindRequest
+from sallyport.core.request import BindRequest, FutureRequest
+from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import (
     AddressNotAllowed,
     BadContext,
     BindError,
     InvalidArgument,
-    KernelError,
+    NoSuchBind,
     PolicyDenied,
     QuotaExceeded,
     Terminating,
 )
-from sallyport.flags import BindFlags, ConnectionFlags, Transport
+from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
@@ -38,6 +42,9 @@ _WIDENED_BY = {
     BindFlags.ALLOW_ADDRESSES_IN_NETWORK: AllowedAddresses.NETWORK,
     BindFlags.ALLOW_ADDRESSES_ALL: AllowedAddresses.ALL,
 }
+
+# What a bind that stands already can still be given (`RetroactiveAllowBind`).
+_APPROVAL_FLAGS = BindFlags.BIDIRECTIONAL | BindFlags.INCREASE_RECEIVE_BUFFER
 
 # "Class C" is taken literally as /24 (semantics 12, slip 9). IPv6 has no classes; a /64 is the
 # block of neighbours a /24 was meant to be.
@@ -60,13 +67,13 @@ class Binder:
             for client in request.client_addresses:
                 self._check_client_address(request.session, client, request.flags, rule)
             self._check_quota(request.session, request.primary, rule, len(request.client_addresses))
-            path = gateway.path_for(protocol, request.flags)
+            path, is_filtered = self._path_for(request, protocol)
             places = choose_places(gateway, request, relation, path)
             for place, client in zip(places, request.client_addresses, strict=True):
                 if client.is_zero and not place.is_held:
                     # On a routed relation the proxy address says where the client will listen.
                     self._check_client_address(request.session, place.listen, request.flags, rule)
-        except (BindError, KernelError) as refusal:
+        except BindError as refusal:
             gateway.ledger.refused(request, refusal)
             raise
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
@@ -77,14 +84,19 @@ class Binder:
                 index,
                 request.pinhole(gateway.openings.new_id(), place.listen, client),
                 path=path,
+                is_filtered=is_filtered,
                 is_timed=BindFlags.TIMEOUT in request.flags,
-                holds_port=place.is_held,
+                holder=path if place.is_held else None,
             )
             for index, (place, client) in enumerate(pairs)
         )
+        if request.is_for_primary:
+            asked_by = request.session_filter
+            emulator = "" if asked_by is None else request.session.name_of(asked_by)
+            binding.connections[0].become_emulated(path, emulator)
         gateway.ledger.made(binding)
         try:
-            await ask_filters(gateway, binding)
+            await gateway.announcer.ask_about_bind(binding)
         except BaseException as error:  # giving up while asking leaves nothing held either
             if isinstance(error, BindError):
                 gateway.ledger.refused(request, error)
@@ -111,60 +123,124 @@ class Binder:
 
     async def restrict(self, connection: SecondaryConnection, ip_filter: IpFilter | None) -> None:
         """See `SecondaryConnection.set_ip_filter`."""
+        if connection.is_emulated:
+            raise BadContext("nobody-connects-to-an-emulated-port")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
         await self._gateway.openings.set_sources(connection, ip_filter)
 
     def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """See `SecondaryConnection.send_to`."""
-        binding, sources = connection.binding, connection.pinhole.sources
-        if binding.transport is not Transport.UDP:
+        if connection.binding.transport is not Transport.UDP:
             raise BadContext("send-to-is-for-udp")
+        if connection.is_emulated and not connection.holds_port:
+            raise BadContext("no-port-is-held")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
+        self.check_peer(connection, peer)
+
+    def check_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Check that `peer` may be at the other end of a bound port.
+
+        Raises InvalidArgument, AddressNotAllowed when the bind keeps it out, PolicyDenied.
+        """
+        binding, pinhole = connection.binding, connection.pinhole
         if peer.port == 0 or peer.version != connection.proxy_address.version:
             raise InvalidArgument("not-a-peer-address")
-        if sources is not None and peer.address not in sources:
+        if pinhole.sources is not None and peer.address not in pinhole.sources:
             raise AddressNotAllowed("peer-is-not-admitted")
+        if pinhole.source_ports is not None and peer.port not in pinhole.source_ports:
+            raise AddressNotAllowed("peer-port-is-not-admitted")
         self._ask_policy(binding.session, binding.protocol, binding.primary, peer=peer.address)
 
-    async def allow(
+    async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
+        """See `Session.allow_future_connect` and `Session.redirect_connections`."""
+        gateway, session = self._gateway, request.session
+        request.require_sense()
+        rules = [self._rule_towards(request, address) for address in request.addresses]
+        for rule in rules:
+            self._check_quota(session, request.primary, rule, len(rules))
+        path, is_filtered = gateway.path_for(
+            session, request.protocol, request.flags, permitted_event(request.transport)
+        )
+        listens = choose_redirects(gateway, request, path)
+        futures = tuple(
+            FutureConnection(
+                request,
+                gateway,
+                request.pinhole(gateway.openings.new_id(), listen, address),
+                path,
+                rule,
+                is_filtered=is_filtered,
+            )
+            for listen, address, rule in zip(listens, request.addresses, rules, strict=True)
+        )
+        for future in futures:
+            gateway.ledger.permitted(future)
+        if armed:
+            await gateway.openings.arm(futures)
+        return futures
+
+    async def approve(
         self,
         session: "Session",
+        transport: Transport,
         address: Endpoint,
-        *,
         protocol: ProtocolDefinition,
-        primary: PrimaryConnection,
-        armed: bool,
-    ) -> FutureConnection:
-        """See `Session.allow_future_connect`."""
-        if address.version != session.client_address.version:
-            raise InvalidArgument("addresses-of-two-families")
-        rule, _ = self._ask_policy(session, protocol, primary, peer=address.address)
+        *,
+        flags: BindFlags,
+        ip_filter: IpFilter | None,
+    ) -> bool:
+        """See `Session.retroactive_allow_bind`."""
+        gateway = self._gateway
+        if address.port == 0:
+            raise InvalidArgument("the-port-must-be-known")
+        if flags & ~_APPROVAL_FLAGS:
+            raise InvalidArgument("flags-mean-nothing-here")
+        is_answered = BindFlags.BIDIRECTIONAL in flags
+        if is_answered and transport is not Transport.UDP:
+            raise InvalidArgument("bidirectional-is-for-udp")
+        if session.is_ending:
+            raise Terminating("session-is-over")
+        connection = _bound_by_client(session, transport, address)
+        if connection.state is not State.RESERVED:
+            return False
+        binding, pinhole = connection.binding, connection.pinhole
+        try:
+            self._ask_policy(session, protocol, binding.primary)
+            connection.pinhole = replace(
+                pinhole,
+                sources=pinhole.sources if ip_filter is None else ip_filter,
+                is_answered=pinhole.is_answered or is_answered,
+                receive_buffer=limits.INCREASED_RECEIVE_BUFFER
+                if BindFlags.INCREASE_RECEIVE_BUFFER in flags
+                else pinhole.receive_buffer,
+            )
+            await gateway.openings.arm([connection])
+        except BindError as refusal:
+            gateway.ledger.not_armed(binding, refusal)
+            raise
+        binding.flags |= flags
+        return True
+
+    def _path_for(
+        self, request: BindRequest, protocol: ProtocolDefinition
+    ) -> tuple[DataPath, bool]:
+        """Decide which data path it is, and whether filters are asked about each flow."""
+        if request.is_for_primary:
+            return self._gateway.user_path, True
+        return self._gateway.path_for(
+            request.session, protocol, request.flags, flow_event(request.transport)
+        )
+
+    def _rule_towards(self, request: FutureRequest, address: Endpoint) -> Rule:
+        """Find the rule that lets the client connect to `address`."""
+        rule, _ = self._ask_policy(
+            request.session, request.protocol, request.primary, peer=address.address
+        )
         if address.port < rule.min_client_port:
             raise AddressNotAllowed("server-port-below-minimum")
-        self._check_quota(session, primary, rule, 1)
-        path = self._gateway.path_for(protocol, BindFlags.NONE)
-        listen = address
-        if primary.inside_address is not None and (
-            ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in primary.flags
-        ):
-            # A server that knows its clients by our address dials us (`RedirectConnections`).
-            inside = primary.inside_address.address
-            listen = hold_one(self._gateway, path, Transport.TCP, inside)
-        # The outbound twin of a binding: a pinhole at the far end's own address, for one source.
-        pinhole = Pinhole(
-            id=self._gateway.openings.new_id(),
-            transport=Transport.TCP,
-            listen=listen,
-            target=address,
-            sources=IpFilter.of(session.client_address),
-        )
-        future = FutureConnection(self._gateway, session, primary, pinhole, path)
-        self._gateway.ledger.permitted(future)
-        if armed:
-            await future.arm()
-        return future
+        return rule
 
     def _ask_policy(
         self,
@@ -173,7 +249,7 @@ class Binder:
         primary: PrimaryConnection | None,
         peer: IpAddress | None = None,
     ) -> tuple[Rule, Relation]:
-        if session.is_over:
+        if session.is_ending:
             raise Terminating("session-is-over")
         if primary is not None and (not primary.is_open or primary.session is not session):
             raise Terminating("primary-has-ended")
@@ -233,3 +309,22 @@ class Binder:
     ) -> None:
         if session.held_for(primary) + wanted > rule.max_bindings_per_client:
             raise QuotaExceeded("too-many-bindings")
+
+
+def _bound_by_client(
+    session: "Session", transport: Transport, address: Endpoint
+) -> SecondaryConnection:
+    """Find the port that a Firewall client bound itself; raises NoSuchBind.
+
+    A bind that a filter of the session asked for is that filter's to arm.
+    """
+    for binding in session.bindings.values():
+        asked_by = binding.session_filter
+        if binding.transport is transport and not (asked_by and session.name_of(asked_by)):
+            for connection in binding.connections:
+                bound = connection.proxy_address
+                if bound.port == address.port and (
+                    address.address.is_unspecified or address.address == bound.address
+                ):
+                    return connection
+    raise NoSuchBind("the-client-bound-nothing-there")

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import SecondaryConnection
 from sallyport.core.lifecycle import State
 from sallyport.core.policy import Rule
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
-from sallyport.errors import BindError, KernelError
+from sallyport.core.secondary import SecondaryConnection
+from sallyport.errors import BindError
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ class Binding:
         "flags",
         "gateway",
         "id",
-        "is_deniable",
-        "is_denied",
+        "is_for_primary",
         "primary",
         "protocol",
         "rule",
@@ -59,11 +58,10 @@ class Binding:
         self.primary = request.primary
         self.session_filter = request.session_filter
         self.context = request.context
+        self.is_for_primary = request.is_for_primary
+        """Whether `Session.emulate_client_bind` made it: what comes was not negotiated."""
         self.created_at = gateway.clock()
         self.connections: tuple[SecondaryConnection, ...] = ()
-        self.is_deniable = False
-        """Whether other filters are being asked right now."""
-        self.is_denied = False
 
     @property
     def proxy_address(self) -> Endpoint:
@@ -81,6 +79,11 @@ class Binding:
         """Who may connect to the lowest port; `set_ip_filter` replaces it for each port alone."""
         return self.connections[0].ip_filter
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether some data filter sees, or will see, what it carries; final from the bind on."""
+        return self.connections[0].is_filtered
+
     async def arm(self) -> None:
         """Open what was bound with `armed=False`; when it returns the next SYN is let in.
 
@@ -89,7 +92,7 @@ class Binding:
         """
         try:
             await self.gateway.openings.arm(self.connections)
-        except (BindError, KernelError) as refusal:
+        except BindError as refusal:
             self.gateway.ledger.not_armed(self, refusal)
             raise
 

@@ -1,9 +1,9 @@
-"""What the core asks of a data path: a few verbs on pinholes, and three things it is told.
+"""What the core asks of a data path: a few verbs on pinholes, and four things it is told.
 
 Every data path (kernel, user, the in-memory double) passes the same contract tests.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -65,8 +65,80 @@ class FlowCounters:
     to_peer_bytes: int
 
 
+class StreamEnd(Protocol):
+    """One end of a flow, as a data filter holds it (`IFWXSocket`)."""
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes, or one datagram, towards this end; never blocks, never raises.
+
+        After the end nothing arrives any more.
+        """
+
+    def shutdown(self) -> None:
+        """Say that no more bytes will come towards this end (FIN); idempotent."""
+
+
+class Link(Protocol):
+    """The two sockets of one flow, as the core may touch them."""
+
+    def abort(self) -> None:
+        """Reset both ends; idempotent, never raises."""
+
+    def close(self) -> None:
+        """Close both ends after everything queued was sent; idempotent, never raises."""
+
+
+class Tap(Protocol):
+    """The data filters of one flow, as whoever holds its two sockets feeds them."""
+
+    on_idle: Callable[[], None]
+    """To be set by the holder: called when nothing waits any more."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits: nothing more should be read."""
+
+    def begin(self, link: Link, accepted: StreamEnd | None, dialled: StreamEnd | None) -> None:
+        """Start, before any bytes; None for an end where nobody is (emulation)."""
+
+    def from_accepted(self, data: bytes) -> None:
+        """Take bytes, or one datagram, of the socket that was accepted."""
+
+    def from_dialled(self, data: bytes) -> None:
+        """Take bytes, or one datagram, of the socket that was dialled."""
+
+    def accepted_closed(self) -> None:
+        """The socket that was accepted will say no more (FIN)."""
+
+    def dialled_closed(self) -> None:
+        """The socket that was dialled will say no more (FIN)."""
+
+    def flooded(self) -> None:
+        """Some filter sent more than an end takes: its fault, which ends its session."""
+
+    def end(self) -> None:
+        """The flow is over, or never came to be. Idempotent, never raises."""
+
+
+class Arrival(Protocol):
+    """A peer that came to a user-mode pinhole and is not let in yet.
+
+    One of the two is called, at once or later; if the peer has gone meanwhile, or the pinhole was
+    closed, neither does harm, and a tap that was given is ended.
+    """
+
+    def proceed(self, tap: Tap | None) -> None:
+        """Connect it through; None: nobody looks at the bytes."""
+
+    def refuse(self) -> None:
+        """Reset it and tell nobody; a single pinhole stays open for the next."""
+
+
 class FlowSink(Protocol):
     """Who is told about flows; calls come in the order of events for one flow."""
+
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        """User mode only: a peer is here, and waits for `arrival` to be answered."""
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         """A flow completed its handshake and was admitted."""
@@ -131,3 +203,13 @@ class DataPath(Protocol):
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
+
+
+class UserPath(DataPath, Protocol):
+    """What the user-mode data path can do besides: speak for somebody who is not there."""
+
+    def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
+        """Dial `pinhole.target` as if `peer` had connected; the tap's accepted end is nobody.
+
+        Reported as a flow of `pinhole.id`, which need not be open: established or refused, ended.
+        """

@@ -1,44 +1,79 @@
 """Events: what session filters are told (`FwxFirewallEventType`)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.openings import Traffic
+from sallyport.core.policy import Rule
+from sallyport.core.protocols import ProtocolDefinition
 
 if TYPE_CHECKING:
-    from sallyport.core.connection import Connection, PrimaryConnection, SecondaryConnection
+    from sallyport.core.connection import Connection, PrimaryConnection
+    from sallyport.core.future import FutureConnection
+    from sallyport.core.secondary import SecondaryConnection
+
+_NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to `connection`."""
+    """Something happened to `connection`.
+
+    `parameters` are the settings of the filter that is told.
+    """
 
     connection: "Connection"
+    parameters: Mapping[str, object] = field(default_factory=lambda: _NO_PARAMETERS, kw_only=True)
+
+    @property
+    def is_secondary(self) -> bool:
+        """Whether a filter made the connection possible: by a bind, or by a permission."""
+        return self.connection.is_secondary
+
+    @property
+    def protocol(self) -> ProtocolDefinition:
+        """The protocol the connection belongs to (`ProtocolGuid`)."""
+        return self.connection.protocol
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that lets it be."""
+        return self.connection.rule
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTcp(Event):
-    """A primary connection starts (`fwx_Connect_Tcp`); attach a data filter now.
+    """A connection towards a server starts (`fwx_Connect_Tcp`); nobody was dialled yet.
 
-    Also when a client outside connected to a published server: `connection.direction` tells.
+    Attach data filters now; `connection.deny()` refuses it. A primary connection, also when a
+    client outside connected to a published server (`connection.protocol.direction` tells); or, as
+    `is_secondary`, the one that `allow_future_connect` permitted, in user mode.
     """
 
-    connection: "PrimaryConnection"
+    connection: "PrimaryConnection | FutureConnection"
 
 
 @dataclass(frozen=True, slots=True)
 class UdpDestination(Event):
-    """A client sends to a new destination (`fwx_Udp_Destination`); attach a data filter now."""
+    """Datagrams begin between the client and `peer` (`fwx_Udp_Destination`).
 
-    connection: "PrimaryConnection"
+    Attach data filters now, they see what this peer and the client send each other;
+    `connection.deny()` discards it. A primary connection, or in user mode a bound port, or one the
+    client was redirected to (`redirect_connections`).
+    """
+
+    connection: "PrimaryConnection | SecondaryConnection | FutureConnection"
+    peer: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class BindTcp(Event):
     """One port of a bind is held and not open yet (`fwx_Bind_Tcp`); `connection.deny()` vetoes.
 
-    Goes to filters with `watches_binds`, except the caller of the bind.
+    The caller of the bind is not told: it knows, and gets AddressInUse when somebody denies.
     """
 
     connection: "SecondaryConnection"
@@ -59,8 +94,22 @@ class Listen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedConnection(Event):
+    """`peer` arrived at a bound TCP port in user mode (`fwx_AcceptedConnection`).
+
+    The client was not dialled yet. Attach data filters now; `connection.deny()` resets the peer.
+    """
+
+    connection: "SecondaryConnection"
+    peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class EstablishedConnection(Event):
-    """A flow was admitted (`fwx_EstablishedConnection`); goes to the caller of the bind only."""
+    """A flow was admitted (`fwx_EstablishedConnection`).
+
+    Goes only to the session filter that asked for the bind or permission, with its context.
+    """
 
     peer: Endpoint
     context: object
@@ -70,7 +119,7 @@ class EstablishedConnection(Event):
 class ConnectionRefused(Event):
     """An attempt was not completed, for example because the client's port was closed.
 
-    A one-shot binding is not used up by it.
+    Told as EstablishedConnection is. A one-shot binding is not used up by it.
     """
 
     peer: Endpoint
@@ -81,9 +130,17 @@ class ConnectionRefused(Event):
 class ConnectionTerminating(Event):
     """The connection is over (`fwx_ConnectionTerminating`); release what you hold of it.
 
-    `traffic` sums up every flow that was admitted.
+    `traffic` sums up every flow that was admitted (of a primary one only what an emulating filter
+    says it sent); `explanation` is what `kill` was given for the protocol's user. Goes to the
+    caller of the bind or permission, with its context, and to whoever registered for it in a
+    session where it is attached already: it never attaches a filter.
     """
 
     reason: str
     traffic: Traffic
     context: object
+    explanation: str | None = None
+
+
+BIND_EVENTS: frozenset[type[Event]] = frozenset({BindTcp, BindUdp, Listen})
+"""Events about what a bind does, before anybody has connected."""

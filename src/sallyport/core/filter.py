@@ -1,45 +1,96 @@
-"""The filter interface: what a protocol author writes, and all of Sallyport such an author sees.
+"""The filter interface: what a protocol author writes, who sees it as `sallyport.api`.
 
 One `ApplicationFilter` per process (`IFWXFilter`) makes one `SessionFilter` per client
 (`IFWXSessionFilter`), which attaches `DataFilter`s (`IFWXDataFilter`) to connections. Their methods
 are `async def` and await only methods of the session: no event loop, no sockets, no clock.
+
+What is promised about calls, for each object:
+
+* `start`, `attach_to_session` and `set_sockets` come first and once, `shutdown` and `detach` last
+  and once: nothing begins after them. `detach` of a data filter may come without `set_sockets`,
+  when the connection never came to be. A step that waited when the end came may still finish,
+  and changes nothing any more.
+* The events of one connection come in order; so do the calls of all data filters of one flow, and
+  they never overlap: the next one comes when the coroutine of the last has finished.
+* What a filter raises, or a step that does not come back, or a wait of more than
+  `limits.FILTER_WAIT_SECONDS`, ends the client's session and no other (attack X07); what fails in
+  `detach` is only counted. After `limits.MAX_FILTER_FAULTS` faults, one a session, the filter is
+  switched off for that client; after so many clients, for all: whatever it would have been asked
+  about is then refused.
 """
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import Event
+from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.chain import NOBODY, Place
+from sallyport.core.datapath import StreamEnd
+from sallyport.core.events import ConnectTcp, Event, UdpDestination
+from sallyport.core.hooks import Hooks
 from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.errors import BadContext
+
+if TYPE_CHECKING:
+    from sallyport.core.connection import Connection
+    from sallyport.core.session import Session
+
+API_VERSION = 1
+"""The version of this interface; a filter declares the one it was written for."""
 
 
-class StreamEnd(Protocol):
-    """One end of an intercepted stream, as a data filter holds it (`IFWXSocket`)."""
+class Firewall(Protocol):
+    """What the service as a whole offers a filter (`IFWXFirewall`)."""
 
-    def send(self, data: bytes) -> None:
-        """Queue bytes towards this end; never blocks, never raises, drops after the end."""
+    def client_session(self, client: IpAddress) -> "Session":
+        """Find or make the session of a client (`GetClientSession`).
 
-    def shutdown(self) -> None:
-        """Say that no more bytes will come towards this end (FIN); idempotent."""
+        Only for a host the filter knows to be a client here. It ends with the last thing in it, or
+        when nothing was put into it for `limits.UNUSED_SESSION_SECONDS`: ask when you need it.
+        Raises InvalidArgument for an address of the gateway.
+        """
+
+    def private_session(self, client: IpAddress) -> "Session":
+        """Make a session of the filter's own for `client` (`CreatePrivateSession`).
+
+        Policy knows it by its address alone, and its quota is the client's. It ends as
+        `client_session` says, or by `Session.kill`. Raises InvalidArgument for an address of the
+        gateway, QuotaExceeded when the client has `limits.MAX_PRIVATE_SESSIONS` of them.
+        """
 
 
 class DataFilter:
-    """Sits in a connection's stream: everything both sides say passes through it.
+    """Sits in one flow: everything both sides say passes through it.
 
-    The defaults pass bytes and half-closes on untouched. Calls never overlap: the next one comes
-    when the coroutine of the last has finished.
+    The defaults pass bytes and half-closes on untouched. A filter may change, hold back, add and
+    end: `client` and `server` are where it sends to, whether that is a socket or a neighbour in the
+    chain. On a primary connection and on an outbound secondary one the client is who opened it; of
+    a bound port the client is the session's and the server is the `peer` that connected. Of UDP
+    each call is one datagram, and each remote `peer` has a data filter of its own.
     """
 
-    client: StreamEnd
-    server: StreamEnd
-    connection: PrimaryConnection
+    client: StreamEnd = NOBODY
+    server: StreamEnd = NOBODY
+    connection: "Connection"
+    peer: Endpoint
+    context: object = None
+    """What the filter was attached with."""
+    place: Place | None = None
+    """The chain's; filters use `set_deadline` and `reset`."""
 
     def set_sockets(
-        self, client: StreamEnd, server: StreamEnd, connection: PrimaryConnection
+        self,
+        client: StreamEnd,
+        server: StreamEnd,
+        connection: "Connection",
+        peer: Endpoint,
+        context: object,
     ) -> None:
-        """Start: called once, before any data."""
-        self.client, self.server, self.connection = client, server, connection
+        """Take both ends and what they belong to: called once, before anything else."""
+        self.client, self.server = client, server
+        self.connection, self.peer, self.context = connection, peer, context
+
+    async def started(self) -> None:
+        """Every filter of the chain has its ends; called once, before any data."""
 
     async def from_client(self, data: bytes) -> None:
         """Take bytes the client sent."""
@@ -57,16 +108,43 @@ class DataFilter:
         """The server will send no more (FIN)."""
         self.client.shutdown()
 
+    def set_deadline(self, seconds: float | None) -> None:
+        """Have `deadline_passed` called after `seconds`; None: never.
+
+        One deadline a data filter; setting it again moves it. Raises BadContext before
+        `set_sockets`.
+        """
+        if self.place is None:
+            raise BadContext("not-attached")
+        self.place.set_deadline(seconds)
+
     async def deadline_passed(self) -> None:
-        """The deadline set by `connection.set_deadline` has passed; the default ends it."""
+        """The deadline has passed; the default ends the connection."""
         self.connection.kill("deadline-passed")
 
+    def reset(self) -> None:
+        """Reset this flow alone; `connection.kill` also closes the port it came by."""
+        if self.place is not None:
+            self.place.reset()
+
+    def close(self, explanation: str | None = None) -> None:
+        """End this flow in order: what was sent arrives, then both ends are closed.
+
+        `explanation` is for the protocol's user; `ConnectionTerminating` carries it.
+        """
+        if self.place is not None:
+            self.place.close(explanation)
+
     def detach(self) -> None:
-        """Release everything: called exactly once, when the connection is over."""
+        """Release everything: called exactly once, when the flow is over."""
 
 
 class SessionFilter(ABC):
     """A filter's memory for one client."""
+
+    hooks: Hooks | None = None
+    """The events of this session; None: those of the application filter. Read once, when the
+    filter was attached."""
 
     @abstractmethod
     async def on_event(self, event: Event) -> None:
@@ -80,15 +158,21 @@ class ApplicationFilter(ABC):
     """A protocol filter; one instance per process."""
 
     name: str
-    protocols: tuple[ProtocolDefinition, ...]
-    """The protocols whose primary connections this filter sees."""
-    watches_binds = False
-    """Whether this filter is told of every bind of other filters, of any protocol (BindTcp,
-    BindUdp, Listen), and may deny it."""
-    watches_secondaries = False
-    """Whether this filter wants to see the bytes of these protocols' secondary connections too:
-    they then pass through user mode."""
+    api_version: int
+    """The version of `sallyport.api` this filter was written for."""
+    protocols: tuple[ProtocolDefinition, ...] = ()
+    """The protocols it handles; rules name them."""
+    hooks: Hooks = Hooks.of(ConnectTcp, UdpDestination)
+    """What it is told of, until one of its session filters says otherwise for its session."""
+    settings: ClassVar[type | None] = None
+    """A frozen dataclass: the keys of `[filters.NAME]`. The filter is made with a value of it."""
+
+    def start(self, firewall: "Firewall") -> None:
+        """The service starts (`FilterInit`): called once, before the first session."""
 
     @abstractmethod
-    def attach_to_session(self, session: Session) -> SessionFilter:
-        """Make the session filter; called when a first connection of ours starts in a session."""
+    def attach_to_session(self, session: "Session") -> SessionFilter:
+        """Make the session filter: called once a session, before its first event there."""
+
+    def shutdown(self) -> None:
+        """The service stops or goes on without it: called once, after its last session."""

@@ -3,36 +3,58 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPath, Pinhole
+from sallyport.core.datapath import Arrival, DataPath, Pinhole
+from sallyport.core.lifecycle import State
 from sallyport.core.openings import Opening, Traffic
+from sallyport.core.policy import Rule
+from sallyport.core.question import Askable
+from sallyport.core.request import FutureRequest
+from sallyport.errors import Terminating
+from sallyport.flags import BindFlags, ConnectionFlags
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
-    from sallyport.core.session import Session
 
 
-class FutureConnection(Opening):
+class FutureConnection(Opening, Askable):
     """A promise about a connection that may never come; cancel it when it became pointless."""
 
-    __slots__ = ("gateway", "primary", "session")
+    __slots__ = ("context", "gateway", "primary", "protocol", "rule", "session", "session_filter")
+
+    is_secondary = True
 
     def __init__(
         self,
+        request: FutureRequest,
         gateway: "Gateway",
-        session: "Session",
-        primary: PrimaryConnection,
         pinhole: Pinhole,
         path: DataPath,
+        rule: Rule,
+        *,
+        is_filtered: bool,
     ) -> None:
-        super().__init__(pinhole, path=path, is_timed=True)
+        super().__init__(
+            pinhole,
+            path=path,
+            is_timed=BindFlags.TIMEOUT in request.flags,
+            is_filtered=is_filtered,
+        )
         self.gateway = gateway
-        self.session = session
-        self.primary = primary
+        self.session = request.session
+        self.protocol = request.protocol
+        self.rule = rule
+        self.primary = request.primary
+        self.session_filter = request.session_filter
+        self.context = request.context
+
+    @property
+    def flags(self) -> ConnectionFlags:
+        """Nothing: the far end is the one the client asked for."""
+        return ConnectionFlags.NONE
 
     @property
     def proxy_address(self) -> Endpoint:
-        """Where the client must connect: the far end itself, or a port of ours (full proxy)."""
+        """Where the client must connect: the far end itself, or a port of ours (redirected)."""
         return self.pinhole.listen
 
     async def arm(self) -> None:
@@ -44,12 +66,29 @@ class FutureConnection(Opening):
         self.gateway.openings.withdraw(self, reason)
 
     def cancel(self) -> None:
-        """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`)."""
+        """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`).
+
+        Raises Terminating when it was used up, ran out of time, or was cancelled already.
+        """
+        if not self.is_open and self.state is not State.RESERVED:
+            raise Terminating("action-is-over")
         self.withdraw("cancelled")
 
+    def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
+        """Withdraw the permission and reset what came of it. Idempotent, never raises."""
+        self.gateway.openings.kill(self, reason, explanation)
+
+    def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
+        """Ask the filters (`fwx_Connect_Tcp`, `fwx_Udp_Destination`, secondary)."""
+        self.gateway.announcer.flow_arrived(self, peer, arrival)
+
     def on_admitted(self, peer: Endpoint) -> None:
-        """Write it down."""
-        self.primary.note("connect.established", client=peer, server=self.pinhole.target)
+        """Tell who asked for it (`fwx_EstablishedConnection`)."""
+        self.gateway.ledger.permission_used(self, peer)
+
+    def on_refused(self, peer: Endpoint) -> None:
+        """Tell who asked for it."""
+        self.gateway.ledger.permitted_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Forget it."""

@@ -4,30 +4,34 @@ It owns sessions, primary connections and bindings. What it needs from outside (
 paths, a clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import cast
 from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
+from sallyport.core.announcer import Announcer
 from sallyport.core.binder import Binder
 from sallyport.core.binding import Binding
-from sallyport.core.connection import Link, PrimaryConnection
-from sallyport.core.datapath import DataPath, DataPathKind
+from sallyport.core.chain import Priority
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
 from sallyport.core.deadlines import Deadline, Deadlines
-from sallyport.core.events import ConnectTcp, UdpDestination
+from sallyport.core.events import ConnectionTerminating, Event
 from sallyport.core.feed import Waiter
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter, StreamEnd
+from sallyport.core.filter import ApplicationFilter, DataFilter
 from sallyport.core.ledger import Ledger
 from sallyport.core.openings import Openings
 from sallyport.core.policy import Policy, PublishingRule, Verdict
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.roster import Roster
 from sallyport.core.session import Session
 from sallyport.core.strand import Strand, impatient
 from sallyport.core.world import World
 from sallyport.errors import (
-    BadContext,
     InvalidArgument,
     OutOfResources,
     PolicyDenied,
@@ -51,19 +55,24 @@ class Gateway:
         self.policy = policy
         self.journal = world.journal
         self.clock = world.now
-        self.filters = tuple(filters)
+        self.roster = Roster(world.journal, filters, policy.filter_settings)
         self.deadlines = Deadlines(world.wake_at)
         self.data_paths = data_paths
         self.openings = Openings(data_paths.values(), self.deadlines, world.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
+        self.announcer = Announcer(self)
         self.sessions: dict[IpAddress, Session] = {}
+        """The clients' ordinary ones; see `all_sessions`."""
+        self._private: dict[IpAddress, list[Session]] = {}
+        self.held: Counter[tuple[IpAddress, IpAddress | None]] = Counter()
+        """Ports and permissions of each client in all its sessions; see `Session.hold`."""
         self._ports = ports
         self._world = world
-        self._strands: dict[str, Strand] = {}
         self._session_numbers = count(1)
         self._connection_numbers = count(1)
         self._binding_numbers = count(1)
+        self.roster.start(self)
 
     @property
     def port_range(self) -> PortRange:
@@ -88,7 +97,7 @@ class Gateway:
         The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
         or this client of it has too many of them, InvalidArgument for an unknown protocol.
         """
-        protocol = self._protocol_named(rule.protocol)
+        protocol = self.roster.protocol(rule.protocol)
         verdict = self.policy.decide_published(rule, rule.protocol, client.address)
         return self._admit(protocol, client, rule.server, verdict)
 
@@ -117,11 +126,9 @@ class Gateway:
             rule=verdict.rule,
             relation=verdict.relation,
             opened_at=self.clock(),
+            strand=self.new_strand(session),
         )
         session.primaries[primary.id] = primary
-        self._strands[primary.id] = self.new_strand(
-            lambda error: self._filter_failed(primary, error)
-        )
         return primary
 
     @staticmethod
@@ -134,20 +141,29 @@ class Gateway:
         theirs = sum(one.client.address == outside.address for one in session.primaries.values())
         return theirs >= limits.MAX_CONTROLS_PER_PEER
 
+    def announce_primary(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
+        """Tell the filters; `ready` is called when all have answered, if the connection goes on.
+
+        Then its server is dialled, unless `primary.is_emulated`. Set `primary.link` before: who
+        denies resets the client.
+        """
+        self.announcer.primary_starts(primary, ready)
+
     def start_primary(
         self,
         primary: PrimaryConnection,
         *,
-        gateway_address: Endpoint,
+        gateway_address: Endpoint | None,
         link: Link,
         client: StreamEnd,
-        server: StreamEnd,
-    ) -> Strand:
-        """The server answered: tell the filters, start the data filter; give the strand to feed.
+        server: StreamEnd | None,
+    ) -> None:
+        """The server answered, or a filter plays it (None): feed `primary.chain` from now on.
 
-        Without a data filter of its own the connection gets one that passes everything.
+        `gateway_address`: ours on the far end's side; None where nobody is. Without a data filter
+        of its own the connection gets one that passes everything.
         """
-        primary.gateway_address = gateway_address
+        primary.gateway_address = gateway_address or primary.gateway_address
         primary.link = link
         primary.note(
             "connect.accepted",
@@ -157,116 +173,108 @@ class Gateway:
             rule=primary.rule.name,
             relation=primary.relation,
         )
-        strand = self.strand_of(primary)
-        for application_filter in self.filters:
-            if primary.protocol in application_filter.protocols:
-                strand.run(self._announce(primary, application_filter))
-        strand.run(self._begin_data(primary, client, server))
-        return strand
+        if primary.chain.is_empty:
+            primary.chain.attach(DataFilter(), Priority.MIDDLE, None, "")
+        primary.chain.begin(link, client, server)
 
-    @staticmethod
-    async def _announce(primary: PrimaryConnection, wanted: ApplicationFilter) -> None:
-        """Attaching is filter code too: on the strand it is behind the fence (attack X07)."""
-        event = ConnectTcp if primary.protocol.transport is Transport.TCP else UdpDestination
-        session_filter = Gateway.session_filter_of(primary.session, wanted)
-        await session_filter.on_event(event(primary))
-
-    @staticmethod
-    def session_filter_of(session: Session, wanted: ApplicationFilter) -> SessionFilter:
-        """Give the filter's part in a session, attaching it at its first event there.
-
-        Runs filter code: call it behind a fence.
-        """
-        if wanted.name not in session.filters:
-            session.filters[wanted.name] = wanted.attach_to_session(session)
-        return session.filters[wanted.name]
-
-    @staticmethod
-    async def _begin_data(primary: PrimaryConnection, client: StreamEnd, server: StreamEnd) -> None:
-        if primary.data_filter is None:
-            primary.data_filter = DataFilter()
-        primary.data_filter.set_sockets(client, server, primary)
-
-    def attach_data_filter(self, primary: PrimaryConnection, data_filter: DataFilter) -> None:
-        """See `PrimaryConnection.attach_data_filter`."""
-        if primary.data_filter is not None:
-            raise BadContext("a-data-filter-is-attached")
-        primary.data_filter = data_filter
-
-    def end_primary(self, primary: PrimaryConnection, reason: str, *, abort: bool) -> None:
+    def end_primary(
+        self,
+        primary: PrimaryConnection,
+        reason: str,
+        explanation: str | None = None,
+        *,
+        abort: bool,
+    ) -> None:
         """End a control connection and withdraw what was opened for it. Idempotent."""
         if not primary.is_open:
             return
+        if not abort and primary.chain.is_passing:
+            primary.strand.run(self._end_in_turn(primary, reason, explanation))
+            return
         primary.is_open = False
-        primary.set_deadline(None)
         for opening in tuple(primary.openings.values()):
             self.openings.withdraw(opening, "primary-ended")
-        self._strands.pop(primary.id).close()
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
-        if primary.data_filter is not None:
-            self._detach(primary.data_filter, primary.session)
+        primary.chain.end()
+        self.announcer.terminating(
+            primary,
+            ConnectionTerminating(
+                primary, reason, primary.traffic, None, explanation or primary.explanation
+            ),
+        )
         seconds = round(self.clock() - primary.opened_at, 3)
         primary.note("connect.closed", reason=reason, seconds=seconds)
         del primary.session.primaries[primary.id]
         self.forget_idle(primary.session)
-
-    def strand_of(self, primary: PrimaryConnection) -> Strand:
-        """Give the strand on which this connection's filter code runs."""
-        return self._strands[primary.id]
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:
         """Have `action` called after `seconds`."""
         return self.deadlines.set(self.clock() + seconds, action)
 
     def shut_down(self, reason: str) -> None:
-        """End everything: pinholes close, control connections are reset, transfers go on."""
-        for session in tuple(self.sessions.values()):
-            for binding in tuple(session.bindings.values()):
-                binding.withdraw(reason)
+        """End everything: pinholes close, control connections are reset, transfers go on.
+
+        Nobody is told what becomes of those: every filter is detached and shut down. Idempotent.
+        """
+        for session in tuple(self.all_sessions()):
+            for opening in tuple(session.openings.values()):
+                self.openings.withdraw(opening, reason)
             for primary in tuple(session.primaries.values()):
                 primary.kill(reason)
+        for session in tuple(self.all_sessions()):
+            self.forget_idle(session)
+            self._dismiss_filters(session)
+        self.roster.stop()
+
+    def replace(self, policy: Policy, filters: Sequence[ApplicationFilter]) -> None:
+        """Take another policy and other filters; sessions under way keep the filters they have.
+
+        Connections that were admitted go on; whatever they ask for is decided by the new policy.
+        Raises what a filter raises that cannot start; then nothing has changed.
+        """
+        self.roster.replace(self, filters, policy.filter_settings)
+        self.policy = policy
 
     # -- bindings -----------------------------------------------------------------------------
 
     def bindings(self) -> Iterable[Binding]:
         """Every binding that has not ended."""
-        for session in self.sessions.values():
+        for session in self.all_sessions():
             yield from session.bindings.values()
 
     def protocol(self, wanted: ProtocolDefinition | UUID) -> ProtocolDefinition:
         """Find a protocol definition by its UUID; raises InvalidArgument for an unknown one."""
-        if isinstance(wanted, ProtocolDefinition):
-            return wanted
-        for application_filter in self.filters:
-            for definition in application_filter.protocols:
-                if definition.uuid == wanted:
-                    return definition
-        raise InvalidArgument("unknown-protocol")
+        return wanted if isinstance(wanted, ProtocolDefinition) else self.roster.protocol(wanted)
 
-    def _protocol_named(self, name: str) -> ProtocolDefinition:
-        for application_filter in self.filters:
-            for definition in application_filter.protocols:
-                if definition.name == name:
-                    return definition
-        raise InvalidArgument("unknown-protocol")
-
-    def path_for(self, protocol: ProtocolDefinition, flags: BindFlags) -> DataPath:
+    def path_for(
+        self,
+        session: Session,
+        protocol: ProtocolDefinition,
+        flags: BindFlags,
+        event: type[Event],
+    ) -> tuple[DataPath, bool]:
         """Decide which data path carries a secondary connection (semantics 1.5 item 9); final.
 
-        The kernel's, unless user mode is asked for, some filter wants to see the bytes, or there is
-        no kernel path. Raises OutOfResources when the one that is needed is not there.
+        The kernel's, unless user mode is asked for, some filter registered for the `event` that a
+        flow will raise, a data filter is expected, or there is no kernel path. Also tells whether
+        filters will be asked. Raises OutOfResources when the path that is needed is not there.
         """
-        is_watched = any(
-            one.watches_secondaries and protocol in one.protocols for one in self.filters
-        )
+        is_filtered = bool(
+            session.filter_set.told(session, event, protocol, is_secondary=True)
+        ) or any(factory.event is event for factory in session.factories)
         if DataPathKind.KERNEL in self.data_paths and not (
-            is_watched or BindFlags.NO_KERNEL_MODE in flags
+            is_filtered or BindFlags.NO_KERNEL_MODE in flags
         ):
-            return self.data_paths[DataPathKind.KERNEL]
+            return self.data_paths[DataPathKind.KERNEL], False
+        return self.user_path, is_filtered
+
+    @property
+    def user_path(self) -> UserPath:
+        """The path on which filters see bytes; raises OutOfResources when it is not there."""
         if DataPathKind.USER not in self.data_paths:
             raise OutOfResources("no-user-data-path")
-        return self.data_paths[DataPathKind.USER]
+        return cast("UserPath", self.data_paths[DataPathKind.USER])  # what is of that kind is one
 
     def new_waiter(self) -> Waiter:
         """Make something a program that follows events can wait for."""
@@ -289,47 +297,90 @@ class Gateway:
         for port in range(base, base + count):
             self._ports.rest(transport, address, port, self.clock())
 
+    def client_session(self, client: IpAddress) -> Session:
+        """See `core.filter.Firewall`."""
+        return self.sessions.get(client) or self._asked_for(client, is_private=False)
+
+    def private_session(self, client: IpAddress) -> Session:
+        """See `core.filter.Firewall`."""
+        if len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
+            raise QuotaExceeded("too-many-private-sessions")
+        return self._asked_for(client, is_private=True)
+
+    def all_sessions(self) -> Iterator[Session]:
+        """Give every session there is: the clients' ordinary ones, then those of filters' own."""
+        yield from self.sessions.values()
+        for private in self._private.values():
+            yield from private
+
     # -- inside -------------------------------------------------------------------------------
 
-    def _new_session(self, client: IpAddress) -> Session:
+    def _asked_for(self, client: IpAddress, *, is_private: bool) -> Session:
+        """Make a session a filter wants; it ends if nothing was put into it in time."""
+        if self.policy.is_own(client):
+            raise InvalidArgument("not-a-client")
+        session = self._new_session(client, is_private=is_private)
+        self.call_later(limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session))
+        return session
+
+    def _new_session(self, client: IpAddress, *, is_private: bool = False) -> Session:
         session_id = f"s{next(self._session_numbers)}"
-        session = Session(self, session_id=session_id, client=client, since=self.clock())
-        self.sessions[client] = session
+        session = Session(
+            self,
+            session_id=session_id,
+            client=client,
+            since=self.clock(),
+            filter_set=self.roster.joined(),
+            is_private=is_private,
+        )
+        if is_private:
+            self._private.setdefault(client, []).append(session)
+        else:
+            self.sessions[client] = session
         return session
 
     def forget_idle(self, session: Session) -> None:
         """Let a session end with its last connection, binding and permission. Idempotent."""
         if session.primaries or session.openings or session.is_over:
             return
-        session.is_over = True
-        del self.sessions[session.client_address]
-        for session_filter in session.filters.values():
-            self._detach(session_filter, session)
+        session.is_ending = session.is_over = True
+        self._delist(session)
+        session.factories.clear()
+        self._dismiss_filters(session)
+        self.roster.left(session.filter_set)
 
-    def _detach(self, attached: DataFilter | SessionFilter, session: Session) -> None:
-        try:
-            attached.detach()
-        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
-            self.note_failure(session, error)
+    def _delist(self, session: Session) -> None:
+        client = session.client_address
+        if not session.is_private:
+            del self.sessions[client]
+        elif len(self._private[client]) == 1:
+            del self._private[client]
+        else:
+            self._private[client].remove(session)
 
-    def new_strand(self, fault: Callable[[Exception], None]) -> Strand:
-        """Make a strand for filter code; `fault` is told what the code raises."""
+    def _dismiss_filters(self, session: Session) -> None:
+        while session.filters:
+            name, session_filter = session.filters.popitem()
+            self.roster.detach(session_filter, session, name)
+
+    async def _end_in_turn(
+        self, primary: PrimaryConnection, reason: str, explanation: str | None
+    ) -> None:
+        """End a connection behind what its filters have sent each other."""
+        self.end_primary(primary, reason, explanation, abort=False)
+
+    def new_strand(self, session: Session) -> Strand:
+        """Make a strand for filter code of a session; what fails there ends the session."""
+
+        def fault(error: Exception, name: str) -> None:
+            self.roster.failed(session, error, name)
 
         def give_up(error: Exception) -> None:
-            strand.fail(error)
+            strand.fail(error, strand.owner)
 
         park = impatient(self._world.park, self.call_later, give_up)
         strand = Strand(park, self._world.turn, fault)
         return strand
-
-    def _filter_failed(self, primary: PrimaryConnection, error: Exception) -> None:
-        """A filter raised: its connection ends, every other goes on (attack X07)."""
-        primary.note("filter.failed", level="error", error=repr(error))
-        primary.kill("filter-failed")
-
-    def note_failure(self, session: Session, error: Exception) -> None:
-        """Write down that filter code raised."""
-        self.journal.record("filter.failed", level="error", session=session.id, error=repr(error))
 
     def _refused(
         self,

@@ -4,11 +4,11 @@ Registering and closing are here side by side, so that a reader sees that what o
 gives back: ports, reservations, places in the client's quota, entries of the primary.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
-from sallyport.core.connection import SecondaryConnection
 from sallyport.core.events import (
     ConnectionRefused,
     ConnectionTerminating,
@@ -20,7 +20,9 @@ from sallyport.core.journal import Level
 from sallyport.core.openings import Traffic
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
-from sallyport.errors import BindError, KernelError
+from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.strand import called
+from sallyport.errors import BindError
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -35,7 +37,7 @@ class Ledger:
 
     # -- bindings -----------------------------------------------------------------------------
 
-    def refused(self, request: BindRequest, refusal: BindError | KernelError) -> None:
+    def refused(self, request: BindRequest, refusal: BindError) -> None:
         """Write down why a bind was refused."""
         protocol = request.protocol
         self._note_refusal(
@@ -45,7 +47,7 @@ class Ledger:
             client=", ".join(map(str, request.client_addresses)),
         )
 
-    def not_armed(self, binding: Binding, refusal: BindError | KernelError) -> None:
+    def not_armed(self, binding: Binding, refusal: BindError) -> None:
         """Write down why a binding could not be armed."""
         self._note_refusal(
             refusal,
@@ -102,14 +104,15 @@ class Ledger:
         """Give back what the connection held and tell the caller of the bind."""
         binding, listen = connection.binding, connection.proxy_address
         session = binding.session
-        if connection.holds_port:
-            connection.path.release(binding.transport, listen)
+        if connection.holder is not None:
+            connection.holder.release(binding.transport, listen)
             self._gateway.rest_ports(binding.transport, listen.address, listen.port, 1)
         session.let_go(connection, binding.primary)
         if binding.primary is not None:
             binding.primary.openings.pop(connection.pinhole.id, None)
         if all(other.is_closed for other in binding.connections):
-            del session.bindings[binding.id]
+            # Whoever was told of one port may have ended the others, which came here first.
+            session.bindings.pop(binding.id, None)
         self._journal.record(
             "binding.closed",
             session=session.id,
@@ -120,18 +123,42 @@ class Ledger:
             to_peer_bytes=traffic.to_peer_bytes,
         )
         # Told last: the filter may kill the rest of the binding from there.
-        self._tell(connection, ConnectionTerminating(connection, reason, traffic, binding.context))
+        self._tell(connection, self._terminating(connection, reason, traffic))
         for feed in connection.feeds:
             feed.end()
         self._gateway.forget_idle(session)
+
+    def flow_denied(
+        self, connection: SecondaryConnection | FutureConnection, peer: Endpoint, name: str
+    ) -> None:
+        """Write down which filter denied a peer that had come."""
+        self._journal.record(
+            "flow.denied",
+            level="warning",
+            session=connection.session.id,
+            proxy=connection.proxy_address,
+            peer=peer,
+            filter=name,
+        )
 
     # -- outbound permissions -----------------------------------------------------------------
 
     def permitted(self, future: FutureConnection) -> None:
         """Register a permission and its time limit."""
         future.session.hold(future, future.primary)
-        future.primary.openings[future.pinhole.id] = future
+        if future.primary is not None:
+            future.primary.openings[future.pinhole.id] = future
         self._gateway.openings.add(future)
+
+    def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
+        """Tell who asked that the client has connected."""
+        self._note(future, "connect.established", client=client, server=future.pinhole.target)
+        self._tell(future, EstablishedConnection(future, client, future.context))
+
+    def permitted_failed(self, future: FutureConnection, client: Endpoint) -> None:
+        """Tell who asked that the client's attempt failed."""
+        self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
+        self._tell(future, ConnectionRefused(future, client, future.context))
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Forget a permission and give back the port it held, if any."""
@@ -140,41 +167,59 @@ class Ledger:
             future.path.release(future.pinhole.transport, listen)
             self._gateway.rest_ports(future.pinhole.transport, listen.address, listen.port, 1)
         future.session.let_go(future, future.primary)
-        future.primary.openings.pop(future.pinhole.id, None)
-        future.primary.note(
+        if future.primary is not None:
+            future.primary.openings.pop(future.pinhole.id, None)
+        self._note(
+            future,
             "connect.secondary_closed",
             server=future.pinhole.target,
             reason=reason,
             from_client_bytes=traffic.from_peer_bytes,
             to_client_bytes=traffic.to_peer_bytes,
         )
+        self._tell(future, self._terminating(future, reason, traffic))
         self._gateway.forget_idle(future.session)
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _tell(self, connection: SecondaryConnection, event: Event) -> None:
-        """Raise an event at the caller of a bind only (semantics 1.5 rule 11)."""
-        for feed in connection.feeds:
-            feed.put(event)
-        binding = connection.binding
-        if binding.session_filter is None:
+    def _terminating(
+        self, connection: SecondaryConnection | FutureConnection, reason: str, traffic: Traffic
+    ) -> ConnectionTerminating:
+        self._gateway.announcer.ask_no_more(connection)
+        event = ConnectionTerminating(
+            connection, reason, traffic, connection.context, connection.explanation
+        )
+        self._gateway.announcer.terminating(connection, event)
+        return event
+
+    def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
+        """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
+        if isinstance(connection, SecondaryConnection):
+            for feed in connection.feeds:
+                feed.put(event)
+        session_filter, primary = connection.session_filter, connection.primary
+        if session_filter is None or connection.session.filter_set.is_retired:
             return
-        primary = binding.primary
-        work = binding.session_filter.on_event(event)
-        if primary is not None and primary.is_open:
-            self._gateway.strand_of(primary).run(work)
-        else:
-            self._gateway.new_strand(lambda error: self._orphan_failed(binding, error)).run(work)
+        session = connection.session
+        name = session.name_of(session_filter)
+        known = replace(event, parameters=session.filter_set.parameters.get(name, {}))
+        is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
+        strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
+        strand.run(called(session_filter.on_event, known), name)
 
-    def _orphan_failed(self, binding: Binding, error: Exception) -> None:
-        self._gateway.note_failure(binding.session, error)
-        binding.session_filter = None  # it would fail at the next event as well
-        binding.kill("filter-failed")
-
-    def _note_refusal(self, refusal: BindError | KernelError, **fields: object) -> None:
-        reason = refusal.reason if isinstance(refusal, BindError) else str(refusal)
+    def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
+        primary = future.primary
         self._journal.record(
-            "binding.refused", level="warning", code=refusal.code, reason=reason, **fields
+            event,
+            level="info",
+            session=future.session.id,
+            connection=None if primary is None else primary.id,
+            **fields,
+        )
+
+    def _note_refusal(self, refusal: BindError, **fields: object) -> None:
+        self._journal.record(
+            "binding.refused", level="warning", code=refusal.code, reason=refusal.reason, **fields
         )
 
     def _note_binding(self, event: str, binding: Binding, level: Level) -> None:

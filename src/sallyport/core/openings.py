@@ -7,15 +7,21 @@ permission for an outbound one (`allow_future_connect`): for a data path both ar
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPath, FlowCounters, Pinhole
+from sallyport.core.datapath import Arrival, DataPath, FlowCounters, Pinhole
 from sallyport.core.deadlines import Deadline, Deadlines
 from sallyport.core.lifecycle import State, Step, after
+from sallyport.core.strand import Strand
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
+
+if TYPE_CHECKING:
+    from sallyport.core.chain import Chain
+    from sallyport.core.question import Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +45,40 @@ class Opening:
     """One pinhole and its life. Subclasses say what the outcome means by the `on_…` methods."""
 
     __slots__ = (
+        "asked_about",
         "deadline",
         "ended",
+        "explanation",
+        "is_emulated",
+        "is_filtered",
         "is_open",
         "is_timed",
         "latest_peer",
         "path",
         "pinhole",
+        "question",
         "running",
         "state",
+        "strand",
     )
 
-    def __init__(self, pinhole: Pinhole, *, path: DataPath, is_timed: bool) -> None:
+    def __init__(
+        self, pinhole: Pinhole, *, path: DataPath, is_timed: bool, is_filtered: bool
+    ) -> None:
         self.pinhole = pinhole
         self.path = path
         self.is_timed = is_timed
+        self.is_filtered = is_filtered
+        """Whether some filter is asked about its flows before they start; known from the start."""
+        self.is_emulated = False
+        """Whether a filter delivers its flows: the data path lets nobody in."""
+        self.explanation: str | None = None
+        """What whoever killed it has to say to the protocol's user."""
+        self.question: Question | None = None
+        self.strand: Strand | None = None
+        """On which filters are asked about its flows, one after another."""
+        self.asked_about: list[Chain] = []
+        """Of the peers that wait for the answer."""
         self.state = State.RESERVED
         self.is_open = False
         """Whether the data path still lets something in."""
@@ -69,6 +94,10 @@ class Opening:
 
     def on_armed(self) -> None:
         """The pinhole is open."""
+
+    def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
+        """A peer is here, in user mode; `arrival` must be answered."""
+        arrival.proceed(None)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """A flow was admitted."""
@@ -103,17 +132,19 @@ class Openings:
         self._restart_limit(opening)
 
     async def arm(self, openings: Sequence[Opening]) -> None:
-        """Open all or none in one transaction; all are on one data path.
+        """Open all or none in one transaction; all that are not emulated are on one data path.
 
         Raises Terminating when one is not in state reserved or ends meanwhile, and what
         `DataPath.open` raises; in the last two cases the openings have ended.
         """
         for opening in openings:
             after(opening.state, Step.ARM)
-        path, asked = openings[0].path, [opening.pinhole for opening in openings]
+        real = [opening for opening in openings if not opening.is_emulated]
+        asked = [opening.pinhole for opening in real]
         try:
-            await path.open(asked)
-            for opening, pinhole in zip(openings, asked, strict=True):
+            if real:
+                await real[0].path.open(asked)
+            for opening, pinhole in zip(real, asked, strict=True):
                 await self._catch_up(opening, pinhole)
         except BaseException:
             self._undo(openings, "could-not-open")
@@ -164,14 +195,17 @@ class Openings:
         """Let nothing new in; what is running may finish. Idempotent, never raises."""
         self._shut(opening, Step.WITHDRAW, reason)
 
-    def kill(self, opening: Opening, reason: str) -> None:
+    def kill(self, opening: Opening, reason: str, explanation: str | None = None) -> None:
         """End it now and reset both ends of what is running. Idempotent, never raises."""
         if opening.is_closed:
             return
+        opening.explanation = explanation or opening.explanation
         if opening.state is not State.RESERVED:
             opening.ended = self.traffic(opening)
             opening.running.clear()
             opening.is_open = False
+            # A data filter that is detached meanwhile may kill it once more.
+            opening.state = after(opening.state, Step.KILL)
             # From here on the data path's reports are its answer to the kill, not news.
             self._by_id.pop(opening.pinhole.id, None)
             opening.path.kill([opening.pinhole.id])
@@ -205,6 +239,13 @@ class Openings:
             self._stop_limit(opening)
         opening.on_admitted(peer)
 
+    def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
+        """See `FlowSink`."""
+        if opening := self._by_id.get(pinhole_id):
+            opening.on_arrived(peer, arrival)
+        else:
+            arrival.refuse()
+
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         """See `FlowSink`."""
         if opening := self._by_id.get(pinhole_id):
@@ -227,10 +268,9 @@ class Openings:
 
     def _undo(self, openings: Sequence[Opening], reason: str) -> None:
         """End what was armed in part; what got in meanwhile belongs to nobody."""
-        numbers = [opening.pinhole.id for opening in openings]
-        for number in numbers:
-            self._by_id.pop(number, None)
-        openings[0].path.kill(numbers)
+        for opening in openings:
+            self._by_id.pop(opening.pinhole.id, None)
+            opening.path.kill([opening.pinhole.id])
         for opening in openings:
             self.kill(opening, reason)
 

@@ -1,5 +1,6 @@
-"""Places: where peers connect, for each client address of one bind, and the ports held for it."""
+"""Places: where connections come to, for each address of one request, and the ports held for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,9 +9,9 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import DataPath
 from sallyport.core.policy import Relation
-from sallyport.core.request import BindRequest
+from sallyport.core.request import BindRequest, FutureRequest
 from sallyport.errors import AddressInUse, AddressNotAvailable, InvalidArgument
-from sallyport.flags import BindFlags, Transport
+from sallyport.flags import BindFlags, ConnectionFlags, Transport
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -34,6 +35,8 @@ def choose_places(
     proxy, own = request.proxy_address, gateway.policy.gateway_addresses
     if BindFlags.PROXY_MODE in request.flags and relation is not Relation.NAT:
         raise InvalidArgument("proxy-mode-needs-a-nat-relation")
+    if request.is_for_primary:
+        return [Place(_spoken_for(request, relation, own), is_held=False)]
     if relation is Relation.ROUTE and (proxy is None or proxy.address not in own):
         return [Place(listen, is_held=False) for listen in _routed(request)]
     if proxy is not None and proxy.address not in own:
@@ -45,11 +48,19 @@ def choose_places(
     return [Place(Endpoint(address, base + i), is_held=True) for i in range(count)]
 
 
-def hold_one(
-    gateway: "Gateway", path: DataPath, transport: Transport, address: IpAddress
-) -> Endpoint:
-    """Hold a random port of a gateway address; raises as `choose_places`."""
-    return Endpoint(address, _Hold(gateway, path, transport, address).any_run(1))
+def choose_redirects(
+    gateway: "Gateway", request: FutureRequest, path: DataPath
+) -> Sequence[Endpoint]:
+    """Choose where the client connects for each address; raises as `choose_places`.
+
+    The address itself, or one of a run of ports of ours.
+    """
+    inside = _internal_address(gateway, request)
+    if inside is None:
+        return request.addresses
+    count = len(request.addresses)
+    base = _Hold(gateway, path, request.transport, inside).any_run(count)
+    return [Endpoint(inside, base + i) for i in range(count)]
 
 
 def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
@@ -64,6 +75,32 @@ def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
     if proxy is not None and proxy.port not in (0, clients[0].port):
         raise AddressNotAvailable("routed-port-is-the-clients-own")
     return clients
+
+
+def _spoken_for(request: BindRequest, relation: Relation, own: frozenset[IpAddress]) -> Endpoint:
+    """Give the address under which a filter says it was reached."""
+    (client,), proxy = request.client_addresses, request.proxy_address
+    assert proxy is not None  # noqa: S101 - require_sense
+    if proxy.address not in own and (relation is not Relation.ROUTE or proxy != client):
+        raise AddressNotAvailable("not-an-address-of-the-gateway")
+    return proxy
+
+
+def _internal_address(gateway: "Gateway", request: FutureRequest) -> IpAddress | None:
+    """Give our address for the client to connect to; None: it connects to the far end itself."""
+    primary, wanted = request.primary, request.internal_address
+    if wanted is not None:
+        if wanted not in gateway.policy.gateway_addresses:
+            raise AddressNotAvailable("not-an-address-of-the-gateway")
+        return wanted
+    if primary is not None and primary.inside_address is not None:
+        # A server that knows its clients by our address dials us.
+        is_proxied = ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in primary.flags
+        if is_proxied or request.is_redirected:
+            return primary.inside_address.address
+    if request.is_redirected:
+        raise InvalidArgument("internal-address-needed")
+    return None
 
 
 def _external_address(primary: PrimaryConnection | None) -> IpAddress:

@@ -130,7 +130,11 @@ class Policy:
     access_rules: tuple[AccessRule, ...] = ()
     publishing_rules: tuple[PublishingRule, ...] = ()
     gateway_addresses: frozenset[IpAddress] = frozenset()
-    filter_settings: Mapping[str, object] = field(default_factory=dict)
+    filter_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    _verdicts: dict[tuple[str, IpAddress, IpAddress | None], Verdict] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `decide` said already: a policy never changes, and each transfer asks the same again."""
 
     def __post_init__(self) -> None:
         names = [network.name for network in self.networks]
@@ -187,6 +191,15 @@ class Policy:
 
     def decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
         """Decide whether `client` may use `protocol` towards `peer`; never raises."""
+        question = protocol, client, peer
+        verdict = self._verdicts.get(question)
+        if verdict is None:
+            if len(self._verdicts) >= limits.MAX_KEPT_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[question] = self._decide(protocol, client, peer)
+        return verdict
+
+    def _decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
         if peer is not None and self.is_own(peer):
             # The gateway's own services are nobody's protocol peer.
             return Verdict(allowed=False, reason="peer-is-gateway")

@@ -1,11 +1,11 @@
-"""BindRequest: the arguments of one `bind_for_client`, and whether they can be meant at all."""
+"""Requests: the arguments of one bind or permission, and whether they can be meant at all."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import Pinhole
 from sallyport.core.protocols import ProtocolDefinition
@@ -34,6 +34,8 @@ class BindRequest:
     ip_filter: IpFilter | None
     peer_ports: frozenset[int] | None
     primary: PrimaryConnection | None
+    is_for_primary: bool = False
+    """Of `Session.emulate_client_bind`: no port is held, a filter delivers what comes."""
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
@@ -50,15 +52,21 @@ class BindRequest:
             raise InvalidArgument("a-forced-port-needs-a-single-address")
         if any(client.port == 0 and not client.is_zero for client in clients):
             raise InvalidArgument("client-port-is-zero")
+        if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
+            raise InvalidArgument("an-emulated-bind-needs-both-addresses")
 
     def _require_flags_make_sense(self) -> None:
         if BindFlags.TIMEOUT in self.flags and BindFlags.ALLOW_MULTIPLE in self.flags:
             raise InvalidArgument("timeout-excludes-allow-multiple")
         if BindFlags.BIDIRECTIONAL in self.flags and self.transport is not Transport.UDP:
             raise InvalidArgument("bidirectional-is-for-udp")
-        if BindFlags.PROXY_MODE in self.flags and (
-            self.primary is None
-            or ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION not in self.primary.flags
+        if (
+            BindFlags.PROXY_MODE in self.flags
+            and not self.is_for_primary
+            and (
+                self.primary is None
+                or ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION not in self.primary.flags
+            )
         ):
             # Semantics 1.5 item 10: stipulated by the publishing rule, never chosen by a filter.
             raise InvalidArgument("proxy-mode-is-inherited-from-the-primary")
@@ -80,4 +88,57 @@ class BindRequest:
             idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and BindFlags.TIMEOUT in flags else None,
             backlog=self.backlog,
             receive_buffer=limits.INCREASED_RECEIVE_BUFFER if is_roomy else None,
+        )
+
+
+_EXCLUSIVE = BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE
+_FUTURE_FLAGS = _EXCLUSIVE | BindFlags.NO_KERNEL_MODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FutureRequest:
+    """One call; the fields are explained at `Session.allow_future_connect` and
+    `redirect_connections`."""
+
+    session: "Session"
+    addresses: tuple[Endpoint, ...]
+    transport: Transport
+    protocol: ProtocolDefinition
+    primary: PrimaryConnection | None
+    flags: BindFlags
+    session_filter: "SessionFilter | None"
+    context: object
+    is_redirected: bool = False
+    """Whether the client connects to ports of ours instead of the addresses themselves."""
+    internal_address: IpAddress | None = None
+    """Where those ports are; None leaves it to the gateway."""
+
+    def require_sense(self) -> None:
+        """Check that the arguments do not contradict each other; raises InvalidArgument."""
+        if not 1 <= len(self.addresses) <= limits.MAX_ADDRESSES_PER_CALL:
+            raise InvalidArgument(f"addresses: 1 to {limits.MAX_ADDRESSES_PER_CALL}")
+        if self.flags & ~_FUTURE_FLAGS:
+            raise InvalidArgument("flags-mean-nothing-here")
+        if _EXCLUSIVE in self.flags:
+            raise InvalidArgument("timeout-excludes-multiple")
+        inside = self.internal_address
+        versions = {address.version for address in (*self.addresses, *([inside] if inside else []))}
+        if versions != {self.session.client_address.version}:
+            raise InvalidArgument("addresses-of-two-families")
+
+    def pinhole(self, pinhole_id: int, listen: Endpoint, server: Endpoint) -> Pinhole:
+        """Give the pinhole for one of the addresses: the outbound twin of a bound port, at the far
+        end's own address or at one of ours, for one source.
+        """
+        is_udp = self.transport is Transport.UDP
+        is_timed = BindFlags.TIMEOUT in self.flags
+        return Pinhole(
+            id=pinhole_id,
+            transport=self.transport,
+            listen=listen,
+            target=server,
+            sources=IpFilter.of(self.session.client_address),
+            single=BindFlags.ALLOW_MULTIPLE not in self.flags,
+            is_answered=is_udp,
+            idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and is_timed else None,
         )

@@ -1,22 +1,30 @@
 """Session: one client of the gateway, and what may be asked on its behalf (`IFWXSession`)."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.access import check_host_access
 from sallyport.core.binding import Binding
+from sallyport.core.chain import Priority
 from sallyport.core.connection import PrimaryConnection
+from sallyport.core.events import Event
+from sallyport.core.factory import DataFilterFactory
 from sallyport.core.future import FutureConnection
+from sallyport.core.hooks import Hooks, Source
 from sallyport.core.openings import Opening
+from sallyport.core.policy import Verdict
 from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.core.request import BindRequest
-from sallyport.flags import BindFlags, Transport
+from sallyport.core.request import BindRequest, FutureRequest
+from sallyport.core.secondary import SecondaryConnection
+from sallyport.errors import Terminating
+from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import SessionFilter
+    from sallyport.core.filter import DataFilter, SessionFilter
+    from sallyport.core.filter_set import FilterSet
     from sallyport.core.gateway import Gateway
 
 
@@ -27,19 +35,38 @@ class Session:
     """
 
     def __init__(
-        self, gateway: "Gateway", *, session_id: str, client: IpAddress, since: float
+        self,
+        gateway: "Gateway",
+        *,
+        session_id: str,
+        client: IpAddress,
+        since: float,
+        filter_set: "FilterSet",
+        source: Source = Source.SECURE_NAT,
+        is_private: bool = False,
     ) -> None:
         self._gateway = gateway
         self.id = session_id
         self.client_address = client
         self.since = since
+        self.filter_set = filter_set
+        """The application filters of this session, whatever the configuration says now."""
+        self.source = source
+        """How the client arrived."""
+        self.is_private = is_private
         self.primaries: dict[str, PrimaryConnection] = {}
         self.bindings: dict[str, Binding] = {}
         self.filters: dict[str, SessionFilter] = {}
+        self.own_hooks: dict[str, Hooks] = {}
+        """Of the filters whose events in this session differ from their first ones."""
+        self.factories: list[DataFilterFactory] = []
+        self.is_ending = False
+        """Whether it was killed, or is over: nothing more is opened for it."""
+        self.has_failed = False
+        """Whether it ends because a filter failed in it."""
         self.is_over = False
         self.openings: dict[int, Opening] = {}
         """Ports and permissions held, by pinhole."""
-        self._held: Counter[IpAddress | None] = Counter()
 
     async def bind_for_client(
         self,
@@ -100,47 +127,242 @@ class Session:
         address: Endpoint,
         *,
         protocol: ProtocolDefinition,
-        primary: PrimaryConnection,
+        primary: PrimaryConnection | None = None,
+        flags: BindFlags = BindFlags.TIMEOUT,
+        session_filter: "SessionFilter | None" = None,
+        context: object = None,
         armed: bool = True,
     ) -> FutureConnection:
         """Let the client open one secondary TCP connection to `address` (`AllowFutureConnect`).
 
-        It must be used within about a minute and ends with `primary`. The flow carries our
-        conntrack mark, so it passes where forwarding is otherwise denied. `armed=False` reserves
-        only, until `FutureConnection.arm()`. Where `primary` is in full proxy the client must
-        connect to `FutureConnection.proxy_address`, a port of the gateway (`RedirectConnections`).
+        It ends with `primary`, if given. `flags`: TIMEOUT, it must be used within about a minute;
+        ALLOW_MULTIPLE, more than one connection; NO_KERNEL_MODE. `session_filter` is told of
+        EstablishedConnection and what follows, with `context`. The flow carries our conntrack
+        mark, so it passes where forwarding is otherwise denied. `armed=False` reserves only, until
+        `FutureConnection.arm()`. Where `primary` is in full proxy the client must connect to
+        `FutureConnection.proxy_address`, a port of the gateway.
 
         Raises PolicyDenied when the rules do not let the client use `protocol` towards `address`,
         AddressNotAllowed for a port below the rule's minimum, InvalidArgument for an address of
         another family than the client's, QuotaExceeded, OutOfResources, KernelError, Terminating.
         """
-        return await self._gateway.binder.allow(
-            self, address, protocol=protocol, primary=primary, armed=armed
+        request = FutureRequest(
+            session=self,
+            addresses=(address,),
+            transport=Transport.TCP,
+            protocol=protocol,
+            primary=primary,
+            flags=flags,
+            session_filter=session_filter,
+            context=context,
         )
+        (future,) = await self._gateway.binder.allow(request, armed=armed)
+        return future
+
+    async def redirect_connections(
+        self,
+        addresses: Sequence[Endpoint],
+        *,
+        protocol: ProtocolDefinition,
+        transport: Transport = Transport.TCP,
+        internal_address: IpAddress | None = None,
+        primary: PrimaryConnection | None = None,
+        flags: BindFlags = BindFlags.TIMEOUT,
+        session_filter: "SessionFilter | None" = None,
+        context: object = None,
+    ) -> tuple[FutureConnection, ...]:
+        """Give the client ports of ours to connect to instead of `addresses`
+        (`RedirectConnections`): the outbound mirror of `bind_for_client`.
+
+        Element i of the result is for `addresses[i]`, 1 to `limits.MAX_ADDRESSES_PER_CALL` of them:
+        the client connects to its `proxy_address`, the lowest port + i, and reaches that one; the
+        lowest port is a multiple of their number. `internal_address`: the gateway's address on the
+        client's side; None: the one by which it knows `primary`. Everything else is as for
+        `allow_future_connect`, and all are opened or none.
+
+        Raises what that raises, and AddressNotAvailable when `internal_address` is not the
+        gateway's, AddressInUse when no such ports are left, InvalidArgument when nothing says which
+        address the client knows us by.
+        """
+        request = FutureRequest(
+            session=self,
+            addresses=tuple(addresses),
+            transport=transport,
+            protocol=protocol,
+            primary=primary,
+            flags=flags,
+            session_filter=session_filter,
+            context=context,
+            is_redirected=True,
+            internal_address=internal_address,
+        )
+        return await self._gateway.binder.allow(request, armed=True)
+
+    async def emulate_client_bind(
+        self,
+        client_address: Endpoint,
+        proxy_address: Endpoint,
+        *,
+        transport: Transport,
+        protocol: ProtocolDefinition | UUID,
+        session_filter: "SessionFilter | None" = None,
+        context: object = None,
+        is_address_translated: bool = False,
+    ) -> SecondaryConnection:
+        """Make a connection that a filter received itself the client's (`EmulateClientBind`).
+
+        For a primary inbound connection to a client that bound nothing: a filter listens at a
+        well-known port and decides to whom each connection goes. Nothing is bound; `proxy_address`
+        is only what events tell. Then `SecondaryConnection.emulate_connection` delivers it, one.
+        `is_address_translated`: the client sees the gateway's address instead of the peer's.
+        The rules and the client address are checked, and other filters asked, as for a bind; it
+        raises what a bind raises.
+        """
+        request = BindRequest(
+            session=self,
+            client_addresses=(client_address,),
+            transport=transport,
+            protocol=protocol,
+            proxy_address=proxy_address,
+            flags=BindFlags.PROXY_MODE if is_address_translated else BindFlags.NONE,
+            backlog=1,
+            session_filter=session_filter,
+            context=context,
+            ip_filter=None,
+            peer_ports=None,
+            primary=None,
+            is_for_primary=True,
+        )
+        binding = await self._gateway.binder.bind(request, armed=True)
+        return binding.connections[0]
+
+    async def retroactive_allow_bind(
+        self,
+        transport: Transport,
+        address: Endpoint,
+        *,
+        protocol: ProtocolDefinition,
+        flags: BindFlags = BindFlags.NONE,
+        ip_filter: IpFilter | None = None,
+    ) -> bool:
+        """Approve a bind that a Firewall client made by itself (`RetroactiveAllowBind`).
+
+        Such a bind is only reserved: a filter that sees the client announce it knows that it was
+        meant. `address`: the gateway's, zeros match any, the port must be said. `flags`:
+        BIDIRECTIONAL, INCREASE_RECEIVE_BUFFER. `ip_filter`: who may connect; None: as it was bound.
+        Gives True when it is open now, False when it was approved before.
+
+        Raises NoSuchBind, where `bind_for_client` is the way; PolicyDenied when the rules do not
+        let the client use `protocol`; InvalidArgument; Terminating; OutOfResources, KernelError.
+        """
+        return await self._gateway.binder.approve(
+            self, transport, address, protocol, flags=flags, ip_filter=ip_filter
+        )
+
+    def host_access_check(
+        self,
+        protocol: ProtocolDefinition | UUID,
+        host: IpAddress,
+        port: int | None = None,
+        *,
+        check_publishing: bool = False,
+    ) -> Verdict:
+        """Ask what the access rules say, without any effect (`HostAccessCheck`).
+
+        Whether this client may use `protocol` towards `host`: for its primary connection, or, with
+        another `port` than its own, for a secondary one to there. `check_publishing` asks the
+        publishing rules instead: whether `host` may reach this client, a published server, at
+        `port` or at any. Raises InvalidArgument for an unknown protocol.
+        """
+        gateway = self._gateway
+        return check_host_access(
+            gateway.policy,
+            self.client_address,
+            gateway.protocol(protocol),
+            host,
+            port,
+            check_publishing=check_publishing,
+        )
+
+    def set_data_filter_factory(
+        self,
+        event: type[Event],
+        address: Endpoint | None,
+        make: "Callable[[], DataFilter]",
+        *,
+        session_filter: "SessionFilter",
+        priority: Priority = Priority.MIDDLE,
+        context: object = None,
+        flags: BindFlags = BindFlags.NONE,
+    ) -> DataFilterFactory:
+        """Have a data filter put into a flow that may come (`SetDataFilterFactory`).
+
+        `event`: ConnectTcp or UdpDestination, `address` is then the remote one; AcceptedConnection
+        or BindUdp, then the bound one. None, zeros and port 0 match any. What `make` gives is
+        attached with `priority` and `context`, for one flow, or every one with ALLOW_MULTIPLE; a
+        flow that is denied or finds nobody is none, so `make` must give a new one at every call.
+        While it stands, such flows of this session are bound in user mode; for those bound before,
+        in the kernel, it comes too late. Cancel what became pointless. Raises InvalidArgument for
+        another event, Terminating when the session is over.
+        """
+        if self.is_ending:
+            raise Terminating("session-is-over")
+        factory = DataFilterFactory(
+            self,
+            event,
+            address,
+            make,
+            priority=priority,
+            context=context,
+            owner=self.name_of(session_filter),
+            is_multiple=BindFlags.ALLOW_MULTIPLE in flags,
+        )
+        self.factories.append(factory)
+        return factory
+
+    @property
+    def flags(self) -> SessionFlags:
+        """What kind of session it is (`GetSessionFlags`)."""
+        flags = SessionFlags.NAT if self.source is Source.SECURE_NAT else SessionFlags.NONE
+        if self.is_private:
+            flags |= SessionFlags.PRIVATE
+        return flags | SessionFlags.TERMINATED if self.is_over else flags
+
+    def name_of(self, session_filter: "SessionFilter") -> str:
+        """Give the name of the filter whose part in this session it is; empty for a stranger's."""
+        return next((name for name, one in self.filters.items() if one is session_filter), "")
 
     def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take a port or permission into the client's quota."""
         self.openings[opening.pinhole.id] = opening
-        self._held[_charged(primary)] += 1
+        self._gateway.held[self.client_address, _charged(primary)] += 1
 
     def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take it out again."""
         del self.openings[opening.pinhole.id]
-        who = _charged(primary)
-        self._held[who] -= 1
-        if not self._held[who]:
-            del self._held[who]
+        held, who = self._gateway.held, (self.client_address, _charged(primary))
+        held[who] -= 1
+        if not held[who]:
+            del held[who]
 
     def held_for(self, primary: PrimaryConnection | None) -> int:
-        """How many ports and permissions are held of the quota that `primary` is charged to."""
-        return self._held[_charged(primary)]
+        """How many ports and permissions are held of the quota that `primary` is charged to.
+
+        Sessions of filters' own have no quota of their own: it is the client's.
+        """
+        return self._gateway.held[self.client_address, _charged(primary)]
 
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the client now and reset both ends. Idempotent, never raises."""
+        self.is_ending = True
+        for primary in self.primaries.values():
+            # What ends from here on is told at once, not behind what will never be done.
+            primary.strand.close()
         for opening in tuple(self.openings.values()):
             self._gateway.openings.kill(opening, reason)
         for primary in tuple(self.primaries.values()):
             primary.kill(reason)
+        self._gateway.forget_idle(self)
 
 
 def _charged(primary: PrimaryConnection | None) -> IpAddress | None:

@@ -5,7 +5,7 @@ coroutine is stepped in place; only one that really waits is handed to whoever o
 """
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from sallyport import limits
@@ -30,6 +30,11 @@ class Turn:
         self.number = 0
 
 
+def waited_too_long(seconds: float) -> TimeoutError:
+    """Make the fault of a filter that waits for more than the kernel."""
+    return TimeoutError(f"waited {seconds:g} s")
+
+
 def impatient(
     park: Park,
     call_later: Callable[[float, Callable[[], None]], Deadline],
@@ -46,7 +51,7 @@ def impatient(
         done: Callable[[Exception | None], None],
     ) -> None:
         seconds = limits.FILTER_WAIT_SECONDS
-        limit = call_later(seconds, lambda: give_up(TimeoutError(f"waited {seconds:g} s")))
+        limit = call_later(seconds, lambda: give_up(waited_too_long(seconds)))
 
         def finished(error: Exception | None) -> None:
             limit.cancel()
@@ -57,6 +62,11 @@ def impatient(
     return park_impatiently
 
 
+async def called(method: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Call a filter's method in its turn, so that the fence is around the call itself too."""
+    await method(*arguments)
+
+
 def _nothing() -> None:
     pass
 
@@ -64,15 +74,19 @@ def _nothing() -> None:
 class Strand:
     """Runs coroutines one after another; an exception stops the strand and is told to `fault`.
 
-    `fault` is called at most once. After a fault or `close()` nothing runs any more.
+    `fault` is called at most once, with the filter whose code raised. After a fault or `close()`
+    nothing runs any more.
     """
 
-    def __init__(self, park: Park, turn: Turn, fault: Callable[[Exception], None]) -> None:
+    def __init__(self, park: Park, turn: Turn, fault: Callable[[Exception, str], None]) -> None:
         self._park = park
         self._turn = turn
         self._fault = fault
-        self._waiting: deque[Work] = deque()
+        self._waiting: deque[tuple[Work, str]] = deque()
+        self.owner = ""
+        """Whose code is running: the name of a filter."""
         self._busy = False
+        self._has_waited = False
         self._closed = False
         self.on_idle: Callable[[], None] = _nothing
         """Called when the last of what waited is done: feeding may go on."""
@@ -82,31 +96,38 @@ class Strand:
         """Whether something waits; whoever feeds the strand should pause."""
         return self._busy
 
-    def run(self, work: Work) -> None:
-        """Run `work` now, or after everything that was given before it."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing runs any more; a coroutine that waits may still come back."""
+        return self._closed
+
+    def run(self, work: Work, owner: str = "") -> None:
+        """Run `work` of the filter `owner` now, or after everything that was given before it."""
         if self._closed:
             work.close()
             return
-        self._waiting.append(work)
-        if not self._busy:
+        self._waiting.append((work, owner))
+        if self._busy:
+            self._has_waited = True
+        else:
             self._drain()
 
     def close(self) -> None:
         """Run nothing more; work that never started is dropped. Idempotent."""
         self._closed = True
         while self._waiting:
-            self._waiting.popleft().close()
+            self._waiting.popleft()[0].close()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, owner: str) -> None:
         """Close, and tell `fault` if nothing has failed before. Idempotent."""
         if not self._closed:
             self.close()
-            self._fault(error)
+            self._fault(error, owner)
 
     def _drain(self) -> None:
         self._busy = True
         while self._waiting:
-            work = self._waiting.popleft()
+            work, self.owner = self._waiting.popleft()
             self._turn.number += 1
             # Steps nest: ending one connection tells the filter of another in the same breath.
             was_running, self._turn.running = self._turn.running, True
@@ -115,17 +136,19 @@ class Strand:
             except StopIteration:
                 continue
             except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
-                self.fail(error)
+                self.fail(error, self.owner)
                 continue
             finally:
                 self._turn.running = was_running
+            self._has_waited = True
             self._park(work, yielded, self._resumed)
             return
         self._busy = False
+        has_waited, self._has_waited = self._has_waited, False
+        if has_waited and not self._closed:
+            self.on_idle()
 
     def _resumed(self, error: Exception | None) -> None:
         if error is not None:
-            self.fail(error)
+            self.fail(error, self.owner)
         self._drain()
-        if not self._busy:
-            self.on_idle()

@@ -1,53 +1,133 @@
 """FTP (RFC 959, 2428, 4217): opens the data connection that both sides agreed on, and no other.
 
-One filter for both directions: clients inside that talk to servers outside
-(`sallyport.filters.ftp_outbound`), and clients outside that talk to a published server
-(`sallyport.filters.ftp_inbound`). What is said and when it counts is the same for both
-(`sallyport.filters.ftp_control`).
+What is said, and when it counts, is `sallyport.wire.ftp`'s; here is what opens when it does.
 """
 
-from sallyport.core.events import ConnectTcp, Event
-from sallyport.core.filter import ApplicationFilter, SessionFilter
-from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.core.session import Session
-from sallyport.filters.ftp_control import FtpSettings
-from sallyport.filters.ftp_inbound import FtpInbound
-from sallyport.filters.ftp_outbound import FtpOutbound
-from sallyport.flags import Transport
+from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["FTP", "FTP_SERVER", "FtpFilter", "FtpSession", "FtpSettings"]
+from sallyport import api
+from sallyport.wire.ftp import Agreement, FtpDialogue, FtpTransfer, Offer
 
-FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
+__all__ = ["FTP", "FTP_SERVER", "FtpFilter", "FtpSettings", "FtpTransfer"]
+
+FTP = api.ProtocolDefinition("ftp", api.Transport.TCP, 21)
 """Servers outside, as access rules know the protocol."""
 
-FTP_SERVER = ProtocolDefinition("ftp-server", Transport.TCP, 21, Direction.INBOUND)
+FTP_SERVER = api.ProtocolDefinition("ftp-server", api.Transport.TCP, 21, api.Direction.INBOUND)
 """Servers of ours, as publishing rules know the protocol."""
 
 
-class FtpFilter(ApplicationFilter):
-    """The filter for FTP servers, outside and published."""
+@dataclass(frozen=True, slots=True)
+class FtpSettings:
+    """The keys of `[filters.ftp]`."""
+
+    trust_pasv_address: Literal["server", "replace"] = "server"
+    """Whether a 227 must name the server itself, or is taken to mean it, as with a server behind a
+    NAT of its own that names its inside address (attack V01)."""
+    strict_data_port: bool = False
+    """Accept data connections only from port 20 or the port below the control port (attack F27)."""
+
+
+class FtpFilter(api.ApplicationFilter):
+    """FTP data connections of clients and of published servers (RFC 959, 2428)."""
 
     name = "ftp"
+    api_version = 1
     protocols = (FTP, FTP_SERVER)
+    hooks = api.Hooks.of(api.ConnectTcp)
+    settings = FtpSettings
 
     def __init__(self, settings: FtpSettings | None = None) -> None:
-        self.settings = settings or FtpSettings()
+        self._settings = settings or FtpSettings()
 
-    def attach_to_session(self, session: Session) -> SessionFilter:
+    def attach_to_session(self, session: api.Session) -> api.SessionFilter:
         """See `ApplicationFilter`."""
-        return FtpSession(session, self.settings)
+        return _FtpSession(self._settings)
 
 
-class FtpSession(SessionFilter):
-    """Gives every FTP control connection of a client its dialogue."""
-
-    def __init__(self, session: Session, settings: FtpSettings) -> None:
-        self.session = session
+class _FtpSession(api.SessionFilter):
+    def __init__(self, settings: FtpSettings) -> None:
         self.settings = settings
 
-    async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`; what becomes of bindings is in the journal already."""
-        if isinstance(event, ConnectTcp):
-            is_published = event.connection.protocol.direction is Direction.INBOUND
-            dialogue = FtpInbound if is_published else FtpOutbound
-            event.connection.attach_data_filter(dialogue(self.session, self, self.settings))
+    async def on_event(self, event: api.Event) -> None:
+        match event:
+            case api.ConnectTcp():
+                # Priority.NAT: who edits addresses is the first to see what the client says.
+                event.connection.attach_data_filter(_FtpControl(self), api.Priority.NAT)
+            case api.EstablishedConnection(context=Agreement() as agreement):
+                agreement.established()
+            case api.ConnectionTerminating(context=Agreement() as agreement):
+                await agreement.ended(event.explanation)
+
+
+class _FtpControl(api.DataFilter):
+    """One control connection, and the host of its dialogue (`sallyport.wire.ftp.Host`)."""
+
+    connection: api.PrimaryConnection
+
+    def __init__(self, session_filter: _FtpSession) -> None:
+        self._session_filter, self._settings = session_filter, session_filter.settings
+
+    async def started(self) -> None:
+        replaces = self._settings.trust_pasv_address == "replace"
+        self._dialogue = FtpDialogue(self, replaces_foreign_address=replaces)
+        self._is_published = self.connection.protocol.direction is api.Direction.INBOUND
+
+    async def from_client(self, data: bytes) -> None:
+        await self._dialogue.from_client(data)
+
+    async def from_server(self, data: bytes) -> None:
+        await self._dialogue.from_server(data)
+
+    async def client_closed(self) -> None:
+        await self._dialogue.client_closed()
+
+    async def server_closed(self) -> None:
+        await self._dialogue.server_closed()
+
+    async def deadline_passed(self) -> None:
+        await self._dialogue.deadline_passed()
+
+    async def reserve(self, wanted: api.Endpoint, transfer: FtpTransfer) -> Offer:
+        if not self._is_published:
+            return await self._bind(wanted, transfer, armed=False)
+        if wanted.address != self.connection.client.address:
+            # Naming a third host makes the server an attacker's hand (RFC 2577 section 2).
+            raise api.AddressNotAllowed("not-the-clients-address")
+        return await self._permit(wanted, transfer, armed=False)
+
+    async def open_passive(self, server: api.Endpoint, transfer: FtpTransfer) -> Offer:
+        make = self._bind if self._is_published else self._permit
+        return await make(server, transfer, armed=True)
+
+    async def _bind(self, inside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> Offer:
+        """Bind a port at which the far end, and nobody else, reaches `inside` once."""
+        flags = api.BindFlags.TIMEOUT
+        if api.ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in self.connection.flags:
+            flags |= api.BindFlags.PROXY_MODE  # full proxy is inherited, never chosen
+        is_strict = self._settings.strict_data_port and not self._is_published
+        data_ports = {20, self.connection.server.port - 1}  # RFC 959 section 5.2
+        return await self.connection.session.bind_for_client(
+            [inside],
+            transport=api.Transport.TCP,
+            protocol=self.connection.protocol,
+            flags=flags,
+            session_filter=self._session_filter,
+            context=transfer,
+            ip_filter=api.IpFilter.of(self.connection.peer.address),
+            peer_ports=frozenset(data_ports) if is_strict else None,
+            primary=self.connection,
+            armed=armed,
+        )
+
+    async def _permit(self, outside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> Offer:
+        """Permit our side one connection to `outside`."""
+        return await self.connection.session.allow_future_connect(
+            outside,
+            protocol=self.connection.protocol,
+            primary=self.connection,
+            session_filter=self._session_filter,
+            context=transfer,
+            armed=armed,
+        )

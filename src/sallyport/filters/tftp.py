@@ -5,55 +5,52 @@ port of the server that answers is the one, for this request and for good (attac
 host is let in (attack T02). The request leaves as the client wrote it.
 """
 
-from sallyport.core.binding import Binding
-from sallyport.core.events import ConnectionTerminating, Event, UdpDestination
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.lifecycle import State
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
-from sallyport.errors import BindError, OutOfResources, ProtocolError, QuotaExceeded
-from sallyport.flags import BindFlags, Transport
-from sallyport.ipfilter import IpFilter
+from sallyport import api
 from sallyport.wire import tftp
 from sallyport.wire.tftp import ErrorCode
 
-TFTP = ProtocolDefinition("tftp", Transport.UDP, 69)
+TFTP = api.ProtocolDefinition("tftp", api.Transport.UDP, 69)
 """The protocol as access rules know it."""
 
 
-class TftpFilter(ApplicationFilter):
-    """The filter for TFTP servers outside."""
+class TftpFilter(api.ApplicationFilter):
+    """TFTP transfers from the port that the server chooses (RFC 1350, 2347)."""
 
     name = "tftp"
+    api_version = 1
     protocols = (TFTP,)
+    hooks = api.Hooks.of(api.UdpDestination)
 
-    def attach_to_session(self, session: Session) -> SessionFilter:
+    def attach_to_session(self, session: api.Session) -> api.SessionFilter:
         """See `ApplicationFilter`."""
         return TftpSession(session)
 
 
-class TftpSession(SessionFilter):
+class TftpSession(api.SessionFilter):
     """Gives every port that asks for a file its dialogue, and ends it with its transfer."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: api.Session) -> None:
         self.session = session
 
-    async def on_event(self, event: Event) -> None:
+    async def on_event(self, event: api.Event) -> None:
         """See `SessionFilter`."""
-        if isinstance(event, UdpDestination):
-            event.connection.attach_data_filter(TftpDialogue(self.session, self))
-        elif isinstance(event, ConnectionTerminating) and isinstance(event.context, TftpDialogue):
-            event.context.transfer_over(event)
+        match event:
+            case api.UdpDestination():
+                event.connection.attach_data_filter(TftpDialogue(self.session, self))
+            case api.ConnectionTerminating(context=TftpDialogue() as dialogue):
+                dialogue.transfer_over(event)
 
 
-class TftpDialogue(DataFilter):
+class TftpDialogue(api.DataFilter):
     """What one client port asks of one server; the transfers themselves pass it by."""
 
-    def __init__(self, session: Session, session_filter: SessionFilter) -> None:
+    connection: api.PrimaryConnection
+
+    def __init__(self, session: api.Session, session_filter: api.SessionFilter) -> None:
         self._session = session
         self._session_filter = session_filter
         self._request = b""
-        self._binding: Binding | None = None
+        self._binding: api.Binding | None = None
 
     async def from_client(self, data: bytes) -> None:
         """Pass a request on when the way back is open; anything else opens nothing (attack T01)."""
@@ -64,10 +61,10 @@ class TftpDialogue(DataFilter):
                 await self._serve(data, tftp.parse_request(data))
         except tftp.NotARequest as error:
             self._drop(error.reason)
-        except ProtocolError as error:
+        except api.ProtocolError as error:
             self._refuse(ErrorCode.ILLEGAL_OPERATION, "Illegal TFTP operation.", error.reason)
-        except BindError as refusal:
-            is_full = isinstance(refusal, (QuotaExceeded, OutOfResources))
+        except api.BindError as refusal:
+            is_full = isinstance(refusal, (api.QuotaExceeded, api.OutOfResources))
             code = ErrorCode.ALLOCATION_EXCEEDED if is_full else ErrorCode.ACCESS_VIOLATION
             self._refuse(code, "Refused by the gateway.", refusal.reason)
 
@@ -75,14 +72,14 @@ class TftpDialogue(DataFilter):
         """Drop it: a server answers from a port of its own, by the binding."""
         self._drop("answer-outside-the-binding")
 
-    def transfer_over(self, event: ConnectionTerminating) -> None:
+    def transfer_over(self, event: api.ConnectionTerminating) -> None:
         """End with the latest transfer; earlier ones of this port may end before it."""
         if self._binding is not None and event.connection in self._binding.connections:
             self.connection.close(event.reason)
 
     @property
     def _awaits_answer(self) -> bool:
-        return self._binding is not None and self._binding.state is State.ARMED
+        return self._binding is not None and self._binding.state is api.State.ARMED
 
     async def _serve(self, data: bytes, request: tftp.Request) -> None:
         """Bind for a new request. A transfer under way from the same port may finish.
@@ -100,12 +97,12 @@ class TftpDialogue(DataFilter):
         self._request = data
         self._binding = await self._session.bind_for_client(
             [self.connection.client],
-            transport=Transport.UDP,
+            transport=api.Transport.UDP,
             protocol=TFTP,
-            flags=BindFlags.BIDIRECTIONAL | BindFlags.TIMEOUT,
+            flags=api.BindFlags.BIDIRECTIONAL | api.BindFlags.TIMEOUT,
             session_filter=self._session_filter,
             context=self,
-            ip_filter=IpFilter.of(self.connection.server.address),
+            ip_filter=api.IpFilter.of(self.connection.server.address),
             primary=self.connection,
         )
         self._send()

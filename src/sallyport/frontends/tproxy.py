@@ -9,15 +9,17 @@ import asyncio
 import socket
 from collections.abc import Mapping
 
+from sallyport.acceptor import Acceptor
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import PublishingRule
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.protocols import ProtocolDefinition
 from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.control import ClientSide, Relay, connect, reset
+from sallyport.frontends.control import Control
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
+from sallyport.hangups import Hangups
 from sallyport.sockets import endpoint_of, make
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
@@ -47,7 +49,7 @@ def publishing_socket(rule: PublishingRule) -> socket.socket:
 
 
 class Interceptor:
-    """Accepts control connections, intercepted and published, and makes a relay of each."""
+    """Accepts control connections, intercepted and published, and begins each."""
 
     def __init__(
         self,
@@ -58,74 +60,48 @@ class Interceptor:
         """Serve `gateway`; `protocols` are those of clients inside, by the port they dial."""
         self._gateway = gateway
         self._protocols = protocols
-        self._published = {rule.listen: rule for rule in gateway.policy.publishing_rules}
         self._tasks = tasks
-        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.get_running_loop()
+        self._hangups = Hangups(self._loop)
+        self._acceptors: dict[socket.socket, Acceptor] = {}
 
-    async def serve(self, listener: socket.socket) -> None:
-        """Start to accept on a socket made by one of the functions above."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: ClientSide(self.accepted), sock=listener, backlog=_BACKLOG
-        )
-        self._servers.append(server)
+    def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
+        """Replace what clients inside may speak; connections under way go on."""
+        self._protocols = protocols
+
+    def serve(self, listener: socket.socket) -> None:
+        """Start to accept on a socket made by one of the functions above; it stays the caller's."""
+        listener.listen(_BACKLOG)
+        self._acceptors[listener] = Acceptor(self._loop, listener, self._accepted)
+        self._acceptors[listener].turn(is_on=True)
+
+    def leave(self, listener: socket.socket) -> None:
+        """Accept there no more; what was accepted goes on."""
+        self._acceptors.pop(listener).turn(is_on=False)
 
     def close(self) -> None:
-        """Accept nothing more; idempotent."""
-        for server in self._servers:
-            server.close()
+        """Accept nothing more, after the last connection has ended; idempotent."""
+        for listener in tuple(self._acceptors):
+            self.leave(listener)
+        self._hangups.close()
 
-    def accepted(self, side: ClientSide) -> None:
-        """Ask policy about a new connection, and dial its server."""
-        client = endpoint_of(side.transport.get_extra_info("peername"))
-        dialled = endpoint_of(side.transport.get_extra_info("sockname"))
+    def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
+        """Ask policy about a new connection; whoever is refused is reset."""
         try:
-            primary = self._admit(client, dialled)
+            primary = self._admit(client, endpoint_of(leg.getsockname()))
         except BindError:
-            reset(side.transport)
+            leg.close()
             return
-        relay = Relay(primary, side)
-        primary.link = relay
-        self._tasks.create_task(self._dial(relay, dialled))
+        Control(self._gateway, self._hangups, self._tasks, primary, accepted=leg).begin()
 
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""
-        rule = self._published.get(dialled)
-        network = self._gateway.policy.network_of(client.address)
+        policy = self._gateway.policy
+        rule = next((rule for rule in policy.publishing_rules if rule.listen == dialled), None)
+        network = policy.network_of(client.address)
         if rule is not None and network is not None and network.is_external:
             return self._gateway.admit_published(rule, client)
         protocol = self._protocols.get(dialled.port)
         if protocol is None:
             raise PolicyDenied("no-protocol-at-this-port")
         return self._gateway.admit_primary(protocol, client, dialled)
-
-    async def _dial(self, relay: Relay, dialled: Endpoint) -> None:
-        primary = relay.primary
-        try:
-            ours = await connect(relay)
-        except (OSError, TimeoutError) as error:
-            primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
-            primary.kill("server-unreachable")
-        except Exception as error:  # noqa: BLE001 - a fence: our fault ends one connection only
-            primary.note("connect.failed", level="error", server=primary.server, error=repr(error))
-            primary.kill("internal-error")
-        else:
-            if primary.direction is Direction.INBOUND:
-                # The far end knows us by what it dialled, the published server by who dialled it.
-                primary.inside_address = ours
-                self._start(relay, dialled)
-            else:
-                self._start(relay, ours)
-
-    def _start(self, relay: Relay, gateway_address: Endpoint) -> None:
-        if not relay.primary.is_open:  # killed meanwhile
-            relay.abort()
-            return
-        strand = self._gateway.start_primary(
-            relay.primary,
-            gateway_address=gateway_address,
-            link=relay,
-            client=relay.client,
-            server=relay.server,
-        )
-        relay.start(strand)

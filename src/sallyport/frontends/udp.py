@@ -16,7 +16,6 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.deadlines import Deadline
-from sallyport.core.filter import DataFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Relation
 from sallyport.core.protocols import ProtocolDefinition
@@ -78,10 +77,19 @@ class DatagramInterceptor:
         asyncio.get_running_loop().add_reader(listener, self._drain, listener)
         self._listeners.append(listener)
 
+    def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
+        """Replace what clients inside may speak; conversations under way go on."""
+        self._protocols = protocols
+
+    def leave(self, listener: socket.socket) -> None:
+        """Read there no more."""
+        self._listeners.remove(listener)
+        asyncio.get_running_loop().remove_reader(listener)
+
     def close(self) -> None:
         """Take nothing more; idempotent."""
-        while self._listeners:
-            asyncio.get_running_loop().remove_reader(self._listeners.pop())
+        for listener in tuple(self._listeners):
+            self.leave(listener)
 
     def _drain(self, listener: socket.socket) -> None:
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
@@ -119,16 +127,9 @@ class DatagramInterceptor:
             primary = self._gateway.admit_primary(protocol, client, server)
         except BindError:  # it is in the journal already
             return None
-        try:
-            with _socket_towards_server(primary) as made:
-                gateway_address = endpoint_of(made.getsockname())
-        except OSError as error:
-            primary.note("connect.failed", level="warning", server=server, error=str(error))
-            primary.kill("server-unreachable")
-            return None
         conversation = Conversation(self._gateway, primary, self._forget)
         self.conversations[client, server] = conversation
-        conversation.start(gateway_address)
+        conversation.begin()
         return conversation
 
     def _forget(self, primary: PrimaryConnection) -> None:
@@ -136,10 +137,10 @@ class DatagramInterceptor:
 
 
 class Conversation:
-    """What one client port and one server port say to each other (`core.connection.Link`).
+    """What one client port and one server port say to each other (`core.datapath.Link`).
 
     It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its
-    filter says so; what comes while the filter waits for something is lost, as datagrams are.
+    filter says so; what comes while a filter waits for something is lost, as datagrams are.
     """
 
     def __init__(
@@ -152,18 +153,13 @@ class Conversation:
         self._gateway = gateway
         self._over = over
         self._server = _ServerEnd(primary, self._server_said)
+        self._has_started = False
         self._idle: Deadline | None = None
 
-    def start(self, gateway_address: Endpoint) -> None:
-        """Tell the filters."""
+    def begin(self) -> None:
+        """Tell the filters; data filters start when all have answered."""
         self.primary.link = self
-        self._gateway.start_primary(
-            self.primary,
-            gateway_address=gateway_address,
-            link=self,
-            client=_ClientEnd(self.primary),
-            server=self._server,
-        )
+        self._gateway.announce_primary(self.primary, self._start)
 
     def client_said(self, data: bytes) -> None:
         """Give a datagram of the client to the data filter; the conversation is not idle."""
@@ -173,8 +169,8 @@ class Conversation:
         self._idle = self._gateway.call_later(
             limits.DATAGRAM_IDLE_SECONDS, partial(self.primary.close, "idle")
         )
-        if (data_filter := self._free_filter()) is not None:
-            self._gateway.strand_of(self.primary).run(data_filter.from_client(data))
+        if self._is_free:
+            self.primary.chain.from_accepted(data)
 
     def abort(self) -> None:
         """See `core.connection.Link`; datagrams know neither reset nor end."""
@@ -186,15 +182,32 @@ class Conversation:
         self._server.close()
         self._over(self.primary)
 
-    def _server_said(self, data: bytes) -> None:
-        if (data_filter := self._free_filter()) is not None:
-            self._gateway.strand_of(self.primary).run(data_filter.from_server(data))
+    def _start(self) -> None:
+        primary = self.primary
+        try:
+            with _socket_towards_server(primary) as made:
+                gateway_address = endpoint_of(made.getsockname())
+        except OSError as error:
+            primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
+            primary.kill("server-unreachable")
+            return
+        self._has_started = True
+        self._gateway.start_primary(
+            primary,
+            gateway_address=gateway_address,
+            link=self,
+            client=_ClientEnd(primary),
+            server=None if primary.is_emulated else self._server,
+        )
 
-    def _free_filter(self) -> DataFilter | None:
-        """Give the data filter, unless the conversation is over or the filter waits."""
-        if not self.primary.is_open or self._gateway.strand_of(self.primary).is_busy:
-            return None
-        return self.primary.data_filter
+    def _server_said(self, data: bytes) -> None:
+        if self._is_free:
+            self.primary.chain.from_dialled(data)
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether the data filters can take a datagram: it is not over, and they do not wait."""
+        return self._has_started and self.primary.is_open and not self.primary.chain.is_busy
 
     def _stop_idling(self) -> None:
         if self._idle is not None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -15,11 +15,13 @@ from sallyport.core.session import Session
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.control import Handler
+from sallyport.ops.filter_rows import rows_of
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.schema import (
     BindingRow,
     Bindings,
     ControlRow,
+    Filters,
     FlowRow,
     Killed,
     Rules,
@@ -28,6 +30,7 @@ from sallyport.ops.schema import (
     Status,
     rules_of,
 )
+from sallyport.ops.selection import Choice
 
 _TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
     Transport.TCP: "tcp",
@@ -57,7 +60,15 @@ class CountingJournal:
 class Answers:
     """The handlers of one gateway."""
 
-    def __init__(self, gateway: Gateway, counted: CountingJournal, log: EventJournal) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        counted: CountingJournal,
+        log: EventJournal,
+        choices: Callable[[], Iterable[Choice]],
+    ) -> None:
+        """`choices` gives the filters of the configuration in force."""
+        self._choices = choices
         self._gateway = gateway
         self._counted = counted
         self._log = log
@@ -74,11 +85,13 @@ class Answers:
             "bindings.show": self.bindings,
             "bindings.kill": self.kill_binding,
             "rules.show": self.rules,
+            "filters.list": self.filters,
         }
 
     def status(self, _arguments: Mapping[str, object]) -> Status:
         """Answer `status`."""
         gateway = self._gateway
+        sessions = tuple(gateway.all_sessions())
         return Status(
             release=sallyport.__version__,
             pid=os.getpid(),
@@ -86,9 +99,9 @@ class Answers:
             data_path=_usual_path(gateway).value,
             port_range=str(gateway.port_range),
             networks=[network.name for network in gateway.policy.networks],
-            sessions=len(gateway.sessions),
-            controls=sum(len(session.primaries) for session in gateway.sessions.values()),
-            bindings=sum(len(session.bindings) for session in gateway.sessions.values()),
+            sessions=len(sessions),
+            controls=sum(len(session.primaries) for session in sessions),
+            bindings=sum(len(session.bindings) for session in sessions),
             refusals=dict(self._counted.refusals),
             log_records_lost=self._log.lost,
         )
@@ -96,7 +109,7 @@ class Answers:
     def sessions(self, arguments: Mapping[str, object]) -> Sessions:
         """Answer `sessions.list`, and `sessions.show` with an id; raises NotFound."""
         wanted = arguments.get("id")
-        chosen = self._gateway.sessions.values() if wanted is None else [self._session(wanted)]
+        chosen = self._gateway.all_sessions() if wanted is None else [self._session(wanted)]
         return Sessions(sessions=[self._session_row(session) for session in chosen])
 
     def kill_session(self, arguments: Mapping[str, object]) -> Killed:
@@ -122,8 +135,12 @@ class Answers:
         """Answer `rules.show`."""
         return rules_of(self._gateway.policy)
 
+    def filters(self, _arguments: Mapping[str, object]) -> Filters:
+        """Answer `filters.list`."""
+        return Filters(filters=list(rows_of(self._choices(), self._gateway.roster.off())))
+
     def _session(self, wanted: object) -> Session:
-        for session in self._gateway.sessions.values():
+        for session in self._gateway.all_sessions():
             if session.id == wanted:
                 return session
         raise NotFound(f"no session {wanted}")

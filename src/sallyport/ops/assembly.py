@@ -5,102 +5,168 @@ them, if the operator asked for user mode: published servers at plain listeners,
 """
 
 import asyncio
-import socket
-from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
 
 from sallyport.core.datapath import DataPath, DataPathKind
 from sallyport.core.filter import ApplicationFilter
 from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Action, Policy
+from sallyport.core.policy import Policy
 from sallyport.core.ports import Ports
 from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.errors import StartupError
+from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket
-from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import host, table
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.interception import Interception
 from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
+from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
+from sallyport.ops.config import Configuration, allowed_outbound
+from sallyport.ops.filters import fence
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.publishing import is_routed, require_own_addresses
-from sallyport.ops.settings import KNOWN_FILTERS, Configuration, DataPathChoice, GatewaySettings
+from sallyport.ops.settings import DataPathChoice, GatewaySettings
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
 
-_Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
-"""What clients inside may speak, by the port they dial."""
+# What sockets, tables and sysctls were made for at the start; the rest may change.
+_FIXED = ("data_path", "port_range", "control_socket", "masquerade")
+
+
+class RestartNeeded(OperatorError):
+    """A running gateway cannot take this configuration; the message names the key."""
+
+    code = "restart-needed"
 
 
 @dataclass(frozen=True, slots=True)
-class _Listeners:
-    """Where control traffic arrives: by transport and IP version, and at ports of our own."""
+class _Plan:
+    """What a configuration means on this host, before anything is set up."""
 
-    intercepting: Mapping[tuple[Transport, int], socket.socket]
-    publishing: tuple[socket.socket, ...]
+    policy: Policy
+    filters: tuple[ApplicationFilter, ...]
+    protocols: Protocols
+
+    @classmethod
+    def of(cls, configuration: Configuration, lack: str | None) -> "_Plan":
+        """Look at the host's addresses; `lack` is what it misses. Raises StartupError."""
+        policy = replace(configuration.policy, gateway_addresses=frozenset(local_addresses()))
+        require_own_addresses(policy)
+        if lack is not None:
+            _require_plain(policy, lack)
+        choices = [one.running for one in configuration.filters]
+        filters = tuple(one for one in choices if one is not None)
+        return cls(policy, filters, _protocols(policy, filters) if lack is None else {})
 
 
-async def assemble(
+class Assembly:
+    """The parts of a running gateway, as far as another configuration reaches them."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        gateway: Gateway,
+        listeners: Listeners,
+        front_ends: FrontEnds,
+        *,
+        lack: str | None,
+        base: str,
+    ) -> None:
+        """`lack`: what the host misses for interception; `base`: the base table as it stands."""
+        self.configuration = configuration
+        self.gateway = gateway
+        self.listeners = listeners
+        self._front_ends = front_ends
+        self._lack = lack
+        self._base = base
+
+    def replace(self, configuration: Configuration) -> None:
+        """Take another configuration for what begins from now on; what runs goes on.
+
+        Raises RestartNeeded, StartupError or FilterUnusable, with nothing changed.
+        """
+        _require_same(self.configuration, configuration)
+        plan = _Plan.of(configuration, self._lack)
+        with ExitStack() as undo:
+            opened = self.listeners.open(plan.policy, plan.protocols)
+            undo.callback(self.listeners.close, opened)
+            base = _base_table(configuration.gateway, plan, self.listeners)
+            if self._lack is None and base != self._base:
+                table.load(base)
+                undo.callback(table.load, self._base)
+            with fence("the start of a filter"):
+                self.gateway.replace(plan.policy, plan.filters)
+            undo.pop_all()
+        self.configuration, self._base = configuration, base
+        unwanted = self.listeners.unwanted(plan.policy, plan.protocols)
+        self._front_ends.leave(unwanted)
+        self.listeners.close(unwanted)
+        self._front_ends.serve(self.listeners, plan.protocols)
+
+
+def assemble(
     configuration: Configuration, world: AsyncWorld, tasks: asyncio.TaskGroup, undo: ExitStack
-) -> Gateway:
+) -> Assembly:
     """Build every part and start it; what must be undone is pushed on `undo`.
 
-    Raises StartupError.
+    Raises StartupError, and FilterUnusable for a filter that does not start.
     """
     settings = configuration.gateway
-    policy = replace(configuration.policy, gateway_addresses=frozenset(local_addresses()))
-    require_own_addresses(policy)
-    filters = _filters_in_use(policy, configuration.filters)
     lack = host.missing() if settings.data_path is DataPathChoice.USER else None
+    plan = _Plan.of(configuration, lack)
     if lack is None:
         host.require()
     else:
-        _require_plain(policy, lack)
         world.journal.record("gateway.limited", level="warning", to="published servers", lack=lack)
     host.require_free(settings.port_range)
-    protocols = _protocols(policy, filters) if lack is None else {}
-    listeners = _listen(policy, protocols, undo)
+    listeners = Listeners()
+    undo.callback(listeners.close, listeners.sockets)
+    listeners.open(plan.policy, plan.protocols)
+    base = _base_table(settings, plan, listeners)
     if lack is None:
-        _prepare_host(settings, policy, _interceptions(policy, protocols, listeners), undo)
-    gateway = Gateway(
-        policy=policy,
-        data_paths=_data_paths(settings, undo, is_privileged=lack is None),
-        ports=Ports(settings.port_range, world.random_below),
-        world=world,
-        filters=filters,
-    )
+        _prepare_host(settings, plan.policy, base, undo)
+    data_paths = _data_paths(settings, undo, is_privileged=lack is None)
+    with fence("the start of a filter"):
+        gateway = Gateway(
+            policy=plan.policy,
+            data_paths=data_paths,
+            ports=Ports(settings.port_range, world.random_below),
+            world=world,
+            filters=plan.filters,
+        )
     world.drive(gateway)
     watchdog = Watchdog(world.turn)
     watchdog.start()
     undo.callback(watchdog.stop)
-    await _serve(gateway, protocols, listeners, tasks, undo)
-    return gateway
+    front_ends = FrontEnds(gateway, tasks)
+    undo.callback(front_ends.close)
+    front_ends.serve(listeners, plan.protocols)
+    return Assembly(configuration, gateway, listeners, front_ends, lack=lack, base=base)
 
 
-def _filters_in_use(
-    policy: Policy, settings: Mapping[str, Mapping[str, object]]
-) -> list[ApplicationFilter]:
-    """Make the filters of whose protocols some rule allows one."""
-    wanted = _allowed_outbound(policy) | {rule.protocol for rule in policy.publishing_rules}
-    return [
-        known.make(settings[name])
-        for name, known in KNOWN_FILTERS.items()
-        if wanted.intersection(protocol.name for protocol in known.protocols)
-    ]
+def _require_same(before: Configuration, after: Configuration) -> None:
+    """Check that a running gateway can follow; raises RestartNeeded."""
+    for key in _FIXED:
+        was = getattr(before.gateway, key)
+        if getattr(after.gateway, key) != was:
+            raise RestartNeeded(
+                f"[gateway] {key} cannot change while the gateway runs; restart it, or write"
+                f" {str(was)!r} again"
+            )
+    was_at, is_at = (
+        {name for network in one.policy.networks for name in network.interfaces}
+        for one in (before, after)
+    )
+    if was_at != is_at:
+        raise RestartNeeded(
+            f"the interfaces of [networks] cannot change while the gateway runs; restart it, or"
+            f" write {', '.join(sorted(was_at))} again"
+        )
 
 
-def _allowed_outbound(policy: Policy) -> set[str]:
-    allowed = (rule.protocols for rule in policy.access_rules if rule.action is Action.ALLOW)
-    return set().union(*allowed)
-
-
-def _protocols(policy: Policy, filters: list[ApplicationFilter]) -> _Protocols:
+def _protocols(policy: Policy, filters: tuple[ApplicationFilter, ...]) -> Protocols:
     """Give what clients inside are allowed to speak; nothing else of theirs is intercepted."""
-    allowed = _allowed_outbound(policy)
+    allowed = allowed_outbound(policy.access_rules)
     found: dict[Transport, dict[int, ProtocolDefinition]] = {}
     for one in filters:
         for protocol in one.protocols:
@@ -121,61 +187,20 @@ def _require_plain(policy: Policy, lack: str) -> None:
             )
 
 
-def _listen(policy: Policy, protocols: _Protocols, undo: ExitStack) -> _Listeners:
-    """Make every listening socket; raises StartupError."""
-    makers = {Transport.TCP: intercepting_socket, Transport.UDP: intercepting_datagram_socket}
-    routed = [rule for rule in policy.publishing_rules if is_routed(rule)]
-    transports = set(protocols) | ({Transport.TCP} if routed else set())
-    intercepting: dict[tuple[Transport, int], socket.socket] = {}
-    publishing: list[socket.socket] = []
-    for transport in transports:
-        for version in _loopback_versions(policy):
-            listener = intercepting[transport, version] = makers[transport](version)
-            undo.callback(listener.close)
-    for rule in policy.publishing_rules:
-        if rule not in routed:
-            publishing.append(publishing_socket(rule))
-            undo.callback(publishing[-1].close)
-    return _Listeners(intercepting, tuple(publishing))
-
-
-def _loopback_versions(policy: Policy) -> list[int]:
-    """Give the IP versions that work here; raises StartupError when not even IPv4 does."""
-    if IPv4Address("127.0.0.1") not in policy.gateway_addresses:
-        raise StartupError("interface lo is down: `ip link set lo up`")
-    # A host may do without IPv6 (disable_ipv6); nobody's IPv6 connections come through it then.
-    return [4, 6] if IPv6Address("::1") in policy.gateway_addresses else [4]
-
-
-def _interceptions(
-    policy: Policy, protocols: _Protocols, listeners: _Listeners
-) -> Iterator[Interception]:
-    for (transport, version), listener in listeners.intercepting.items():
-        port = listener.getsockname()[1]
-        for wanted in protocols.get(transport, {}):
-            yield Interception(version, wanted, port, transport)
-        for rule in policy.publishing_rules:
-            if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
-                yield Interception(
-                    version, rule.server.port, port, transport, server=rule.server.address
-                )
-
-
-def _prepare_host(
-    settings: GatewaySettings,
-    policy: Policy,
-    interceptions: Iterator[Interception],
-    undo: ExitStack,
-) -> None:
+def _base_table(settings: GatewaySettings, plan: _Plan, listeners: Listeners) -> str:
     rules = GatewayRules(
         port_range=settings.port_range,
         masquerade=settings.masquerade,
-        interceptions=tuple(interceptions),
+        interceptions=tuple(listeners.interceptions(plan.policy, plan.protocols)),
     )
+    return render_base(plan.policy, rules)
+
+
+def _prepare_host(settings: GatewaySettings, policy: Policy, base: str, undo: ExitStack) -> None:
     interfaces = [name for network in policy.networks for name in network.interfaces]
     state_file = settings.control_socket.with_suffix(".state")
     # The guard stands before the host begins to forward, and falls after it has ceased to.
-    table.load(render_base(policy, rules))
+    table.load(base)
     undo.callback(table.load, render_removal(BASE_TABLE))
     changes = host.HostSettings(settings.port_range, interfaces, state_file)
     undo.callback(changes.restore)
@@ -194,23 +219,3 @@ def _data_paths(
     undo.callback(kernel.stop)
     kernel.run_in(loop)
     return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}
-
-
-async def _serve(
-    gateway: Gateway,
-    protocols: _Protocols,
-    listeners: _Listeners,
-    tasks: asyncio.TaskGroup,
-    undo: ExitStack,
-) -> None:
-    streams = Interceptor(gateway, protocols.get(Transport.TCP, {}), tasks)
-    undo.callback(streams.close)
-    datagrams = DatagramInterceptor(gateway, dict(protocols.get(Transport.UDP, {})))
-    undo.callback(datagrams.close)
-    for (transport, _), listener in listeners.intercepting.items():
-        if transport is Transport.TCP:
-            await streams.serve(listener)
-        else:
-            datagrams.serve(listener)
-    for listener in listeners.publishing:
-        await streams.serve(listener)

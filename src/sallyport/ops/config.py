@@ -4,13 +4,10 @@
 reported where it stands and the reading goes on, so that one run shows them all.
 """
 
-import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-
-from msgspec import structs
 
 from sallyport import limits
 from sallyport.addresses import IpInterface, IpNetwork, PortRange
@@ -34,22 +31,43 @@ from sallyport.ops.document import (
     nearest,
     read_document,
 )
+from sallyport.ops.filters import Catalogue
 from sallyport.ops.publishing import read_rules
+from sallyport.ops.selection import Choice, Selection
 from sallyport.ops.settings import (
-    KNOWN_FILTERS,
-    KNOWN_PROTOCOLS,
-    Configuration,
     DataPathChoice,
     GatewaySettings,
-    default_filter_settings,
     port_range_fault,
     socket_path_fault,
 )
-from sallyport.ops.toml_lines import KeyPath, line_map
+from sallyport.ops.toml_lines import KeyPath, line_map, read_toml
+
+ON_BY_DEFAULT = ("ftp", "tftp")
+"""The filters of whose protocols clients may use all where no file says otherwise."""
 
 
-def load(path: Path) -> Configuration:
-    """Read the file at `path`; raises ConfigErrors, also for a file that cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything an operator decides; `filters` has those that run and those that are off."""
+
+    gateway: GatewaySettings
+    policy: Policy
+    filters: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file a configuration came from; `read` gives what it says now, or raises ConfigErrors."""
+
+    file: Path
+    read: Callable[[], Configuration]
+
+
+def load(path: Path, catalogue: Catalogue | None = None) -> Configuration:
+    """Read the file at `path`; raises ConfigErrors, also for a file that cannot be read.
+
+    `catalogue`: the filters that packages offer, by default those installed.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(limits.MAX_CONFIGURATION_BYTES + 1)
@@ -65,15 +83,15 @@ def load(path: Path) -> Configuration:
         line = content.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise ConfigErrors([ConfigError(str(path), line, problem)]) from None
-    return parse(text, str(path))
+    return parse(text, str(path), catalogue)
 
 
-def parse(text: str, file_name: str) -> Configuration:
-    """Give what `text` means; raises ConfigErrors, and nothing else, with everything wrong."""
-    try:
-        raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigErrors([_syntax_error(error, text, file_name)]) from None
+def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Configuration:
+    """Give what `text` means; raises ConfigErrors, and nothing else, with everything wrong.
+
+    Paths of filter files in it are relative to the folder of `file_name`.
+    """
+    raw = read_toml(text, file_name)
     report = Report(file_name, line_map(text))
     document = read_document(raw, report)
     if not report.errors:
@@ -82,15 +100,20 @@ def parse(text: str, file_name: str) -> Configuration:
     gateway = _gateway(document.gateway, report)
     networks = _networks(document.networks, report)
     network_rules = _network_rules(document.network_rules, document.networks, report)
-    access_rules = _access_rules(document.access_rules, document.networks, report)
+    selection = Selection(
+        document.filters, catalogue or Catalogue.installed(), report, Path(file_name).parent
+    )
+    access_rules = _access_rules(document.access_rules, document.networks, selection, report)
     publishing_rules = read_rules(
         document.publishing_rules,
         report,
+        selection,
         policy=None if report.errors else Policy(networks, network_rules),
         port_range=gateway.port_range,
     )
+    wanted = allowed_outbound(access_rules) | {rule.protocol for rule in publishing_rules}
+    choices = selection.choices(wanted)
     report.raise_if_any()
-    filters = {name: structs.asdict(s) for name, s in document.filters.items() if s is not None}
     return Configuration(
         gateway=gateway,
         policy=Policy(
@@ -98,14 +121,37 @@ def parse(text: str, file_name: str) -> Configuration:
             network_rules,
             access_rules,
             publishing_rules=publishing_rules,
-            filter_settings=filters,
+            filter_settings=_by_filter(choices),
         ),
-        filters=filters,
+        filters=choices,
     )
 
 
+def allowed_outbound(rules: Iterable[AccessRule]) -> set[str]:
+    """Give the protocols that some rule allows."""
+    return {name for rule in rules if rule.action is Action.ALLOW for name in rule.protocols}
+
+
+def defaults(catalogue: Catalogue) -> tuple[Choice, ...]:
+    """Give the filters as they are where no file says otherwise; raises ConfigErrors."""
+    report = Report("the default filters", {})
+    wanted = {
+        protocol.name for name in ON_BY_DEFAULT for protocol in catalogue.find(name).protocols
+    }
+    choices = Selection({}, catalogue, report).choices(wanted)
+    report.raise_if_any()
+    return choices
+
+
+def _by_filter(choices: Iterable[Choice]) -> dict[str, Mapping[str, object]]:
+    return {choice.kind.name: choice.settings for choice in choices}
+
+
 def from_interfaces(
-    internal: str, external: str, addresses_of: Callable[[str], Iterable[IpInterface]]
+    internal: str,
+    external: str,
+    addresses_of: Callable[[str], Iterable[IpInterface]],
+    catalogue: Catalogue | None = None,
 ) -> Configuration:
     """Give the configuration of `run --internal IF --external IF`.
 
@@ -123,13 +169,14 @@ def from_interfaces(
                 f"{internal} and {external} are both in {shared[0]};"
                 " give the two networks different prefixes"
             )
+    choices = defaults(catalogue or Catalogue.installed())
     protocols = frozenset(
-        name
-        for known in KNOWN_FILTERS.values()
-        if known.on_by_default
-        for name in known.names(Direction.OUTBOUND)
+        protocol.name
+        for choice in choices
+        if choice.running is not None
+        for protocol in choice.kind.protocols
+        if protocol.direction is Direction.OUTBOUND
     )
-    filters = default_filter_settings()
     policy = Policy(
         networks=(Network("internal", (internal,), inside), Network("external", (external,))),
         network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
@@ -142,21 +189,9 @@ def from_interfaces(
                 destinations=frozenset({"external"}),
             ),
         ),
-        filter_settings=filters,
+        filter_settings=_by_filter(choices),
     )
-    return Configuration(GatewaySettings(), policy, filters)
-
-
-def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
-    """Turn what tomllib says, "Invalid value (at line 3, column 5)", into our form."""
-    if isinstance(error, RecursionError):
-        return ConfigError(file_name, 1, "arrays are nested too deeply; write flat lists")
-    reason, _, position = str(error).partition(" (at ")
-    numbers = re.findall(r"\d+", position)
-    # Without numbers tomllib means the end of the document; int() of 5000 digits has no place.
-    line = int(numbers[0]) if numbers else max(1, len(text.splitlines()))
-    where = f" at column {numbers[1]}" if numbers else ""
-    return ConfigError(file_name, line, f"not TOML: {reason}{where}; check quotes and brackets")
+    return Configuration(GatewaySettings(), policy, choices)
 
 
 def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
@@ -272,7 +307,10 @@ def _network_rules(
 
 
 def _access_rules(
-    shapes: Iterable[AccessRuleShape | None], networks: Collection[str], report: Report
+    shapes: Iterable[AccessRuleShape | None],
+    networks: Collection[str],
+    selection: Selection,
+    report: Report,
 ) -> tuple[AccessRule, ...]:
     rules: dict[str, AccessRule] = {}
     for i, shape in enumerate(shapes):
@@ -285,12 +323,11 @@ def _access_rules(
             for j, name in enumerate(names):
                 _check_network(name, networks, (*path, key, j), report)
         for j, protocol in enumerate(shape.protocols):
-            if protocol not in KNOWN_PROTOCOLS[Direction.OUTBOUND]:
-                report.add(
-                    (*path, "protocols", j),
-                    f"no filter of this version speaks {protocol!r};"
-                    f" write one of: {', '.join(KNOWN_PROTOCOLS[Direction.OUTBOUND])}",
-                )
+            fault = selection.fault(
+                protocol, Direction.OUTBOUND, is_allowed=shape.action is Action.ALLOW
+            )
+            if fault is not None:
+                report.add((*path, "protocols", j), fault)
         rules[shape.name] = AccessRule(
             name=shape.name,
             action=shape.action,

@@ -13,9 +13,10 @@ from typing import Any
 from sallyport.errors import OperatorError
 from sallyport.ops.answers import Answers, CountingJournal
 from sallyport.ops.assembly import assemble
+from sallyport.ops.config import Configuration, Source
 from sallyport.ops.control import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
-from sallyport.ops.settings import Configuration
+from sallyport.ops.reload import Reloader
 from sallyport.ops.world import AsyncWorld
 
 
@@ -23,15 +24,16 @@ class _Stopped(Exception):
     """Ends the task group: it waits for its tasks, or cancels them when its body raises."""
 
 
-def run(configuration: Configuration, log: EventJournal) -> None:
-    """Run the gateway in the foreground until SIGTERM or SIGINT.
+def run(configuration: Configuration, log: EventJournal, source: Source | None = None) -> None:
+    """Run the gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
 
-    Raises StartupError, one line that says what is wrong, with everything undone.
+    `source` is where the configuration came from, None when that is no file. Raises StartupError,
+    one line that says what is wrong, with everything undone.
     """
-    asyncio.run(_serve(configuration, log))
+    asyncio.run(_serve(configuration, log, source))
 
 
-async def _serve(configuration: Configuration, log: EventJournal) -> None:
+async def _serve(configuration: Configuration, log: EventJournal, source: Source | None) -> None:
     journal = CountingJournal(log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -45,8 +47,12 @@ async def _serve(configuration: Configuration, log: EventJournal) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             with ExitStack() as undo:
-                gateway = await assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
-                handlers.update(Answers(gateway, journal, log).handlers())
+                assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
+                gateway = assembly.gateway
+                answers = Answers(gateway, journal, log, lambda: assembly.configuration.filters)
+                reloader = Reloader(assembly.replace, source, journal)
+                handlers.update(answers.handlers(), reload=reloader.answer)
+                loop.add_signal_handler(signal.SIGHUP, reloader.on_signal)
                 journal.record(
                     "gateway.started",
                     data_path=", ".join(gateway.data_paths),

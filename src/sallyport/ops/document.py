@@ -4,12 +4,13 @@ Each key is converted by itself, not the document at once, so that every mistake
 reported and not only the first. What keys mean together is decided in `ops.config`.
 """
 
+import dataclasses
 import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,14 +18,17 @@ from msgspec import Meta, Struct
 from sallyport import limits
 from sallyport.core.policy import Action, Relation
 from sallyport.errors import ConfigError, ConfigErrors
-from sallyport.ops.settings import KNOWN_FILTERS, GatewaySettings
+from sallyport.ops.settings import GatewaySettings
 from sallyport.ops.toml_lines import KeyPath
 
-_Shape = TypeVar("_Shape", bound=Struct)
+_Shape = TypeVar("_Shape")
 _DEFAULTS = GatewaySettings()
 
 # Enough of a wrong value to recognise it in one line of an error message.
 _SHOWN = 60
+
+# What types without a description take, in the words of TOML.
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 
 # Names of networks stand in lists, logs and comments of the ruleset.
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -143,14 +147,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document by its tables; None stands for a table that has been reported already."""
+    """A document by its tables; None stands for a table that has been reported already.
+
+    `filters` is as it was written: the filters themselves say which keys there may be.
+    """
 
     gateway: GatewayShape | None
     networks: Mapping[str, NetworkShape | None]
     network_rules: tuple[NetworkRuleShape | None, ...]
     access_rules: tuple[AccessRuleShape | None, ...]
     publishing_rules: tuple[PublishingRuleShape | None, ...]
-    filters: Mapping[str, Struct | None]
+    filters: Mapping[str, object]
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> Document:
@@ -165,22 +172,16 @@ def read_document(raw: Mapping[str, object], report: Report) -> Document:
                 ("networks", name),
                 f"{shown(name)} cannot name a network; write 1 to 32 letters, digits, - or _",
             )
-    filter_tables = _tables(raw.get("filters", {}), "filters", report)
-    for name in filter_tables.keys() - KNOWN_FILTERS.keys():
-        report.add(("filters", name), f"unknown filter {name!r}; {nearest(name, KNOWN_FILTERS)}")
     return Document(
-        gateway=_read(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
+        gateway=read_table(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
         networks={
-            name: _read(table, NetworkShape, ("networks", name), report)
+            name: read_table(table, NetworkShape, ("networks", name), report)
             for name, table in network_tables.items()
         },
         network_rules=_array(raw, "network_rules", NetworkRuleShape, report),
         access_rules=_array(raw, "access_rules", AccessRuleShape, report),
         publishing_rules=_array(raw, "publishing_rules", PublishingRuleShape, report),
-        filters={
-            name: _read(filter_tables.get(name, {}), known.keys, ("filters", name), report)
-            for name, known in KNOWN_FILTERS.items()
-        },
+        filters=_tables(raw.get("filters", {}), "filters", report),
     )
 
 
@@ -216,24 +217,61 @@ def _array(
     if not isinstance(tables, list):
         report.add((name,), f"{name} is not an array of tables; write [[{name}]]")
         return ()
-    return tuple(_read(table, shape, (name, i), report) for i, table in enumerate(tables))
+    return tuple(read_table(table, shape, (name, i), report) for i, table in enumerate(tables))
 
 
-def _read(raw: object, shape: type[_Shape], path: KeyPath, report: Report) -> _Shape | None:
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """One key a table may have: the attribute it becomes, and what it may hold."""
+
+    attribute: str
+    type: Any
+    is_required: bool
+
+
+def _keys_of(shape: Any) -> dict[str, _Key]:  # noqa: ANN401 - two kinds of classes
+    """Give the keys of a shape: of ours a Struct, of a filter's settings a dataclass."""
+    if issubclass(shape, Struct):
+        return {
+            one.encode_name: _Key(one.name, one.type, one.required)
+            for one in msgspec.structs.fields(shape)
+        }
+    hints = get_type_hints(shape, include_extras=True)
+    return {
+        one.name: _Key(
+            one.name,
+            hints[one.name],
+            one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
+        )
+        for one in dataclasses.fields(shape)
+    }
+
+
+def read_table(raw: object, shape: type[_Shape], path: KeyPath, report: Report) -> _Shape | None:
+    """Give the table at `path` as a Struct or dataclass; mistakes go to `report`, with None.
+
+    A shape that refuses what its keys mean together says so by ValueError.
+    """
     title = ".".join(str(part) for part in path if isinstance(part, str))
     if not isinstance(raw, dict):
         report.add(path, f"{title} is {shown(raw)}, not a table; write keys below [{title}]")
         return None
-    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
-    for key in raw.keys() - fields.keys():
-        report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, fields)}")
-    before, values = len(report.errors), {}
-    for key, info in fields.items():
+    keys = _keys_of(shape)
+    for key in raw.keys() - keys.keys():
+        report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, keys)}")
+    before, values = len(report.errors), dict[str, object]()
+    for key, info in keys.items():
         if key in raw:
-            values[info.name] = _convert(raw[key], info.type, (*path, key), report)
-        elif info.required:
+            values[info.attribute] = _convert(raw[key], info.type, (*path, key), report)
+        elif info.is_required:
             report.add(path, f"{title} has no key {key!r}; give it {_accepted(info.type)}")
-    return shape(**values) if len(report.errors) == before else None
+    if len(report.errors) > before:
+        return None
+    try:
+        return shape(**values)
+    except ValueError as error:
+        report.add(path, f"{title}: {error}")
+        return None
 
 
 def _convert(value: object, wanted: object, path: KeyPath, report: Report) -> object:
@@ -249,9 +287,18 @@ def _convert(value: object, wanted: object, path: KeyPath, report: Report) -> ob
         return None
 
 
-def _accepted(wanted: object) -> str:
-    """Give the description that comes with a type; optional types carry it inside."""
-    for part in get_args(wanted):
+def _accepted(wanted: Any) -> str:  # noqa: ANN401 - a type, or what typing makes of one
+    """Say what a type takes: by the description that comes with it, else by the type itself.
+
+    Optional types carry both inside.
+    """
+    inside = get_args(wanted)
+    for part in inside:
         if isinstance(part, Meta) and part.description:
             return part.description
-    return _accepted(get_args(wanted)[0])
+    if get_origin(wanted) is Literal:
+        *most, last = [json.dumps(value) for value in inside]
+        return f"{', '.join(most)} or {last}" if most else last
+    if get_origin(wanted) in {list, tuple}:
+        return f"a list, each {_accepted(inside[0])}"
+    return _accepted(inside[0]) if inside else _PLAIN.get(wanted, f"a {wanted.__name__}")

@@ -9,6 +9,7 @@ import logging
 import os
 import select
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 import structlog
@@ -26,6 +27,11 @@ _SEVERITIES: dict[Level, int] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+
+
+# What JSON has by itself. Most fields are text: found by its exact type, which enums do not have.
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_NUMBERS: Final = (int, float)
 
 
 class Format(StrEnum):
@@ -125,7 +131,7 @@ class _LineWriter:
 
 def _plain(value: object) -> object:
     """Give `value` as JSON has it: addresses and enums by their text, bytes with escapes."""
-    if value is None or isinstance(value, bool | int | float):
+    if type(value) in _PLAIN or isinstance(value, _NUMBERS):
         return value
     if isinstance(value, bytes):
         return value.decode("ascii", "backslashreplace")

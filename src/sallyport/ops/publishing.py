@@ -11,7 +11,7 @@ from sallyport.core.policy import Policy, PublishingRule, Relation
 from sallyport.core.protocols import Direction
 from sallyport.errors import StartupError
 from sallyport.ops.document import PublishingRuleShape, Report
-from sallyport.ops.settings import KNOWN_PROTOCOLS
+from sallyport.ops.selection import Selection
 from sallyport.ops.toml_lines import KeyPath
 
 _EXAMPLE = "write one like 203.0.113.1:21"
@@ -20,14 +20,15 @@ _EXAMPLE = "write one like 203.0.113.1:21"
 def read_rules(
     shapes: Iterable[PublishingRuleShape | None],
     report: Report,
+    selection: Selection,
     *,
     policy: Policy | None,
     port_range: PortRange,
 ) -> tuple[PublishingRule, ...]:
     """Give the rules that `shapes` mean; mistakes go to `report`.
 
-    `policy` has the networks and their relations; None when they are wrong themselves, and what
-    rests on them is not judged.
+    `selection` knows which protocols there are. `policy` has the networks and their relations; None
+    when they are wrong themselves, and what rests on them is not judged.
     """
     rules: dict[str, PublishingRule] = {}
     for i, shape in enumerate(shapes):
@@ -36,12 +37,9 @@ def read_rules(
         path = ("publishing_rules", i)
         if shape.name in rules:
             report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
-        if shape.protocol not in KNOWN_PROTOCOLS[Direction.INBOUND]:
-            report.add(
-                (*path, "protocol"),
-                f"no filter of this version publishes {shape.protocol!r};"
-                f" write one of: {', '.join(KNOWN_PROTOCOLS[Direction.INBOUND])}",
-            )
+        fault = selection.fault(shape.protocol, Direction.INBOUND, is_allowed=True)
+        if fault is not None:
+            report.add((*path, "protocol"), fault)
         listen = _endpoint(shape.listen, (*path, "listen"), report)
         server = _endpoint(shape.server, (*path, "server"), report)
         if listen is None or server is None:

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from sallyport.core.policy import Policy
+from sallyport.errors import ConfigErrors
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -154,17 +155,36 @@ class Rules(Document, frozen=True, kw_only=True):
     publishing_rules: list[PublishingRuleRow]
 
 
+FilterState = Literal["on", "off", "switched-off", "failed"]
+"""Failed: it could not be imported. Switched off: it failed at work."""
+
+
 class FilterRow(Struct, frozen=True, kw_only=True):
-    """One protocol filter of this version."""
+    """One protocol filter."""
 
     name: str
+    origin: str
+    """`builtin`, `package NAME VERSION` or `path FILE`."""
+    api_version: int | None
+    """The version of the filter API it was written for; None when it failed."""
+    state: FilterState
+    reason: str | None
+    """Why it failed or was switched off."""
     protocols: list[str]
+    """What rules may name."""
+    events: list[str]
+    """What it registered for."""
+    scope: list[str]
+    """Whose connections: `primary`, `secondary`, `any-protocol`."""
+    sources: list[str]
+    """Of which clients: `secure-nat`, `firewall-client`."""
     on_by_default: bool
+    """Whether it runs where no file says otherwise."""
     summary: str
 
 
 class Filters(Document, frozen=True, kw_only=True):
-    """The protocol filters of this version."""
+    """The protocol filters: of the running gateway first, then others that are installed."""
 
     filters: list[FilterRow]
 
@@ -183,6 +203,22 @@ class Check(Document, frozen=True, kw_only=True):
     file: str
     valid: bool
     errors: list[Mistake]
+
+
+class Reloaded(Document, frozen=True, kw_only=True):
+    """What became of `reload`."""
+
+    file: str
+    valid: bool
+    """Whether the file is in force now; otherwise nothing has changed."""
+    errors: list[Mistake]
+    filters: list[str]
+    """The filters that run now; empty when nothing has changed."""
+
+
+def mistakes_of(errors: ConfigErrors) -> list[Mistake]:
+    """Give what is wrong in a configuration as rows."""
+    return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors.errors]
 
 
 def rules_of(policy: Policy) -> Rules:

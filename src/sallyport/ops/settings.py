@@ -1,20 +1,11 @@
-"""What a running gateway is configured with: values, valid once built, and the known filters."""
+"""What a gateway as a whole is told: values, valid once built."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
-
-from msgspec import Meta, Struct, structs
 
 from sallyport import limits
 from sallyport.addresses import MAX_PORT, PortRange
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.policy import Policy
-from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.filters.ftp import FtpFilter, FtpSettings
-from sallyport.filters.tftp import TftpFilter
 
 # RFC 6335 section 6: ports below are assigned to services, and dialling from one means trust.
 FIRST_FREE_PORT = 1024
@@ -76,87 +67,3 @@ class GatewaySettings:
         fault = fault or socket_path_fault(self.control_socket)
         if fault:
             raise ValueError(fault)
-
-
-class FtpKeys(Struct, frozen=True):
-    """The keys of `[filters.ftp]`."""
-
-    # Attack V01: a 227 naming a third host. Servers behind a NAT of their own name their inside
-    # address; "replace" helps those, since the control connection shows the right one.
-    trust_pasv_address: Annotated[
-        Literal["server", "replace"], Meta(description='"server" or "replace"')
-    ] = "server"
-    # F27: RFC 959 section 3.2 has servers dial from control - 1; many do not, hence off.
-    strict_data_port: Annotated[bool, Meta(description="true or false")] = False
-
-
-class TftpKeys(Struct, frozen=True):
-    """The keys of `[filters.tftp]`: there is nothing to choose yet."""
-
-
-def _make_ftp(settings: Mapping[str, object]) -> ApplicationFilter:
-    return FtpFilter(
-        FtpSettings(
-            replace_foreign_passive_address=settings["trust_pasv_address"] == "replace",
-            strict_data_port=bool(settings["strict_data_port"]),
-        )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFilter:
-    """A filter that this version has: the protocols rules may name and the keys it takes."""
-
-    name: str
-    protocols: tuple[ProtocolDefinition, ...]
-    keys: type[Struct]
-    make: Callable[[Mapping[str, object]], ApplicationFilter]
-    """Gives the filter with the settings of `Configuration.filters`."""
-    on_by_default: bool
-    summary: str
-
-    def names(self, direction: Direction) -> tuple[str, ...]:
-        """Give the protocols that access rules (outbound) or publishing rules (inbound) name."""
-        return tuple(one.name for one in self.protocols if one.direction is direction)
-
-
-KNOWN_FILTERS: Mapping[str, KnownFilter] = {
-    known.name: known
-    for known in (
-        KnownFilter(
-            name=FtpFilter.name,
-            protocols=FtpFilter.protocols,
-            keys=FtpKeys,
-            make=_make_ftp,
-            on_by_default=True,
-            summary="FTP data connections of clients and of published servers (RFC 959, 2428)",
-        ),
-        KnownFilter(
-            name=TftpFilter.name,
-            protocols=TftpFilter.protocols,
-            keys=TftpKeys,
-            make=lambda _settings: TftpFilter(),
-            on_by_default=True,
-            summary="TFTP transfers from the port that the server chooses (RFC 1350, 2347)",
-        ),
-    )
-}
-
-KNOWN_PROTOCOLS: Mapping[Direction, tuple[str, ...]] = {
-    direction: tuple(name for known in KNOWN_FILTERS.values() for name in known.names(direction))
-    for direction in Direction
-}
-
-
-def default_filter_settings() -> dict[str, Mapping[str, object]]:
-    """Give every known filter's settings as they are when nobody says otherwise."""
-    return {name: structs.asdict(known.keys()) for name, known in KNOWN_FILTERS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """Everything an operator decides. `filters` has every known filter, defaults filled in."""
-
-    gateway: GatewaySettings
-    policy: Policy
-    filters: Mapping[str, Mapping[str, object]]

@@ -1,12 +1,15 @@
-"""Where each key of a TOML document stands; tomllib gives values without positions.
+"""TOML with lines: tomllib reads the values, and here is where each key of them stands.
 
-Only for text that tomllib has accepted: nothing is validated a second time, and nothing here
-decides what a value is. A parser with positions (tomlkit) would be a second opinion on the text.
+Lines are for text that tomllib has accepted: nothing is validated a second time, and no value is
+decided on. A parser with positions (tomlkit) would be a second opinion on the text.
 """
 
 import re
 import tomllib
 from collections.abc import Mapping
+from typing import Any
+
+from sallyport.errors import ConfigError, ConfigErrors
 
 # Keys are strings, elements of arrays are integers: ("access_rules", 0, "from").
 KeyPath = tuple[str | int, ...]
@@ -23,6 +26,26 @@ _TOKEN = re.compile(
     ''',
     re.VERBOSE | re.DOTALL,
 )
+
+
+def read_toml(text: str, file_name: str) -> dict[str, Any]:
+    """Give what `text` says; raises ConfigErrors with the line where it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigErrors([_syntax_error(error, text, file_name)]) from None
+
+
+def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
+    """Turn what tomllib says, "Invalid value (at line 3, column 5)", into our form."""
+    if isinstance(error, RecursionError):
+        return ConfigError(file_name, 1, "arrays are nested too deeply; write flat lists")
+    reason, _, position = str(error).partition(" (at ")
+    numbers = re.findall(r"\d+", position)
+    # Without numbers tomllib means the end of the document; int() of 5000 digits has no place.
+    line = int(numbers[0]) if numbers else max(1, len(text.splitlines()))
+    where = f" at column {numbers[1]}" if numbers else ""
+    return ConfigError(file_name, line, f"not TOML: {reason}{where}; check quotes and brackets")
 
 
 def line_map(text: str) -> Mapping[KeyPath, int]:

@@ -10,16 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
+from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
+from sallyport.hangups import Hangups
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
+from sallyport.relay.attempts import Attempt
 from sallyport.relay.doors import Door, Means, Opening
-from sallyport.relay.hangups import Hangups
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
-from sallyport.relay.udp import UdpDoor
+from sallyport.relay.udp import UdpDoor, start_flow
 from sallyport.sockets import name_of
 
 _DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
@@ -94,7 +95,7 @@ class UserDataPath:
             before = opening.pinhole
             opening.pinhole = replace(before, target=target)
             try:
-                opening.door.settle()
+                self._changed(opening)
             except OSError as error:
                 opening.pinhole = before
                 raise sockets.refusal(error) from error
@@ -116,6 +117,18 @@ class UserDataPath:
             with sockets.bound(Transport.UDP, listen, is_foreign=True) as passing:
                 passing.sendto(data, name_of(peer))
 
+    def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
+        """Dial the client as if `peer` had connected; see UserPath."""
+        opening = self._openings.setdefault(pinhole.id, Opening(pinhole))
+        if opening.is_full:
+            tap.end()
+            self._means.sink.flow_refused(pinhole.id, peer)
+        elif pinhole.transport is Transport.TCP:
+            Attempt(self._means, opening, peer, None).proceed(tap)
+        else:
+            start_flow(self._means, opening, peer, tap)
+        self._changed(opening)
+
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises."""
         for opening in self._find(pinhole_ids):
@@ -126,17 +139,13 @@ class UserDataPath:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises."""
         for opening in self._find(pinhole_ids):
             opening.close()
-            for flow in tuple(opening.flows.values()):
+            for flow in tuple(opening.flows):
                 flow.abort()
             self._changed(opening)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
-        return [
-            flow.counters()
-            for opening in self._find([pinhole_id])
-            for flow in opening.flows.values()
-        ]
+        return [flow.counters() for opening in self._find([pinhole_id]) for flow in opening.flows]
 
     @property
     def live_openings(self) -> int:
@@ -155,7 +164,8 @@ class UserDataPath:
             if not self._means.is_transparent:
                 raise AddressNotAvailable("foreign-address-needs-transparency")
             door = self._new_door(transport, listen, is_reserved=False)
-        opening = Opening(pinhole, door)
+        opening = self._openings.get(pinhole.id) or Opening(pinhole)
+        opening.pinhole = pinhole
         try:
             door.enter(opening)
         except OSError as error:
@@ -174,7 +184,8 @@ class UserDataPath:
         return made
 
     def _changed(self, opening: Opening) -> None:
-        opening.door.settle()
+        if opening.door is not None:
+            opening.door.settle()
         if opening.is_over:
             self._openings.pop(opening.pinhole.id, None)
         self._forget_unneeded(opening.pinhole.transport, opening.pinhole.listen)

@@ -12,8 +12,9 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
+from sallyport.flags import Transport
+from sallyport.hangups import Hangups
 from sallyport.relay import sockets
-from sallyport.relay.hangups import Hangups
 from sallyport.relay.pipes import Pipes
 from sallyport.sockets import closed_on_error, make, make_transparent, name_of
 
@@ -35,9 +36,38 @@ class Means:
     )
     """Holds one datagram between reading and sending, never longer."""
 
+    def client_leg(
+        self, pinhole: Pinhole, peer: Endpoint, *, is_alone: bool = False
+    ) -> socket.socket:
+        """Make a socket towards the client: connecting (TCP) or connected (UDP). Raises OSError.
+
+        `is_alone`: there is no leg towards the peer (emulation).
+        """
+        assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
+        with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
+            if self.is_transparent and not pinhole.is_proxied:
+                # Where nothing is translated both legs would otherwise be one conntrack entry.
+                sockets.speak_as(made, peer, keeps_port=pinhole.is_translated or is_alone)
+            with contextlib.suppress(BlockingIOError):
+                made.connect(name_of(pinhole.target))
+            return made
+
+    def begin(self, opening: "Opening", flow: "Flow") -> None:
+        """Count a flow as admitted, and tell so."""
+        opening.flows.add(flow)
+        opening.admitted(flow.peer)
+        self.changed(opening)
+        self.sink.flow_established(opening.pinhole.id, flow.peer)
+
+    def end(self, opening: "Opening", flow: "Flow") -> None:
+        """Count a flow no more, and tell so."""
+        opening.flows.remove(flow)
+        self.changed(opening)
+        self.sink.flow_ended(opening.pinhole.id, flow.counters())
+
 
 class Attempt(Protocol):
-    """A peer that was accepted, and whose client is being dialled."""
+    """A peer that is here, and not connected through yet."""
 
     @property
     def peer(self) -> Endpoint:
@@ -50,6 +80,10 @@ class Attempt(Protocol):
 class Flow(Protocol):
     """What an opening knows about a flow."""
 
+    @property
+    def peer(self) -> Endpoint:
+        """Whose it is."""
+
     def counters(self) -> FlowCounters:
         """Read its payload bytes."""
 
@@ -58,18 +92,21 @@ class Flow(Protocol):
 
 
 class Opening:
-    """One pinhole of this data path, what it lets in, and what came of it."""
+    """One pinhole of this data path, what it lets in, and what came of it.
+
+    It is open from when it enters its door; without one it can only be delivered to (emulation).
+    """
 
     __slots__ = ("attempts", "door", "flows", "is_open", "owner", "pinhole")
 
-    def __init__(self, pinhole: Pinhole, door: "Door") -> None:
+    def __init__(self, pinhole: Pinhole) -> None:
         self.pinhole = pinhole
-        self.door = door
-        self.is_open = True
+        self.door: Door | None = None
+        self.is_open = False
         self.owner: Endpoint | None = None
         """UDP, single: the source that came first, for the life of the pinhole."""
         self.attempts: set[Attempt] = set()
-        self.flows: dict[Endpoint, Flow] = {}
+        self.flows: set[Flow] = set()
 
     @property
     def is_reachable(self) -> bool:
@@ -91,6 +128,13 @@ class Opening:
         self.is_open = False
         for attempt in tuple(self.attempts):
             attempt.abort()
+
+    def admitted(self, peer: Endpoint) -> None:
+        """Follow what it means for a single pinhole that somebody got in."""
+        if self.pinhole.single and self.pinhole.transport is Transport.TCP:
+            self.close()
+        elif self.pinhole.single:
+            self.owner = peer
 
     def lets_in(self, peer: Endpoint) -> bool:
         """Whether a flow from `peer` may begin now."""
@@ -125,12 +169,14 @@ class Door(ABC):
         if any(_collide(opening.pinhole, other) for other in others):
             raise AddressInUse("pinhole-exists")
         self.openings.append(opening)
+        opening.door, opening.is_open = self, True
         try:
             if (size := opening.pinhole.receive_buffer) is not None:
                 sockets.widen_receive_buffer(self.socket, size)
             self.settle()
         except OSError:
             self.openings.remove(opening)
+            opening.door, opening.is_open = None, False
             raise
 
     def find(self, peer: Endpoint) -> Opening | None:
@@ -144,17 +190,6 @@ class Door(ABC):
         # bind must find out that an address is not this host's, and what is only reserved is shut.
         if self.means.is_transparent:
             make_transparent(self.socket)
-
-    def client_leg(self, pinhole: Pinhole, peer: Endpoint) -> socket.socket:
-        """Make a socket towards the client: connecting (TCP) or connected (UDP). Raises OSError."""
-        assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
-        with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
-            if self.means.is_transparent and not pinhole.is_proxied:
-                # Where nothing is translated both legs would otherwise be one conntrack entry.
-                sockets.speak_as(made, peer, keeps_port=pinhole.is_translated)
-            with contextlib.suppress(BlockingIOError):
-                made.connect(name_of(pinhole.target))
-            return made
 
     @property
     @abstractmethod

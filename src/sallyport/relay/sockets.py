@@ -8,19 +8,14 @@ import struct
 from typing import Final
 
 from sallyport.addresses import Endpoint
-from sallyport.errors import AddressNotAvailable, BindError, KernelError
+from sallyport.errors import AddressNotAvailable, BindError
 from sallyport.flags import Transport
-from sallyport.sockets import RESET_ON_CLOSE, closed_on_error, make, make_transparent, name_of
+from sallyport.sockets import closed_on_error, make, make_transparent, name_of
 from sallyport.sockets import refusal as plain_refusal
-
-# Between two tries for a descriptor: long enough not to spin, too short to be noticed by people.
-PAUSE_SECONDS: Final = 0.1
 
 # Not in the socket module of Python 3.11 (asm-generic/socket.h).
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
-
-_GENTLE: Final = struct.pack("ii", 0, 0)
 
 # A classic BPF program of one instruction, "return 0 bytes": BPF_RET | BPF_K is 6.
 _DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0), 8)
@@ -62,7 +57,7 @@ def speak_as(sock: socket.socket, peer: Endpoint, *, keeps_port: bool) -> None:
     sock.bind(name_of(peer.with_port(0)))
 
 
-def refusal(error: OSError) -> BindError | KernelError:
+def refusal(error: OSError) -> BindError:
     """Say in our words why the kernel gave no socket."""
     if error.errno == errno.EPERM:
         return AddressNotAvailable("foreign-address-needs-cap-net-admin")
@@ -89,28 +84,6 @@ def widen_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def prepare_leg(sock: socket.socket) -> None:
-    """Make a TCP socket one leg of a flow: it is reset when it is closed, however that comes.
-
-    An end of stream means "complete" (RFC 959 section 3.4.1). So it is sent on purpose only, by
-    `let_end`: a killed flow, a fault of ours and the death of this process all look like a reset.
-    """
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    # What is spliced is sent at once: both ends have had their own say about small segments.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # An end that has lost its power is found after RFC 1122's two hours, like any idle connection.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Urgent data stays in its place among the other bytes.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
-def let_end(sock: socket.socket) -> None:
-    """Close a leg whose both directions are complete; what is queued still leaves."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _GENTLE)
-    sock.close()
-
-
 def listen(sock: socket.socket, backlog: int) -> None:
     """Accept connections on a bound port from now on; raises OSError."""
     # Connections accepted earlier live on at this port, and must not keep us from listening again.
@@ -127,8 +100,3 @@ def stop_listening(sock: socket.socket) -> None:
     sock.shutdown(socket.SHUT_RD)
     # Only while we listen nobody can share the port with us.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-
-
-def has_failed(sock: socket.socket) -> bool:
-    """Tell whether a socket has an error to report, which is forgotten by asking."""
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

@@ -6,10 +6,11 @@ So the client's answers come back by peer, and the client can tell its peers apa
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters
+from sallyport.core.datapath import FlowCounters, Tap
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
 from sallyport.sockets import SocketName, endpoint_of
@@ -21,6 +22,7 @@ class UdpDoor(Door):
     def __init__(self, means: Means, sock: socket.socket, *, is_reserved: bool) -> None:
         super().__init__(means, sock, is_reserved=is_reserved)
         self.flows: dict[SocketName, DatagramFlow] = {}
+        self.attempts: set[SocketName] = set()
         self._is_hearing = False
 
     @property
@@ -54,26 +56,21 @@ class UdpDoor(Door):
                 size, name = self.socket.recvfrom_into(buffer)
             except OSError:  # nothing more, or an action of this turn has closed the door
                 return
-            flow = self.flows.get(name) or self._begin(name)
+            flow = self.flows.get(name) or self._meet(name)
             if flow is not None:
-                flow.to_client(buffer[:size])
+                flow.received(buffer[:size])
 
-    def _begin(self, name: SocketName) -> "DatagramFlow | None":
+    def _meet(self, name: SocketName) -> "DatagramFlow | None":
+        """Ask about a new source; give its flow if it is let in at once."""
+        if name in self.attempts:
+            return None
         peer = endpoint_of(name)
         opening = self.find(peer)
-        if opening is None or opening.is_full:
+        if opening is None or opening.is_full or (opening.pinhole.single and opening.attempts):
             return None
-        try:
-            client_leg = self.client_leg(opening.pinhole, peer)
-        except OSError:
-            self.means.sink.flow_refused(opening.pinhole.id, peer)
-            return None
-        flow = DatagramFlow(self, opening, peer, name, client_leg)
-        if opening.pinhole.single:
-            opening.owner = peer
-        opening.flows[peer] = self.flows[name] = flow
-        self.means.sink.flow_established(opening.pinhole.id, peer)
-        return flow
+        attempt = DatagramAttempt(self, opening, peer, name)
+        self.means.sink.flow_arrived(opening.pinhole.id, peer, attempt)
+        return self.flows.get(name)
 
     def _empty(self) -> None:
         """Forget what was queued: it came for an opening that is over."""
@@ -82,63 +79,143 @@ class UdpDoor(Door):
                 self.socket.recv_into(self.means.buffer)
 
 
-class DatagramFlow:
-    """What one peer and the client send each other, until both have been silent for a while."""
+class DatagramAttempt:
+    """A source that is not let in yet (`core.datapath.Arrival`); what it sends meanwhile is lost.
 
-    __slots__ = ("_client_leg", "_door", "_from_peer", "_last", "_name", "_opening", "_peer",
-                 "_timer", "_to_peer")  # fmt: skip
+    It counts for its opening from the start.
+    """
+
+    __slots__ = ("_door", "_name", "_opening", "peer")
+
+    def __init__(self, door: UdpDoor, opening: Opening, peer: Endpoint, name: SocketName) -> None:
+        self.peer = peer
+        self._door = door
+        self._opening = opening
+        self._name = name
+        opening.attempts.add(self)
+        door.attempts.add(name)
+
+    def proceed(self, tap: Tap | None) -> None:
+        """Begin its flow; it is refused when that fails."""
+        if self not in self._opening.attempts:
+            if tap is not None:
+                tap.end()
+            return
+        self._let_go()
+        start_flow(self._door.means, self._opening, self.peer, tap, (self._door, self._name))
+
+    def refuse(self) -> None:
+        """See `Arrival`."""
+        self.abort()
+
+    def abort(self) -> None:
+        """See `doors.Attempt`; datagrams know no reset."""
+        if self in self._opening.attempts:
+            self._let_go()
+            self._door.means.changed(self._opening)
+
+    def _let_go(self) -> None:
+        self._opening.attempts.discard(self)
+        self._door.attempts.discard(self._name)
+
+
+def start_flow(
+    means: Means,
+    opening: Opening,
+    peer: Endpoint,
+    tap: Tap | None,
+    way_back: tuple[UdpDoor, SocketName] | None = None,
+) -> None:
+    """Connect a peer through to the client, or tell that it is refused.
+
+    Without a way back nobody is there, and a tap speaks for the peer (emulation).
+    """
+    try:
+        client_leg = means.client_leg(opening.pinhole, peer, is_alone=way_back is None)
+    except OSError:
+        if tap is not None:
+            tap.end()
+        means.sink.flow_refused(opening.pinhole.id, peer)
+        return
+    DatagramFlow(means, opening, peer, client_leg=client_leg, tap=tap, way_back=way_back).start()
+
+
+class DatagramFlow:
+    """What one peer and the client send each other, until both have been silent for a while.
+
+    With a tap, data filters see every datagram, and this is their `core.datapath.Link`; what comes
+    while they wait for something is lost.
+    """
+
+    __slots__ = ("_client_leg", "_from_peer", "_is_over", "_last", "_means", "_opening", "_tap",
+                 "_timer", "_to_peer", "_way_back", "peer")  # fmt: skip
 
     def __init__(
         self,
-        door: UdpDoor,
+        means: Means,
         opening: Opening,
         peer: Endpoint,
-        name: SocketName,
+        *,
         client_leg: socket.socket,
+        tap: Tap | None,
+        way_back: tuple[UdpDoor, SocketName] | None,
     ) -> None:
-        self._door = door
+        self.peer = peer
+        self._means = means
         self._opening = opening
-        self._peer = peer
-        self._name = name
         self._client_leg = client_leg
+        self._tap = tap
+        self._way_back = way_back
+        self._is_over = False
         self._from_peer = 0
         self._to_peer = 0
-        loop = door.means.loop
-        self._last = loop.time()
-        self._timer: asyncio.TimerHandle = loop.call_later(self._patience, self._check)
-        if opening.pinhole.is_answered:
-            loop.add_reader(client_leg, self._turn)
-        else:
-            sockets.deafen(client_leg)
+        self._last = means.loop.time()
+        self._timer: asyncio.TimerHandle = means.loop.call_later(self._patience, self._check)
 
-    def to_client(self, data: memoryview) -> None:
-        """Pass a datagram of the peer on; what cannot be sent is lost, as datagrams are."""
-        self._last = self._door.means.loop.time()
-        for _ in range(2):
-            try:
-                self._from_peer += self._client_leg.send(data)
-            except ConnectionRefusedError:
-                # The news (ICMP) is about an earlier datagram; this one was not even tried.
-                continue
-            except OSError:
-                return
-            return
+    def start(self) -> None:
+        """Be admitted, tell so, and have the tap begin."""
+        if self._way_back is not None:
+            door, name = self._way_back
+            door.flows[name] = self
+        if self._opening.pinhole.is_answered:
+            self._means.loop.add_reader(self._client_leg, self._turn)
+        else:
+            sockets.deafen(self._client_leg)
+        self._means.begin(self._opening, self)
+        if self._tap is not None and not self._is_over:  # whoever was told may have killed it
+            back = None if self._way_back is None else _DatagramEnd(self._to_the_peer)
+            self._tap.begin(self, back, _DatagramEnd(self._to_the_client))
+
+    def received(self, data: memoryview) -> None:
+        """Pass a datagram of the peer on."""
+        self._last = self._means.loop.time()
+        if self._tap is None:
+            self._to_the_client(data)
+        elif not self._tap.is_busy:
+            self._tap.from_accepted(bytes(data))
 
     def counters(self) -> FlowCounters:
-        """Read the payload bytes that were passed on."""
-        return FlowCounters(self._peer, self._from_peer, self._to_peer)
+        """Read the payload bytes that were passed on, whoever said them."""
+        return FlowCounters(self.peer, self._from_peer, self._to_peer)
 
     def abort(self) -> None:
         """See `doors.Flow`; datagrams know no reset."""
-        if self._door.flows.pop(self._name, None) is None:
+        if self._is_over:
             return
-        means = self._door.means
+        self._is_over = True
         self._timer.cancel()
-        means.loop.remove_reader(self._client_leg)
+        self._means.loop.remove_reader(self._client_leg)
         self._client_leg.close()
-        del self._opening.flows[self._peer]
-        means.changed(self._opening)
-        means.sink.flow_ended(self._opening.pinhole.id, self.counters())
+        if self._way_back is not None:
+            door, name = self._way_back
+            del door.flows[name]
+        if self._tap is not None:
+            self._tap.end()
+        self._means.end(self._opening, self)
+
+    def close(self) -> None:
+        """See `core.datapath.Link`; what was sent is on its way."""
+        self.abort()
 
     @property
     def _patience(self) -> float:
@@ -146,20 +223,55 @@ class DatagramFlow:
         return limits.UDP_IDLE_SECONDS if seconds is None else seconds
 
     def _turn(self) -> None:
-        buffer = self._door.means.buffer
+        buffer = self._means.buffer
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 size = self._client_leg.recv_into(buffer)
-            except OSError:  # nothing more, or news about a datagram to the client
+            except OSError:  # nothing more, news about a datagram to the client, or it is over
                 return
-            self._last = self._door.means.loop.time()
+            self._last = self._means.loop.time()
+            if self._tap is None:
+                self._to_the_peer(buffer[:size])
+            elif not self._tap.is_busy:
+                self._tap.from_dialled(bytes(buffer[:size]))
+
+    def _to_the_client(self, data: memoryview | bytes) -> None:
+        """Send a datagram; what cannot be sent is lost, as datagrams are."""
+        for _ in range(2):
+            try:
+                self._from_peer += self._client_leg.send(data)
+            except ConnectionRefusedError:
+                # The news (ICMP) is about an earlier datagram; this one was not even tried.
+                continue
+            except OSError:  # also: the flow is over, and the socket closed
+                return
+            return
+
+    def _to_the_peer(self, data: memoryview | bytes) -> None:
+        if self._way_back is not None and not self._is_over:
+            door, name = self._way_back
             with contextlib.suppress(OSError):
-                self._to_peer += self._door.socket.sendto(buffer[:size], self._name)
+                self._to_peer += door.socket.sendto(data, name)
 
     def _check(self) -> None:
         """End when idle; else look again at the earliest moment that could be."""
-        loop = self._door.means.loop
+        loop = self._means.loop
         if (left := self._last + self._patience - loop.time()) <= 0:
             self.abort()
         else:
             self._timer = loop.call_later(left, self._check)
+
+
+class _DatagramEnd:
+    """One side of a flow, as a data filter may send to it (`core.datapath.StreamEnd`)."""
+
+    __slots__ = ("_give",)
+
+    def __init__(self, give: Callable[[bytes], None]) -> None:
+        self._give = give
+
+    def send(self, data: bytes) -> None:
+        self._give(data)
+
+    def shutdown(self) -> None:
+        """Datagrams have no end."""

@@ -7,19 +7,24 @@ Dialogue(FtpFilter())
     .nothing_more()
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
 from sallyport.addresses import Endpoint
 from sallyport.core.connection import PrimaryConnection
-from sallyport.core.filter import ApplicationFilter, DataFilter
+from sallyport.core.datapath import DataPathKind
+from sallyport.core.filter import ApplicationFilter
 from sallyport.core.gateway import Gateway
 from sallyport.core.policy import Policy, PublishingRule
+from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.testing.flows import MemoryEnd, MemoryLink
 from sallyport.testing.memory import MemoryDataPath
+from sallyport.testing.transfer import Transfer
 from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
 
 CLIENT = {4: "10.0.0.8:50000", 6: "[fd00:a::8]:50000"}
-SERVER = {4: "203.0.113.9:21", 6: "[2001:db8::9]:21"}
+SERVER = {4: "203.0.113.9:{}", 6: "[2001:db8::9]:{}"}
 GATEWAY = {4: "203.0.113.1:50001", 6: "[fd00:a::8]:50001"}
 
 # Of a published server: its client outside, and our end of the leg to the server.
@@ -27,44 +32,15 @@ OUTSIDE = {4: "203.0.113.9:50000", 6: "[2001:db8::9]:50000"}
 INSIDE = {4: "10.0.0.1:50001", 6: "[fd00:a::1]:50001"}
 
 
-class _Link:
-    """Both sockets as the core may end them; `ended` says how."""
-
-    def __init__(self) -> None:
-        self.ended: str | None = None
-
-    def abort(self) -> None:
-        self.ended = self.ended or "reset"
-
-    def close(self) -> None:
-        self.ended = self.ended or "closed"
-
-
-class _End:
-    """One end of the stream: what was sent to it and not yet heard."""
-
-    def __init__(self, link: _Link) -> None:
-        self.heard = bytearray()
-        self.is_shut = False
-        self._link = link
-
-    def send(self, data: bytes) -> None:
-        if self._link.ended is None:
-            # A real socket drops them: bytes a test never sees are bytes somebody loses.
-            assert not self.is_shut, f"{data!r} was sent after the end of the stream"
-            self.heard += data
-
-    def shutdown(self) -> None:
-        self.is_shut = True
-
-
 class Dialogue:
     """One control connection through `application_filter`; every method returns the dialogue.
 
-    The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside. `policy`
-    replaces the default one, which allows FTP outwards. `beside` is another dialogue whose gateway
-    is to be shared. With `published` it is the other way round: the rule's server is inside, and
-    the client outside. Checks raise AssertionError and say what was found instead.
+    The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside, at the
+    port of the filter's first protocol. `others` are more filters of the same gateway. `policy`
+    replaces the default one, which allows the protocols of all of them outwards. `within` is a
+    gateway to use instead of a new one, as `make_gateway` gives it; `beside` another dialogue whose
+    gateway is to be shared. With `published` it is the other way round: the rule's server is
+    inside, and the client outside. Checks raise AssertionError and say what was found instead.
     """
 
     def __init__(
@@ -76,27 +52,35 @@ class Dialogue:
         server: str | None = None,
         policy: Policy | None = None,
         beside: "Dialogue | None" = None,
+        within: tuple[Gateway, MemoryDataPath, VirtualWorld] | None = None,
         published: PublishingRule | None = None,
+        others: Sequence[ApplicationFilter] = (),
     ) -> None:
-        if published is not None and beside is None:
-            policy = replace(policy or make_policy(), publishing_rules=(published,))
+        filters = [application_filter, *others]
+        if beside is not None:
+            within = beside.gateway, beside.data_path, beside.world
+        if within is None:
+            policy = policy or policy_for(filters)
+            if published is not None:
+                policy = replace(policy, publishing_rules=(published,))
+            within = make_gateway(filters, policy=policy)
         self.gateway: Gateway
         self.data_path: MemoryDataPath
         self.world: VirtualWorld
-        self.gateway, self.data_path, self.world = (
-            make_gateway([application_filter], policy=policy)
-            if beside is None
-            else (beside.gateway, beside.data_path, beside.world)
-        )
+        self.gateway, self.data_path, self.world = within
+        user_path = self.gateway.data_paths[DataPathKind.USER]
+        assert isinstance(user_path, MemoryDataPath)
+        self.user_path = user_path
         self._closed: set[str] = set()
-        self.link = _Link()
-        self.client_end, self.server_end = _End(self.link), _End(self.link)
+        self.link = MemoryLink()
+        self.client_end, self.server_end = self.link.client, self.link.server
         self.connection: PrimaryConnection
         if published is None:
+            protocol = application_filter.protocols[0]
             self.connection = self.gateway.admit_primary(
-                application_filter.protocols[0],
+                protocol,
                 Endpoint.parse(client or CLIENT[version]),
-                Endpoint.parse(server or SERVER[version]),
+                Endpoint.parse(server or SERVER[version].format(protocol.port)),
             )
             gateway_address = Endpoint.parse(GATEWAY[version])
         else:
@@ -104,13 +88,19 @@ class Dialogue:
             outside = Endpoint.parse(client or OUTSIDE[gateway_address.version])
             self.connection = self.gateway.admit_published(published, outside)
             self.connection.inside_address = Endpoint.parse(INSIDE[gateway_address.version])
-        self._strand = self.gateway.start_primary(
-            self.connection,
-            gateway_address=gateway_address,
-            link=self.link,
-            client=self.client_end,
-            server=self.server_end,
-        )
+        self.connection.link = self.link
+
+        def start() -> None:
+            self.connection.chain.on_idle = self._end_if_complete
+            self.gateway.start_primary(
+                self.connection,
+                gateway_address=gateway_address,
+                link=self.link,
+                client=self.client_end,
+                server=None if self.connection.is_emulated else self.server_end,
+            )
+
+        self.gateway.announce_primary(self.connection, start)
 
     # -- speaking -----------------------------------------------------------------------------
 
@@ -118,27 +108,33 @@ class Dialogue:
         """Deliver segments from the client, one after another."""
         assert "client" not in self._closed, "the client has closed; it can say no more"
         for segment in segments:
-            self._strand.run(self._data_filter.from_client(segment))
+            self.connection.chain.from_accepted(segment)
         return self
 
     def server_says(self, *segments: bytes) -> Self:
         """Deliver segments from the server, one after another."""
         assert "server" not in self._closed, "the server has closed; it can say no more"
         for segment in segments:
-            self._strand.run(self._data_filter.from_server(segment))
+            self.connection.chain.from_dialled(segment)
         return self
 
     def client_closes(self) -> Self:
         """Deliver the client's FIN."""
         self._closed.add("client")
-        self._strand.run(self._data_filter.client_closed())
+        self.connection.chain.accepted_closed()
+        self._end_if_complete()
         return self
 
     def server_closes(self) -> Self:
         """Deliver the server's FIN."""
         self._closed.add("server")
-        self._strand.run(self._data_filter.server_closed())
+        self.connection.chain.dialled_closed()
+        self._end_if_complete()
         return self
+
+    def has_closed(self, who: str) -> bool:
+        """Whether "client" or "server" has delivered its FIN."""
+        return who in self._closed
 
     def client_resets(self) -> Self:
         """Deliver the client's RST."""
@@ -205,37 +201,66 @@ class Dialogue:
         """Check the open pinholes, each as `LISTEN -> TARGET from SOURCES`."""
         found = sorted(
             f"{pinhole.listen} -> {pinhole.target} from {pinhole.sources}"
-            for pinhole in self.data_path.pinholes.values()
+            for path in self._paths
+            for pinhole in path.pinholes.values()
         )
         assert found == sorted(expected), f"open: {found}; {self._latest()}"
         return self
 
     def connects(self, peer: str, listen: str) -> Self:
         """Have `peer` complete a handshake with `listen`, through an open pinhole."""
-        arrived = self.data_path.connect(Endpoint.parse(peer), Endpoint.parse(listen))
+        arrived = self._connect(peer, listen)
         assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
         return self
 
     def cannot_connect(self, peer: str, listen: str) -> Self:
         """Check that `peer` cannot reach `listen`."""
-        arrived = self.data_path.connect(Endpoint.parse(peer), Endpoint.parse(listen))
+        arrived = self._connect(peer, listen)
         assert arrived is None, f"{peer} reached {arrived} by {listen}"
         return self
 
+    def knocks(self, peer: str, listen: str) -> Self:
+        """Have `peer` connect to `listen`; a filter may deny it, or take its time."""
+        self._connect(peer, listen)
+        return self
+
+    def transfer(self, peer: str, listen: str) -> Transfer:
+        """Have `peer` connect to `listen` and give the transfer that data filters look into."""
+        return self.connects(peer, listen).running(peer)
+
+    def datagrams(self, peer: str, listen: str, *first: bytes) -> Transfer:
+        """Have `peer` send its first datagrams to `listen`; give the transfer, as above."""
+        for data in first:
+            self.datagram_arrives(peer, listen, data)
+        return self.running(peer)
+
+    def running(self, peer: str) -> Transfer:
+        """Give the transfer of `peer`, whoever made it begin, that data filters look into."""
+        who = Endpoint.parse(peer)
+        for (_, came), flow in self.user_path.filtered.items():
+            if came == who:
+                is_inward = who.address != self.connection.session.client_address
+                return Transfer(flow, is_client_dialled=is_inward, latest=self._latest)
+        raise AssertionError(f"nobody looks into a transfer of {peer}; {self._latest()}")
+
     def attempts(self, peer: str, listen: str) -> Self:
         """Have `peer` send a SYN to `listen` and nothing more."""
-        self.data_path.attempt(Endpoint.parse(peer), Endpoint.parse(listen))
+        for path in self._paths:
+            path.attempt(Endpoint.parse(peer), Endpoint.parse(listen))
         return self
 
     def transfers(self, *peers: str) -> Self:
         """Check whose flows are running."""
-        found = sorted(str(peer) for flows in self.data_path.flows.values() for peer in flows)
+        found = sorted(
+            str(peer) for path in self._paths for flows in path.flows.values() for peer in flows
+        )
         assert found == sorted(peers), f"running: {found}; {self._latest()}"
         return self
 
     def finishes(self, peer: str) -> Self:
         """Have the flow of `peer` close from both ends."""
-        self.data_path.finish(Endpoint.parse(peer))
+        for path in self._paths:
+            path.finish(Endpoint.parse(peer))
         return self
 
     # -- datagrams ----------------------------------------------------------------------------
@@ -248,21 +273,22 @@ class Dialogue:
         del self.data_path.sent[:1]
         return self
 
-    def datagram_arrives(self, peer: str, listen: str) -> Self:
+    def datagram_arrives(self, peer: str, listen: str, data: bytes = b"") -> Self:
         """Have `peer` send a datagram to `listen`, through an open pinhole to the client."""
-        arrived = self.data_path.send(Endpoint.parse(peer), Endpoint.parse(listen))
+        arrived = self._send(peer, listen, data)
         assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
         return self
 
     def datagram_is_lost(self, peer: str, listen: str) -> Self:
         """Check that `peer` cannot reach `listen` with a datagram."""
-        arrived = self.data_path.send(Endpoint.parse(peer), Endpoint.parse(listen))
+        arrived = self._send(peer, listen, b"")
         assert arrived is None, f"{peer} reached {arrived} by {listen}"
         return self
 
     def answer_arrives(self, listen: str, peer: str) -> Self:
         """Have the client send a datagram back to `peer`, who had reached it by `listen`."""
-        arrived = self.data_path.answer(Endpoint.parse(listen), Endpoint.parse(peer))
+        came, where = Endpoint.parse(peer), Endpoint.parse(listen)
+        arrived = any(path.answer(where, came) for path in self._paths)
         assert arrived, f"the client cannot answer {peer} by {listen}; {self._latest()}"
         return self
 
@@ -276,15 +302,28 @@ class Dialogue:
     # -- inside -------------------------------------------------------------------------------
 
     @property
-    def _data_filter(self) -> DataFilter:
-        attached = self.connection.data_filter
-        assert attached is not None, f"no data filter was attached; {self._latest()}"
-        return attached
+    def _paths(self) -> tuple[MemoryDataPath, MemoryDataPath]:
+        return self.data_path, self.user_path
 
-    def _hear(self, end: _End, expected: bytes, who: str) -> Self:
+    def _connect(self, peer: str, listen: str) -> Endpoint | None:
+        came, where = Endpoint.parse(peer), Endpoint.parse(listen)
+        arrived = self.data_path.connect(came, where)
+        return arrived or self.user_path.connect(came, where)
+
+    def _send(self, peer: str, listen: str, data: bytes) -> Endpoint | None:
+        came, where = Endpoint.parse(peer), Endpoint.parse(listen)
+        return self.data_path.send(came, where, data) or self.user_path.send(came, where, data)
+
+    def _end_if_complete(self) -> None:
+        """End the connection as a front end does when both streams have ended."""
+        ends = self.client_end, self.server_end
+        if len(self._closed) == len(ends) and all(end.is_shut for end in ends):
+            self.connection.close("closed")
+
+    def _hear(self, end: MemoryEnd, expected: bytes, who: str) -> Self:
         heard = bytes(end.heard)
         assert heard == expected, f"{who} heard {heard!r}, not {expected!r}; {self._latest()}"
-        end.heard.clear()
+        end.take()
         return self
 
     def _over(self, how: str, reason: str) -> Self:
@@ -293,3 +332,13 @@ class Dialogue:
 
     def _latest(self) -> str:
         return f"latest records: {self.world.journal.records[-3:]}"
+
+
+def policy_for(filters: Sequence[ApplicationFilter]) -> Policy:
+    """Give a policy that allows what these filters handle, from inside outwards."""
+    return make_policy(protocols=frozenset(one.name for one in _outbound(filters)))
+
+
+def _outbound(filters: Sequence[ApplicationFilter]) -> list[ProtocolDefinition]:
+    protocols = [protocol for one in filters for protocol in one.protocols]
+    return [one for one in protocols if one.direction is Direction.OUTBOUND]

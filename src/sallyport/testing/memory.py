@@ -1,4 +1,7 @@
-"""MemoryDataPath: the data path contract without a kernel; peers are played by method calls."""
+"""MemoryDataPath: the data path contract without a kernel; peers are played by method calls.
+
+Of kind USER it asks the filters about every peer, as a user data path does.
+"""
 
 import types
 from collections import defaultdict
@@ -6,10 +9,11 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
+from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
+from sallyport.testing.flows import MemoryArrival, MemoryFlow
 
 _Place = tuple[Transport, Endpoint]
 
@@ -45,6 +49,10 @@ class MemoryDataPath:
         self.occupied: set[tuple[Transport, Endpoint]] = beside.occupied if beside else set()
         self.flows: dict[int, dict[Endpoint, FlowCounters]] = {}
         self.resets: list[tuple[int, Endpoint]] = []
+        self.refused: list[Endpoint] = []
+        """Every peer that filters denied in user mode."""
+        self.filtered: dict[tuple[int, Endpoint], MemoryFlow] = {}
+        """The running flows with data filters in them."""
         self.sent: list[tuple[Endpoint, Endpoint, bytes]] = []
         """Every datagram of `send_from`, as (listen, peer, data)."""
         self.fail_next: Exception | None = None
@@ -52,6 +60,8 @@ class MemoryDataPath:
         self._sink: FlowSink
         self._at: defaultdict[_Place, dict[int, Pinhole]] = defaultdict(dict)
         """The open pinholes once more, by where they listen."""
+        self._arriving: set[tuple[int, Endpoint]] = set()
+        """Who waits to be let in."""
         self._admitting: dict[int, Pinhole] = {}
         """The pinholes that flows went through, for as long as one is running."""
         self._owners: dict[int, Endpoint] = {}
@@ -112,23 +122,32 @@ class MemoryDataPath:
             self.close([pinhole_id])
             for peer in tuple(self.flows.get(pinhole_id, ())):
                 self.resets.append((pinhole_id, peer))
-                self._end(pinhole_id, peer)
+                self._end(pinhole_id, peer, is_reset=True)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """See `DataPath`."""
         return list(self.flows.get(pinhole_id, {}).values())
 
+    def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
+        """See `UserPath`."""
+        if pinhole.target is None:
+            tap.end()
+            self._sink.flow_refused(pinhole.id, peer)
+        else:
+            self._begin(pinhole, peer, tap, is_emulated=True)
+
     # -- the peers ----------------------------------------------------------------------------
 
     def connect(self, peer: Endpoint, listen: Endpoint) -> Endpoint | None:
-        """Complete a handshake from `peer` to `listen`; give where it arrived, None if refused."""
+        """Complete a handshake from `peer` to `listen`; give where it arrived, None if refused.
+
+        In user mode also None while filters have not answered.
+        """
         pinhole = self._open_to(Transport.TCP, peer, listen)
         if pinhole is None:
             return None
-        if pinhole.single:
-            self._remove(pinhole.id)
-        self._begin(pinhole, peer)
-        return pinhole.target
+        self._arrive(pinhole, peer)
+        return pinhole.target if peer in self.flows.get(pinhole.id, {}) else None
 
     def attempt(self, peer: Endpoint, listen: Endpoint) -> None:
         """Send a SYN whose handshake is never completed."""
@@ -141,12 +160,12 @@ class MemoryDataPath:
         pinhole = self._flow_of(peer, listen) or self._open_to(Transport.UDP, peer, listen)
         if pinhole is None:
             return None
-        if pinhole.single:
-            self._owners[pinhole.id] = peer
         if peer not in self.flows.get(pinhole.id, {}):
-            self._begin(pinhole, peer)
+            self._arrive(pinhole, peer)
         self._count(pinhole, peer, from_peer=len(data) + _HEADERS[peer.version])
-        return pinhole.target
+        if flow := self.filtered.get((pinhole.id, peer)):
+            flow.peer_says(data)
+        return pinhole.target if peer in self.flows.get(pinhole.id, {}) else None
 
     def answer(self, listen: Endpoint, peer: Endpoint, data: bytes = b"") -> bool:
         """Have the client send a datagram back to `peer`; tell whether it arrived."""
@@ -154,6 +173,8 @@ class MemoryDataPath:
         if pinhole is None or not pinhole.is_answered:
             return False
         self._count(pinhole, peer, to_peer=len(data) + _HEADERS[peer.version])
+        if flow := self.filtered.get((pinhole.id, peer)):
+            flow.target_says(data)
         return True
 
     def finish(self, peer: Endpoint, from_peer: int = 0, to_peer: int = 0) -> None:
@@ -182,6 +203,7 @@ class MemoryDataPath:
 
     def _remove(self, pinhole_id: int) -> None:
         self._owners.pop(pinhole_id, None)
+        self._arriving = {waiting for waiting in self._arriving if waiting[0] != pinhole_id}
         if pinhole := self.pinholes.pop(pinhole_id, None):
             del self._at[_place(pinhole)][pinhole_id]
 
@@ -203,10 +225,49 @@ class MemoryDataPath:
                 return pinhole
         return None
 
-    def _begin(self, pinhole: Pinhole, peer: Endpoint) -> None:
+    def _arrive(self, pinhole: Pinhole, peer: Endpoint) -> None:
+        """Let a peer in; user mode asks the filters first."""
+        if self.kind is DataPathKind.KERNEL:
+            self._begin(pinhole, peer, None)
+            return
+        if (pinhole.id, peer) in self._arriving:
+            return  # one more datagram of a peer that waits
+
+        def let_in(tap: Tap | None) -> None:
+            self._arriving.discard((pinhole.id, peer))
+            if pinhole.id in self.pinholes:
+                self._begin(pinhole, peer, tap)
+            elif tap is not None:
+                tap.end()
+
+        def refuse() -> None:
+            self._arriving.discard((pinhole.id, peer))
+            self.refused.append(peer)
+
+        self._arriving.add((pinhole.id, peer))
+        self._sink.flow_arrived(pinhole.id, peer, MemoryArrival(let_in, refuse))
+
+    def _begin(
+        self, pinhole: Pinhole, peer: Endpoint, tap: Tap | None, *, is_emulated: bool = False
+    ) -> None:
+        if pinhole.single and pinhole.transport is Transport.TCP:
+            self._remove(pinhole.id)
+        elif pinhole.single:
+            self._owners[pinhole.id] = peer
         self._admitting[pinhole.id] = pinhole
         self.flows.setdefault(pinhole.id, {})[peer] = FlowCounters(peer, 0, 0)
+        if tap is not None:
+            self.filtered[pinhole.id, peer] = MemoryFlow(pinhole, peer, tap, self._flow_over)
         self._sink.flow_established(pinhole.id, peer)
+        # Whoever was told may have killed it.
+        if flow := self.filtered.get((pinhole.id, peer)):
+            flow.begin(is_emulated=is_emulated)
+
+    def _flow_over(self, flow: MemoryFlow) -> None:
+        if flow.is_reset and self.filtered.get((flow.pinhole.id, flow.peer)) is flow:
+            self.resets.append((flow.pinhole.id, flow.peer))
+        if flow.peer in self.flows.get(flow.pinhole.id, {}):
+            self._end(flow.pinhole.id, flow.peer)
 
     def _count(
         self, pinhole: Pinhole, peer: Endpoint, from_peer: int = 0, to_peer: int = 0
@@ -217,11 +278,13 @@ class MemoryDataPath:
                 peer, before.from_peer_bytes + from_peer, before.to_peer_bytes + to_peer
             )
 
-    def _end(self, pinhole_id: int, peer: Endpoint) -> None:
+    def _end(self, pinhole_id: int, peer: Endpoint, *, is_reset: bool = False) -> None:
         counters = self.flows[pinhole_id].pop(peer)
         if not self.flows[pinhole_id]:
             del self.flows[pinhole_id]
             del self._admitting[pinhole_id]
+        if flow := self.filtered.pop((pinhole_id, peer), None):
+            flow.end(is_reset=is_reset)
         self._sink.flow_ended(pinhole_id, counters)
 
 

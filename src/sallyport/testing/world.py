@@ -103,6 +103,7 @@ class VirtualWorld:
 
 
 GATEWAY_ADDRESSES = ("10.0.0.1", "203.0.113.1", "fd00:a::1", "2001:db8::1")
+_OWN = frozenset(map(ip_address, GATEWAY_ADDRESSES))
 
 
 def make_policy(**rule: Any) -> Policy:  # noqa: ANN401 - any field of AccessRule
@@ -121,7 +122,7 @@ def make_policy(**rule: Any) -> Policy:  # noqa: ANN401 - any field of AccessRul
         networks=(internal, Network("external", ("ext0",))),
         network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
         access_rules=(AccessRule(**(fields | rule)),),
-        gateway_addresses=frozenset(map(ip_address, GATEWAY_ADDRESSES)),
+        gateway_addresses=_OWN,
     )
 
 
@@ -134,9 +135,8 @@ def make_gateway(
 ) -> tuple[Gateway, MemoryDataPath, VirtualWorld]:
     """Build a whole gateway in memory, with both data paths; give the one in the kernel's place."""
     world = world or VirtualWorld()
-    addresses = tuple(map(ip_address, GATEWAY_ADDRESSES))
-    kernel = MemoryDataPath(addresses)
-    user = MemoryDataPath(addresses, kind=DataPathKind.USER, beside=kernel)
+    kernel = MemoryDataPath(_OWN)
+    user = MemoryDataPath(_OWN, kind=DataPathKind.USER, beside=kernel)
     gateway = Gateway(
         policy=policy or make_policy(),
         data_paths={path.kind: path for path in (kernel, user)},

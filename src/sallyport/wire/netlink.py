@@ -47,6 +47,10 @@ _HEADER = struct.Struct("=IHHII")
 _MESSAGE = struct.Struct("=IHHIIBBH")
 _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=i")
+_VERDICT = struct.Struct("=IHHIIi")
+
+VERDICT_SIZE = _VERDICT.size
+"""How much of an answer says whether a request was carried out; after that it is repeated."""
 
 
 class Message(NamedTuple):
@@ -83,12 +87,23 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode("ascii") + b"\0")
 
 
+def header(  # noqa: PLR0917 - its fields in their order on the wire
+    kind: int, flags: int, sequence: int, family: Family, size: int, resource: int = 0
+) -> bytes:
+    """Write what stands before `size` bytes of an nfnetlink message.
+
+    `resource` is the header's `res_id` as it lies in memory.
+    """
+    return _MESSAGE.pack(
+        HEADER_SIZE + GENERIC_SIZE + size, kind, flags, sequence, 0, family, 0, resource
+    )
+
+
 def message(  # noqa: PLR0917 - the header's fields in their order on the wire
     kind: int, flags: int, sequence: int, family: Family, payload: bytes, resource: int = 0
 ) -> bytes:
     """Write one nfnetlink message; `resource` is the header's `res_id` as it lies in memory."""
-    size = HEADER_SIZE + GENERIC_SIZE + len(payload)
-    return _MESSAGE.pack(size, kind, flags, sequence, 0, family, 0, resource) + payload
+    return header(kind, flags, sequence, family, len(payload), resource) + payload
 
 
 def message_type(subsystem: Subsystem, operation: int) -> int:
@@ -107,6 +122,17 @@ def messages(data: bytes) -> Iterator[Message]:
             raise ProtocolError("netlink-bad-length", data[at:])
         yield Message(kind, flags, sequence, data[at + HEADER_SIZE : at + size])
         at += size + (-size & 3)
+
+
+def verdict(answer: bytes, sequence: int) -> int | None:
+    """Read from the first VERDICT_SIZE bytes of an answer what became of the request `sequence`.
+
+    The errno, 0 when it was carried out; None when the answer is about anything else.
+    """
+    if len(answer) < VERDICT_SIZE:
+        return None
+    _size, kind, _flags, answered, _port, number = _VERDICT.unpack_from(answer)
+    return -number if kind == TYPE_ERROR and answered == sequence else None
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,118 @@
+"""The filter API: all of Sallyport that a protocol filter imports, besides wire formats.
+
+Begin with `ApplicationFilter`. The version is `API_VERSION`; a filter declares the one it was
+written for, and is refused by a gateway that speaks another.
+"""
+
+from sallyport.addresses import Endpoint
+from sallyport.core.action import FirewallAction
+from sallyport.core.binding import Binding
+from sallyport.core.chain import Priority
+from sallyport.core.connection import Connection, PrimaryConnection
+from sallyport.core.datapath import StreamEnd
+from sallyport.core.events import (
+    AcceptedConnection,
+    BindTcp,
+    BindUdp,
+    ConnectionRefused,
+    ConnectionTerminating,
+    ConnectTcp,
+    EstablishedConnection,
+    Event,
+    Listen,
+    UdpDestination,
+)
+from sallyport.core.filter import (
+    API_VERSION,
+    ApplicationFilter,
+    DataFilter,
+    Firewall,
+    SessionFilter,
+)
+from sallyport.core.future import FutureConnection
+from sallyport.core.hooks import Hooks, Scope, Source
+from sallyport.core.lifecycle import State
+from sallyport.core.openings import Traffic
+from sallyport.core.policy import Verdict
+from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.session import Session
+from sallyport.errors import (
+    AddressInUse,
+    AddressNotAllowed,
+    AddressNotAvailable,
+    AlreadyEmulated,
+    AlreadyExists,
+    BadContext,
+    BindError,
+    DeclarationError,
+    InvalidArgument,
+    KernelError,
+    NoSuchBind,
+    NotEmulated,
+    OutOfResources,
+    PolicyDenied,
+    ProtocolError,
+    QuotaExceeded,
+    Terminating,
+)
+from sallyport.flags import BindFlags, ConnectionFlags, SessionFlags, Transport
+from sallyport.ipfilter import IpFilter
+
+__all__ = [
+    "API_VERSION",
+    "AcceptedConnection",
+    "AddressInUse",
+    "AddressNotAllowed",
+    "AddressNotAvailable",
+    "AlreadyEmulated",
+    "AlreadyExists",
+    "ApplicationFilter",
+    "BadContext",
+    "BindError",
+    "BindFlags",
+    "BindTcp",
+    "BindUdp",
+    "Binding",
+    "ConnectTcp",
+    "Connection",
+    "ConnectionFlags",
+    "ConnectionRefused",
+    "ConnectionTerminating",
+    "DataFilter",
+    "DeclarationError",
+    "Direction",
+    "Endpoint",
+    "EstablishedConnection",
+    "Event",
+    "Firewall",
+    "FirewallAction",
+    "FutureConnection",
+    "Hooks",
+    "InvalidArgument",
+    "IpFilter",
+    "KernelError",
+    "Listen",
+    "NoSuchBind",
+    "NotEmulated",
+    "OutOfResources",
+    "PolicyDenied",
+    "PrimaryConnection",
+    "Priority",
+    "ProtocolDefinition",
+    "ProtocolError",
+    "QuotaExceeded",
+    "Scope",
+    "SecondaryConnection",
+    "Session",
+    "SessionFilter",
+    "SessionFlags",
+    "Source",
+    "State",
+    "StreamEnd",
+    "Terminating",
+    "Traffic",
+    "Transport",
+    "UdpDestination",
+    "Verdict",
+]

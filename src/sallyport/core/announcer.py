@@ -1,0 +1,293 @@
+"""Announcer: tells filters what happens, and takes their answer: attach, deny, or nothing.
+
+While a filter may deny, one that fails or is switched off has denied: fail closed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.chain import Chain
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import Arrival
+from sallyport.core.events import (
+    AcceptedConnection,
+    BindTcp,
+    BindUdp,
+    ConnectionTerminating,
+    ConnectTcp,
+    Event,
+    Listen,
+    UdpDestination,
+)
+from sallyport.core.factory import DataFilterFactory
+from sallyport.core.filter import ApplicationFilter
+from sallyport.core.filter_set import attached
+from sallyport.core.future import FutureConnection
+from sallyport.core.question import Question
+from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.strand import called, waited_too_long
+from sallyport.errors import AddressInUse, Terminating
+from sallyport.flags import Transport
+
+if TYPE_CHECKING:
+    from sallyport.core.binding import Binding
+    from sallyport.core.gateway import Gateway
+
+_Secondary = SecondaryConnection | FutureConnection
+
+
+class Announcer:
+    """The one place where filters are told, except what only the caller of a bind is (Ledger)."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+
+    # -- binds --------------------------------------------------------------------------------
+
+    async def ask_about_bind(self, binding: "Binding") -> None:
+        """Tell of a bind that is about to open, and, for TCP, that it listens.
+
+        Raises AddressInUse when a filter denies: the SDK's code for it (WSAEADDRINUSE).
+        """
+        is_tcp = binding.transport is Transport.TCP
+        await self._tell_of_bind(binding, BindTcp if is_tcp else BindUdp, may_deny=True)
+        if is_tcp:
+            await self._tell_of_bind(binding, Listen, may_deny=False)
+
+    async def _tell_of_bind(
+        self,
+        binding: "Binding",
+        event: type[BindTcp] | type[BindUdp] | type[Listen],
+        *,
+        may_deny: bool,
+    ) -> None:
+        session = binding.session
+        told = session.filter_set.told(session, event, binding.protocol, is_secondary=True)
+        for one in told:
+            if session.filters.get(one.name) is binding.session_filter is not None:
+                continue
+            is_denied = self._gateway.roster.is_off(one.name, session)
+            for connection in () if is_denied else binding.connections:
+                question = Question(one.name, None)
+                connection.question = question if may_deny else None
+                try:
+                    has_failed = not await self._tell_of_port(one, connection, event)
+                    is_denied = is_denied or has_failed or question.is_denied
+                finally:
+                    connection.question = None
+                if connection.is_closed:
+                    break
+            if is_denied and may_deny:
+                self._gateway.ledger.denied(binding, one.name)
+                raise AddressInUse("denied-by-filter")
+            if any(connection.is_closed for connection in binding.connections):
+                raise Terminating("ended-while-filters-were-asked")
+
+    async def _tell_of_port(
+        self,
+        one: ApplicationFilter,
+        connection: SecondaryConnection,
+        event: type[BindTcp] | type[BindUdp] | type[Listen],
+    ) -> bool:
+        """Tell one filter of one port; give whether it answered without a fault.
+
+        The caller of the bind waits too, and has a time limit: this one comes before it, so that
+        the fault is found where it is.
+        """
+        gateway, session = self._gateway, connection.session
+
+        def failed(error: Exception) -> None:
+            gateway.roster.failed(session, error, one.name)
+
+        seconds = limits.FILTER_WAIT_SECONDS
+        limit = gateway.call_later(seconds, lambda: failed(waited_too_long(seconds)))
+        try:
+            parameters = session.filter_set.parameters[one.name]
+            await attached(session, one).on_event(event(connection, parameters=parameters))
+        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+            if connection.is_closed:
+                return True
+            failed(error)
+            return False
+        finally:
+            limit.cancel()
+        return True
+
+    # -- flows --------------------------------------------------------------------------------
+
+    def primary_starts(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
+        """Tell of a primary connection; `ready` is called once everybody has answered.
+
+        It is never called when somebody denies: the connection is then over.
+        """
+        is_udp = primary.transport is Transport.UDP
+        event: type[Event] = UdpDestination if is_udp else ConnectTcp
+        session, chain = primary.session, primary.chain
+        told = session.filter_set.told(session, event, primary.protocol, is_secondary=False)
+
+        def deny(name: str) -> None:
+            primary.note("connect.denied", level="warning", filter=name)
+            primary.kill("denied-by-filter")
+
+        flow = _Flow(primary, primary.peer, chain, event, deny)
+        for one in told:
+            primary.strand.run(self._ask(one, flow), one.name)
+        for factory in session.factories:
+            if factory.fits(event, primary.peer, None):
+                primary.strand.run(_attach_made(chain, factory), factory.owner)
+        primary.strand.run(_go_on(chain, ready))
+
+    def flow_arrived(
+        self,
+        connection: _Secondary,
+        peer: Endpoint,
+        arrival: Arrival,
+        play_peer: Callable[[Chain], None] | None = None,
+    ) -> None:
+        """Tell of a peer in user mode, and answer its arrival.
+
+        `play_peer` attaches the filter that speaks for the peer, when nobody came (emulation).
+        """
+        session, pinhole, event = (
+            connection.session,
+            connection.pinhole,
+            resulting_event(connection),
+        )
+        remote: Endpoint = peer
+        bound: Endpoint | None = pinhole.listen
+        if isinstance(connection, FutureConnection):
+            assert pinhole.target is not None  # noqa: S101 - a permission says to where
+            remote, bound = pinhole.target, None
+        told = session.filter_set.told(
+            session, event, connection.protocol, is_secondary=connection.is_secondary
+        )
+        factories = [one for one in session.factories if one.fits(event, remote, bound)]
+        if not (told or factories or play_peer):
+            arrival.proceed(None)
+            return
+        chain = Chain(
+            self._gateway,
+            connection,
+            remote,
+            self._gateway.new_strand(session),
+            is_client_dialled=isinstance(connection, SecondaryConnection),
+        )
+        connection.asked_about.append(chain)
+        if play_peer is not None:
+            play_peer(chain)
+        # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
+        if connection.strand is None:
+            connection.strand = self._gateway.new_strand(session)
+        strand = connection.strand
+
+        def deny(name: str) -> None:
+            self._gateway.ledger.flow_denied(connection, peer, name)
+            connection.asked_about.remove(chain)
+            chain.end()
+            arrival.refuse()
+
+        def go_on() -> None:
+            connection.asked_about.remove(chain)
+            arrival.proceed(None if chain.is_empty else chain)
+
+        flow = _Flow(connection, remote, chain, event, deny)
+        for one in told:
+            strand.run(self._ask(one, flow), one.name)
+        for factory in factories:
+            strand.run(_attach_made(chain, factory), factory.owner)
+        strand.run(_go_on(chain, go_on))
+
+    @staticmethod
+    def ask_no_more(connection: _Secondary) -> None:
+        """Forget every peer of a connection that filters are being asked about: it is over."""
+        if connection.strand is not None:
+            connection.strand.close()
+        while connection.asked_about:
+            connection.asked_about.pop().end()
+
+    async def _ask(self, one: ApplicationFilter, flow: "_Flow") -> None:
+        if flow.chain.is_over:
+            return
+        session = flow.connection.session
+        if self._gateway.roster.is_off(one.name, session):
+            flow.deny(one.name)
+            return
+        question = flow.connection.question = Question(one.name, flow.chain)
+        try:
+            session_filter = attached(session, one)
+            await session_filter.on_event(flow.announced(session.filter_set.parameters[one.name]))
+        finally:
+            flow.connection.question = None
+        if question.is_denied and not flow.chain.is_over:
+            flow.deny(one.name)
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def terminating(
+        self, connection: PrimaryConnection | _Secondary, event: ConnectionTerminating
+    ) -> None:
+        """Tell who registered for the end of connections, where it is attached already."""
+        session = connection.session
+        told = session.filter_set.told(
+            session, ConnectionTerminating, event.protocol, is_secondary=connection.is_secondary
+        )
+        caller = None if isinstance(connection, PrimaryConnection) else connection.session_filter
+        for one in told:
+            session_filter = session.filters.get(one.name)
+            if session_filter is not None and session_filter is not caller:
+                strand = self._gateway.new_strand(session)
+                known = replace(event, parameters=session.filter_set.parameters[one.name])
+                strand.run(called(session_filter.on_event, known), one.name)
+
+
+def resulting_event(connection: _Secondary) -> type[Event]:
+    """Give the event that a flow of this connection raises in user mode."""
+    if isinstance(connection, FutureConnection):
+        return permitted_event(connection.pinhole.transport)
+    return flow_event(connection.binding.transport)
+
+
+def permitted_event(transport: Transport) -> type[Event]:
+    """Give the event that a permitted flow raises in user mode."""
+    return ConnectTcp if transport is Transport.TCP else UdpDestination
+
+
+def flow_event(transport: Transport) -> type[Event]:
+    """Give the event that a flow to a bound port raises in user mode."""
+    return AcceptedConnection if transport is Transport.TCP else UdpDestination
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """A flow that is about to start, and what filters are told of it."""
+
+    connection: PrimaryConnection | _Secondary
+    peer: Endpoint
+    chain: Chain
+    event: type[Event]
+    deny: Callable[[str], None]
+
+    def announced(self, parameters: Mapping[str, object]) -> Event:
+        """Make the event for one filter."""
+        connection = self.connection
+        if self.event is ConnectTcp:
+            assert not isinstance(connection, SecondaryConnection)  # noqa: S101 - resulting_event
+            return ConnectTcp(connection, parameters=parameters)
+        if self.event is AcceptedConnection:
+            assert isinstance(connection, SecondaryConnection)  # noqa: S101 - resulting_event
+            return AcceptedConnection(connection, self.peer, parameters=parameters)
+        return UdpDestination(connection, self.peer, parameters=parameters)
+
+
+async def _attach_made(chain: Chain, factory: DataFilterFactory) -> None:
+    if not chain.is_over:
+        chain.attach_made(factory)
+
+
+async def _go_on(chain: Chain, then: Callable[[], None]) -> None:
+    """Behind every filter's answer: denied and killed ones go no further."""
+    if not chain.is_over:
+        then()

@@ -1,0 +1,137 @@
+"""Emulation: a filter in the place of the server, or of whoever would connect to a bound port."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sallyport.addresses import Endpoint
+from sallyport.core.chain import Chain, Priority
+from sallyport.core.datapath import Tap
+from sallyport.core.lifecycle import State
+from sallyport.core.openings import Traffic
+from sallyport.core.policy import Policy
+from sallyport.errors import (
+    AddressNotAvailable,
+    AlreadyEmulated,
+    AlreadyExists,
+    BadContext,
+    InvalidArgument,
+    NotEmulated,
+    Terminating,
+)
+
+if TYPE_CHECKING:
+    from sallyport.core.filter import DataFilter
+    from sallyport.core.secondary import SecondaryConnection
+
+
+def take_over(connection: "SecondaryConnection") -> None:
+    """See `SecondaryConnection.emulate_for_bind`."""
+    question = connection.question
+    if question is None or not question.is_about_bind:
+        raise BadContext("not-in-a-bind-event-of-this-connection")
+    require_running(is_over=connection.is_closed)
+    if connection.is_emulated:
+        raise AlreadyEmulated("a-filter-has-the-bind")
+    gateway = connection.binding.gateway
+    connection.become_emulated(gateway.user_path, question.owner)
+    gateway.journal.record(
+        "binding.emulated",
+        session=connection.session.id,
+        binding=connection.binding.id,
+        filter=question.owner,
+    )
+
+
+def deliver(
+    connection: "SecondaryConnection",
+    data_filter: "DataFilter",
+    remote: Endpoint,
+    local: Endpoint | None,
+    context: object,
+) -> None:
+    """See `SecondaryConnection.emulate_connection`."""
+    gateway = connection.binding.gateway
+    require_emulated(is_emulated=connection.is_emulated)
+    require_running(is_over=connection.is_closed)
+    _require_room(connection, remote)
+    gateway.binder.check_peer(connection, remote)
+    if local is not None:
+        require_own(gateway.policy, local, remote.version)
+        connection.socket_name = local
+    connection.expected.add(remote)
+
+    def play_peer(chain: Chain) -> None:
+        chain.attach(data_filter, Priority.EMULATION, context, connection.emulator)
+
+    gateway.announcer.flow_arrived(connection, remote, Delivery(connection, remote), play_peer)
+
+
+def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:
+    """Hold an emulated port to what a real one lets in: one connection, one source, or many."""
+    if connection.state is State.RESERVED:
+        raise BadContext("the-port-is-not-open-yet")
+    if connection.client_address is None:
+        raise BadContext("the-client-address-is-not-known")
+    present = connection.expected | connection.running
+    if remote in present:
+        raise AlreadyExists("this-peer-is-connected")
+    if connection.pinhole.single and (present or connection.latest_peer not in (None, remote)):
+        raise AlreadyExists("one-connection-only")
+    if not connection.is_open:
+        raise Terminating("nothing-more-is-let-in")
+
+
+class Delivery:
+    """A peer that a filter plays, until the other filters have answered (`datapath.Arrival`)."""
+
+    __slots__ = ("_connection", "_peer")
+
+    def __init__(self, connection: "SecondaryConnection", peer: Endpoint) -> None:
+        self._connection = connection
+        self._peer = peer
+
+    def proceed(self, tap: Tap | None) -> None:
+        """Dial the client."""
+        assert tap is not None  # noqa: S101 - the emulating filter is in it
+        connection = self._connection
+        if connection.is_open:
+            connection.binding.gateway.user_path.deliver(connection.pinhole, self._peer, tap)
+        else:
+            tap.end()
+
+    def refuse(self) -> None:
+        """A filter denied it; the port is as it was."""
+        self._connection.expected.discard(self._peer)
+
+
+# -- what emulated connections of both kinds share ------------------------------------------------
+
+
+def require_emulated(*, is_emulated: bool) -> None:
+    """Raise NotEmulated for a call that makes no sense where real sockets say the truth."""
+    if not is_emulated:
+        raise NotEmulated("the-connection-is-not-emulated")
+
+
+def require_running(*, is_over: bool) -> None:
+    """Raise Terminating when the connection is over."""
+    if is_over:
+        raise Terminating("connection-has-ended")
+
+
+def require_own(policy: Policy, address: Endpoint, version: int) -> None:
+    """Check that clients may publish `address` as the gateway's.
+
+    Raises InvalidArgument when it means nothing, AddressNotAvailable when it is somebody else's.
+    """
+    if address.port == 0 or address.version != version:
+        raise InvalidArgument("not-a-socket-name")
+    if address.address not in policy.gateway_addresses:
+        raise AddressNotAvailable("not-an-address-of-the-gateway")
+
+
+def with_sent(traffic: Traffic, count: int) -> Traffic:
+    """Add bytes that a filter's own socket sent; raises InvalidArgument for less than none."""
+    if count < 0:
+        raise InvalidArgument("a-count-below-zero")
+    return replace(traffic, to_peer_bytes=traffic.to_peer_bytes + count)

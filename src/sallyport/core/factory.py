@@ -1,0 +1,76 @@
+"""DataFilterFactory: a promise to put a data filter into a flow that may come."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sallyport.addresses import Endpoint
+from sallyport.core.chain import Priority
+from sallyport.core.events import AcceptedConnection, BindUdp, ConnectTcp, Event, UdpDestination
+from sallyport.errors import InvalidArgument, Terminating
+
+if TYPE_CHECKING:
+    from sallyport.core.filter import DataFilter
+    from sallyport.core.session import Session
+
+# A UDP port has no accept: what would be attached at the bind is attached as each peer comes.
+_RAISED_AS: dict[type[Event], type[Event]] = {
+    ConnectTcp: ConnectTcp,
+    UdpDestination: UdpDestination,
+    AcceptedConnection: AcceptedConnection,
+    BindUdp: UdpDestination,
+}
+
+
+class DataFilterFactory:
+    """The action of one `Session.set_data_filter_factory` (`IFWXFirewallAction`)."""
+
+    def __init__(
+        self,
+        session: "Session",
+        event: type[Event],
+        address: Endpoint | None,
+        make: "Callable[[], DataFilter]",
+        *,
+        priority: Priority,
+        context: object,
+        owner: str,
+        is_multiple: bool,
+    ) -> None:
+        if event not in _RAISED_AS:
+            raise InvalidArgument("no-flow-in-this-event")
+        self.session = session
+        self.event = _RAISED_AS[event]
+        self._is_about_bound = event in (AcceptedConnection, BindUdp)
+        self.address = address
+        self.make = make
+        self.priority = priority
+        self.context = context
+        self.owner = owner
+        self._is_multiple = is_multiple
+
+    def fits(self, event: type[Event], remote: Endpoint, bound: Endpoint | None) -> bool:
+        """Whether such a flow gets a data filter; zeros in the address, or port 0, match any.
+
+        `bound`: None when nothing was bound for it.
+        """
+        wanted, address = self.address, bound if self._is_about_bound else remote
+        if event is not self.event or address is None:
+            return False
+        return wanted is None or (
+            (wanted.address.is_unspecified or wanted.address == address.address)
+            and wanted.port in (0, address.port)
+        )
+
+    def used(self) -> None:
+        """Note that bytes of a flow begin to pass; a factory for one flow is over.
+
+        Not before: who is denied, or finds nobody, must not make room for one that nobody sees.
+        """
+        if not self._is_multiple and self in self.session.factories:
+            self.session.factories.remove(self)
+
+    def cancel(self) -> None:
+        """Take the promise back; raises Terminating when it was used or cancelled already."""
+        if self not in self.session.factories:
+            raise Terminating("action-is-over")
+        self.session.factories.remove(self)

@@ -1,0 +1,88 @@
+"""FilterSet: the application filters of one configuration, and which of them hears of what.
+
+A session keeps the set it began with: replacing the filters touches no running session.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sallyport.core.events import Event
+from sallyport.core.filter import ApplicationFilter, SessionFilter
+from sallyport.core.hooks import Hooks, Source
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.errors import Terminating
+
+if TYPE_CHECKING:
+    from sallyport.core.session import Session
+
+_Question = tuple[type[Event], ProtocolDefinition, bool, Source]
+
+
+class FilterSet:
+    """Application filters, with the settings each was made with."""
+
+    def __init__(
+        self,
+        filters: Sequence[ApplicationFilter],
+        parameters: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        self.filters = tuple(filters)
+        self.parameters = {one.name: parameters.get(one.name, {}) for one in self.filters}
+        self.sessions = 0
+        """How many sessions use it; see `Roster`."""
+        self.is_retired = False
+        """Whether its filters were shut down: none of them is told anything any more."""
+        self._told: dict[_Question, tuple[ApplicationFilter, ...]] = {}
+
+    def protocols(self) -> list[ProtocolDefinition]:
+        """Every protocol some filter handles."""
+        return [protocol for one in self.filters for protocol in one.protocols]
+
+    def told(
+        self,
+        session: "Session",
+        event: type[Event],
+        protocol: ProtocolDefinition,
+        *,
+        is_secondary: bool,
+    ) -> Sequence[ApplicationFilter]:
+        """Give who is told of such an event in a session, in the order of the configuration."""
+        question = event, protocol, is_secondary, session.source
+        if not session.own_hooks:
+            # The answer is the same for every session, and asked for at every bind.
+            if (known := self._told.get(question)) is None:
+                known = self._told[question] = self._cover(session, event, protocol, is_secondary)
+            return known
+        return self._cover(session, event, protocol, is_secondary)
+
+    def _cover(
+        self,
+        session: "Session",
+        event: type[Event],
+        protocol: ProtocolDefinition,
+        is_secondary: bool,
+    ) -> tuple[ApplicationFilter, ...]:
+        return tuple(
+            one
+            for one in self.filters
+            if session.own_hooks.get(one.name, one.hooks).cover(
+                event, protocol, session.source, own=one.protocols, is_secondary=is_secondary
+            )
+        )
+
+
+def attached(session: "Session", wanted: ApplicationFilter) -> SessionFilter:
+    """Give the filter's part in a session, attaching it at its first event there.
+
+    Runs filter code: call it behind a fence.
+    """
+    if wanted.name not in session.filters:
+        made = wanted.attach_to_session(session)
+        if session.is_over:  # it has ended it, and nobody would detach it later
+            made.detach()
+            raise Terminating("session-is-over")
+        session.filters[wanted.name] = made
+        hooks: Hooks | None = made.hooks
+        if hooks is not None:
+            session.own_hooks[wanted.name] = hooks
+    return session.filters[wanted.name]

@@ -1,0 +1,141 @@
+"""Roster: the filters in service, those that are on their way out, and those nobody trusts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sallyport.core.faults import Faults
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.filter_set import FilterSet
+from sallyport.core.journal import Journal
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sallyport.core.gateway import Gateway
+    from sallyport.core.session import Session
+
+
+class Roster:
+    """Starts, replaces and shuts down application filters, and keeps account of their faults."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        filters: Sequence[ApplicationFilter],
+        parameters: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        self._journal = journal
+        self._faults = Faults()
+        self.current = FilterSet(filters, parameters)
+        """What sessions that begin now get."""
+        self._leaving: set[FilterSet] = set()
+        """Those of before which sessions still have."""
+
+    def start(self, gateway: "Gateway") -> None:
+        """Start the filters in service; what one of them raises, after undoing it."""
+        self._start(self.current, gateway)
+
+    def replace(
+        self,
+        gateway: "Gateway",
+        filters: Sequence[ApplicationFilter],
+        parameters: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Put other filters in service; those of before leave with their last session.
+
+        Raises what a filter raises that cannot start; then nothing has changed.
+        """
+        coming = FilterSet(filters, parameters)
+        self._start(coming, gateway)
+        before, self.current = self.current, coming
+        self._faults.forget()
+        if before.sessions:
+            self._leaving.add(before)
+        else:
+            self._retire(before)
+
+    def stop(self) -> None:
+        """Shut all filters down: nobody is told anything any more. Idempotent."""
+        for filter_set in (self.current, *self._leaving):
+            self._retire(filter_set)
+        self._leaving.clear()
+
+    def joined(self) -> FilterSet:
+        """Give a new session its filters."""
+        self.current.sessions += 1
+        return self.current
+
+    def left(self, filter_set: FilterSet) -> None:
+        """Note that a session which had these filters is over."""
+        filter_set.sessions -= 1
+        if filter_set is not self.current and not filter_set.sessions:
+            self._leaving.discard(filter_set)
+            self._retire(filter_set)
+
+    def protocol(self, wanted: UUID | str) -> ProtocolDefinition:
+        """Find a protocol definition by UUID or name; raises InvalidArgument for an unknown one."""
+        for definition in self.current.protocols():
+            if wanted in (definition.uuid, definition.name):
+                return definition
+        raise InvalidArgument("unknown-protocol")
+
+    # -- faults -------------------------------------------------------------------------------
+
+    def failed(self, session: "Session", error: Exception, name: str) -> None:
+        """A filter raised, looped or waited for ever: its client's session ends (attack X07).
+
+        What fails in it from then on, being told of the end, is the echo of one fault.
+        """
+        if not session.has_failed:
+            session.has_failed = True
+            self._note(session, error, name)
+            session.kill("filter-failed")
+
+    def detach(self, attached: DataFilter | SessionFilter, session: "Session", name: str) -> None:
+        """Let a filter release what it holds, behind the fence."""
+        try:
+            attached.detach()
+        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+            self._note(session, error, name)
+
+    def is_off(self, name: str, session: "Session") -> bool:
+        """Whether it failed so often that it is asked no more: all it could deny is denied."""
+        return self._faults.is_off(name, session.client_address)
+
+    def off(self) -> Mapping[str, str]:
+        """Say which filters are switched off for repeated faults, and for whom."""
+        return self._faults.explain()
+
+    def _note(self, session: "Session", error: Exception, name: str) -> None:
+        client = session.client_address
+        self._journal.record(
+            "filter.failed", level="error", session=session.id, filter=name, error=repr(error)
+        )
+        if self._faults.count(name, client):
+            whom = "everybody" if self._faults.is_off_for_all(name) else client
+            self._journal.record("filter.switched_off", level="error", filter=name, client=whom)
+
+    def _start(self, filter_set: FilterSet, gateway: "Gateway") -> None:
+        started: list[ApplicationFilter] = []
+        try:
+            for one in filter_set.filters:
+                one.start(gateway)
+                started.append(one)
+        except BaseException:
+            self._shut_down(started)
+            raise
+
+    def _retire(self, filter_set: FilterSet) -> None:
+        if not filter_set.is_retired:
+            filter_set.is_retired = True
+            self._shut_down(filter_set.filters)
+
+    def _shut_down(self, filters: Iterable[ApplicationFilter]) -> None:
+        for one in filters:
+            try:
+                one.shutdown()
+            except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+                self._journal.record(
+                    "filter.failed", level="error", filter=one.name, error=repr(error)
+                )

@@ -1,0 +1,274 @@
+"""SecondaryConnection: one port of a bind, where peers reach the client."""
+
+from typing import TYPE_CHECKING
+
+from sallyport.addresses import Endpoint
+from sallyport.core.connection import PrimaryConnection
+from sallyport.core.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
+from sallyport.core.emulation import (
+    deliver,
+    require_emulated,
+    require_own,
+    require_running,
+    take_over,
+    with_sent,
+)
+from sallyport.core.feed import EventFeed
+from sallyport.core.openings import Opening, Traffic
+from sallyport.core.policy import Rule
+from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.question import Askable
+from sallyport.errors import AlreadyExists, BadContext
+from sallyport.flags import ConnectionFlags
+from sallyport.ipfilter import IpFilter
+
+if TYPE_CHECKING:
+    from sallyport.core.binding import Binding
+    from sallyport.core.filter import DataFilter, SessionFilter
+    from sallyport.core.session import Session
+
+
+class SecondaryConnection(Opening, Askable):
+    """One port of a binding (`ConnectionArray[i]`): where peers reach the client."""
+
+    __slots__ = ("binding", "emulator", "expected", "feeds", "holder", "index", "socket_name")
+
+    def __init__(
+        self,
+        binding: "Binding",
+        index: int,
+        pinhole: Pinhole,
+        *,
+        path: DataPath,
+        is_filtered: bool,
+        is_timed: bool,
+        holder: DataPath | None,
+    ) -> None:
+        super().__init__(pinhole, path=path, is_timed=is_timed, is_filtered=is_filtered)
+        self.binding = binding
+        self.index = index
+        self.holder = holder
+        """Which data path reserved a port of the gateway for it; on a routed relation none did."""
+        self.feeds: list[EventFeed] = []
+        self.emulator = ""
+        """Which filter took it over, if one did."""
+        self.expected: set[Endpoint] = set()
+        """The peers an emulating filter plays who are not connected through yet."""
+        self.socket_name: Endpoint | None = None
+        """What an emulating filter says peers see."""
+
+    @property
+    def holds_port(self) -> bool:
+        """Whether a port of the gateway is reserved for it."""
+        return self.holder is not None
+
+    @property
+    def is_secondary(self) -> bool:
+        """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
+        return not self.binding.is_for_primary
+
+    @property
+    def session(self) -> "Session":
+        """The session whose client it leads to."""
+        return self.binding.session
+
+    @property
+    def protocol(self) -> ProtocolDefinition:
+        """What the access rules were asked about."""
+        return self.binding.protocol
+
+    @property
+    def rule(self) -> Rule:
+        """The rule that grants it."""
+        return self.binding.rule
+
+    @property
+    def primary(self) -> PrimaryConnection | None:
+        """The connection it ends with, if any."""
+        return self.binding.primary
+
+    @property
+    def context(self) -> object:
+        """What the bind was given."""
+        return self.binding.context
+
+    @property
+    def session_filter(self) -> "SessionFilter | None":
+        """Who asked for the bind, if it wants to be told."""
+        return self.binding.session_filter
+
+    @property
+    def proxy_address(self) -> Endpoint:
+        """Where peers connect."""
+        return self.pinhole.listen
+
+    @property
+    def client_address(self) -> Endpoint | None:
+        """Where the client listens; None while nobody has said it."""
+        return self.pinhole.target
+
+    @property
+    def ip_filter(self) -> IpFilter | None:
+        """Who may connect now; None: anyone."""
+        return self.pinhole.sources
+
+    @property
+    def data_path(self) -> DataPathKind:
+        """Which data path carries it; decided at bind, final."""
+        return self.path.kind
+
+    @property
+    def flags(self) -> ConnectionFlags:
+        """INTERNAL_ADDRESS_TRANSLATION when peers appear as the gateway to the client."""
+        if self.pinhole.is_proxied:
+            return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
+        return ConnectionFlags.NONE
+
+    def peers(self) -> tuple[FlowCounters, ...]:
+        """Give every running flow with its byte counts so far; costs a look at the data path."""
+        return tuple(self.path.counters(self.pinhole.id))
+
+    def traffic(self) -> Traffic:
+        """Sum up every admitted flow so far; costs a look at the data path."""
+        return self.binding.gateway.openings.traffic(self)
+
+    def external_peer_name(self) -> Endpoint:
+        """Give who connected; the latest, where many may (`GetExternalPeerName`).
+
+        Raises BadContext before a flow exists.
+        """
+        if self.latest_peer is None:
+            raise BadContext("nobody-has-connected")
+        return self.latest_peer
+
+    def external_socket_name(self) -> Endpoint:
+        """Give the address peers see: the proxy address, known from the start, or what
+        `set_socket_name` said (`GetExternalSocketName`).
+        """
+        return self.socket_name or self.pinhole.listen
+
+    def emulate_for_bind(self) -> None:
+        """Take the bind over (`EmulateForBind`): nothing is opened, though its port stays held.
+
+        Whoever connects is played by `emulate_connection` from then on. Legal in BindTcp and
+        BindUdp of this connection. Raises BadContext at any other time, AlreadyEmulated the second
+        time, Terminating when it is over, OutOfResources without a user data path.
+        """
+        take_over(self)
+
+    async def emulate_connection(
+        self,
+        data_filter: "DataFilter",
+        remote_address: Endpoint,
+        local_address: Endpoint | None = None,
+        context: object = None,
+    ) -> None:
+        """Deliver a connection to the client as if `remote_address` had come (`EmulateConnection`).
+
+        On an emulated port that is open. `data_filter` speaks for the peer: it sits at
+        Priority.EMULATION, and its `server` end is nobody. The filters registered for such a
+        connection are asked as usual; the caller of the bind is told when the client has answered,
+        or did not. `local_address`: what `external_socket_name` tells from now on. One connection,
+        of UDP one peer, unless the bind said ALLOW_MULTIPLE. Refused, it has changed nothing:
+
+        * NotEmulated; Terminating: it is over, or nothing more is let in;
+        * BadContext: not open yet, or the client address is not known;
+        * AlreadyExists: this peer is connected or on its way, or the one that may be was;
+        * InvalidArgument, AddressNotAllowed, PolicyDenied: this peer could not have come;
+        * AddressNotAvailable: `local_address` is not the gateway's.
+        """
+        deliver(self, data_filter, remote_address, local_address, context)
+
+    def set_socket_name(self, address: Endpoint) -> None:
+        """Say what peers of an emulated port see, for the client to publish (`SetSocketName`).
+
+        Legal once and before a connection exists. Raises NotEmulated, Terminating, AlreadyExists,
+        InvalidArgument for port 0 or another family, AddressNotAvailable for a foreign address.
+        """
+        require_emulated(is_emulated=self.is_emulated)
+        require_running(is_over=self.is_closed)
+        if self.socket_name is not None or self.latest_peer is not None or self.expected:
+            raise AlreadyExists("the-connection-has-a-name")
+        require_own(self.binding.gateway.policy, address, self.proxy_address.version)
+        self.socket_name = address
+
+    def increment_bytes_sent(self, count: int) -> None:
+        """Count bytes that the emulating filter's own socket sent (`IncrementBytesSentCounter`).
+
+        Raises NotEmulated, Terminating, InvalidArgument for a count below zero.
+        """
+        require_emulated(is_emulated=self.is_emulated)
+        require_running(is_over=self.is_closed)
+        self.ended = with_sent(self.ended, count)
+
+    def become_emulated(self, path: DataPath, emulator: str) -> None:
+        """Be the filter's: `path` carries what it delivers."""
+        self.is_emulated = self.is_filtered = True
+        self.path = path
+        self.emulator = emulator
+
+    async def set_client_address(self, client: Endpoint) -> None:
+        """Complete a client address that was all zeros at the bind; only once.
+
+        Raises InvalidArgument when it was given already or means nothing, AddressNotAllowed and
+        PolicyDenied as the bind would have, Terminating, OutOfResources, KernelError; then the
+        address is as unknown as before.
+        """
+        await self.binding.gateway.binder.complete(self, client)
+
+    async def set_ip_filter(self, ip_filter: IpFilter | None) -> None:
+        """Replace who may connect; None: anyone, an empty filter: nobody. What runs goes on.
+
+        Raises BadContext for an emulated port, Terminating, OutOfResources, KernelError; then
+        nothing has changed.
+        """
+        await self.binding.gateway.binder.restrict(self, ip_filter)
+
+    def send_to(self, peer: Endpoint, data: bytes) -> None:
+        """Send one UDP datagram to `peer` as the proxy address; lost if the kernel is busy.
+
+        Only to whom the IP filter admits and the rules allow. Raises BadContext for TCP, or where
+        a filter speaks for peers and no port is held,
+        InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
+        """
+        self.binding.gateway.binder.require_peer(self, peer)
+        (self.holder or self.path).send_from(self.pinhole.listen, peer, data)
+
+    def events(self) -> EventFeed:
+        """Follow what happens from now on: `async for event in connection.events()`.
+
+        For programs around the gateway. A filter is told by `SessionFilter.on_event`: its
+        coroutines may wait for a transaction, not for a peer.
+        """
+        feed = EventFeed(self.binding.gateway.new_waiter())
+        if self.is_closed:
+            feed.end()
+        else:
+            self.feeds.append(feed)
+        return feed
+
+    def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
+        """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""
+        self.binding.gateway.openings.kill(self, reason, explanation)
+
+    def on_armed(self) -> None:
+        """Write it down."""
+        self.binding.gateway.ledger.armed(self)
+
+    def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
+        """Ask the filters (`fwx_AcceptedConnection`, `fwx_Udp_Destination`)."""
+        self.binding.gateway.announcer.flow_arrived(self, peer, arrival)
+
+    def on_admitted(self, peer: Endpoint) -> None:
+        """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
+        self.expected.discard(peer)
+        self.binding.gateway.ledger.admitted(self, peer)
+
+    def on_refused(self, peer: Endpoint) -> None:
+        """Tell the caller of the bind."""
+        self.expected.discard(peer)
+        self.binding.gateway.ledger.attempt_failed(self, peer)
+
+    def on_closed(self, reason: str, traffic: Traffic) -> None:
+        """Give the port back and tell the caller of the bind."""
+        self.binding.gateway.ledger.closed(self, reason, traffic)

@@ -1,0 +1,216 @@
+"""Which filters run: those of whose protocols some rule allows one, and scanners that are named.
+
+A filter is *bound* when it only looks at its own protocols; a rule turns it on. One that looks at
+everybody's runs where the configuration has a section for it. Every other filter is off, and a
+package that nothing needs is not even imported.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Transport
+from sallyport.errors import ConfigErrors
+from sallyport.ops.document import Report, nearest, read_table
+from sallyport.ops.filters import (
+    LOADER_KEYS,
+    Catalogue,
+    FilterKind,
+    FilterUnusable,
+    fence,
+    read_file,
+)
+
+
+class _LoaderKeys(Struct, frozen=True):
+    """What `[filters.NAME]` says to us and not to the filter."""
+
+    path: (
+        Annotated[str, Meta(min_length=1, description="the path of a filter file, in quotes")]
+        | None
+    ) = None
+    enabled: Annotated[bool, Meta(description="true or false")] = True
+
+
+@dataclass(frozen=True, slots=True)
+class _NoKeys:
+    """The settings of a filter that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A filter that can run; `running` is the filter itself, None while it is off."""
+
+    kind: FilterKind
+    settings: Mapping[str, object]
+    running: ApplicationFilter | None
+
+
+class Selection:
+    """Finds the filters that `[filters]` and the rules name; mistakes go to the report."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, object],
+        catalogue: Catalogue,
+        report: Report,
+        folder: Path = Path(),
+    ) -> None:
+        """Find what the sections name; relative paths of filter files begin at `folder`."""
+        self._sections = sections
+        self._catalogue = catalogue
+        self._report = report
+        self._folder = folder
+        self._kinds: dict[str, FilterKind] = {}
+        self._broken: dict[str, FilterUnusable] = {}
+        named = {name: self._loader_keys(name) for name in sections}
+        self._off = {name for name, keys in named.items() if keys and not keys.enabled}
+        for name in dict.fromkeys((*catalogue.builtin, *sections)):
+            keys = named.get(name)
+            if name not in sections:
+                self._kinds.update((kind.name, kind) for kind in self._look([name]))
+            elif keys is not None and keys.enabled:
+                self._take(name, keys.path)
+
+    def fault(self, protocol: str, direction: Direction, *, is_allowed: bool) -> str | None:
+        """Say why a rule cannot name `protocol` and what to write instead; None when it can.
+
+        Where no other filter speaks it, the packages that no section names are looked through.
+        `is_allowed`: the rule lets it be used, so that a filter for it has to run.
+        """
+        if protocol in self._spoken(direction):
+            return None
+        speakers = [kind for kind in self._unnamed() if protocol in _names(kind, direction)]
+        if len(speakers) == 1:
+            return self._admit(speakers[0])
+        if speakers:
+            both = " and ".join(f"{kind.name!r} ({kind.origin})" for kind in speakers)
+            return f"filters {both} speak {protocol!r}; write a section for the one that is meant"
+        for kind in self._look(self._off):
+            if protocol in _names(kind, direction):
+                return _switched_off(kind, protocol) if is_allowed else None
+        verb = "speaks" if direction is Direction.OUTBOUND else "publishes"
+        known = ", ".join(self._spoken(direction)) or "none"
+        broken = "".join(f"; {error}" for error in self._broken.values())
+        return f"no filter {verb} {protocol!r}; write one of: {known}{broken}"
+
+    def choices(self, wanted: Collection[str]) -> tuple[Choice, ...]:
+        """Give every filter found; those that speak one of the `wanted` protocols are running."""
+        self._check_ports(wanted)
+        found = (self._choose(kind, wanted) for kind in self._kinds.values())
+        return tuple(choice for choice in found if choice is not None)
+
+    def _check_ports(self, wanted: Collection[str]) -> None:
+        """Check that what clients dial says which protocol they speak."""
+        spoken: dict[tuple[Transport, int], ProtocolDefinition] = {}
+        for kind in self._kinds.values():
+            for one in kind.protocols:
+                if one.name not in wanted or one.direction is not Direction.OUTBOUND:
+                    continue
+                other = spoken.setdefault((one.transport, one.port), one)
+                if other.name != one.name:
+                    self._report.add(
+                        ("filters", kind.name),
+                        f"{other.name!r} and {one.name!r} are both spoken at port {one.port}; allow"
+                        " one of them",
+                    )
+
+    def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
+        path, section = ("filters", kind.name), self._sections.get(kind.name, {})
+        keys = section.items() if isinstance(section, dict) else ()
+        theirs = {key: value for key, value in keys if key not in LOADER_KEYS}
+        shape: type[Any] = kind.settings or _NoKeys
+        is_named = kind.name in self._sections and not kind.is_bound
+        is_wanted = is_named or any(one.name in wanted for one in kind.protocols)
+        try:
+            with fence(kind.title):
+                settings = read_table(theirs, shape, path, self._report)
+                if settings is None:
+                    return None
+                running = kind.build(settings) if is_wanted else None
+        except FilterUnusable as error:
+            self._report.add(path, str(error))
+            return None
+        keys_read = {one.name: getattr(settings, one.name) for one in fields(shape)}
+        return Choice(kind, keys_read, running)
+
+    def _loader_keys(self, name: str) -> _LoaderKeys | None:
+        section = self._sections[name]
+        if isinstance(section, dict):
+            section = {key: value for key, value in section.items() if key in LOADER_KEYS}
+        keys = read_table(section, _LoaderKeys, ("filters", name), self._report)
+        # With a mistake in its section a package's filter is still one that rules may name.
+        return _LoaderKeys() if keys is None and name in self._catalogue.names else keys
+
+    def _take(self, name: str, file: str | None) -> None:
+        """Find the filter of one section, in a package or in a file."""
+        is_offered = name in self._catalogue.names
+        path = ("filters", name) if file is None else ("filters", name, "path")
+        problem: str | None = None
+        try:
+            if file is None and not is_offered:
+                known = nearest(name, self._catalogue.names)
+                problem = f"unknown filter {name!r}; {known}, or give it a path"
+            elif file is None:
+                problem = self._admit(self._catalogue.find(name))
+            elif is_offered:
+                origin = self._catalogue.origin(name)
+                problem = f"there is a filter {name!r} already ({origin}); give this one another"
+            else:
+                problem = self._admit(read_file(self._folder / file, name))
+        except FilterUnusable as error:
+            problem = str(error)
+        except ConfigErrors as errors:
+            self._report.errors.extend(errors.errors)
+        if problem is not None:
+            self._report.add(path, problem)
+
+    def _admit(self, kind: FilterKind) -> str | None:
+        """Take a filter in, or say which other means something else by a protocol's name.
+
+        Several may share a definition: one holds the dialogue, another hashes what it transfers.
+        """
+        theirs = {one.name: one for one in kind.protocols}
+        for other in self._kinds.values():
+            for one in other.protocols:
+                if theirs.get(one.name, one) != one:
+                    return (
+                        f"filters {kind.name!r} ({kind.origin}) and {other.name!r} ({other.origin})"
+                        f" define {one.name!r} differently; write enabled = false for one of them"
+                    )
+        self._kinds[kind.name] = kind
+        return None
+
+    def _spoken(self, direction: Direction) -> list[str]:
+        names = (name for kind in self._kinds.values() for name in _names(kind, direction))
+        return list(dict.fromkeys(names))
+
+    def _unnamed(self) -> list[FilterKind]:
+        """Import what packages offer and no section names."""
+        names = (name for name in self._catalogue.names if name not in self._sections)
+        return self._look(name for name in names if name not in self._kinds)
+
+    def _look(self, names: Iterable[str]) -> list[FilterKind]:
+        """Import filters nobody has asked for by name: a broken one is noted, and no mistake."""
+        found: list[FilterKind] = []
+        for name in names:
+            if name in self._catalogue.names:
+                try:
+                    found.append(self._catalogue.find(name))
+                except FilterUnusable as error:
+                    self._broken[name] = error
+        return found
+
+
+def _names(kind: FilterKind, direction: Direction) -> list[str]:
+    return [one.name for one in kind.protocols if one.direction is direction]
+
+
+def _switched_off(kind: FilterKind, protocol: str) -> str:
+    return (
+        f"filter {kind.name!r} speaks {protocol!r}, and [filters.{kind.name}] has enabled = false;"
+        " take the protocol out, or remove that key"
+    )

@@ -1,0 +1,100 @@
+"""TCP in user mode: an attempt to connect a peer through to its client."""
+
+import asyncio
+import socket
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import Tap
+from sallyport.relay.doors import Means, Opening
+from sallyport.relay.streams import Stream
+from sallyport.relay.tapped import TappedStream
+from sallyport.sockets import has_failed, prepare_leg
+
+
+class Attempt:
+    """A peer from its arrival (`core.datapath.Arrival`) until its client answers or does not.
+
+    It counts for its opening from the start. Without a peer's leg nobody is there, and somebody
+    speaks for it (emulation).
+    """
+
+    __slots__ = ("_client_leg", "_deadline", "_means", "_opening", "_peer_leg", "_tap", "peer")
+
+    def __init__(
+        self, means: Means, opening: Opening, peer: Endpoint, peer_leg: socket.socket | None
+    ) -> None:
+        self.peer = peer
+        self._means = means
+        self._opening = opening
+        self._peer_leg = peer_leg
+        self._client_leg: socket.socket | None = None
+        self._tap: Tap | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        opening.attempts.add(self)
+        if peer_leg is not None:
+            means.hangups.watch(peer_leg, self._peer_hung_up)
+
+    def proceed(self, tap: Tap | None) -> None:
+        """Connect to the client; the peer is reset when that fails."""
+        if self not in self._opening.attempts:
+            if tap is not None:
+                tap.end()
+            return
+        self._tap = tap
+        loop = self._means.loop
+        try:
+            self._client_leg = self._means.client_leg(
+                self._opening.pinhole, self.peer, is_alone=self._peer_leg is None
+            )
+            prepare_leg(self._client_leg)
+        except OSError:
+            self._give_up()
+            return
+        loop.add_writer(self._client_leg, self._answered, self._client_leg)
+        self._deadline = loop.call_later(limits.CONNECT_TIMEOUT_SECONDS, self._give_up)
+
+    def refuse(self) -> None:
+        """See `Arrival`."""
+        self.abort()
+
+    def abort(self) -> None:
+        """See `doors.Attempt`."""
+        if self in self._opening.attempts:
+            self._let_go()
+            for leg in (self._peer_leg, self._client_leg):
+                if leg is not None:
+                    leg.close()
+            if self._tap is not None:
+                self._tap.end()
+            self._means.changed(self._opening)
+
+    def _answered(self, client_leg: socket.socket) -> None:
+        if has_failed(client_leg):
+            self._give_up()
+            return
+        self._let_go()
+        means, opening, tap = self._means, self._opening, self._tap
+        if tap is not None:
+            TappedStream(
+                means, opening, self.peer, peer_leg=self._peer_leg, client_leg=client_leg, tap=tap
+            ).start()
+        elif self._peer_leg is not None:
+            Stream(means, opening, self.peer, self._peer_leg, client_leg).start()
+
+    def _give_up(self) -> None:
+        self.abort()
+        self._means.sink.flow_refused(self._opening.pinhole.id, self.peer)
+
+    def _peer_hung_up(self) -> None:
+        if self._peer_leg is not None and has_failed(self._peer_leg):
+            self._give_up()
+
+    def _let_go(self) -> None:
+        self._opening.attempts.discard(self)
+        if self._peer_leg is not None:
+            self._means.hangups.forget(self._peer_leg)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._client_leg is not None:
+            self._means.loop.remove_writer(self._client_leg)

@@ -1,0 +1,55 @@
+"""TCP in user mode: an admitted flow whose bytes data filters see."""
+
+import socket
+
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import FlowCounters, Tap
+from sallyport.filtered import Ending, FilteredStream
+from sallyport.relay.doors import Means, Opening
+
+
+class TappedStream:
+    """A filtered stream that counts for an opening."""
+
+    __slots__ = ("_means", "_opening", "_stream", "_tap", "peer")
+
+    def __init__(
+        self,
+        means: Means,
+        opening: Opening,
+        peer: Endpoint,
+        *,
+        peer_leg: socket.socket | None,
+        client_leg: socket.socket,
+        tap: Tap,
+    ) -> None:
+        self.peer = peer
+        self._means = means
+        self._opening = opening
+        self._tap = tap
+        self._stream = FilteredStream(
+            means.loop, means.hangups, peer_leg, client_leg, over=self._over
+        )
+
+    def start(self) -> None:
+        """Be admitted, tell so, and have the tap begin."""
+        self._means.begin(self._opening, self)
+        stream = self._stream
+        if not stream.is_over:  # whoever was told may have killed it
+            self._tap.begin(stream, stream.accepted, stream.dialled)
+            stream.start(self._tap)
+
+    def counters(self) -> FlowCounters:
+        """Read the payload bytes that were passed on, whoever said them."""
+        accepted, dialled = self._stream.accepted, self._stream.dialled
+        return FlowCounters(
+            self.peer, dialled.sent if dialled else 0, accepted.sent if accepted else 0
+        )
+
+    def abort(self) -> None:
+        """See `doors.Flow`."""
+        self._stream.abort()
+
+    def _over(self, _ending: Ending) -> None:
+        self._tap.end()
+        self._means.end(self._opening, self)

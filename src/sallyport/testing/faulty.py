@@ -1,0 +1,94 @@
+"""Parts of a gateway that remember what filters did, and fail when told to."""
+
+from collections.abc import Callable
+from functools import partial
+
+from sallyport.core.binder import Binder
+from sallyport.core.binding import Binding
+from sallyport.core.filter import DataFilter, SessionFilter
+from sallyport.core.future import FutureConnection
+from sallyport.core.gateway import Gateway
+from sallyport.core.openings import Opening
+from sallyport.core.request import BindRequest, FutureRequest
+from sallyport.core.roster import Roster
+from sallyport.core.session import Session
+from sallyport.errors import (
+    AddressInUse,
+    AddressNotAllowed,
+    AddressNotAvailable,
+    InvalidArgument,
+    KernelError,
+    OutOfResources,
+    PolicyDenied,
+    QuotaExceeded,
+    Terminating,
+)
+
+Failure = Callable[[], Exception]
+
+PATH_FAILURES: tuple[Failure, ...] = (
+    partial(OutOfResources, "fault-injection"),
+    partial(KernelError, "fault injection", 12),
+)
+"""What a data path may raise."""
+
+BIND_FAILURES: tuple[Failure, ...] = (
+    partial(PolicyDenied, "fault-injection"),
+    partial(AddressInUse, "fault-injection"),
+    partial(AddressNotAvailable, "fault-injection"),
+    partial(AddressNotAllowed, "fault-injection"),
+    partial(InvalidArgument, "fault-injection"),
+    partial(QuotaExceeded, "fault-injection"),
+    partial(Terminating, "fault-injection"),
+    *PATH_FAILURES,
+)
+"""What `bind_for_client` and `allow_future_connect` may raise."""
+
+
+class FaultyBinder(Binder):
+    """Binds as ever, and raises `failure` once, instead of call number `fails_at` (from 0)."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(gateway)
+        self.made: list[str] = []
+        """Every binding and permission there was, in order."""
+        self.calls = 0
+        self.fails_at: int | None = None
+        self.failure: Exception | None = None
+
+    async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
+        """See `Binder`."""
+        self._call()
+        binding = await super().bind(request, armed=armed)
+        self._keep("bind", *binding.connections)
+        return binding
+
+    async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
+        """See `Binder`."""
+        self._call()
+        futures = await super().allow(request, armed=armed)
+        self._keep("permission", *futures)
+        return futures
+
+    def _call(self) -> None:
+        number, self.calls = self.calls, self.calls + 1
+        if number == self.fails_at and self.failure is not None:
+            raise self.failure
+
+    def _keep(self, what: str, *openings: Opening) -> None:
+        holes = [one.pinhole for one in openings]
+        ports = ", ".join(f"{hole.listen} -> {hole.target} from {hole.sources}" for hole in holes)
+        self.made.append(f"{what} {ports}")
+
+
+class WatchedRoster(Roster):
+    """The roster of a gateway, taken over as it is, which remembers whom it detached."""
+
+    def __init__(self, roster: Roster) -> None:
+        vars(self).update(vars(roster))
+        self.detached: list[DataFilter | SessionFilter] = []
+
+    def detach(self, attached: DataFilter | SessionFilter, session: Session, name: str) -> None:
+        """See `Roster`."""
+        self.detached.append(attached)
+        super().detach(attached, session, name)

@@ -1,0 +1,153 @@
+"""Flows with data filters in them, as a user data path has them: two ends a test speaks for."""
+
+from collections.abc import Callable
+
+from sallyport.addresses import Endpoint
+from sallyport.core.datapath import Pinhole, Tap
+
+
+class MemoryEnd:
+    """One end of a stream: what was sent to it and not yet heard."""
+
+    def __init__(self) -> None:
+        self.heard = bytearray()
+        self.datagrams: list[bytes] = []
+        """The same, one entry a `send`."""
+        self.late: list[bytes] = []
+        """What was sent after the flow was over: some filter still holds this end."""
+        self.is_shut = False
+        self.is_gone = False
+
+    def send(self, data: bytes) -> None:
+        """See `StreamEnd`."""
+        if self.is_gone:
+            self.late += [data] if data else []
+            return
+        # A real socket drops them: bytes a test never sees are bytes somebody loses.
+        assert not (self.is_shut and data), f"{data!r} was sent after the end of the stream"
+        self.heard += data
+        self.datagrams.append(data)
+
+    def shutdown(self) -> None:
+        """See `StreamEnd`."""
+        self.is_shut = True
+
+    def take(self) -> bytes:
+        """Give what was heard since the last time."""
+        heard = bytes(self.heard)
+        self.heard.clear()
+        self.datagrams.clear()
+        return heard
+
+
+class MemoryLink:
+    """Two ends as the core may end them; `ended` says how."""
+
+    def __init__(self) -> None:
+        self.client, self.server = MemoryEnd(), MemoryEnd()
+        self.ended: str | None = None
+
+    def abort(self) -> None:
+        """See `core.datapath.Link`."""
+        self._end("reset")
+
+    def close(self) -> None:
+        """See `core.datapath.Link`."""
+        self._end("closed")
+
+    def _end(self, how: str) -> None:
+        self.ended = self.ended or how
+        self.client.is_gone = self.server.is_gone = True
+
+
+class MemoryFlow:
+    """A flow of a pinhole with data filters in it; `peer` came, the pinhole's target was dialled.
+
+    `over` is called when both have closed, or the flow was reset.
+    """
+
+    def __init__(
+        self, pinhole: Pinhole, peer: Endpoint, tap: Tap, over: Callable[["MemoryFlow"], None]
+    ) -> None:
+        self.pinhole = pinhole
+        self.peer = peer
+        self.accepted, self.dialled = MemoryEnd(), MemoryEnd()
+        self.is_reset = False
+        self.tap = tap
+        self._over = over
+        self._closed: set[MemoryEnd] = set()
+
+    def begin(self, *, is_emulated: bool = False) -> None:
+        """Start the filters."""
+        if is_emulated:  # nobody is there: that direction is complete already
+            self.accepted.shutdown()
+            self._closed.add(self.accepted)
+        self.tap.on_idle = self._end_if_complete
+        self.tap.begin(self, None if is_emulated else self.accepted, self.dialled)
+
+    def peer_says(self, data: bytes) -> None:
+        """Deliver bytes, or one datagram, of the peer."""
+        self.tap.from_accepted(data)
+
+    def target_says(self, data: bytes) -> None:
+        """Deliver bytes, or one datagram, of whoever was dialled."""
+        self.tap.from_dialled(data)
+
+    def peer_closes(self) -> None:
+        """Deliver the peer's FIN."""
+        self._closed.add(self.accepted)
+        self.tap.accepted_closed()
+        self._end_if_complete()
+
+    def target_closes(self) -> None:
+        """Deliver the FIN of whoever was dialled."""
+        self._closed.add(self.dialled)
+        self.tap.dialled_closed()
+        self._end_if_complete()
+
+    def abort(self) -> None:
+        """See `core.datapath.Link`."""
+        self.is_reset = True
+        self._over(self)
+
+    def close(self) -> None:
+        """See `core.datapath.Link`."""
+        self._over(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is said any more."""
+        return self.accepted.is_gone
+
+    def end(self, *, is_reset: bool) -> None:
+        """Take it that the data path has ended the flow: both ends are gone, filters detach."""
+        self.is_reset |= is_reset
+        self.accepted.is_gone = self.dialled.is_gone = True
+        self.tap.end()
+
+    def _end_if_complete(self) -> None:
+        if len(self._closed) == 2 and self.accepted.is_shut and self.dialled.is_shut:
+            self._over(self)
+
+
+class MemoryArrival:
+    """A peer that waits to be let in (`core.datapath.Arrival`); answered once."""
+
+    def __init__(self, let_in: Callable[[Tap | None], None], refuse: Callable[[], None]) -> None:
+        self._let_in = let_in
+        self._refuse = refuse
+        self._is_answered = False
+
+    def proceed(self, tap: Tap | None) -> None:
+        """See `Arrival`."""
+        if not self._is_answered:
+            self._is_answered = True
+            self._let_in(tap)
+        elif tap is not None:
+            tap.end()
+
+    def refuse(self) -> None:
+        """See `Arrival`."""
+        if not self._is_answered:
+            self._is_answered = True
+            self._refuse()

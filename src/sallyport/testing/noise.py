@@ -1,0 +1,55 @@
+"""Noise: what no protocol means, the same at every run."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sallyport.testing.conversation import Says, Script, Side
+from sallyport.testing.world import VirtualWorld
+
+# Enough for each kind of byte to come first, last and twice in a row; a run takes 0.5 ms.
+NOISES = 24
+MAX_SEGMENTS = 6
+MAX_SEGMENT = 48
+
+# Each means something special somewhere: the end of a C string, of a line, Telnet's IAC.
+_SPECIAL = b"\0\r\n\xff"
+
+
+def noise(before: Script, *sides: Side) -> Iterator[Script]:
+    """Give scripts of arbitrary bytes from two sides, by default those of the control connection,
+    somewhere in or after `before`."""
+    one, other = sides or (Side.CLIENT, Side.SERVER)
+    below = VirtualWorld().random_below
+    for _ in range(NOISES):
+        said = [
+            Says(
+                one if below(2) else other,
+                bytes(below(256) for _ in range(1 + below(MAX_SEGMENT))),
+            )
+            for _ in range(1 + below(MAX_SEGMENTS))
+        ]
+        yield (*before[: below(len(before) + 1)], *said)
+
+
+def mutants(script: Script) -> Iterator[Script]:
+    """Give the script with one thing changed: bits flipped, bytes or a step left out, said twice,
+    or something special said besides."""
+    below = VirtualWorld().random_below
+    for index, step in enumerate(script):
+        if not isinstance(step, Says):
+            continue
+        for data in _changed(step.data, below(8 * len(step.data)), below(len(step.data))):
+            yield (*script[:index], replace(step, data=data), *script[index + 1 :])
+        yield (*script[:index], *script[index + 1 :])
+        yield (*script[:index], step, *script[index:])
+
+
+def _changed(data: bytes, bit: int, at: int) -> Iterator[bytes]:
+    flipped = bytearray(data)
+    flipped[bit // 8] ^= 1 << bit % 8
+    yield bytes(flipped)
+    if len(data) > 1:
+        yield data[:at] + data[at + 1 :]
+    for special in _SPECIAL:
+        for where in (0, at, len(data)):
+            yield data[:where] + bytes([special]) + data[where:]

@@ -1,0 +1,318 @@
+"""Stage: a gateway for one filter with everything watched, and the plays that are given on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.chain import Chain
+from sallyport.core.datapath import DataPathKind, Pinhole
+from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.policy import Policy
+from sallyport.flags import Transport
+from sallyport.testing.conversation import (
+    Closes,
+    Conversation,
+    PeerConnects,
+    PeerFinishes,
+    Says,
+    Script,
+    Side,
+    Step,
+)
+from sallyport.testing.dialogue import Dialogue
+from sallyport.testing.faulty import FaultyBinder, WatchedRoster
+from sallyport.testing.flows import MemoryEnd, MemoryFlow
+from sallyport.testing.memory import MemoryDataPath
+from sallyport.testing.world import make_gateway
+
+Make = Callable[[], ApplicationFilter]
+
+# A filter waits for the kernel, a transaction at a time: one answer to a segment full of commands.
+# Whoever waits more often than there are commands in flight waits for nothing.
+MAX_WAITS = 4 * limits.MAX_FTP_PIPELINE
+
+# Where peers connect from: 20 is what FTP's own rules ask for, and no worse than another.
+_PEER_PORT = 20
+
+# Longer than every limit a filter may have set: the longest of ours is a day, twice in a row.
+LONG = 10 * limits.CONTROL_IDLE_SECONDS
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is checked: a filter by one conversation in one IP version."""
+
+    make: Make
+    conversation: Conversation
+    version: int
+    policy: Policy
+    others: tuple[Make, ...] = ()
+    """Makers of further filters of the same gateway."""
+
+    def filters(self) -> list[ApplicationFilter]:
+        """Make every filter, the one that is checked first."""
+        return [make() for make in (self.make, *self.others)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that could be seen from outside."""
+
+    client_heard: bytes
+    server_heard: bytes
+    protected_heard: bytes
+    """What passed through transfers with data filters in them, all of them together."""
+    peer_heard: bytes
+    datagrams: tuple[int, ...]
+    """The sizes of what was sent to each of them, where it matters: of datagrams."""
+    sent: tuple[str, ...]
+    """Datagrams from bound ports."""
+    binds: tuple[str, ...]
+    pinholes: tuple[str, ...]
+    """Those still open."""
+    end: str
+
+    def difference(self, other: "Outcome") -> str | None:
+        """Say where `other` differs; None when it does not."""
+        for field in fields(self):
+            one, another = getattr(self, field.name), getattr(other, field.name)
+            if one != another:
+                return f"{field.name.replace('_', ' ')}: {one!r}, not {another!r}"
+        return None
+
+    def news_since(self, before: "Outcome") -> dict[Side, bytes]:
+        """Give what each side has heard since `before`."""
+        return {
+            Side.CLIENT: self.client_heard[len(before.client_heard) :],
+            Side.SERVER: self.server_heard[len(before.server_heard) :],
+            Side.PROTECTED: self.protected_heard[len(before.protected_heard) :],
+            Side.PEER: self.peer_heard[len(before.peer_heard) :],
+        }
+
+
+class Stage:
+    """A new gateway with a new filter in it."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        filters = case.filters()
+        self.leading = next(one for one in filters if one.protocols)
+        """The filter whose protocol the conversation speaks."""
+        self.is_udp = self.leading.protocols[0].transport is Transport.UDP
+        policy = case.policy
+        if published := case.conversation.published:
+            policy = replace(policy, publishing_rules=(published,))
+        self.within = make_gateway(filters, policy=policy)
+        self.gateway, kernel, self.world = self.within
+        user = self.gateway.data_paths[DataPathKind.USER]
+        assert isinstance(user, MemoryDataPath)
+        self.paths = kernel, user
+        self.binder = self.gateway.binder = FaultyBinder(self.gateway)
+        self.roster = self.gateway.roster = WatchedRoster(self.gateway.roster)
+        self.hangs = False
+        self.has_stuck = False
+
+    def settle(self) -> None:
+        """Answer everything that filters wait for."""
+        for _ in range(MAX_WAITS):
+            if not self.world.parked:
+                return
+            self.world.resume()
+        self.hangs = True
+        self.world.pass_time(self.gateway, limits.FILTER_WAIT_SECONDS)
+        self.world.parked.clear()
+
+    def finish_flows(self) -> None:
+        """Have everybody who has connected close in order, through the filters."""
+        for path in self.paths:
+            for flow in tuple(path.filtered.values()):
+                if flow.pinhole.transport is Transport.TCP:
+                    flow.peer_closes()
+                    flow.target_closes()
+                    self.settle()
+                    self.has_stuck |= not flow.is_over
+            for peer in [peer for flows in path.flows.values() for peer in flows]:
+                path.finish(peer)
+
+    def fault(self) -> str | None:
+        """Say what a filter did that none may; None: nothing."""
+        if self.hangs:
+            return "it waits for something that never comes"
+        if self.has_stuck:
+            return "both ends of a transfer have closed, and it goes on"
+        for event, record in self.world.journal.records:
+            if event == "filter.failed":
+                return f"it raised {record['error']}"
+        return None
+
+    def open_pinholes(self) -> tuple[str, ...]:
+        """Give what is open, in the order in which it was opened."""
+        return tuple(
+            f"{hole.listen} -> {hole.target} from {hole.sources}"
+            for path in self.paths
+            for hole in path.pinholes.values()
+        )
+
+    def leftovers(self) -> str | None:
+        """Say what is there after everybody has gone; transfers under way may finish first."""
+        if found := self.open_pinholes():
+            return f"still open: {', '.join(found)}"
+        self.finish_flows()
+        self.settle()
+        if left := [str(session.client_address) for session in self.gateway.all_sessions()]:
+            return f"sessions are left: {', '.join(left)}"
+        if len(self.gateway.openings) or any(path.reserved for path in self.paths):
+            return "ports are left reserved"
+        return None
+
+
+class Play:
+    """One run of a conversation; several may be under way on one stage."""
+
+    def __init__(self, stage: Stage, *, client: str | None = None) -> None:
+        self.stage = stage
+        case = stage.case
+        self.was_made = len(stage.binder.made)
+        self.dialogue = Dialogue(
+            stage.leading,
+            version=case.version,
+            client=client,
+            within=stage.within,
+            published=case.conversation.published,
+        )
+        self.connection = self.dialogue.connection
+        self.attached: dict[int, DataFilter | SessionFilter] = {}
+        """Every filter object that was seen at work."""
+        self._flows: dict[MemoryFlow, None] = {}
+        """Every flow with data filters in it, in the order in which they began."""
+        self._look()
+        self._settle()
+
+    def run(self, script: Script) -> "Play":
+        """Do every step."""
+        for step in script:
+            self.do(step)
+        return self
+
+    def do(self, step: Step, *, settles: bool = True) -> None:
+        """Do one step, as far as there is still somebody to do it with."""
+        match step:
+            case Says():
+                self._say(step)
+            case Closes(Side.CLIENT) if self.connection.is_open:
+                self.dialogue.client_closes()
+            case Closes(Side.SERVER) if self.connection.is_open:
+                self.dialogue.server_closes()
+            case PeerConnects():
+                self._connect()
+            case PeerFinishes():
+                self.stage.finish_flows()
+        self._look()
+        if settles:
+            self._settle()
+
+    def outcome(self) -> Outcome:
+        """Give what was seen so far."""
+        dialogue, stage = self.dialogue, self.stage
+        reasons = [
+            record["reason"]
+            for event, record in stage.world.journal.records
+            if event == "connect.closed" and record["connection"] == self.connection.id
+        ]
+        shut = [end.is_shut for end in (dialogue.client_end, dialogue.server_end)]
+        near, far = self._transfer_ends()
+        control = [dialogue.client_end, dialogue.server_end] if stage.is_udp else []
+        carried = [
+            end
+            for flow in self._flows
+            for end in (flow.accepted, flow.dialled)
+            if flow.pinhole.transport is Transport.UDP
+        ]
+        return Outcome(
+            client_heard=bytes(dialogue.client_end.heard),
+            server_heard=bytes(dialogue.server_end.heard),
+            protected_heard=b"".join(bytes(end.heard) for end in near),
+            peer_heard=b"".join(bytes(end.heard) for end in far),
+            datagrams=tuple(len(data) for end in (*control, *carried) for data in end.datagrams),
+            sent=tuple(map(str, dialogue.data_path.sent)),
+            binds=tuple(stage.binder.made[self.was_made :]),
+            pinholes=stage.open_pinholes(),
+            end=f"{dialogue.link.ended or 'open'} {reasons} {shut}",
+        )
+
+    def ends(self) -> list[MemoryEnd]:
+        """Give the ends of every flow that filters were seen in."""
+        transfers = [end for flow in self._flows for end in (flow.accepted, flow.dialled)]
+        return [self.dialogue.client_end, self.dialogue.server_end, *transfers]
+
+    def flows(self) -> list[MemoryFlow]:
+        """Give the flows that are running, with data filters in them."""
+        return [flow for flow in self._flows if not flow.is_over]
+
+    def wrongly_detached(self) -> str | None:
+        """Say which of its filters was detached not at all, or twice."""
+        for one in self.attached.values():
+            times = sum(other is one for other in self.stage.roster.detached)
+            if times != 1:
+                return f"{type(one).__name__} was detached {times} times"
+        return None
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        if self.stage.world.parked:
+            self.stage.settle()
+            self._look()
+
+    def _look(self) -> None:
+        """Note which filters are at work."""
+        for path in self.stage.paths:
+            self._flows.update(dict.fromkeys(path.filtered.values()))
+        for chain in (self.connection.chain, *(flow.tap for flow in self._flows)):
+            if isinstance(chain, Chain):
+                self.attached.update({id(one): one for one in chain.data_filters})
+        self.attached.update({id(one): one for one in self.connection.session.filters.values()})
+
+    def _say(self, step: Says) -> None:
+        if not step.side.is_of_control:
+            self._carry(step)
+        elif self.connection.is_open and self.connection.chain.is_begun:
+            is_client = step.side is Side.CLIENT
+            say = self.dialogue.client_says if is_client else self.dialogue.server_says
+            if not self.dialogue.has_closed(step.side):
+                say(step.data)
+
+    def _carry(self, step: Says) -> None:
+        """Say it in the latest transfer that filters look into; what is spliced nobody hears."""
+        if running := self.flows():
+            flow = running[-1]
+            has_come = (step.side is Side.PEER) is self._is_inward(flow)
+            (flow.peer_says if has_come else flow.target_says)(step.data)
+
+    def _is_inward(self, flow: MemoryFlow) -> bool:
+        return flow.peer.address != self.connection.session.client_address
+
+    def _transfer_ends(self) -> tuple[list[MemoryEnd], list[MemoryEnd]]:
+        """Give the near and the far ends of all transfers."""
+        ends = [
+            (flow.dialled, flow.accepted)
+            if self._is_inward(flow)
+            else (flow.accepted, flow.dialled)
+            for flow in self._flows
+        ]
+        return [near for near, _ in ends], [far for _, far in ends]
+
+    def _connect(self) -> None:
+        for path in self.stage.paths:
+            for hole in reversed(path.pinholes.values()):
+                for peer in self._peers(hole):
+                    is_tcp = hole.transport is Transport.TCP
+                    if (path.connect if is_tcp else path.send)(peer, hole.listen):
+                        return
+
+    def _peers(self, hole: Pinhole) -> list[Endpoint]:
+        """Give who might be meant: the far end, or, for a permission, the session's client."""
+        far, near = self.connection.peer.address, self.connection.session.client_address
+        ports = [*(hole.source_ports or ()), _PEER_PORT]
+        return [Endpoint(address, port) for address in (far, near) for port in ports]

@@ -1,0 +1,43 @@
+"""The table of SDK names leads to names that exist."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from sallyport import api
+
+TEXT = (Path(__file__).parents[2] / "docs/reference/sdk.md").read_text(encoding="utf-8")
+
+# Our side of a row: everything behind the first column.
+_OURS = [row.split("|", 2)[2] for row in TEXT.splitlines() if row.startswith("| ")]
+NAMED = sorted({name for ours in _OURS for name in re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", ours)})
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_name_of_ours_exists(name: str) -> None:
+    owner, _, member = name.partition(".")
+    found = getattr(api, owner)
+
+    assert not member or hasattr(found, member) or _is_field(found, member)
+
+
+def test_nothing_a_filter_may_import_is_missing() -> None:
+    # Nouns and helpers that the SDK has no word for.
+    ours_alone = (
+        "API_VERSION Binding BindError BindFlags Direction Endpoint Event ProtocolDefinition"
+        " ProtocolError DeclarationError State Traffic Transport Verdict"
+    )
+
+    assert set(api.__all__) - set(re.findall(r"\w+", TEXT)) <= set(ours_alone.split())
+
+
+def _is_field(found: type, name: str) -> bool:
+    """Whether instances have it: annotated in the class, or set when they are made."""
+    return any(
+        name in vars(base).get("__annotations__", {})
+        or (base is not object and f"self.{name} = " in inspect.getsource(base))
+        for base in found.__mro__
+        if base.__module__.startswith("sallyport")
+    )

@@ -1,0 +1,167 @@
+"""The filters that ship, put through what is expected of any filter."""
+
+import pytest
+from tests.filters import published
+from tests.filters.published import Way
+from tests.filters.talk import IPV4, IPV6, OK, READY, Family
+from tests.testing.scanner import Scanner
+
+from sallyport.filters.ftp import FtpFilter
+from sallyport.filters.tftp import TftpFilter
+from sallyport.testing import (
+    Conversation,
+    client_closes,
+    client_says,
+    contract_checks,
+    peer_connects,
+    peer_finishes,
+    peer_is_sent,
+    peer_sends,
+    server_closes,
+    server_says,
+)
+from sallyport.testing.contract import Check
+
+RRQ = b"\0\x01pxelinux.0\0octet\0"
+WRQ = b"\0\x02router.cfg\0netascii\0blksize\x001428\0"
+
+
+def active(family: Family) -> Conversation:
+    """Give a conversation with one upload by PORT or EPRT."""
+    return Conversation(
+        "active mode",
+        [
+            server_says(READY, passes=True),
+            client_says(family.ask, asks=True, binds=1),
+            server_says(OK, passes=True),
+            client_says(b"STOR a\r\n", passes=True),
+            peer_connects(),
+            server_says(b"150 a\r\n", passes=True),
+            peer_finishes(),
+            server_says(b"226 a\r\n", passes=True),
+            client_closes(),
+            server_closes(),
+        ],
+        versions=(family.version,),
+    )
+
+
+def passive(family: Family) -> Conversation:
+    """Give a conversation with one download by PASV or EPSV, and a refused command before."""
+    return Conversation(
+        "passive mode",
+        [
+            server_says(READY, passes=True),
+            client_says(b"XYZZY\r\n"),
+            client_says(family.ask_passive, asks=True, passes=True),
+            server_says(family.reply_passive, binds=1, passes=True),
+            client_says(b"RETR a\r\n", passes=True),
+            peer_connects(),
+            server_says(b"150 a\r\n", passes=True),
+            peer_finishes(),
+            server_says(b"226 a\r\n", passes=True),
+        ],
+        versions=(family.version,),
+    )
+
+
+def of_a_server_of_ours(way: Way) -> Conversation:
+    """Give a conversation with a published server, both ways."""
+    return Conversation(
+        f"published, {way.active}",
+        [
+            server_says(READY, passes=True),
+            client_says(way.ask_passive, asks=True, passes=True),
+            server_says(way.reply_passive, binds=1),
+            peer_connects(),
+            peer_finishes(),
+            client_says(way.ask, asks=True, binds=1),
+            server_says(OK, passes=True),
+            server_closes(),
+        ],
+        versions=(way.rule.listen.version,),
+        published=way.rule,
+    )
+
+
+ENCRYPTED = Conversation(
+    "explicit TLS",
+    [
+        server_says(READY, passes=True),
+        client_says(b"AUTH TLS\r\n", passes=True),
+        server_says(b"234 Go\r\n", passes=True),
+        client_says(b"\x16\x03\x01\x00\x0410,0\x17\x03\x03\x00\x00", passes=True),
+        server_says(b"\x16\x03\x03\x00\x0aPORT 10,0,", passes=True),
+    ],
+    versions=(4, 6),
+)
+
+FTP = [
+    active(IPV4),
+    active(IPV6),
+    passive(IPV4),
+    passive(IPV6),
+    of_a_server_of_ours(published.NAT),
+    of_a_server_of_ours(published.PROXIED),
+    of_a_server_of_ours(published.ROUTED),
+    ENCRYPTED,
+]
+
+TFTP = [
+    Conversation(
+        "read and write",
+        [
+            client_says(RRQ, asks=True, binds=1),
+            peer_connects(),
+            client_says(WRQ, asks=True, binds=1),
+            peer_connects(),
+            peer_finishes(),
+        ],
+        versions=(4, 6),
+    ),
+    Conversation("no request", [client_says(b"\0\x04\0\x01"), server_says(b"\0\x03\0\x01")]),
+]
+
+
+@pytest.mark.parametrize(("name", "check"), contract_checks(FtpFilter, FTP))
+def test_ftp_keeps_every_promise(name: str, check: Check) -> None:
+    assert "IPv" in name
+
+    check()
+
+
+LOOKED_INTO = [
+    Conversation(
+        "a reply held back until the transfer is over",
+        [
+            server_says(READY, passes=True),
+            client_says(IPV4.ask, asks=True, binds=1),
+            server_says(OK, passes=True),
+            client_says(b"RETR a\r\n", passes=True),
+            peer_connects(),
+            server_says(b"150 a\r\n", passes=True),
+            peer_sends(b"data", passes=True),
+            peer_is_sent(b"more", passes=True),
+            server_says(b"226 a\r\n"),
+            client_says(b"NOOP\r\n", passes=True),
+            peer_finishes(),
+            server_says(OK, passes=True),
+        ],
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), contract_checks(FtpFilter, LOOKED_INTO, others=[Scanner])
+)
+def test_ftp_keeps_every_promise_beside_a_filter_of_transfers(name: str, check: Check) -> None:
+    assert "held back" in name
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "check"), contract_checks(TftpFilter, TFTP))
+def test_tftp_keeps_every_promise(name: str, check: Check) -> None:
+    assert "IPv" in name
+
+    check()
