@@ -1,5 +1,5 @@
 # Verbs only; what they do is in scripts/.
-.PHONY: check test demo clean
+.PHONY: check test demo bench clean
 
 check:
 	@scripts/check
@@ -9,6 +9,9 @@ test:
 
 demo:
 	@scripts/demo
+
+bench:
+	@scripts/bench
 
 clean:
 	rm -rf .venv .cache .*_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""The load: an FTP server and clients that do little else than what is measured."""

@@ -1,0 +1,98 @@
+"""Sallyport itself, by its public command, with an ordinary configuration."""
+
+import importlib.util
+from typing import ClassVar
+
+from bench.errors import Absent
+from bench.setups.base import Setup
+from bench.setups.kernel import shorten
+from sallyport.lab.gateway import RunningGateway
+
+_CONFIGURATION = """\
+[gateway]
+data_path = "{data_path}"
+
+[networks.internal]
+interfaces = ["int0"]
+addresses = ["10.0.0.0/24", "fd00:a::/64"]
+
+[networks.external]
+interfaces = ["ext0"]
+
+[[network_rules]]
+from = "internal"
+to = "external"
+ipv4 = "nat"
+ipv6 = "route"
+
+[[access_rules]]
+name = "bench"
+action = "allow"
+protocols = ["ftp", "tftp"]
+from = ["internal"]
+to = ["external"]
+max_bindings_per_client = {quota}
+"""
+
+# A filter that looks at every secondary connection's bytes and does nothing about them.
+_ONLOOKER = """\
+from sallyport.api import (
+    AcceptedConnection, ApplicationFilter, DataFilter, Hooks, Priority, Scope, SessionFilter,
+)
+
+class OnlookerSession(SessionFilter):
+    async def on_event(self, event):
+        if event.is_secondary:
+            event.connection.attach_data_filter(DataFilter(), Priority.MIDDLE)
+
+class Onlooker(ApplicationFilter):
+    name = "onlooker"
+    api_version = 1
+    hooks = Hooks.of(AcceptedConnection, scope=Scope.SECONDARY | Scope.ANY_PROTOCOL)
+
+    def attach_to_session(self, session):
+        return OnlookerSession()
+"""
+
+# More than the control connections that one client address may have.
+_QUOTA = 1024
+
+
+class Sallyport(Setup):
+    """The daemon as it is shipped, data in the kernel; only the client's quota is raised."""
+
+    name = "sallyport"
+    title = "Sallyport"
+    data_path: ClassVar[str] = "auto"
+
+    def start(self) -> None:
+        """See `Setup`."""
+        text = _CONFIGURATION.format(data_path=self.data_path, quota=_QUOTA) + self.filters()
+        path = self.write("sallyport.toml", text)
+        shorten(self.lab.gateway)
+        self.gateway = RunningGateway(self.lab, ("--config", str(path)))
+
+    def filters(self) -> str:
+        """Give what the configuration says about filters."""
+        return ""
+
+
+class SallyportUser(Sallyport):
+    """The same with every byte through the daemon."""
+
+    name = "sallyport-user"
+    title = "Sallyport, user mode"
+    data_path = "user"
+
+
+class SallyportFiltered(Sallyport):
+    """The same with one data filter on every secondary connection that passes everything on."""
+
+    name = "sallyport-noop"
+    title = "Sallyport, one no-op data filter"
+
+    def filters(self) -> str:
+        """See `Sallyport`; raises Absent where nobody's filters can be loaded."""
+        if importlib.util.find_spec("sallyport.api") is None:
+            raise Absent("this version has no data filters on secondary connections")
+        return f'[filters.onlooker]\npath = "{self.write("onlooker.py", _ONLOOKER)}"\n'

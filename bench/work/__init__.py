@@ -1,0 +1,27 @@
+"""The work items, in the order of the report."""
+
+from bench.work.asks import AsksItem
+from bench.work.attacks import AttacksItem
+from bench.work.binds import BindsItem, CyclesItem, WeightItem
+from bench.work.bulk import BulkItem
+from bench.work.item import Item
+from bench.work.latency import LatencyItem
+from bench.work.memory import MemoryItem
+from bench.work.tftp import TftpItem
+from bench.work.transfers import TransfersItem
+
+ITEMS: dict[str, Item] = {
+    item.name: item
+    for item in (
+        TransfersItem(),
+        LatencyItem(),
+        TftpItem(),
+        BindsItem(),
+        AsksItem(),
+        BulkItem(),
+        MemoryItem(),
+        WeightItem(),
+        CyclesItem(),
+        AttacksItem(),
+    )
+}
