@@ -20,7 +20,9 @@ from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
 class Bench:
     """A stream, its tap, and who is at its two ends."""
 
-    def __init__(self, undo: ExitStack, *, is_accepted: bool, is_dialled: bool) -> None:
+    def __init__(
+        self, undo: ExitStack, *, is_accepted: bool, is_dialled: bool, is_dialogue: bool
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.tap = WritingTap()
         self.endings: list[Ending] = []
@@ -37,6 +39,7 @@ class Bench:
             accepted if is_accepted else None,
             dialled if is_dialled else None,
             over=self._ended,
+            is_dialogue=is_dialogue,
         )
         undo.callback(self.stream.abort)
 
@@ -68,6 +71,12 @@ class Bench:
             read += more
         return bytes(read)
 
+    async def read_exactly(self, end: socket.socket, size: int) -> bytes:
+        read = bytearray()
+        while len(read) < size and (more := await self.read(end)):
+            read += more
+        return bytes(read)
+
     async def is_reset(self, end: socket.socket) -> bool:
         try:
             await self.read_all(end)
@@ -89,9 +98,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, is_accepted: bool = True, is_dialled: bool = True) -> AsyncIterator[Bench]:
+async def bench(
+    *, is_accepted: bool = True, is_dialled: bool = True, is_dialogue: bool = False
+) -> AsyncIterator[Bench]:
     with ExitStack() as undo:
-        made = Bench(undo, is_accepted=is_accepted, is_dialled=is_dialled)
+        made = Bench(undo, is_accepted=is_accepted, is_dialled=is_dialled, is_dialogue=is_dialogue)
         made.start()
         yield made
 
@@ -233,6 +244,119 @@ def test_a_slow_reader_makes_the_sender_wait_and_loses_nothing(choose: Choice) -
     run(scenario())
 
 
+@TWO_WAYS
+def test_who_does_not_hear_the_answers_is_not_read_and_loses_nothing(choose: Choice) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            one, other = choose(b)
+            b.tap.on_accepted = lambda data: b.tap.to_accepted(data * 2)
+            b.tap.on_dialled = lambda data: b.tap.to_dialled(data * 2)
+            sent = await b.fill(one)
+            one.shutdown(socket.SHUT_WR)
+
+            assert "flooded" not in b.tap.told
+            assert len(await b.read_exactly(one, 2 * sent)) == 2 * sent
+            assert await b.read(other) == b""
+
+    run(scenario())
+
+
+def test_of_a_dialogue_little_is_read_at_once() -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            sizes: list[int] = []
+            b.tap.on_accepted = lambda data: sizes.append(len(data))
+            b.client.send(bytes(1 << 18))
+            while sum(sizes) < 1 << 18:
+                await b.turns()
+
+            assert max(sizes) == 16 * 1024
+
+    run(scenario())
+
+
+def test_what_a_filter_makes_of_one_read_of_a_dialogue_leaves_together() -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            end = b.stream.accepted
+            assert end is not None
+            gone: list[int] = []
+
+            def answer(_data: bytes) -> None:
+                for reply in (b"150 a\r\n", b"226 b\r\n"):
+                    end.send(reply)
+                    gone.append(end.sent)
+
+            b.tap.on_dialled = answer
+            b.server.send(b"both")
+
+            assert await b.read(b.client) == b"150 a\r\n226 b\r\n"
+            assert (gone, end.sent) == ([0, 0], 14)
+
+    run(scenario())
+
+
+def test_what_a_dialogue_gathers_is_bounded() -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            end = b.stream.accepted
+            assert end is not None
+            gone: list[int] = []
+
+            def answer(_data: bytes) -> None:
+                for _ in range(3):
+                    end.send(bytes(8 * 1024))
+                    gone.append(end.sent)
+
+            b.tap.on_dialled = answer
+            b.server.send(b"all")
+
+            assert len(await b.read_exactly(b.client, 24 * 1024)) == 24 * 1024
+            assert gone == [0, 16 * 1024, 16 * 1024]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["close", "shutdown"])
+def test_what_was_gathered_leaves_before_the_end(how: str) -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            end = b.stream.accepted
+            assert end is not None
+
+            def answer(_data: bytes) -> None:
+                end.send(b"221 Goodbye.\r\n")
+                b.stream.close() if how == "close" else end.shutdown()
+                end.send(b"too late")
+
+            b.tap.on_dialled = answer
+            b.server.send(b"last")
+
+            assert await b.read_all(b.client) == b"221 Goodbye.\r\n"
+
+    run(scenario())
+
+
+def test_what_was_gathered_is_sent_before_an_abort() -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            end = b.stream.accepted
+            assert end is not None
+
+            def answer(_data: bytes) -> None:
+                end.send(b"421 Go away.\r\n")
+                b.stream.abort()
+
+            b.tap.on_dialled = answer
+            b.server.send(b"last")
+
+            assert await b.over() == [Ending.ABORTED]
+            assert end.sent == 14
+            assert await b.is_reset(b.client)
+
+    run(scenario())
+
+
 def test_a_filter_that_floods_a_reader_that_has_stopped_ends_the_stream() -> None:
     async def scenario() -> None:
         async with bench() as b:
@@ -284,6 +408,29 @@ def test_a_close_comes_after_everything_that_was_queued() -> None:
             b.client.send(b"too late as well")
 
             assert len(await b.read_all(b.server)) == sent
+            assert await b.over() == [Ending.COMPLETE]
+            assert b.tap.told == ["begin"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_close_loses_nothing_though_the_other_side_goes_on_talking(is_early: bool) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            end = b.stream.accepted
+            assert end is not None
+            b.tap.is_busy = True
+            if is_early:
+                b.client.send(bytes(1 << 18))
+            end.send(bytes(3 << 20))
+            b.stream.close()
+            await b.turns()
+            if not is_early:
+                b.client.send(b"too late")
+            await b.turns()
+
+            assert len(await b.read_all(b.client)) == 3 << 20
             assert await b.over() == [Ending.COMPLETE]
             assert b.tap.told == ["begin"]
 

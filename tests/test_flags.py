@@ -29,6 +29,22 @@ def test_flags_are_bits_of_their_own() -> None:
     assert not BindFlags.NONE
 
 
+WORDS = {
+    "is_multiple": BindFlags.ALLOW_MULTIPLE,
+    "is_timed": BindFlags.TIMEOUT,
+    "is_user_mode": BindFlags.NO_KERNEL_MODE,
+    "is_bidirectional": BindFlags.BIDIRECTIONAL,
+    "is_proxied": BindFlags.PROXY_MODE,
+    "is_roomy": BindFlags.INCREASE_RECEIVE_BUFFER,
+}
+
+
+def test_a_word_says_whether_its_flag_is_among_them() -> None:
+    for flags in map(BindFlags, range(1 << len(SDK))):
+        for word, flag in WORDS.items():
+            assert getattr(flags, word) is (flag in flags)
+
+
 def test_transports_are_numbered_as_on_the_wire() -> None:
     assert (Transport.TCP, Transport.UDP) == (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
 

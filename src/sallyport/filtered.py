@@ -1,11 +1,13 @@
 """A filtered stream: two TCP sockets, and between them whoever takes their bytes.
 
-A side is read only while nothing is queued towards the other one and nobody waits: what is in our
-memory is one read of each side, and what filters made of it.
+A side is read only while nothing is queued towards the other one, little towards itself, and nobody
+waits: what is in our memory is one read of each side, and what filters made of it.
 """
 
 import asyncio
+import fcntl
 import socket
+import termios
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -16,6 +18,14 @@ from sallyport.sockets import has_failed, let_end
 
 # Measured on loopback through a filter that passes everything: reads of 64 KiB halve the speed.
 _READ_BYTES = 512 * 1024
+
+# Of a dialogue: what a filter does with the lines of one read, answering each of them by itself,
+# takes it some hundredths of a second and makes ten times as many bytes.
+_DIALOGUE_READ_BYTES = 16 * 1024
+
+# How often a stream that closes looks whether all has arrived, which the kernel tells nobody by
+# itself: half a round trip to far away.
+_LOOK_SECONDS = 0.1
 
 # Reads per wake-up: about a millisecond, then the others get their turn.
 _READS_PER_TURN = 2
@@ -40,7 +50,8 @@ class FilteredStream:
 
     Both sockets are legs (`sockets.prepare_leg`) and belong to the stream from now on; one may be
     absent. `over` is called once, when they are closed, however that came. A dialogue is short
-    lines whose answers are waited for: there every segment is acknowledged at once.
+    lines: what a filter makes of one read leaves in one segment, and what was dialled, which
+    answers, has each segment acknowledged at once.
     """
 
     def __init__(
@@ -60,12 +71,21 @@ class FilteredStream:
         """Whether nothing passes any more."""
         self._hangups = hangups
         self._over = over
+        self.read_bytes = _DIALOGUE_READ_BYTES if is_dialogue else _READ_BYTES
+        """How much is read at once."""
+        self.is_gathering = False
+        """Whether what is sent waits for what else is sent in the same turn."""
+        self.is_finishing = False
+        """Whether one of the ends was told that we will say no more."""
         self._is_dialogue = is_dialogue
         self._ends = [end for end in (self.accepted, self.dialled) if end is not None]
+        if self.accepted is not None and self.dialled is not None:
+            self.accepted.opposite, self.dialled.opposite = self.dialled, self.accepted
         self._tap: Tap | None = None
         self._is_closing = False
         self._is_told = False
         self._patience: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     def start(self, tap: Tap) -> None:
         """Begin to read, for a tap that has begun."""
@@ -79,12 +99,15 @@ class FilteredStream:
 
     def abort(self) -> None:
         """Reset both ends now; idempotent, never raises."""
+        for end in self._ends:
+            end.flush()  # with luck they read why
         self._conclude(Ending.ABORTED)
 
     def close(self) -> None:
-        """Close both ends after everything queued was sent; idempotent, never raises.
+        """Close both ends after everything queued has arrived; idempotent, never raises.
 
         An end that reads too slowly has `limits.CLOSE_FLUSH_SECONDS` for it, then both are reset.
+        What they say meanwhile is dropped, but read: closing over it would be a reset.
         """
         if self.is_over or self._is_closing:
             return
@@ -92,35 +115,52 @@ class FilteredStream:
         for end in self._ends:
             end.shutdown()
         self._patience = self.loop.call_later(limits.CLOSE_FLUSH_SECONDS, self.abort)
-        self.settle()
+        self._look()
 
     # -- for the ends -------------------------------------------------------------------------
 
     def received(self, end: "End", data: bytes) -> None:
         """Give what was read to the tap; no bytes are the end of that direction."""
+        if self._is_closing:
+            self.settle()  # nobody hears it any more
+            return
         tap = self._tap
-        assert tap is not None  # noqa: S101 - nothing is read before there is one
-        if self._is_dialogue:
-            # Servers send "150" and "226" as two small writes; with Nagle's algorithm the second
-            # waits for the acknowledgement of the first, which Linux would hold back for 40 ms.
-            end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        if end is self.accepted:
-            tap.from_accepted(data) if data else tap.accepted_closed()
-        else:
-            tap.from_dialled(data) if data else tap.dialled_closed()
+        assert tap is not None  # noqa: S101 - nothing else is read before there is one
+        self.is_gathering = self._is_dialogue
+        try:
+            if end is self.accepted:
+                tap.from_accepted(data) if data else tap.accepted_closed()
+            else:
+                if self._is_dialogue:
+                    # Servers send "150" and "226" as two small writes; with Nagle's algorithm the
+                    # second waits for the acknowledgement of the first, which Linux would hold
+                    # back for 40 ms. What a client says is acknowledged by its answer.
+                    end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                tap.from_dialled(data) if data else tap.dialled_closed()
+        finally:
+            self.is_gathering = False
+        for one in self._ends:
+            if one.gathered:
+                one.flush()
         self.settle()
 
     def settle(self) -> None:
         """Read what can be dealt with, and nothing else; end when both directions are complete."""
-        if self.is_over:
+        if self.is_over or self.is_gathering:
             return
-        if all(end.is_finished and (end.has_ended or self._is_closing) for end in self._ends):
+        is_closing = self._is_closing
+        if self.is_finishing and all(
+            end.is_finished and (end.has_ended or (is_closing and end.has_arrived))
+            for end in self._ends
+        ):
             self._conclude(Ending.COMPLETE)
             return
-        is_waiting = self._tap is None or self._is_closing or self._tap.is_busy
+        is_waiting = self._tap is None or self._tap.is_busy
         for end in self._ends:
-            is_choked = any(other.has_queued for other in self._ends if other is not end)
-            end.set_reading(is_on=not (is_waiting or is_choked or end.has_ended))
+            is_wanted = is_closing or not (is_waiting or end.is_choked)
+            is_on = is_wanted and not end.has_ended
+            if is_on is not end.is_reading:
+                end.set_reading(is_on=is_on)
 
     def fail(self, ending: Ending) -> None:
         """End it in the next turn of the loop: a filter may be in the middle of a step."""
@@ -134,12 +174,17 @@ class FilteredStream:
         if self._tap is not None:
             self._tap.flooded()
 
+    def _look(self) -> None:
+        self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
+        self.settle()
+
     def _conclude(self, ending: Ending) -> None:
         if self._is_told:
             return
         self.is_over = self._is_told = True
-        if self._patience is not None:
-            self._patience.cancel()
+        for timer in (self._patience, self._looking):
+            if timer is not None:
+                timer.cancel()
         for end in self._ends:
             end.stop()
             self._hangups.forget(end.socket)
@@ -161,10 +206,15 @@ class End:
         """Whether the other side will say no more."""
         self.is_finished = False
         """Whether the other side was told that we will say no more."""
+        self.is_reading = False
+        """Whether what the other side says is taken now."""
+        self.gathered = bytearray()
+        """What was sent in this turn and waits for its end."""
         self._stream = stream
+        self.opposite: End | None = None
+        """The other end, if there is one."""
         self._on_reset = on_reset
         self._queue = bytearray()
-        self._is_reading = False
         self._is_shut = False
 
     @property
@@ -172,10 +222,40 @@ class End:
         """Whether the other side has not taken everything yet."""
         return bool(self._queue)
 
+    @property
+    def is_choked(self) -> bool:
+        """Whether what it says has nowhere to go: the opposite end has not taken everything yet, or
+        it does not hear its own answers, of which more is queued than it can have said."""
+        if self.opposite is not None and self.opposite._queue:
+            return True
+        return len(self._queue) > _READ_BYTES
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the other side's host has everything that was given to the socket."""
+        return not any(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))
+
     def send(self, data: bytes) -> None:
         """See `StreamEnd`."""
         if not data or self._is_shut or self._stream.is_over:
             return
+        if not self._stream.is_gathering:
+            self._pass(data)
+            return
+        self.gathered += data
+        if len(self.gathered) >= _DIALOGUE_READ_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if not self.gathered or self._stream.is_over:
+            return
+        data, self.gathered = self.gathered, bytearray()
+        self._pass(data)
+        if self._is_shut and not self._queue:
+            self._finish()
+
+    def _pass(self, data: bytes | bytearray) -> None:
         gone = 0 if self._queue else self._give(data)
         if gone == len(data) or self._stream.is_over:
             return
@@ -189,16 +269,16 @@ class End:
         """See `StreamEnd`."""
         if not self._is_shut and not self._stream.is_over:
             self._is_shut = True
-            if not self._queue:
+            if not (self._queue or self.gathered):
                 self._finish()
 
     def set_reading(self, *, is_on: bool) -> None:
         """Read from now on, or no more."""
-        if is_on and not self._is_reading:
+        if is_on and not self.is_reading:
             self._stream.loop.add_reader(self.socket, self._readable)
-        elif self._is_reading and not is_on:
+        elif self.is_reading and not is_on:
             self._stream.loop.remove_reader(self.socket)
-        self._is_reading = is_on
+        self.is_reading = is_on
 
     def stop(self) -> None:
         """Neither read nor write any more; what is queued is lost."""
@@ -208,13 +288,14 @@ class End:
 
     def hung_up(self) -> None:
         """Notice a reset though nobody reads; whoever reads gets at what came before it."""
-        if not self._is_reading and has_failed(self.socket):
+        if not self.is_reading and has_failed(self.socket):
             self._stream.fail(self._on_reset)
 
     def _readable(self) -> None:
+        size = self._stream.read_bytes
         for _ in range(_READS_PER_TURN):
             try:
-                data = self.socket.recv(_READ_BYTES)
+                data = self.socket.recv(size)
             except BlockingIOError:
                 return
             except OSError:
@@ -222,7 +303,7 @@ class End:
                 return
             self.has_ended = not data
             self._stream.received(self, data)
-            if len(data) < _READ_BYTES or self._stream.is_over or not self._is_reading:
+            if len(data) < size or self._stream.is_over or not self.is_reading:
                 return
 
     def _writable(self) -> None:
@@ -250,5 +331,5 @@ class End:
         except OSError:
             self._stream.fail(self._on_reset)
             return
-        self.is_finished = True
+        self.is_finished = self._stream.is_finishing = True
         self._stream.loop.call_soon(self._stream.settle)

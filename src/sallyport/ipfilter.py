@@ -6,7 +6,8 @@ no filter lets anyone in, an empty filter lets nobody in (semantics of `pIpFilte
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
 from sallyport.addresses import IpAddress, IpNetwork
@@ -14,11 +15,13 @@ from sallyport.addresses import IpAddress, IpNetwork
 # A range is (version, first, last) with addresses as integers: cheap to compare and to merge.
 _Range = tuple[int, int, int]
 
+_NETWORKS = (IPv4Network, IPv6Network)
+
 
 def _span(item: str | IpAddress | IpNetwork) -> _Range:
     if isinstance(item, str):
         item = ip_network(item) if "/" in item else ip_address(item)
-    if isinstance(item, IPv4Network | IPv6Network):
+    if isinstance(item, _NETWORKS):
         return item.version, int(item.network_address), int(item.broadcast_address)
     return item.version, int(item), int(item)
 
@@ -56,7 +59,9 @@ class IpFilter:
     @classmethod
     def of(cls, *items: str | IpAddress | IpNetwork) -> Self:
         """Build a filter from addresses and networks; raises ValueError on text that is neither."""
-        return cls(_merge(_span(item) for item in items))
+        spans = [_span(item) for item in items]
+        # One server alone is the usual filter, and made anew for every transfer.
+        return cls(_merge(spans) if len(spans) > 1 else tuple(spans))
 
     def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
         """Give this filter plus `first`-`last`; raises ValueError for a range that is none."""
@@ -89,26 +94,28 @@ class IpFilter:
         """Every member when the filter is nothing but single addresses, else None."""
         if any(first != last for _, first, last in self._ranges):
             return None
-        return tuple(
-            # ip_address() reads a small integer as IPv4, whatever version was meant.
-            ip_address(n.to_bytes(4 if v == 4 else 16))
-            for v, n, _ in self._ranges
-        )
+        return tuple(_address(version, first) for version, first, _ in self._ranges)
 
     @property
     def ranges(self) -> tuple[tuple[IpAddress, IpAddress], ...]:
         """All ranges, first and last address each, IPv4 before IPv6, ascending."""
-
-        def address(version: int, number: int) -> IpAddress:
-            return ip_address(number.to_bytes(4 if version == 4 else 16))
-
-        return tuple((address(v, a), address(v, b)) for v, a, b in self._ranges)
+        return tuple((_address(v, a), _address(v, b)) for v, a, b in self._ranges)
 
     def __str__(self) -> str:
-        return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.ranges) or "nobody"
+        return _text(self) or "nobody"
 
     @staticmethod
     def _checked(first: IpAddress, last: IpAddress) -> _Range:
         if first.version != last.version or int(first) > int(last):
             raise ValueError(f"{first}-{last} is not a range")
         return first.version, int(first), int(last)
+
+
+def _address(version: int, number: int) -> IpAddress:
+    return IPv4Address(number) if version == 4 else IPv6Address(number)
+
+
+# Who may come is mostly the one server that is met again with every transfer.
+@lru_cache(maxsize=256)
+def _text(ip_filter: IpFilter) -> str:
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ip_filter.ranges)

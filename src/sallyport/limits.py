@@ -77,6 +77,10 @@ PARTIAL_LINE_SECONDS = 60.0
 # the worst load. Whoever waits longer waits for nothing (attack X07).
 FILTER_WAIT_SECONDS = 30.0
 
+# Importing packages and reading a database take seconds. The gateway does nothing else meanwhile,
+# and whoever reloads it waits CONTROL_REQUEST_SECONDS for the answer.
+FILTER_LOAD_SECONDS = 5.0
+
 # One fault may be a client's doing; five say that the filter is not fit for what it meets. Five
 # clients that saw it fail say the same of everybody; one client alone cannot get there.
 MAX_FILTER_FAULTS = 5
@@ -86,7 +90,7 @@ MAX_FILTER_FAULTS = 5
 MAX_CHAIN_BYTES = 4 * 1024 * 1024
 
 # What data filters of one flow have sent to a socket whose reader is slow: as much, for the same
-# reason. While anything is queued nothing more is read, so only a filter can get here.
+# reason. Whoever does not take what is queued is not read either, so only a filter can get here.
 MAX_QUEUED_BYTES = MAX_CHAIN_BYTES
 
 # The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.

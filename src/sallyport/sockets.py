@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, text_of
 from sallyport.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -73,7 +73,7 @@ def make_transparent(made: socket.socket) -> None:
 
 def name_of(endpoint: Endpoint) -> tuple[str, int]:
     """Write an endpoint as the socket module wants it."""
-    return str(endpoint.address), endpoint.port
+    return text_of(endpoint.address), endpoint.port
 
 
 def endpoint_of(name: SocketName) -> Endpoint:

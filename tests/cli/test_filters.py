@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ops.offered import TALK, write
+from tests.ops.offered import TALK, catalogue, offer, write
 
 from sallyport.cli import filters, main
+from sallyport.ops.filters import Catalogue
 from sallyport.ops.schema import FilterRow, Filters
 
 FILE = """\
@@ -38,6 +39,21 @@ def test_without_a_gateway_those_on_by_default_are_on(capsys: pytest.CaptureFixt
     assert [(row["name"], row["state"]) for row in rows[:2]] == [("ftp", "on"), ("tftp", "on")]
     assert rows[0]["protocols"] == ["ftp", "ftp-server"]
     assert all(row["state"] in {"off", "failed"} for row in rows[2:])
+
+
+def test_a_package_that_offers_a_name_of_ours_is_shown_as_the_trouble_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(tmp_path, TALK, "ftp = Talk")
+    offered = catalogue(tmp_path, monkeypatch)
+    monkeypatch.setattr(Catalogue, "installed", lambda: offered)
+
+    rows = {row["name"]: row for row in listed(capsys, *NOBODY)}
+
+    assert rows["ftp"]["reason"] == (
+        "builtin and package acme 1.2 both offer a filter 'ftp'; uninstall one of them"
+    )
+    assert [rows[name]["state"] for name in ("ftp", "tftp")] == ["failed", "off"]
 
 
 def test_of_a_file_it_is_told_what_it_would_run(

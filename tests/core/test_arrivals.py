@@ -29,6 +29,7 @@ from sallyport.core.events import (
     EstablishedConnection,
     Event,
 )
+from sallyport.core.filter import DataFilter
 from sallyport.core.lifecycle import State
 from sallyport.flags import BindFlags
 
@@ -65,6 +66,40 @@ def test_a_flow_nobody_wants_to_see_is_let_through_without_a_chain(kind: str) ->
     assert arriving.arrive() is not None
     assert arriving.office.user_path.filtered == {}
     assert len(nosy.witnesses[0].events) == 2
+
+
+def test_x07_no_more_peers_wait_for_a_slow_filter_than_may_be_connected() -> None:
+    nosy = SlowNosy()
+    arriving = Arriving(Office(nosy), "tcp", flags=BindFlags.ALLOW_MULTIPLE)
+    nosy.be_slow()
+    peers = [PEER.with_port(1024 + i) for i in range(limits.MAX_RELAYED_FLOWS + 1)]
+    for peer in peers:
+        arriving.arrive(peer)
+
+    assert arriving.office.user_path.refused == peers[-1:]
+    assert len(arriving.opening.asked_about) == limits.MAX_RELAYED_FLOWS
+    arriving.opening.kill()
+    arriving.office.world.resume()
+    assert arriving.opening.asked_about == []
+
+
+def test_a_datagram_of_nothing_passes_every_data_filter_and_none_ends_it() -> None:
+    class Ending(DataFilter):
+        async def from_server(self, data: bytes) -> None:
+            self.client.shutdown()
+            self.client.send(data)
+
+    nosy = Nosy()
+    nosy.react = secondary_only(attaching(DataFilter(), Ending()))
+    arriving = Arriving(Office(nosy), "udp", flags=BindFlags.BIDIRECTIONAL)
+    arriving.arrive()
+    arriving.flow().dialled.take()
+    for datagram in (b"", b"more"):
+        arriving.flow().peer_says(datagram)
+        arriving.flow().target_says(datagram)
+
+    assert arriving.flow().dialled.datagrams == [b"", b"more"]
+    assert arriving.flow().accepted.datagrams == [b"", b"more"]
 
 
 def test_each_peer_of_a_udp_port_has_a_data_filter_of_its_own() -> None:

@@ -1,5 +1,6 @@
 """Other filters are told of a bind and may deny it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -102,12 +103,17 @@ def test_a_filter_that_denies_stops_the_bind_and_nothing_stays(transport: Transp
     assert asked_later.witnesses == []
 
 
+def leave(event: Event) -> None:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("wrong", [fail, leave])
 @pytest.mark.parametrize("transport", Transport)
 def test_x07_a_filter_that_fails_has_denied_and_the_clients_session_ends(
-    transport: Transport,
+    transport: Transport, wrong: Callable[[Event], object]
 ) -> None:
     guard = Guard()
-    guard.react = fail
+    guard.react = wrong
     office = Office(guard)
     primary, other = office.dial(), office.dial("10.0.0.9:50000")
 

@@ -213,6 +213,62 @@ def test_saying_nothing_is_not_told_to_the_neighbour() -> None:
 # -- waiting ----------------------------------------------------------------------------------
 
 
+def test_a_neighbour_gets_the_bytes_as_they_were_when_they_were_said() -> None:
+    said = bytearray(b"said")
+
+    class Reusing(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            self.server.send(said)  # type: ignore[arg-type]
+            said[:] = b"????"
+
+    second = Recording("2")
+    Conversation(Reusing(), second).client_says(b"x")
+
+    assert second.log[-1] == "2 client said"
+
+
+def test_x07_who_says_what_is_no_bytes_is_at_fault_and_not_its_neighbour() -> None:
+    class Texting(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            self.server.send("text")  # type: ignore[arg-type]
+
+    heard: list[bytes] = []
+
+    class Hearing(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            heard.append(data)
+
+    conversation = Conversation(Texting(), Hearing())
+    conversation.client_says(b"x")
+
+    assert heard == []
+    assert len(conversation.faults()) == 1
+
+
+@pytest.mark.parametrize("priority", ["MIDDLE", 3, None])
+def test_what_is_no_priority_is_refused_when_it_is_given(priority: object) -> None:
+    conversation = Conversation((DataFilter(), priority))  # type: ignore[arg-type]
+
+    assert not conversation.primary.is_open
+    assert conversation.faults() == [("watching", "InvalidArgument('not-a-priority')")]
+
+
+def test_x07_a_deadline_that_is_no_time_is_refused_and_all_others_pass() -> None:
+    class Nowhen(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            self.set_deadline(float("nan"))
+
+    conversation = Conversation(Nowhen())
+    passed: list[str] = []
+    conversation.office.gateway.call_later(2, lambda: passed.append("2"))
+    conversation.client_says(b"x")
+    conversation.office.gateway.call_later(1, lambda: passed.append("1"))
+    conversation.office.pass_time(3)
+
+    assert passed == ["1", "2"]
+    assert conversation.faults() == [("watching", "InvalidArgument('not-a-time')")]
+
+
 def test_a_filter_that_waits_makes_the_whole_chain_wait() -> None:
     log = list[str]()
     slow, quick = Recording("a", log), Recording("b", log)

@@ -62,6 +62,33 @@ def test_cancelling_what_has_fired_is_harmless() -> None:
     assert len(clock.deadlines) == 1
 
 
+def test_what_was_put_off_fires_at_its_new_time_and_in_the_order_of_times() -> None:
+    clock = Clockwork()
+    patient = clock.deadlines.set(1.0, lambda: clock.fired.append("put off"))
+    clock.deadlines.set(2.0, lambda: clock.fired.append("other"))
+
+    patient.put_off(3.0)
+    assert clock.deadlines.next == 2.0
+    clock.deadlines.fire(2.0)
+    assert clock.fired == ["other"]
+    assert len(clock.deadlines) == 1
+    clock.deadlines.fire(3.0)
+    assert clock.fired == ["other", "put off"]
+
+
+def test_what_was_put_off_can_be_cancelled() -> None:
+    clock = Clockwork()
+    doomed = clock.deadlines.set(1.0, lambda: clock.fired.append("doomed"))
+    doomed.put_off(3.0)
+
+    assert clock.deadlines.next == 3.0
+    doomed.cancel()
+    doomed.put_off(4.0)
+    clock.deadlines.fire(5.0)
+
+    assert (clock.fired, len(clock.deadlines)) == ([], 0)
+
+
 def test_an_action_may_set_and_cancel_deadlines() -> None:
     clock = Clockwork()
     doomed = clock.deadlines.set(2.0, lambda: clock.fired.append("doomed"))

@@ -9,6 +9,7 @@ from tests.core.office import CLIENT, FTP, PEER, Office, WatchingFilter
 from sallyport import limits
 from sallyport.core.events import AcceptedConnection, BindTcp, ConnectTcp, Event
 from sallyport.core.faults import Faults
+from sallyport.core.filter import DataFilter
 from sallyport.core.hooks import Hooks, Scope
 from sallyport.errors import AddressInUse
 
@@ -128,6 +129,19 @@ def test_x07_its_binds_and_arrivals_are_refused_too() -> None:
     assert office.holdings() == before
     assert guard.witnesses[0].kinds() == told
     assert primary.is_open
+
+
+def test_x07_leaving_or_looping_while_being_let_go_stays_behind_the_fence() -> None:
+    class Bad(DataFilter):
+        def detach(self) -> None:
+            assert conversation.office.world.turn.running  # so that a watchdog sees it
+            raise SystemExit
+
+    conversation = Conversation(Bad())
+    conversation.primary.kill()
+
+    assert conversation.faults() == [("watching", "SystemExit()")]
+    assert not conversation.office.gateway.sessions
 
 
 def test_x07_five_faults_of_one_end_are_one_fault() -> None:

@@ -13,7 +13,7 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.filter import SessionFilter
+from sallyport.core.filter import Firewall, SessionFilter
 from sallyport.core.hooks import Hooks, Scope, Source
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.session import Session
@@ -203,3 +203,21 @@ def test_who_registered_for_the_end_only_leaves_everything_in_the_kernel(
 
     assert str(secondary.data_path) == kind
     assert not secondary.is_filtered
+
+
+class LateFilter(WatchingFilter):
+    """Says only when it is started what it wants to be told."""
+
+    hooks = Hooks.of(ConnectTcp)
+
+    def start(self, firewall: Firewall) -> None:
+        self.hooks = Hooks.of(BindTcp)
+
+
+def test_what_a_filter_says_when_it_is_started_counts() -> None:
+    late = LateFilter()
+    office = Office(late)
+
+    office.bind(office.dial())
+
+    assert [kind for witness in late.witnesses for kind in witness.kinds()] == ["BindTcp"]

@@ -179,7 +179,7 @@ def test_ten_thousand_flows_that_have_ended_leave_nothing_but_a_sum() -> None:
         bench.data_path.connect(PEER, LISTEN)
         bench.data_path.finish(PEER, 3, 4)
 
-    assert opening.running == set()
+    assert opening.running == {}
     assert bench.openings.traffic(opening) == Traffic(10_000, 30_000, 40_000)
 
 

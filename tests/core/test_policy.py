@@ -3,6 +3,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.policy import (
     AccessRule,
@@ -177,3 +178,31 @@ def test_a_publishing_rule_lets_its_protocol_reach_its_server_from_outside(
     assert (verdict.rule, verdict.relation) == (
         (PUBLISHED, Relation.NAT) if verdict.allowed else (None, None)
     )
+
+
+def test_the_same_question_gets_the_same_answer() -> None:
+    policy = make_policy()
+    first = policy.decide("ftp", CLIENT, PEER)
+
+    assert policy.decide("ftp", ip_address("10.0.0.8"), ip_address("198.51.100.9")) is first
+    assert policy.decide("tftp", CLIENT, PEER).reason == "no-rule-matched"
+    assert policy.decide("ftp", PEER, CLIENT).reason == "no-network-rule"
+    assert not policy.decide("ftp", CLIENT, ip_address(GATEWAY_ADDRESSES[0])).allowed
+
+
+def test_a_scan_of_the_network_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KEPT_VERDICTS", 16)
+    policy = make_policy()
+    verdicts = [policy.decide("ftp", CLIENT, PEER + number) for number in range(100)]
+
+    assert all(verdict.allowed for verdict in verdicts)
+    # Nothing public shows what is kept.
+    assert len(policy._verdicts) <= 16
+
+
+def test_another_policy_answers_for_itself() -> None:
+    policy = make_policy()
+    assert policy.decide("ftp", CLIENT, PEER).allowed
+
+    assert not replace(policy, access_rules=()).decide("ftp", CLIENT, PEER).allowed
+    assert replace(policy) == policy

@@ -1,3 +1,4 @@
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ class Bench:
         self.faults: list[tuple[str, str]] = []
         self.strand = Strand(self.world.park, self.world.turn, self.fault)
 
-    def fault(self, error: Exception, owner: str) -> None:
+    def fault(self, error: BaseException, owner: str) -> None:
         self.faults.append((str(error), owner))
 
     async def say(self, word: str) -> None:
@@ -151,6 +152,19 @@ def test_x07_a_fault_is_told_once_and_nothing_runs_any_more(is_waiting: bool) ->
     assert bench.strand.is_closed
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), CancelledError()])
+def test_x07_what_is_no_exception_stays_behind_the_fence_too(error: BaseException) -> None:
+    bench = Bench()
+
+    async def leave() -> None:
+        raise error
+
+    bench.strand.run(leave(), "guilty")
+
+    assert bench.faults == [(str(error), "guilty")]
+    assert not bench.strand.is_busy
+
+
 def test_after_close_nothing_starts_and_no_fault_is_told() -> None:
     bench = Bench()
     bench.strand.run(bench.wait_and_fail())
@@ -176,7 +190,7 @@ def test_work_may_close_its_own_strand() -> None:
     assert bench.ran == ["last"]
 
 
-def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
+def test_a_watchdog_sees_that_filters_run_and_tells_one_long_turn_from_many() -> None:
     turn = Turn()
     seen: list[tuple[bool, int]] = []
 
@@ -199,9 +213,10 @@ def test_a_watchdog_sees_who_runs_and_tells_a_long_step_from_many() -> None:
 
     look()
     fresh().run(outer())
+    fresh().run(inner())
     look()
-    # Back in the outer step somebody still runs: a loop there must not go unseen.
-    assert seen == [(False, 0), (True, 1), (True, 2), (True, 2), (False, 2)]
+    # What two filters do to each other is one turn: together they must not loop unseen.
+    assert seen == [(False, 0), (True, 1), (True, 1), (True, 1), (True, 2), (False, 2)]
 
 
 def test_failing_from_outside_closes_the_strand_and_is_told_once() -> None:

@@ -103,6 +103,9 @@ def test_the_same_setup_with_a_password_takes_no_second_pair() -> None:
         b"RTP/AVP;client_port=3056-3057",
         b"RTP/AVP;unicast;destination=10.0.0.9;client_port=3056-3057",
         b"RTP/AVP;unicast;client_port=3056-3057;destination=198.51.100.7",
+        b"RTP/AVP;unicast;client_port=3056-3057; destination = 198.51.100.7",
+        b'RTP/AVP;unicast;dest_addr="198.51.100.7:3056"',
+        b"RTP/AVP;unicast;client_port = 3056-3057",
         b"RTP/AVP;unicast;client_port=3056-3057,RTP/AVP;unicast;client_port=3058-3059",
     ],
 )
@@ -114,6 +117,20 @@ def test_a_header_folded_to_hide_its_ports_is_refused() -> None:
     dialogue = rtsp().client_says(b"Transport: RTP/AVP;unicast;\r\n client_port=3056-3057\r\n\r\n")
 
     dialogue.server_hears(b"Transport: RTP/AVP;unicast;\r\n\r\n").pinholes()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b" ;destination=198.51.100.7\r\n",
+        b"\tdestination=198.51.100.7\r\n",
+        b"Transport : RTP/AVP;unicast;destination=198.51.100.7;client_port=3056-3057\r\n",
+    ],
+)
+def test_r01_another_host_is_refused_wherever_the_header_names_it(hidden: bytes) -> None:
+    start = b"SETUP rtsp://audio.example.com/a RTSP/1.0\r\nCSeq: 1\r\n"
+
+    rtsp().client_says(start + hidden + b"\r\n").server_hears(start + b"\r\n").pinholes()
 
 
 def test_r04_a_stream_inside_the_connection_is_not_read() -> None:

@@ -11,7 +11,7 @@ from sallyport.core.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
-from sallyport.kernel.openings import Opening, additions, difference, removals, wanted
+from sallyport.kernel.openings import Opening, additions, difference, held, removals, wanted
 from sallyport.wire import nftset
 
 OUTSIDE = Endpoint.parse("203.0.113.1:40000")
@@ -167,6 +167,18 @@ def test_a_key_with_another_value_is_deleted_and_added() -> None:
     gone, come = difference(old, new)
     assert list(removals([gone])) == ["narrow4", "target4", "once"]
     assert list(additions([come])) == ["narrow4", "target4"]
+
+
+def test_the_kernel_holds_what_it_was_last_told() -> None:
+    opening = Opening(UDP, 5)
+    assert held(opening) == {}
+
+    opening.note_installed()
+    before = wanted(opening)
+    opening.owner = PEER
+
+    assert held(opening) == before
+    assert wanted(opening) != before
 
 
 _PINHOLES = st.builds(

@@ -220,7 +220,7 @@ def test_a_filter_that_does_not_start_is_told_in_one_line(published: Configurati
     with pytest.raises(FilterUnusable) as caught:
         start(with_unstartable(published))
 
-    assert str(caught.value) == "the start of a filter fails: ValueError: no disk"
+    assert str(caught.value) == "the start of a filter fails: ValueError: no disk (filter 'ftp')"
 
 
 def test_a_reload_with_a_filter_that_does_not_start_leaves_no_socket_behind(

@@ -90,6 +90,15 @@ def test_two_packages_that_offer_one_name_are_both_named(
     )
 
 
+def test_a_package_offers_a_class_and_no_filter_that_reloads_would_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(tmp_path, TALK + "\nREADY = Talk(None)\n", "talk = READY")
+
+    with pytest.raises(FilterUnusable, match="is no subclass of ApplicationFilter"):
+        catalogue(tmp_path, monkeypatch).find("talk")
+
+
 def test_a_name_nobody_offers_is_told() -> None:
     with pytest.raises(FilterUnusable, match="no package offers a filter 'sip'"):
         Catalogue([]).find("sip")
@@ -181,6 +190,12 @@ def test_settings_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
     text = TALK.replace("tuple[str, ...] = ()", "list[int] | set[int] = ()")
 
     assert complaint(written(tmp_path, text)).startswith("filter 'talk' fails: TypeError: ")
+    text = "from pathlib import Path\n" + TALK.replace("tuple[str, ...] = ()", "Path = Path()")
+
+    assert complaint(written(tmp_path, text)) == (
+        "filter 'talk': its key 'names' is of a type that no table has; let it be a str, and read"
+        " that in the filter"
+    )
 
 
 def test_a_filter_that_looks_at_everybodys_connections_is_not_bound(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
@@ -27,6 +28,10 @@ def pipe() -> Iterator[tuple[int, Reader]]:
     os.close(into)
 
 
+def events(lines: str) -> list[str]:
+    return [json.loads(line)["event"] for line in lines.splitlines()]
+
+
 def test_on_a_pipe_events_are_json_lines(pipe: tuple[int, Reader]) -> None:
     journal: Journal = EventJournal(descriptor=pipe[0])
 
@@ -42,8 +47,8 @@ def test_on_a_pipe_events_are_json_lines(pipe: tuple[int, Reader]) -> None:
     )
 
     line = pipe[1]()
-    time = json.loads(line).pop("time")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", time)
+    when = json.loads(line).pop("time")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", when)
     assert line.endswith("}\n")
     assert line.count("\n") == 1
     assert list(json.loads(line).items())[1:] == [
@@ -175,6 +180,102 @@ def test_a_line_that_a_pipe_might_not_take_at_once_is_lost() -> None:
     assert journal.lost == 1
     os.close(out)
     os.close(into)
+
+
+class Loop:
+    """An event loop's `call_soon`, whose turns a test counts."""
+
+    def __init__(self) -> None:
+        self._soon: list[Callable[[], None]] = []
+
+    def call_soon(self, action: Callable[[], None]) -> None:
+        self._soon.append(action)
+
+    def turn(self) -> int:
+        """Run what was asked for; give how much that was."""
+        actions, self._soon = self._soon, []
+        for action in actions:
+            action()
+        return len(actions)
+
+
+def test_the_lines_of_one_turn_are_written_together(pipe: tuple[int, Reader]) -> None:
+    journal, loop = EventJournal(descriptor=pipe[0]), Loop()
+
+    with journal.gathered(loop.call_soon):
+        journal.record("a.happened")
+        journal.record("b.happened")
+        with pytest.raises(BlockingIOError):
+            pipe[1]()
+        assert loop.turn() == 1
+        assert events(pipe[1]()) == ["a.happened", "b.happened"]
+
+        journal.record("c.happened")
+        assert loop.turn() == 1
+        assert events(pipe[1]()) == ["c.happened"]
+
+
+def test_an_error_is_written_at_once_behind_what_came_before_it(pipe: tuple[int, Reader]) -> None:
+    journal, loop = EventJournal(descriptor=pipe[0]), Loop()
+
+    with journal.gathered(loop.call_soon):
+        journal.record("a.happened")
+        journal.record("b.failed", level="error")
+
+        assert events(pipe[1]()) == ["a.happened", "b.failed"]
+        loop.turn()
+        assert journal.lost == 0
+
+
+def test_when_the_loop_is_over_nothing_is_held_back(pipe: tuple[int, Reader]) -> None:
+    journal = EventJournal(descriptor=pipe[0])
+
+    with journal.gathered(Loop().call_soon):
+        journal.record("a.happened")
+    journal.record("b.happened")
+
+    assert events(pipe[1]()) == ["a.happened", "b.happened"]
+
+
+def test_what_is_held_back_is_never_more_than_one_write(pipe: tuple[int, Reader]) -> None:
+    journal, loop = EventJournal(descriptor=pipe[0]), Loop()
+
+    with journal.gathered(loop.call_soon):
+        for name in "abc":
+            journal.record(f"{name}.happened", filler="x" * 1900)
+
+        assert events(pipe[1]()) == ["a.happened", "b.happened"]
+        loop.turn()
+        assert events(pipe[1]()) == ["c.happened"]
+
+
+def test_every_line_of_a_turn_that_could_not_be_written_is_counted() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    journal = EventJournal(descriptor=full)
+
+    with journal.gathered(Loop().call_soon):
+        for _ in range(3):
+            journal.record("a.happened")
+
+    assert journal.lost == 3
+    os.close(full)
+
+
+def test_the_time_is_exact_at_the_turn_of_a_second(
+    pipe: tuple[int, Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([1_700_000_000_000_001_999, 1_700_000_000_999_999_999, 1_700_000_001_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(times))
+    journal = EventJournal(descriptor=pipe[0])
+
+    for _ in range(3):
+        journal.record("a.happened")
+
+    assert [json.loads(line)["time"] for line in pipe[1]().splitlines()] == [
+        "2023-11-14T22:13:20.000001Z",
+        "2023-11-14T22:13:20.999999Z",
+        "2023-11-14T22:13:21.000000Z",
+    ]
 
 
 def test_what_libraries_complain_about_comes_as_an_event(pipe: tuple[int, Reader]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.assembly import RestartNeeded
 from sallyport.ops.config import Configuration, Source, parse
-from sallyport.ops.reload import NoSource, Reloader
+from sallyport.ops.reload import NoSource, NotReady, Reloader
 from sallyport.ops.schema import Mistake, Reloaded
 from sallyport.testing.world import MemoryJournal
 
@@ -42,7 +42,9 @@ class Taking:
 
 def reloader(taking: Taking, source: Source | None) -> tuple[Reloader, MemoryJournal]:
     journal = MemoryJournal()
-    return Reloader(taking.take, source, journal), journal
+    one = Reloader(source, journal)
+    one.open(taking.take)
+    return one, journal
 
 
 def saying(text: str) -> Source:
@@ -115,3 +117,17 @@ def test_a_fault_of_ours_is_written_down_and_ends_nothing() -> None:
     assert journal.records == [
         ("gateway.reload_refused", {"level": "error", "problem": "ZeroDivisionError()"})
     ]
+
+
+def test_before_there_is_a_gateway_and_after_nothing_is_taken() -> None:
+    taking, journal = Taking(), MemoryJournal()
+    one = Reloader(saying(TEXT), journal)
+
+    one.on_signal()
+    one.open(taking.take)
+    one.close()
+    with pytest.raises(NotReady, match="starting or stopping"):
+        one.answer({})
+
+    assert taking.taken == []
+    assert journal.events() == ["gateway.reload_refused", "gateway.reload_refused"]

@@ -179,7 +179,11 @@ def test_a_filter_is_built_with_a_value_of_its_settings(talk: Catalogue) -> None
         ),
         (
             "[filters.tftp]\nvolume = 1\n",
-            "7: unknown key 'volume' in filters.tftp; write one of: none exist",
+            "7: unknown key 'volume' in filters.tftp; write one of: path, enabled",
+        ),
+        (
+            "[filters.talk]\nenable = false\n",
+            "7: unknown key 'enable' in filters.talk; write 'enabled'",
         ),
     ],
 )
@@ -195,6 +199,14 @@ def test_a_filter_that_is_switched_off_cannot_be_allowed_by_a_rule(talk: Catalog
         " out, or remove that key"
     ]
     assert running(read(rule("ftp", "deny") + "[filters.ftp]\nenabled = false\n", talk)) == []
+
+
+def test_a_file_that_is_switched_off_is_named_where_a_protocol_is_missing() -> None:
+    section = '[filters.talk]\npath = "talk.py"\nenabled = false\n'
+
+    assert complaints(rule("talk") + section) == [
+        "9: no filter speaks 'talk'; write one of: ftp, tftp; [filters.talk] has enabled = false"
+    ]
 
 
 def test_what_is_switched_off_is_not_imported(
@@ -264,8 +276,8 @@ def test_what_clients_dial_must_say_which_protocol_they_speak(
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        ('raise ValueError("too loud")', "ValueError: too loud"),
-        ('raise KeyError("volume")', "KeyError: 'volume'"),
+        ('raise ValueError("too loud")', "ValueError: too loud (line 26)"),
+        ('raise KeyError("volume")', "KeyError: 'volume' (line 26)"),
     ],
 )
 def test_a_filter_that_cannot_be_built_is_a_mistake_of_its_section(

@@ -1,10 +1,11 @@
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
 
-from sallyport.core.strand import Strand, Turn
-from sallyport.ops.watchdog import FilterStuck, Watchdog
+from sallyport.core.strand import FilterStuck, Strand, Turn, Work
+from sallyport.ops.watchdog import Watchdog, at_most
 from sallyport.testing import VirtualWorld
 
 # Short enough for a test, long enough for two looks to fall into an endless loop.
@@ -20,7 +21,7 @@ def turn() -> Iterator[Turn]:
     watchdog.stop()
 
 
-def strand_of(turn: Turn, faults: list[Exception]) -> Strand:
+def strand_of(turn: Turn, faults: list[BaseException]) -> Strand:
     return Strand(VirtualWorld().park, turn, lambda error, _owner: faults.append(error))
 
 
@@ -29,23 +30,48 @@ async def never_ends() -> None:
         pass
 
 
+async def never_ends_whatever_is_raised() -> None:
+    while True:
+        try:
+            await never_ends()
+        except Exception:  # noqa: BLE001, S112 - as careless as a filter can be
+            continue
+
+
 async def ends() -> None:
     pass
 
 
-def test_x07_a_filter_that_loops_ends_its_strand_and_nothing_else(turn: Turn) -> None:
-    faults: list[Exception] = []
-    other_faults: list[Exception] = []
+@pytest.mark.parametrize("loops", [never_ends, never_ends_whatever_is_raised])
+def test_x07_a_filter_that_loops_ends_its_strand_and_nothing_else(
+    turn: Turn, loops: Callable[[], Work]
+) -> None:
+    faults: list[BaseException] = []
+    other_faults: list[BaseException] = []
 
-    strand_of(turn, faults).run(never_ends())
+    strand_of(turn, faults).run(loops())
     strand_of(turn, other_faults).run(ends())
 
     assert [type(fault) for fault in faults] == [FilterStuck]
     assert other_faults == []
 
 
+def test_x07_neighbours_that_keep_each_other_busy_loop_too(turn: Turn) -> None:
+    faults: list[BaseException] = []
+    strand = strand_of(turn, faults)
+
+    async def answers_itself() -> None:
+        strand.run(answers_itself())
+
+    strand.run(answers_itself())
+
+    assert [type(fault) for fault in faults] == [FilterStuck]
+    assert strand.is_closed
+    assert not strand.is_busy
+
+
 def test_many_short_steps_are_not_a_long_one(turn: Turn) -> None:
-    faults: list[Exception] = []
+    faults: list[BaseException] = []
     strand = strand_of(turn, faults)
 
     # Some hundreds of milliseconds of steps, each with a number of its own.
@@ -61,3 +87,14 @@ def test_nothing_is_raised_outside_a_step(turn: Turn) -> None:
         pass
 
     assert not turn.running
+
+
+def test_a_block_that_takes_too_long_is_cut_and_the_watchdog_looks_on(turn: Turn) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+
+    with pytest.raises(FilterStuck, match=r"longer than 0\.05 s"), at_most(0.05):
+        turn.run(lambda: [None for _ in count()])
+
+    assert signal.getsignal(signal.SIGALRM) == before
+    with pytest.raises(FilterStuck, match=r"longer than 0\.02 s"):
+        turn.run(lambda: [None for _ in count()])

@@ -1,8 +1,12 @@
 import asyncio
 from collections.abc import Coroutine
+from itertools import count
+
+import pytest
 
 from sallyport.core.deadlines import Deadlines
-from sallyport.core.strand import Strand
+from sallyport.core.strand import FilterStuck, Strand
+from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing import MemoryJournal, make_gateway
 
@@ -16,7 +20,7 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
         async with asyncio.TaskGroup() as tasks:
             world = AsyncWorld(MemoryJournal(), tasks)
             order: list[str] = []
-            faults: list[Exception] = []
+            faults: list[BaseException] = []
             strand = Strand(world.park, world.turn, lambda error, _: faults.append(error))
             gate = asyncio.get_running_loop().create_future()
 
@@ -59,6 +63,48 @@ def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
             gate.set_result(None)
 
             assert str(await failed) == "after waiting"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(1)])
+def test_x07_nothing_a_waiting_coroutine_raises_ends_more_than_its_strand(
+    error: BaseException,
+) -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+            failed = asyncio.get_running_loop().create_future()
+            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
+
+            async def work() -> None:
+                await asyncio.sleep(0)
+                raise error
+
+            strand.run(work())
+
+            assert await failed is error
+
+    run(scenario())
+
+
+def test_x07_a_filter_that_loops_after_it_waited_is_cut_too() -> None:
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            world = AsyncWorld(MemoryJournal(), tasks)
+            failed = asyncio.get_running_loop().create_future()
+            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
+            watchdog = Watchdog(world.turn, seconds=0.02)
+            watchdog.start()
+
+            async def work() -> None:
+                await asyncio.sleep(0)
+                for _ in count():
+                    pass
+
+            strand.run(work())
+            assert type(await failed) is FilterStuck
+            watchdog.stop()
 
     run(scenario())
 

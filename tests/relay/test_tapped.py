@@ -140,6 +140,7 @@ def test_a_filter_may_end_the_flow_by_its_link(how: str) -> None:
 
             assert await b.is_reset(peer) is (how == "abort")
             assert await b.is_reset(accepted) is (how == "abort")
+            await b.told.until(lambda: b.told.ended)
             assert b.told.log == ["arrived", "established", "begin", "end", "ended"]
             assert b.told.ended[0][1].to_peer_bytes == 3
 

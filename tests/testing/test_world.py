@@ -61,7 +61,7 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
             raise ValueError(name)
         done.append(name)
 
-    def fault(error: Exception, owner: str) -> None:
+    def fault(error: BaseException, owner: str) -> None:
         faults.append((str(error), owner))
 
     for name in ("a", "b"):

@@ -11,7 +11,7 @@ from sallyport.errors import NotRunning
 from sallyport.ops import config
 from sallyport.ops.control import request
 from sallyport.ops.filter_rows import rows_installed, rows_of
-from sallyport.ops.filters import Catalogue
+from sallyport.ops.filters import Catalogue, FilterUnusable
 from sallyport.ops.schema import FilterRow, Filters
 
 
@@ -47,7 +47,11 @@ def _rows(output: Output, config_file: Path | None, catalogue: Catalogue) -> lis
     try:
         return request(output.control_socket, "filters.list", expect=Filters).filters
     except NotRunning:
+        pass
+    try:
         return list(rows_of(config.defaults(catalogue), {}))
+    except FilterUnusable:
+        return []  # shown as one that failed, among those that are installed
 
 
 def _show(output: Output, rows: Iterable[FilterRow]) -> None:

@@ -28,7 +28,7 @@ from sallyport.core.filter_set import attached
 from sallyport.core.future import FutureConnection
 from sallyport.core.question import Question
 from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.strand import called, waited_too_long
+from sallyport.core.strand import FAULTS, called, waited_too_long
 from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
@@ -99,7 +99,7 @@ class Announcer:
         """
         gateway, session = self._gateway, connection.session
 
-        def failed(error: Exception) -> None:
+        def failed(error: BaseException) -> None:
             gateway.roster.failed(session, error, one.name)
 
         seconds = limits.FILTER_WAIT_SECONDS
@@ -107,7 +107,7 @@ class Announcer:
         try:
             parameters = session.filter_set.parameters[one.name]
             await attached(session, one).on_event(event(connection, parameters=parameters))
-        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+        except FAULTS as error:  # a fence: whatever a filter raises stays here
             if connection.is_closed:
                 return True
             failed(error)
@@ -167,6 +167,10 @@ class Announcer:
         factories = [one for one in session.factories if one.fits(event, remote, bound)]
         if not (told or factories or play_peer):
             arrival.proceed(None)
+            return
+        if len(connection.asked_about) >= limits.MAX_RELAYED_FLOWS:
+            # The data path forgets who has gone meanwhile: they could come and go without end.
+            arrival.refuse()
             return
         chain = Chain(
             self._gateway,

@@ -85,7 +85,7 @@ class Binder:
                 request.pinhole(gateway.openings.new_id(), place.listen, client),
                 path=path,
                 is_filtered=is_filtered,
-                is_timed=BindFlags.TIMEOUT in request.flags,
+                is_timed=request.flags.is_timed,
                 holder=path if place.is_held else None,
             )
             for index, (place, client) in enumerate(pairs)
@@ -197,7 +197,7 @@ class Binder:
             raise InvalidArgument("the-port-must-be-known")
         if flags & ~_APPROVAL_FLAGS:
             raise InvalidArgument("flags-mean-nothing-here")
-        is_answered = BindFlags.BIDIRECTIONAL in flags
+        is_answered = flags.is_bidirectional
         if is_answered and transport is not Transport.UDP:
             raise InvalidArgument("bidirectional-is-for-udp")
         if session.is_ending:
@@ -213,7 +213,7 @@ class Binder:
                 sources=pinhole.sources if ip_filter is None else ip_filter,
                 is_answered=pinhole.is_answered or is_answered,
                 receive_buffer=limits.INCREASED_RECEIVE_BUFFER
-                if BindFlags.INCREASE_RECEIVE_BUFFER in flags
+                if flags.is_roomy
                 else pinhole.receive_buffer,
             )
             await gateway.openings.arm([connection])
@@ -277,24 +277,24 @@ class Binder:
             if client.version != session.client_address.version:
                 raise AddressNotAllowed("not-the-clients-address")
             return
-        widest = max(
-            (allowed for flag, allowed in _WIDENED_BY.items() if flag in flags),
-            default=AllowedAddresses.CLIENT,
-        )
-        # The administrator's default is OR-ed in (DefaultAllowedAddressesInBindForClient).
-        widest = max(widest, rule.allowed_addresses)
-        if not self._is_allowed(session.client_address, client.address, widest):
+        own = session.client_address
+        if client.address != own and not self._is_allowed(own, client.address, flags, rule):
             raise AddressNotAllowed("not-the-clients-address")
         if client.port < rule.min_client_port:
             raise AddressNotAllowed("client-port-below-minimum")
 
-    def _is_allowed(self, client: IpAddress, address: IpAddress, widest: AllowedAddresses) -> bool:
-        if address == client:
-            return True
+    def _is_allowed(
+        self, client: IpAddress, address: IpAddress, flags: BindFlags, rule: Rule
+    ) -> bool:
+        """Whether a client may name an address that is not its own."""
         policy = self._gateway.policy
         # Nothing translates between families; a pinhole never leads to the gateway (attack X08).
         if address.version != client.version or policy.is_own(address):
             return False
+        asked = (allowed for flag, allowed in _WIDENED_BY.items() if flag in flags)
+        # The administrator's default is OR-ed in (DefaultAllowedAddressesInBindForClient).
+        widest = max(asked, default=AllowedAddresses.CLIENT)
+        widest = max(widest, rule.allowed_addresses)
         if widest is AllowedAddresses.ALL:
             return True
         if widest is AllowedAddresses.NETWORK:

@@ -8,6 +8,7 @@ is under way is one segment of each side and what filters made of it.
 
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
+from math import isnan
 from typing import TYPE_CHECKING
 
 from sallyport import limits
@@ -16,6 +17,7 @@ from sallyport.core.datapath import Link, StreamEnd
 from sallyport.core.deadlines import Deadline
 from sallyport.core.strand import Strand, called
 from sallyport.errors import BadContext, InvalidArgument, OutOfResources
+from sallyport.flags import Transport
 
 if TYPE_CHECKING:
     from sallyport.core.connection import Connection
@@ -78,6 +80,8 @@ class Place:
         """See `DataFilter.set_deadline`."""
         if not self._chain.is_begun and not self._chain.is_over:
             raise BadContext("the-connection-has-not-started")
+        if seconds is not None and isnan(seconds):
+            raise InvalidArgument("not-a-time")  # in order with nothing: no deadline would pass
         self.forget_deadline()
         if seconds is not None and not self._chain.is_over:
             self._deadline = self._chain.call_later(seconds, self._passed)
@@ -115,14 +119,16 @@ class _Joint:
 
     def send(self, data: bytes) -> None:
         """See `StreamEnd`."""
-        if not data or self._is_shut:
+        if self._is_shut or not (data or self._chain.is_datagrams):
             return
+        if type(data) is not bytes:  # what the sender may still change, or is none: its own fault
+            data = bytes(memoryview(data))
         to = self._to.data_filter
         self._chain.pass_on(self._to, to.from_client if self._is_upward else to.from_server, data)
 
     def shutdown(self) -> None:
-        """See `StreamEnd`."""
-        if not self._is_shut:
+        """See `StreamEnd`; datagrams have no end."""
+        if not (self._is_shut or self._chain.is_datagrams):
             self._is_shut = True
             to = self._to.data_filter
             self._chain.call(self._to, to.client_closed if self._is_upward else to.server_closed)
@@ -136,7 +142,8 @@ class Chain:
     """
 
     __slots__ = ("_connection", "_factories", "_gateway", "_is_client_dialled", "_link", "_peer",
-                 "_places", "_strand", "_under_way", "is_begun", "is_over")  # fmt: skip
+                 "_places", "_strand", "_under_way", "is_begun", "is_datagrams",
+                 "is_over")  # fmt: skip
 
     def __init__(
         self,
@@ -156,6 +163,7 @@ class Chain:
         self._factories: list[DataFilterFactory] = []
         self._link: Link | None = None
         self._under_way = 0
+        self.is_datagrams = connection.transport is Transport.UDP
         self.is_begun = False
         self.is_over = False
 
@@ -166,12 +174,15 @@ class Chain:
     ) -> None:
         """Give a filter its place; raises BadContext when bytes pass already.
 
-        Raises InvalidArgument for one that has, or had, a place: two flows never meet in one.
+        Raises InvalidArgument for one that has, or had, a place: two flows never meet in one; and
+        for what is no priority.
         """
         if self.is_begun or self.is_over:
             raise BadContext("the-connection-has-started")
         if data_filter.place is not None:
             raise InvalidArgument("data-filter-was-attached-already")
+        if not isinstance(priority, Priority):
+            raise InvalidArgument("not-a-priority")
         data_filter.place = Place(self, data_filter, priority, context, owner)
         self._places.append(data_filter.place)
 

@@ -41,6 +41,10 @@ class Connection(Protocol):
         """What it belongs to (`ProtocolGuid`)."""
 
     @property
+    def transport(self) -> Transport:
+        """Of its own flows, whatever `protocol` itself is spoken over."""
+
+    @property
     def rule(self) -> Rule:
         """The rule that lets it be."""
 
@@ -109,6 +113,11 @@ class PrimaryConnection(Askable):
         self.client = client
         self.server = server
         self.rule = rule
+        is_published = isinstance(rule, PublishingRule)
+        self.direction = Direction.INBOUND if is_published else Direction.OUTBOUND
+        """Whether the protected host opened it, or is a published server."""
+        self.peer = client if is_published else server
+        """The far end: the server of an outbound connection, the client of an inbound one."""
         self.relation = relation
         self.opened_at = opened_at
         self.gateway_address: Endpoint | None = None
@@ -127,17 +136,6 @@ class PrimaryConnection(Askable):
         self.strand = strand
         """On which this connection's filter code runs."""
         self.chain = Chain(gateway, self, self.peer, strand)
-
-    @property
-    def direction(self) -> Direction:
-        """Whether the protected host opened it, or is a published server."""
-        is_published = isinstance(self.rule, PublishingRule)
-        return Direction.INBOUND if is_published else Direction.OUTBOUND
-
-    @property
-    def peer(self) -> Endpoint:
-        """The far end: the server of an outbound connection, the client of an inbound one."""
-        return self.server if self.direction is Direction.OUTBOUND else self.client
 
     @property
     def transport(self) -> Transport:

@@ -58,7 +58,7 @@ def deliver(
     if local is not None:
         require_own(gateway.policy, local, remote.version)
         connection.socket_name = local
-    connection.expected.add(remote)
+    connection.expected |= {remote}
 
     def play_peer(chain: Chain) -> None:
         chain.attach(data_filter, Priority.EMULATION, context, connection.emulator)
@@ -72,7 +72,7 @@ def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:
         raise BadContext("the-port-is-not-open-yet")
     if connection.client_address is None:
         raise BadContext("the-client-address-is-not-known")
-    present = connection.expected | connection.running
+    present = connection.expected | connection.running.keys()
     if remote in present:
         raise AlreadyExists("this-peer-is-connected")
     if connection.pinhole.single and (present or connection.latest_peer not in (None, remote)):
@@ -101,7 +101,7 @@ class Delivery:
 
     def refuse(self) -> None:
         """A filter denied it; the port is as it was."""
-        self._connection.expected.discard(self._peer)
+        self._connection.expected -= {self._peer}
 
 
 # -- what emulated connections of both kinds share ------------------------------------------------

@@ -112,7 +112,7 @@ class DataFilter:
         """Have `deadline_passed` called after `seconds`; None: never.
 
         One deadline a data filter; setting it again moves it. Raises BadContext before
-        `set_sockets`.
+        `set_sockets`, InvalidArgument for what is not a number.
         """
         if self.place is None:
             raise BadContext("not-attached")

@@ -4,6 +4,7 @@ A session keeps the set it began with: replacing the filters touches no running 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sallyport.core.events import Event
@@ -47,13 +48,20 @@ class FilterSet:
         is_secondary: bool,
     ) -> Sequence[ApplicationFilter]:
         """Give who is told of such an event in a session, in the order of the configuration."""
-        question = event, protocol, is_secondary, session.source
         if not session.own_hooks:
+            if event not in self._hooked:
+                return ()
+            question = event, protocol, is_secondary, session.source
             # The answer is the same for every session, and asked for at every bind.
             if (known := self._told.get(question)) is None:
                 known = self._told[question] = self._cover(session, event, protocol, is_secondary)
             return known
         return self._cover(session, event, protocol, is_secondary)
+
+    @cached_property
+    def _hooked(self) -> frozenset[type[Event]]:
+        """What anybody is told of at all; a filter may have said so only when it was started."""
+        return frozenset(event for one in self.filters for event in one.hooks.events)
 
     def _cover(
         self,

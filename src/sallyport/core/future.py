@@ -10,7 +10,7 @@ from sallyport.core.policy import Rule
 from sallyport.core.question import Askable
 from sallyport.core.request import FutureRequest
 from sallyport.errors import Terminating
-from sallyport.flags import BindFlags, ConnectionFlags
+from sallyport.flags import ConnectionFlags
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -36,7 +36,7 @@ class FutureConnection(Opening, Askable):
         super().__init__(
             pinhole,
             path=path,
-            is_timed=BindFlags.TIMEOUT in request.flags,
+            is_timed=request.flags.is_timed,
             is_filtered=is_filtered,
         )
         self.gateway = gateway

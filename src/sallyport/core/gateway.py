@@ -55,7 +55,7 @@ class Gateway:
         self.policy = policy
         self.journal = world.journal
         self.clock = world.now
-        self.roster = Roster(world.journal, filters, policy.filter_settings)
+        self.roster = Roster(world.journal, world.turn, filters, policy.filter_settings)
         self.deadlines = Deadlines(world.wake_at)
         self.data_paths = data_paths
         self.openings = Openings(data_paths.values(), self.deadlines, world.now)
@@ -260,12 +260,10 @@ class Gateway:
         flow will raise, a data filter is expected, or there is no kernel path. Also tells whether
         filters will be asked. Raises OutOfResources when the path that is needed is not there.
         """
-        is_filtered = bool(
-            session.filter_set.told(session, event, protocol, is_secondary=True)
-        ) or any(factory.event is event for factory in session.factories)
-        if DataPathKind.KERNEL in self.data_paths and not (
-            is_filtered or BindFlags.NO_KERNEL_MODE in flags
-        ):
+        is_filtered = bool(session.filter_set.told(session, event, protocol, is_secondary=True))
+        for factory in session.factories:
+            is_filtered = is_filtered or factory.event is event
+        if DataPathKind.KERNEL in self.data_paths and not (is_filtered or flags.is_user_mode):
             return self.data_paths[DataPathKind.KERNEL], False
         return self.user_path, is_filtered
 
@@ -372,10 +370,10 @@ class Gateway:
     def new_strand(self, session: Session) -> Strand:
         """Make a strand for filter code of a session; what fails there ends the session."""
 
-        def fault(error: Exception, name: str) -> None:
+        def fault(error: BaseException, name: str) -> None:
             self.roster.failed(session, error, name)
 
-        def give_up(error: Exception) -> None:
+        def give_up(error: BaseException) -> None:
             strand.fail(error, strand.owner)
 
         park = impatient(self._world.park, self.call_later, give_up)

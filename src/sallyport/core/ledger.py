@@ -202,10 +202,11 @@ class Ledger:
             return
         session = connection.session
         name = session.name_of(session_filter)
-        known = replace(event, parameters=session.filter_set.parameters.get(name, {}))
+        if parameters := session.filter_set.parameters.get(name):
+            event = replace(event, parameters=parameters)
         is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
         strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
-        strand.run(called(session_filter.on_event, known), name)
+        strand.run(called(session_filter.on_event, event), name)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
         primary = future.primary

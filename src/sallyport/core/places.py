@@ -1,7 +1,6 @@
 """Places: where connections come to, for each address of one request, and the ports held for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sallyport import limits
@@ -11,7 +10,7 @@ from sallyport.core.datapath import DataPath
 from sallyport.core.policy import Relation
 from sallyport.core.request import BindRequest, FutureRequest
 from sallyport.errors import AddressInUse, AddressNotAvailable, InvalidArgument
-from sallyport.flags import BindFlags, ConnectionFlags, Transport
+from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
@@ -33,7 +32,7 @@ def choose_places(
     nothing is held.
     """
     proxy, own = request.proxy_address, gateway.policy.gateway_addresses
-    if BindFlags.PROXY_MODE in request.flags and relation is not Relation.NAT:
+    if request.flags.is_proxied and relation is not Relation.NAT:
         raise InvalidArgument("proxy-mode-needs-a-nat-relation")
     if request.is_for_primary:
         return [Place(_spoken_for(request, relation, own), is_held=False)]
@@ -43,9 +42,11 @@ def choose_places(
         raise AddressNotAvailable("not-an-address-of-the-gateway")
     address = proxy.address if proxy is not None else _external_address(request.primary)
     hold = _Hold(gateway, path, request.transport, address)
-    count = len(request.client_addresses)
-    base = hold.port(proxy.port) if proxy is not None and proxy.port else hold.any_run(count)
-    return [Place(Endpoint(address, base + i), is_held=True) for i in range(count)]
+    if proxy is not None and proxy.port:
+        held = hold.exactly(proxy.port)
+    else:
+        held = hold.any_run(len(request.client_addresses))
+    return [Place(listen, is_held=True) for listen in held]
 
 
 def choose_redirects(
@@ -58,9 +59,7 @@ def choose_redirects(
     inside = _internal_address(gateway, request)
     if inside is None:
         return request.addresses
-    count = len(request.addresses)
-    base = _Hold(gateway, path, request.transport, inside).any_run(count)
-    return [Endpoint(inside, base + i) for i in range(count)]
+    return _Hold(gateway, path, request.transport, inside).any_run(len(request.addresses))
 
 
 def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
@@ -109,8 +108,7 @@ def _external_address(primary: PrimaryConnection | None) -> IpAddress:
     return primary.gateway_address.address
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
+class _Hold(NamedTuple):
     """Holds ports of one gateway address: in the pool, and against local programs."""
 
     gateway: "Gateway"
@@ -118,33 +116,35 @@ class _Hold:
     transport: Transport
     address: IpAddress
 
-    def port(self, port: int) -> int:
-        """Hold exactly this port."""
+    def exactly(self, port: int) -> list[Endpoint]:
+        """Hold this port."""
         self.gateway.take_port(self.transport, self.address, port)
-        if not self._is_reserved(port, 1):
+        held = self._reserved(port, 1)
+        if not held:
             raise AddressInUse("proxy-port-taken")
-        return port
+        return held
 
-    def any_run(self, count: int) -> int:
-        """Hold a random run of `count` ports; give the lowest."""
+    def any_run(self, count: int) -> list[Endpoint]:
+        """Hold a random run of `count` ports."""
         for _ in range(limits.MAX_PORT_TRIES):
             base = self.gateway.draw_ports(self.transport, self.address, count)
-            if self._is_reserved(base, count):
-                return base
+            if held := self._reserved(base, count):
+                return held
         raise AddressInUse("host-occupies-our-ports")
 
-    def _is_reserved(self, base: int, count: int) -> bool:
-        """Reserve every port of a run, or none; False when a local program has one of them."""
+    def _reserved(self, base: int, count: int) -> list[Endpoint]:
+        """Reserve a run of ports and give it; none when a local program has one of them."""
         held: list[Endpoint] = []
         try:
             for port in range(base, base + count):
-                self.path.reserve(self.transport, Endpoint(self.address, port))
-                held.append(Endpoint(self.address, port))
+                place = Endpoint(self.address, port)
+                self.path.reserve(self.transport, place)
+                held.append(place)
         except AddressInUse:
-            return False
+            return []
         finally:
             if len(held) < count:
-                for endpoint in held:
-                    self.path.release(self.transport, endpoint)
+                for place in held:
+                    self.path.release(self.transport, place)
                 self.gateway.rest_ports(self.transport, self.address, base, count)
-        return True
+        return held

@@ -6,11 +6,11 @@ shorter rest is better than a refusal.
 """
 
 from array import array
-from collections import OrderedDict
 from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.addresses import IpAddress, PortRange
+from sallyport.core.resting import Resting
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 
@@ -22,7 +22,7 @@ class PortPool:
     """The ports of one transport on one address; drawing a single one costs constant time.
 
     `_free` holds free ports in no order; `_place[port - first]` is a port's index there or -1.
-    `_resting` says until when each resting port rests, the longest rested first.
+    `_resting` holds the indexes of ports that rest.
     """
 
     def __init__(self, ports: PortRange, random_below: RandomBelow) -> None:
@@ -30,7 +30,7 @@ class PortPool:
         self._random_below = random_below
         self._free = array("H", range(ports.first, ports.last + 1))
         self._place = array("i", range(len(ports)))
-        self._resting: OrderedDict[int, float] = OrderedDict()
+        self._resting = Resting(len(ports))
 
     def draw(self, count: int, now: float) -> int:
         """Take `count` consecutive ports, the lowest a multiple of `count`; give the lowest.
@@ -53,7 +53,7 @@ class PortPool:
 
     def rest(self, port: int, until: float) -> None:
         """Give a drawn port back; it may be drawn again from `until` on, sooner in need."""
-        self._resting[port] = until
+        self._resting.add(port - self._range.first, until)
 
     @property
     def free(self) -> int:
@@ -61,15 +61,16 @@ class PortPool:
         return len(self._free) + len(self._resting)
 
     def _wake(self, now: float) -> None:
-        while self._resting and self._resting[port := next(iter(self._resting))] <= now:
-            del self._resting[port]
-            self._place[port - self._range.first] = len(self._free)
-            self._free.append(port)
+        while (index := self._resting.first) is not None and self._resting.is_over(index, now):
+            self._resting.remove(index)
+            self._place[index] = len(self._free)
+            self._free.append(index + self._range.first)
 
     def _find_one(self) -> int | None:
         if self._free:
             return self._free[self._random_below(len(self._free))]
-        return next(iter(self._resting), None)
+        index = self._resting.first
+        return None if index is None else index + self._range.first
 
     def _find_run(self, count: int) -> int | None:
         # Runs are rare (RTP pairs); a scan from a random start is simple and fair.
@@ -89,12 +90,13 @@ class PortPool:
         return self._place[port - self._range.first] >= 0
 
     def _is_drawable(self, port: int) -> bool:
-        return self._is_free(port) or port in self._resting
+        return self._is_free(port) or port - self._range.first in self._resting
 
     def _remove(self, port: int) -> None:
-        if self._resting.pop(port, None) is not None:
-            return
         place = self._place[port - self._range.first]
+        if place < 0:
+            self._resting.remove(port - self._range.first)
+            return
         last = self._free[-1]
         self._free[place] = last
         self._place[last - self._range.first] = place
@@ -133,6 +135,7 @@ class Ports:
 
     def _pool(self, transport: Transport, address: IpAddress) -> PortPool:
         key = (transport, address)
-        if key not in self._pools:
-            self._pools[key] = PortPool(self.range, self._random_below)
-        return self._pools[key]
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = PortPool(self.range, self._random_below)
+        return pool

@@ -1,7 +1,7 @@
 """Requests: the arguments of one bind or permission, and whether they can be meant at all."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from sallyport import limits
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from sallyport.core.session import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BindRequest:
-    """One call; the fields are explained at `Session.bind_for_client`."""
+class BindRequest(NamedTuple):
+    """One call; the fields are explained at `Session.bind_for_client`.
+
+    A tuple, because one is made for every bind, in less than half the time.
+    """
 
     session: "Session"
     client_addresses: tuple[Endpoint, ...]
@@ -45,23 +47,25 @@ class BindRequest:
         if not 1 <= self.backlog <= limits.MAX_BACKLOG:
             raise InvalidArgument(f"backlog: 1 to {limits.MAX_BACKLOG}")
         self._require_flags_make_sense()
-        versions = {endpoint.version for endpoint in (*clients, *([proxy] if proxy else []))}
-        if len(versions) > 1:
-            raise InvalidArgument("addresses-of-two-families")
+        version = clients[0].version if proxy is None else proxy.version
+        for client in clients:
+            if client.version != version:
+                raise InvalidArgument("addresses-of-two-families")
+            if client.port == 0 and not client.is_zero:
+                raise InvalidArgument("client-port-is-zero")
         if proxy is not None and proxy.port and len(clients) > 1:
             raise InvalidArgument("a-forced-port-needs-a-single-address")
-        if any(client.port == 0 and not client.is_zero for client in clients):
-            raise InvalidArgument("client-port-is-zero")
         if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
             raise InvalidArgument("an-emulated-bind-needs-both-addresses")
 
     def _require_flags_make_sense(self) -> None:
-        if BindFlags.TIMEOUT in self.flags and BindFlags.ALLOW_MULTIPLE in self.flags:
+        flags = self.flags
+        if flags.is_timed and flags.is_multiple:
             raise InvalidArgument("timeout-excludes-allow-multiple")
-        if BindFlags.BIDIRECTIONAL in self.flags and self.transport is not Transport.UDP:
+        if flags.is_bidirectional and self.transport is not Transport.UDP:
             raise InvalidArgument("bidirectional-is-for-udp")
         if (
-            BindFlags.PROXY_MODE in self.flags
+            flags.is_proxied
             and not self.is_for_primary
             and (
                 self.primary is None
@@ -74,20 +78,19 @@ class BindRequest:
     def pinhole(self, pinhole_id: int, listen: Endpoint, client: Endpoint) -> Pinhole:
         """Give the pinhole for one of the client addresses."""
         flags, is_udp = self.flags, self.transport is Transport.UDP
-        is_roomy = BindFlags.INCREASE_RECEIVE_BUFFER in flags
         return Pinhole(
             id=pinhole_id,
             transport=self.transport,
             listen=listen,
             target=None if client.is_zero else client,
             sources=self.ip_filter,
-            single=BindFlags.ALLOW_MULTIPLE not in flags,
+            single=not flags.is_multiple,
             source_ports=self.peer_ports,
-            is_answered=BindFlags.BIDIRECTIONAL in flags,
-            is_proxied=BindFlags.PROXY_MODE in flags,
-            idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and BindFlags.TIMEOUT in flags else None,
+            is_answered=flags.is_bidirectional,
+            is_proxied=flags.is_proxied,
+            idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and flags.is_timed else None,
             backlog=self.backlog,
-            receive_buffer=limits.INCREASED_RECEIVE_BUFFER if is_roomy else None,
+            receive_buffer=limits.INCREASED_RECEIVE_BUFFER if flags.is_roomy else None,
         )
 
 
@@ -131,14 +134,14 @@ class FutureRequest:
         end's own address or at one of ours, for one source.
         """
         is_udp = self.transport is Transport.UDP
-        is_timed = BindFlags.TIMEOUT in self.flags
+        is_timed = self.flags.is_timed
         return Pinhole(
             id=pinhole_id,
             transport=self.transport,
             listen=listen,
             target=server,
             sources=IpFilter.of(self.session.client_address),
-            single=BindFlags.ALLOW_MULTIPLE not in self.flags,
+            single=not self.flags.is_multiple,
             is_answered=is_udp,
             idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and is_timed else None,
         )

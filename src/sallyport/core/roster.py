@@ -9,6 +9,7 @@ from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.filter_set import FilterSet
 from sallyport.core.journal import Journal
 from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.strand import FAULTS, Turn
 from sallyport.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ class Roster:
     def __init__(
         self,
         journal: Journal,
+        turn: Turn,
         filters: Sequence[ApplicationFilter],
         parameters: Mapping[str, Mapping[str, object]],
     ) -> None:
         self._journal = journal
+        self._turn = turn
         self._faults = Faults()
         self.current = FilterSet(filters, parameters)
         """What sessions that begin now get."""
@@ -82,7 +85,7 @@ class Roster:
 
     # -- faults -------------------------------------------------------------------------------
 
-    def failed(self, session: "Session", error: Exception, name: str) -> None:
+    def failed(self, session: "Session", error: BaseException, name: str) -> None:
         """A filter raised, looped or waited for ever: its client's session ends (attack X07).
 
         What fails in it from then on, being told of the end, is the echo of one fault.
@@ -95,8 +98,8 @@ class Roster:
     def detach(self, attached: DataFilter | SessionFilter, session: "Session", name: str) -> None:
         """Let a filter release what it holds, behind the fence."""
         try:
-            attached.detach()
-        except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+            self._turn.run(attached.detach)
+        except FAULTS as error:  # a fence: whatever a filter raises stays here
             self._note(session, error, name)
 
     def is_off(self, name: str, session: "Session") -> bool:
@@ -107,7 +110,7 @@ class Roster:
         """Say which filters are switched off for repeated faults, and for whom."""
         return self._faults.explain()
 
-    def _note(self, session: "Session", error: Exception, name: str) -> None:
+    def _note(self, session: "Session", error: BaseException, name: str) -> None:
         client = session.client_address
         self._journal.record(
             "filter.failed", level="error", session=session.id, filter=name, error=repr(error)
@@ -122,7 +125,8 @@ class Roster:
             for one in filter_set.filters:
                 one.start(gateway)
                 started.append(one)
-        except BaseException:
+        except BaseException as error:
+            error.add_note(f"(filter {one.name!r})")
             self._shut_down(started)
             raise
 
@@ -134,8 +138,8 @@ class Roster:
     def _shut_down(self, filters: Iterable[ApplicationFilter]) -> None:
         for one in filters:
             try:
-                one.shutdown()
-            except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
+                self._turn.run(one.shutdown)
+            except FAULTS as error:  # a fence: whatever a filter raises stays here
                 self._journal.record(
                     "filter.failed", level="error", filter=one.name, error=repr(error)
                 )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sallyport.core.filter import DataFilter, SessionFilter
     from sallyport.core.session import Session
 
+# One for all: an empty set of its own would be a tenth of what a binding takes.
+_NOBODY: frozenset[Endpoint] = frozenset()
+
 
 class SecondaryConnection(Opening, Askable):
     """One port of a binding (`ConnectionArray[i]`): where peers reach the client."""
@@ -49,10 +52,10 @@ class SecondaryConnection(Opening, Askable):
         self.index = index
         self.holder = holder
         """Which data path reserved a port of the gateway for it; on a routed relation none did."""
-        self.feeds: list[EventFeed] = []
+        self.feeds: tuple[EventFeed, ...] = ()
         self.emulator = ""
         """Which filter took it over, if one did."""
-        self.expected: set[Endpoint] = set()
+        self.expected = _NOBODY
         """The peers an emulating filter plays who are not connected through yet."""
         self.socket_name: Endpoint | None = None
         """What an emulating filter says peers see."""
@@ -244,7 +247,7 @@ class SecondaryConnection(Opening, Askable):
         if self.is_closed:
             feed.end()
         else:
-            self.feeds.append(feed)
+            self.feeds += (feed,)
         return feed
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
@@ -261,12 +264,12 @@ class SecondaryConnection(Opening, Askable):
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
-        self.expected.discard(peer)
+        self.expected -= {peer}
         self.binding.gateway.ledger.admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell the caller of the bind."""
-        self.expected.discard(peer)
+        self.expected -= {peer}
         self.binding.gateway.ledger.attempt_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:

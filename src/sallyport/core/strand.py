@@ -6,7 +6,7 @@ coroutine is stepped in place; only one that really waits is handed to whoever o
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from sallyport import limits
 from sallyport.core.deadlines import Deadline
@@ -14,13 +14,27 @@ from sallyport.core.deadlines import Deadline
 Work = Coroutine[Any, Any, None]
 
 # Carries a waiting coroutine on: (coroutine, what it yielded, called when it is done or failed).
-Park = Callable[[Work, Any, Callable[[Exception | None], None]], None]
+Park = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
+
+_Result = TypeVar("_Result")
+
+
+class FilterStuck(BaseException):
+    """A filter's turn did not end; raised inside it by whoever watches.
+
+    No Exception, because a loop may well contain `except Exception: continue`.
+    """
+
+
+# What filter code raises by itself, leaving included; a caller who gives up waiting is no fault.
+FAULTS: Final = (Exception, SystemExit, FilterStuck)
 
 
 class Turn:
-    """Who is running filter code at this moment; a watchdog reads it to find code that loops.
+    """Whether filter code runs at this moment; a watchdog reads it to find code that loops.
 
-    `number` changes with every step, so that two looks a while apart tell a long step from many.
+    `number` changes with every turn, so that two looks a while apart tell a long one from many.
+    What filters do to each other within one turn is part of it: two of them can loop together.
     """
 
     __slots__ = ("number", "running")
@@ -28,6 +42,15 @@ class Turn:
     def __init__(self) -> None:
         self.running = False
         self.number = 0
+
+    def run(self, step: Callable[[], _Result]) -> _Result:
+        """Run filter code: give what it gives, raise what it raises."""
+        was_running, self.running = self.running, True
+        self.number += not was_running
+        try:
+            return step()
+        finally:
+            self.running = was_running
 
 
 def waited_too_long(seconds: float) -> TimeoutError:
@@ -38,7 +61,7 @@ def waited_too_long(seconds: float) -> TimeoutError:
 def impatient(
     park: Park,
     call_later: Callable[[float, Callable[[], None]], Deadline],
-    give_up: Callable[[Exception], None],
+    give_up: Callable[[BaseException], None],
 ) -> Park:
     """Give a `park` that calls `give_up` with TimeoutError when a coroutine waits too long.
 
@@ -48,12 +71,12 @@ def impatient(
     def park_impatiently(
         work: Work,
         yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
-        done: Callable[[Exception | None], None],
+        done: Callable[[BaseException | None], None],
     ) -> None:
         seconds = limits.FILTER_WAIT_SECONDS
         limit = call_later(seconds, lambda: give_up(waited_too_long(seconds)))
 
-        def finished(error: Exception | None) -> None:
+        def finished(error: BaseException | None) -> None:
             limit.cancel()
             done(error)
 
@@ -78,7 +101,7 @@ class Strand:
     nothing runs any more.
     """
 
-    def __init__(self, park: Park, turn: Turn, fault: Callable[[Exception, str], None]) -> None:
+    def __init__(self, park: Park, turn: Turn, fault: Callable[[BaseException, str], None]) -> None:
         self._park = park
         self._turn = turn
         self._fault = fault
@@ -118,7 +141,7 @@ class Strand:
         while self._waiting:
             self._waiting.popleft()[0].close()
 
-    def fail(self, error: Exception, owner: str) -> None:
+    def fail(self, error: BaseException, owner: str) -> None:
         """Close, and tell `fault` if nothing has failed before. Idempotent."""
         if not self._closed:
             self.close()
@@ -126,29 +149,30 @@ class Strand:
 
     def _drain(self) -> None:
         self._busy = True
-        while self._waiting:
-            work, self.owner = self._waiting.popleft()
-            self._turn.number += 1
-            # Steps nest: ending one connection tells the filter of another in the same breath.
-            was_running, self._turn.running = self._turn.running, True
-            try:
-                yielded = work.send(None)
-            except StopIteration:
-                continue
-            except Exception as error:  # noqa: BLE001 - a fence: whatever a filter raises stays here
-                self.fail(error, self.owner)
-                continue
-            finally:
-                self._turn.running = was_running
-            self._has_waited = True
-            self._park(work, yielded, self._resumed)
-            return
+        try:
+            if self._turn.run(self._go_on):
+                return
+        except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
+            self.fail(error, self.owner)
         self._busy = False
         has_waited, self._has_waited = self._has_waited, False
         if has_waited and not self._closed:
             self.on_idle()
 
-    def _resumed(self, error: Exception | None) -> None:
+    def _go_on(self) -> bool:
+        """Run what waits; give whether it has to wait for somebody else."""
+        while self._waiting:
+            work, self.owner = self._waiting.popleft()
+            try:
+                yielded = work.send(None)
+            except StopIteration:
+                continue
+            self._has_waited = True
+            self._park(work, yielded, self._resumed)
+            return True
+        return False
+
+    def _resumed(self, error: BaseException | None) -> None:
         if error is not None:
             self.fail(error, self.owner)
         self._drain()

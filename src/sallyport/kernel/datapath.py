@@ -156,14 +156,14 @@ class KernelDataPath:
             if pinhole.idle_seconds is not None and pinhole.idle_seconds != self._idle_seconds:
                 raise InvalidArgument("idle-time-not-offered")
         entered = self._flows.enter(pinholes)
-        for opening in entered:
-            opening.elements = openings.wanted(opening)
-        added = openings.additions(opening.elements for opening in entered)
+        added = openings.additions(map(openings.wanted, entered))
         try:
             self._pins.change((), list(added.items()))
         except KernelError as error:
             self._flows.withdraw(entered)
             raise _refusal(error) from error
+        for opening in entered:
+            opening.note_installed()
 
     async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
         """Deliver to `target` from now on; see DataPath.
@@ -299,11 +299,10 @@ class KernelDataPath:
 
     def _sync(self, opening: Opening) -> None:
         """Bring the kernel up to what an opening wants, in one transaction; raises KernelError."""
-        wanted = openings.wanted(opening)
-        gone, new = openings.difference(opening.elements, wanted)
+        gone, new = openings.difference(openings.held(opening), openings.wanted(opening))
         removed, added = openings.removals([gone]), openings.additions([new])
         self._pins.change(list(removed.items()), list(added.items()))
-        opening.elements = wanted
+        opening.note_installed()
 
     def _alter(self, opening: Opening, pinhole: Pinhole) -> None:
         before, opening.pinhole = opening.pinhole, pinhole
@@ -346,7 +345,7 @@ class KernelDataPath:
             self._later((report.seconds_left or 0) + 1, lambda: self._look_at(opening, flow))
 
     def _delete(self, closed: Sequence[Opening]) -> None:
-        removed = openings.removals(opening.elements for opening in closed)
+        removed = openings.removals(map(openings.held, closed))
         try:
             self._pins.change(list(removed.items()), ())
         except KernelError as error:

@@ -155,7 +155,7 @@ class FlowTable:
             # Its end was told when both sides had closed; this is the entry's own end.
             return None
         original = conntrack.read_tuple(report.original)
-        flow = Flow(report.original, original, conntrack.read_tuple(report.reply))
+        flow = Flow(report.original, original, report.reply)
         opening.flows[flow.key] = flow
         if opening.is_open and opening.pinhole.single:
             self._use_up(opening, flow)

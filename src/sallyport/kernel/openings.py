@@ -3,6 +3,7 @@
 A pinhole in the kernel is at most three kinds of element: where peers are looked up (the value is
 the flow's mark), where flows with that mark go, and how many of them may win. What changes in the
 life of a pinhole changes one of them; `wanted` gives them all, and the difference is the batch.
+They are written anew whenever they are needed: kept, they would be most of what it takes here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from sallyport.core.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
-from sallyport.wire import nftset
+from sallyport.wire import conntrack, nftset
 from sallyport.wire.conntrack import FlowTuple
 
 # One element per source address, or per source address and port, up to this many: a peer has a
@@ -24,6 +25,13 @@ _MAX_EXACT = 64
 _EVERYONE = {4: IpFilter.of("0.0.0.0/0"), 6: IpFilter.of("::/0")}
 _ANY_PORT = [(0, MAX_PORT)]
 
+# The sets of each IP version by name, and what is named once for every binding.
+_EXACT, _NARROW, _ANY, _WIDE, _TARGET = (
+    {version: f"{name}{version}" for version in (4, 6)}
+    for name in ("exact", "narrow", "any", "wide", "target")
+)
+_UDP = Transport.UDP
+
 
 @dataclass(slots=True)
 class Flow:
@@ -31,7 +39,12 @@ class Flow:
 
     key: bytes
     original: FlowTuple
-    reply: FlowTuple
+    reply_key: bytes
+
+    @property
+    def reply(self) -> FlowTuple:
+        """The other direction; few ask for it."""
+        return conntrack.read_tuple(self.reply_key)
 
     @property
     def peer(self) -> Endpoint:
@@ -54,30 +67,60 @@ class Opening:
     owner: Endpoint | None = None
     """UDP, single: the source that came first. Nobody else gets in any more."""
     flows: dict[bytes, Flow] = field(default_factory=dict)
-    elements: Elements = field(default_factory=dict)
-    """What the kernel holds for it."""
+    installed: Pinhole | None = None
+    """The pinhole as the kernel knows it; None: it knows nothing of it."""
+    installed_owner: Endpoint | None = None
+    """The owner as the kernel knows it."""
+
+    def note_installed(self) -> None:
+        """The kernel holds now what the opening wants."""
+        self.installed, self.installed_owner = self.pinhole, self.owner
 
     def admits(self, peer: Endpoint) -> bool:
         """Whether the pinhole is meant for this peer."""
-        sources, ports = self.pinhole.sources, self.pinhole.source_ports
-        return (sources is None or peer.address in sources) and (
-            ports is None or peer.port in ports
-        )
+        return _admits(self.pinhole, peer)
+
+
+def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
+    sources, ports = pinhole.sources, pinhole.source_ports
+    return (sources is None or peer.address in sources) and (ports is None or peer.port in ports)
 
 
 def wanted(opening: Opening) -> Elements:
     """Give the elements an opening needs, as it is now."""
-    pinhole = opening.pinhole
-    target = pinhole.target
+    return _elements(opening.generation, opening.pinhole, opening.owner)
+
+
+def held(opening: Opening) -> Elements:
+    """Give the elements that the kernel holds for an opening."""
+    if opening.installed is None:
+        return {}
+    return _elements(opening.generation, opening.installed, opening.installed_owner)
+
+
+def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elements:
+    target, version = pinhole.target, pinhole.listen.version
     if target is None:
         return {}
-    value = nftset.mark_value(_mark(opening))
-    elements = _lookups(opening, value)
+    # UDP has no handshake to wait for; only the first source of a single pinhole competes.
+    is_udp = pinhole.transport is _UDP
+    is_won_at_once = is_udp and (owner is not None or not pinhole.single)
+    mark = marks.PIN | generation
+    if pinhole.is_proxied:
+        mark |= marks.PROXIED
+    if is_udp:
+        mark |= _udp_bits(pinhole)
+    if is_won_at_once:
+        # Another mark than before: a second source that was looked up just before the pinhole
+        # was narrowed does not find the place of its mark any more.
+        mark |= marks.WON
+    value = nftset.mark_value(mark)
+    elements = _lookups(pinhole, owner, value)
+    named = nftset.key_element(value)
     if pinhole.is_translated:
-        place = f"target{pinhole.listen.version}", nftset.key_element(value)
-        elements[place] = nftset.pair_element(value, nftset.endpoint_data(target))
-    if not _is_won_at_once(opening):
-        named = nftset.key_element(value)
+        data = nftset.endpoint_data(target)
+        elements[_TARGET[version], named] = nftset.pair_element(value, data)
+    if not is_won_at_once:
         elements["once" if pinhole.single else "many", named] = named
     return elements
 
@@ -107,53 +150,33 @@ def difference(old: Elements, new: Elements) -> tuple[Elements, Elements]:
     return removed, added
 
 
-def _is_won_at_once(opening: Opening) -> bool:
-    """UDP has no handshake to wait for; only the first source of a single pinhole competes."""
-    pinhole = opening.pinhole
-    return pinhole.transport is Transport.UDP and (not pinhole.single or opening.owner is not None)
+def _udp_bits(pinhole: Pinhole) -> int:
+    one_way = 0 if pinhole.is_answered else marks.ONE_WAY
+    return one_way if pinhole.idle_seconds is None else one_way | marks.TIMED
 
 
-def _mark(opening: Opening) -> int:
-    pinhole = opening.pinhole
-    mark = marks.PIN | opening.generation
-    if pinhole.is_proxied:
-        mark |= marks.PROXIED
-    if pinhole.transport is Transport.UDP:
-        if not pinhole.is_answered:
-            mark |= marks.ONE_WAY
-        if pinhole.idle_seconds is not None:
-            mark |= marks.TIMED
-        if _is_won_at_once(opening):
-            # Another mark than before: a second source that was looked up just before the pinhole
-            # was narrowed does not find the place of its mark any more.
-            mark |= marks.WON
-    return mark
-
-
-def _lookups(opening: Opening, value: bytes) -> Elements:
-    pinhole = opening.pinhole
-    sources, ports = pinhole.sources, pinhole.source_ports
-    if opening.owner is not None:
-        if not opening.admits(opening.owner):
+def _lookups(pinhole: Pinhole, owner: Endpoint | None, value: bytes) -> Elements:
+    sources, ports, place = pinhole.sources, pinhole.source_ports, pinhole.listen
+    if owner is not None:
+        if not _admits(pinhole, owner):
             return {}
-        sources, ports = IpFilter.of(opening.owner.address), frozenset({opening.owner.port})
-    version = pinhole.listen.version
-    listen = pinhole.listen.address.packed
-    listen += nftset.service_key(pinhole.transport, pinhole.listen.port)
+        sources, ports = IpFilter.of(owner.address), frozenset({owner.port})
+    version = place.version
+    listen = place.address.packed + nftset.service_key(pinhole.transport, place.port)
     if sources is None and ports is None:
-        name, keys = "any", [listen]
+        name, keys = _ANY[version], [listen]
     else:
         singles = _singles(sources, version)
         if singles is None or (ports and len(singles) * len(ports) > _MAX_EXACT):
             return _wide(listen, version, sources, ports, value)
-        name, keys = "exact", [single + listen for single in singles]
+        name, keys = _EXACT[version], [single + listen for single in singles]
         if ports is not None:
             ends = [nftset.port_key(port) for port in sorted(ports)]
-            name, keys = "narrow", [key + end for key in keys for end in ends]
-    return {
-        (f"{name}{version}", nftset.key_element(key)): nftset.pair_element(key, value)
-        for key in keys
-    }
+            name, keys = _NARROW[version], [key + end for key in keys for end in ends]
+    elements: Elements = {}
+    for key in keys:
+        elements[name, nftset.key_element(key)] = nftset.pair_element(key, value)
+    return elements
 
 
 # A server is met again with every transfer: this is a sixth of the time an opening takes in Python.
@@ -191,7 +214,7 @@ def _wide(
                 first.packed + listen + nftset.port_key(low),
                 last.packed + listen + nftset.port_key(high),
             )
-            place = f"wide{version}", nftset.range_element(*ends)
+            place = _WIDE[version], nftset.range_element(*ends)
             elements[place] = nftset.range_element(*ends, value)
     return elements
 

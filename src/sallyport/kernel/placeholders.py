@@ -13,7 +13,7 @@ from sallyport.addresses import Endpoint
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.kernel import marks
-from sallyport.sockets import closed_on_error, make, make_transparent, name_of, refusal
+from sallyport.sockets import make, make_transparent, name_of, refusal
 
 # Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
 # The rest is for conversations, which need two each. Beyond it ports are only probed, and
@@ -40,14 +40,17 @@ class Placeholders:
         """Hold at most `limit` ports by a socket, and the others by a note."""
         self._limit = limit
         self._sockets = 0
-        self._held: dict[tuple[Transport, Endpoint], socket.socket | None] = {}
+        self._held: dict[Transport, dict[Endpoint, socket.socket | None]] = {
+            transport: {} for transport in Transport
+        }
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
         """Hold a port.
 
         Raises AddressInUse, AddressNotAvailable, OutOfResources, or KernelError for the unforeseen.
         """
-        if (transport, address) in self._held:
+        held = self._held[transport]
+        if address in held:
             raise AddressInUse("port-already-reserved")
         try:
             sock = _bound(transport, address)
@@ -55,14 +58,14 @@ class Placeholders:
             raise refusal(error, "reserve a port") from error
         if self._sockets < self._limit:
             self._sockets += 1
-            self._held[transport, address] = sock
+            held[address] = sock
         else:
             sock.close()
-            self._held[transport, address] = None
+            held[address] = None
 
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Give a port back; idempotent, never raises."""
-        held = self._held.pop((transport, address), None)
+        held = self._held[transport].pop(address, None)
         if held is not None:
             self._sockets -= 1
             held.close()
@@ -73,7 +76,7 @@ class Placeholders:
         What cannot be sent at once is lost, as datagrams are.
         """
         try:
-            held = self._held.get((Transport.UDP, source))
+            held = self._held[Transport.UDP].get(source)
             if held is not None:
                 _send(held, destination, data)
                 return
@@ -85,8 +88,9 @@ class Placeholders:
 
     def close(self) -> None:
         """Give every port back."""
-        for transport, address in list(self._held):
-            self.release(transport, address)
+        for transport, held in self._held.items():
+            for address in list(held):
+                self.release(transport, address)
 
 
 def _send(
@@ -117,9 +121,13 @@ def _send_in_the_name(
 
 
 def _bound(transport: Transport, address: Endpoint) -> socket.socket:
-    with closed_on_error(make(transport, address.version)) as made:
+    made = make(transport, address.version)
+    try:
         if transport is Transport.UDP:
             # Nobody reads from it: what strays here must not take 200 KiB of memory a port.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         made.bind(name_of(address))
-        return made
+    except OSError:
+        made.close()
+        raise
+    return made

@@ -188,10 +188,10 @@ class OwnedTable:
         """Read the next answer to the batch under way; None when there is none left."""
         while True:
             try:
-                data = self._socket.recv(netlink_socket.RECEIVE_SIZE)
+                data = self._socket.recv(netlink.VERDICT_SIZE)
             except BlockingIOError:
                 return None
-            for answer in netlink.messages(data):
-                # Other answers belong to nft's conversation before the socket was ours.
-                if answer.sequence == self._sequence and answer.errno is not None:
-                    return answer.errno
+            # Other answers belong to nft's conversation before the socket was ours.
+            verdict = netlink.verdict(data, self._sequence)
+            if verdict is not None:
+                return verdict

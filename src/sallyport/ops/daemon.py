@@ -30,7 +30,12 @@ def run(configuration: Configuration, log: EventJournal, source: Source | None =
     `source` is where the configuration came from, None when that is no file. Raises StartupError,
     one line that says what is wrong, with everything undone.
     """
-    asyncio.run(_serve(configuration, log, source))
+
+    async def serve() -> None:
+        with log.gathered(asyncio.get_running_loop().call_soon):
+            await _serve(configuration, log, source)
+
+    asyncio.run(serve())
 
 
 async def _serve(configuration: Configuration, log: EventJournal, source: Source | None) -> None:
@@ -40,6 +45,9 @@ async def _serve(configuration: Configuration, log: EventJournal, source: Source
     loop.set_exception_handler(lambda _loop, context: _survive(journal, context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    reloader = Reloader(source, journal)
+    # From the beginning to the end: by itself a hangup kills, with nothing undone.
+    loop.add_signal_handler(signal.SIGHUP, reloader.on_signal)
     handlers: dict[str, Handler] = {}
     control = ControlServer(configuration.gateway.control_socket, handlers, journal)
     await control.start()
@@ -50,9 +58,9 @@ async def _serve(configuration: Configuration, log: EventJournal, source: Source
                 assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
                 gateway = assembly.gateway
                 answers = Answers(gateway, journal, log, lambda: assembly.configuration.filters)
-                reloader = Reloader(assembly.replace, source, journal)
                 handlers.update(answers.handlers(), reload=reloader.answer)
-                loop.add_signal_handler(signal.SIGHUP, reloader.on_signal)
+                reloader.open(assembly.replace)
+                undo.callback(reloader.close)
                 journal.record(
                     "gateway.started",
                     data_path=", ".join(gateway.data_paths),

@@ -247,10 +247,18 @@ def _keys_of(shape: Any) -> dict[str, _Key]:  # noqa: ANN401 - two kinds of clas
     }
 
 
-def read_table(raw: object, shape: type[_Shape], path: KeyPath, report: Report) -> _Shape | None:
+def read_table(
+    raw: object,
+    shape: type[_Shape],
+    path: KeyPath,
+    report: Report,
+    *,
+    also: Iterable[str] = (),
+) -> _Shape | None:
     """Give the table at `path` as a Struct or dataclass; mistakes go to `report`, with None.
 
-    A shape that refuses what its keys mean together says so by ValueError.
+    A shape that refuses what its keys mean together says so by ValueError. `also`: keys that may be
+    written there too and were read by somebody else.
     """
     title = ".".join(str(part) for part in path if isinstance(part, str))
     if not isinstance(raw, dict):
@@ -258,7 +266,7 @@ def read_table(raw: object, shape: type[_Shape], path: KeyPath, report: Report) 
         return None
     keys = _keys_of(shape)
     for key in raw.keys() - keys.keys():
-        report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, keys)}")
+        report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, (*keys, *also))}")
     before, values = len(report.errors), dict[str, object]()
     for key, info in keys.items():
         if key in raw:

@@ -9,22 +9,24 @@ import os
 import re
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from itertools import count
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from types import FrameType, ModuleType
+from typing import Literal, get_type_hints
 
 import msgspec
+from msgspec import inspect
 
 from sallyport import limits
 from sallyport.api import API_VERSION, ApplicationFilter, Hooks, ProtocolDefinition, Scope
 from sallyport.errors import ConfigError, ConfigErrors, DeclarationError, OperatorError
 from sallyport.ops.toml_lines import line_map, read_toml
+from sallyport.ops.watchdog import at_most
 
 GROUP = "sallyport.filters"
 """The entry point group; the filters that come with Sallyport are in it like all others."""
@@ -36,9 +38,6 @@ _OURS = "sallyport"
 
 # Names stand in tables, logs and TOML headers without quotes.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-
-# Every file is imported under a name of its own: what an older one defined goes on as it was.
-_imports = count(1)
 
 
 class FilterUnusable(OperatorError):
@@ -142,12 +141,11 @@ def read_file(path: Path, name: str) -> FilterKind:
     imported afresh at every call. Raises FilterUnusable; ConfigErrors for what is wrong inside a
     declaration.
     """
-    text = _read_safely(path)
     title, origin = f"filter {name!r} ({path})", Origin("path", str(path))
-    with fence(title):
+    with fence(title, origin.where):
+        text = _read_safely(path)
         if path.suffix == ".toml":
-            made = _declared(text, path)
-            return _kind_of(made, name, origin, title)
+            return _kind_of(_declared(text, path), name, origin, title)
         return _kind_of(_defined(_import_text(text, path), title), name, origin, title)
 
 
@@ -158,7 +156,8 @@ def _kind_of(found: object, name: str, origin: Origin, title: str) -> FilterKind
         build: Callable[[object], ApplicationFilter] = (
             found if settings is not None else lambda _nothing: found()
         )
-    elif isinstance(found, ApplicationFilter):
+    elif isinstance(found, ApplicationFilter) and origin.kind == "path":
+        # A file makes one at each reload; a package's would start again while sessions have it.
         settings, made = None, found
         build = lambda _nothing: made  # noqa: E731 - as above
     else:
@@ -168,7 +167,7 @@ def _kind_of(found: object, name: str, origin: Origin, title: str) -> FilterKind
         raise FilterUnusable(f"{title} declares no API version; write api_version = {API_VERSION}")
     if version != API_VERSION:
         raise FilterUnusable(
-            f"{title} declares API version {version}, and this gateway speaks {API_VERSION};"
+            f"{title} declares API version {version!r}, and this gateway speaks {API_VERSION};"
             " get a release for that"
         )
     if found.name != name or not _NAME.fullmatch(name):
@@ -185,7 +184,7 @@ def _kind_of(found: object, name: str, origin: Origin, title: str) -> FilterKind
         protocols=found.protocols,
         hooks=found.hooks,
         settings=settings,
-        summary=(found.__doc__ or "").strip().partition("\n")[0],
+        summary=_one_line((found.__doc__ or "").strip().partition("\n")[0]),
         build=build,
     )
 
@@ -215,6 +214,13 @@ def _check_settings(settings: object, title: str) -> None:
         if field.name in LOADER_KEYS:
             raise FilterUnusable(f"{title}: its key {field.name!r} is the gateway's; rename it")
     msgspec.json.Decoder(settings)  # TypeError names what no table can hold
+    hints = get_type_hints(settings, include_extras=True)
+    for field in dataclasses.fields(settings):
+        if isinstance(inspect.type_info(hints[field.name]), inspect.CustomType):
+            raise FilterUnusable(
+                f"{title}: its key {field.name!r} is of a type that no table has; let it be a str,"
+                " and read that in the filter"
+            )
 
 
 # -- files --------------------------------------------------------------------------------------
@@ -246,14 +252,18 @@ def _require_safe(path: Path, status: os.stat_result) -> None:
 
 def _import_text(text: str, path: Path) -> ModuleType:
     """Run the text as a module. No cache of byte code: those go by seconds, and miss an edit."""
-    module = ModuleType(f"sallyport_filter_{next(_imports)}")
+    module = ModuleType(f"sallyport filter {path}")
     module.__file__ = str(path)
-    # Where dataclasses and type hints look for what a class was defined beside.
+    # Where dataclasses and type hints look for what a class was defined beside. What an older
+    # edition of the file defined goes on as it was, and its module ends with it.
+    before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
     try:
         exec(compile(text, path, "exec"), vars(module))  # noqa: S102 - what the operator named
     except BaseException:
         del sys.modules[module.__name__]
+        if before is not None:
+            sys.modules[module.__name__] = before
         raise
     return module
 
@@ -309,11 +319,34 @@ def _origin_of(offer: EntryPoint) -> Origin:
 
 
 @contextmanager
-def fence(title: str) -> Iterator[None]:
-    """Turn whatever somebody's code raises, leaving included, into FilterUnusable."""
+def fence(title: str, file: str = "") -> Iterator[None]:
+    """Turn whatever somebody's code raises, leaving included, into FilterUnusable.
+
+    The message names the line of `file` that was running. Code that does not come back is cut. What
+    it prints is no answer of ours, and goes to stderr.
+    """
     try:
-        yield
-    except OperatorError:
+        with redirect_stdout(sys.stderr), at_most(limits.FILTER_LOAD_SECONDS):
+            yield
+    except (OperatorError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
-        raise FilterUnusable(f"{title} fails: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # whatever a filter raises; not ours to obey
+        said = (f"{title} fails: {type(error).__name__}: {error}", *_details(error, file))
+        raise FilterUnusable(_one_line(" ".join(said))) from error
+
+
+def _details(error: BaseException, file: str) -> Iterator[str]:
+    """Give what was noted about an error, and the line of `file` where it was."""
+    yield from getattr(error, "__notes__", ())
+    lines = [one[1] for one in traceback.walk_tb(error.__traceback__) if _file_of(one[0]) == file]
+    if lines:
+        yield f"(line {lines[-1]})"
+
+
+def _file_of(frame: FrameType) -> str:
+    return frame.f_code.co_filename
+
+
+def _one_line(text: str) -> str:
+    """Give text of others so that it is one line in a terminal and in a log."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())

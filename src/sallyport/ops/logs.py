@@ -8,18 +8,17 @@ import json
 import logging
 import os
 import select
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
 
 import msgspec
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from sallyport.core.journal import Level
 
 STDERR = 2
-
-_HEAD = ("time", "level", "event")
 
 _SEVERITIES: dict[Level, int] = {
     "debug": logging.DEBUG,
@@ -31,7 +30,11 @@ _SEVERITIES: dict[Level, int] = {
 
 # What JSON has by itself. Most fields are text: found by its exact type, which enums do not have.
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-_NUMBERS: Final = (int, float)
+_LISTS: Final = (list, tuple, set, frozenset)
+# What is told otherwise than by its text: numbers of all kinds stay numbers.
+_NO_TEXT: Final = (int, float, bytes, *_LISTS)
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Format(StrEnum):
@@ -55,32 +58,44 @@ class EventJournal:
         if form is Format.AUTO:
             form = Format.TEXT if _is_terminal(descriptor) else Format.JSON
         self._threshold = _SEVERITIES[level]
-        self._lost = 0
-        self._logger: FilteringBoundLogger = structlog.wrap_logger(
-            _LineWriter(descriptor),
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-                _render_text if form is Format.TEXT else _render_json,
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
-            cache_logger_on_first_use=True,
-        )
+        self._render = _render_text if form is Format.TEXT else _render_json
+        self._clock = _Clock()
+        self._writer = _Writer(descriptor)
+        self._unwritable = 0
+        self._soon: Callable[[Callable[[], None]], object] | None = None
 
     @property
     def lost(self) -> int:
         """How many records could not be written."""
-        return self._lost
+        return self._unwritable + self._writer.lost
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         """Write one event, unless its level is below the journal's."""
-        severity = _SEVERITIES[level]
-        if severity < self._threshold:
+        if _SEVERITIES[level] < self._threshold:
             return
         try:
-            self._logger.log(severity, event, **fields)
-        except Exception:  # noqa: BLE001 - a full disk, a closed stderr, a field without text
-            self._lost += 1
+            line = self._render(self._clock.text(), level, event, fields)
+        except Exception:  # noqa: BLE001 - a field without text
+            self._unwritable += 1
+            return
+        is_first = self._writer.add(line)
+        if self._soon is None or level == "error":
+            self._writer.flush()
+        elif is_first:
+            self._soon(self._writer.flush)
+
+    @contextmanager
+    def gathered(self, soon: Callable[[Callable[[], None]], object]) -> Iterator[None]:
+        """Write the lines of one turn of an event loop together, errors at once.
+
+        `soon` is the loop's `call_soon`. A crash loses the lines of one turn.
+        """
+        self._soon = soon
+        try:
+            yield
+        finally:
+            self._soon = None
+            self._writer.flush()
 
 
 class StandardLogging(logging.Handler):
@@ -110,46 +125,78 @@ def set_up(level: Level, form: Format) -> EventJournal:
     return journal
 
 
-class _LineWriter:
-    """What structlog writes to: one write a line, so that lines never mix or linger."""
+class _Clock:
+    """Tells the time as text (RFC 3339, UTC); most of it is the same for a whole second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self) -> str:
+        """Give the time, to the microsecond."""
+        second, nanosecond = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{nanosecond // 1000:06d}Z"
+
+
+class _Writer:
+    """Holds lines until they are written; what is held at most is one write."""
 
     def __init__(self, descriptor: int) -> None:
+        self.lost = 0
+        """How many lines could not be written."""
         self._descriptor = descriptor
         # Asked each time, because O_NONBLOCK would be everybody's who has the same terminal.
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
+        self._held = bytearray()
 
-    def msg(self, line: bytes) -> None:
+    def add(self, line: bytes) -> bool:
+        """Hold a line; tell whether it is the first one held."""
+        if len(self._held) + len(line) > select.PIPE_BUF:
+            self.flush()
+        self._held += line
+        return len(self._held) == len(line)
+
+    def flush(self) -> None:
+        """Write what is held, or lose and count it; never raises."""
+        lines, self._held = self._held, bytearray()
+        self.lost += lines.count(b"\n", self._write(lines))
+
+    def _write(self, lines: bytes | bytearray) -> int:
         # A pipe with room takes PIPE_BUF bytes whole and at once (POSIX); more could wait for a
         # reader that has stopped, as in `sallyport run 2>&1 | less`.
-        if len(line) > select.PIPE_BUF or not self._room.poll(0):
-            raise BlockingIOError("nobody reads the log")
-        os.write(self._descriptor, line)
-
-    debug = info = warning = error = msg
+        if not 0 < len(lines) <= select.PIPE_BUF or not self._room.poll(0):
+            return 0
+        try:
+            return os.write(self._descriptor, lines)
+        except OSError:
+            return 0
 
 
 def _plain(value: object) -> object:
     """Give `value` as JSON has it: addresses and enums by their text, bytes with escapes."""
-    if type(value) in _PLAIN or isinstance(value, _NUMBERS):
+    if type(value) in _PLAIN:
         return value
+    if not isinstance(value, _NO_TEXT):
+        return str(value)
     if isinstance(value, bytes):
         return value.decode("ascii", "backslashreplace")
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return str(value)
+    return [_plain(item) for item in value] if isinstance(value, _LISTS) else value
 
 
-def _render_json(_logger: WrappedLogger, _name: str, fields: EventDict) -> bytes:
-    line = {key: fields.pop(key) for key in _HEAD}
-    line.update((key, _plain(value)) for key, value in fields.items())
-    return msgspec.json.encode(line) + b"\n"
+def _render_json(when: str, level: Level, event: str, fields: Mapping[str, object]) -> bytes:
+    line: dict[str, object] = {"time": when, "level": level, "event": event}
+    for key, value in fields.items():
+        line[key] = value if type(value) in _PLAIN else _plain(value)
+    return _encode(line) + b"\n"
 
 
-def _render_text(_logger: WrappedLogger, _name: str, fields: EventDict) -> bytes:
-    head = " ".join(fields.pop(key) for key in _HEAD)
+def _render_text(when: str, level: Level, event: str, fields: Mapping[str, object]) -> bytes:
     tail = "".join(f" {key}={_word(_plain(value))}" for key, value in fields.items())
-    return f"{head}{tail}\n".encode()
+    return f"{when} {level} {event}{tail}\n".encode()
 
 
 def _word(value: object) -> str:

@@ -19,21 +19,34 @@ class NoSource(OperatorError):
     code = "no-configuration-file"
 
 
-class Reloader:
-    """Reloads one gateway, for the control socket and for SIGHUP."""
+class NotReady(OperatorError):
+    """The gateway is not put together yet, or is being taken apart."""
 
-    def __init__(
-        self, take: Callable[[Configuration], None], source: Source | None, journal: Journal
-    ) -> None:
-        """`take` is `Assembly.replace`; `source` None: the gateway was started without a file."""
-        self._take = take
+    code = "not-ready"
+
+
+class Reloader:
+    """Reloads one gateway, for the control socket and for SIGHUP; between `open` and `close`."""
+
+    def __init__(self, source: Source | None, journal: Journal) -> None:
+        """`source` None: the gateway was started without a file."""
+        self._take: Callable[[Configuration], None] | None = None
         self._source = source
         self._journal = journal
+
+    def open(self, take: Callable[[Configuration], None]) -> None:
+        """From now on there is a gateway; `take` is `Assembly.replace`."""
+        self._take = take
+
+    def close(self) -> None:
+        """Reload no more: what a reload sets up would outlive the gateway. Idempotent."""
+        self._take = None
 
     def answer(self, _arguments: Mapping[str, object]) -> Reloaded:
         """Answer `reload`: mistakes in the file are an answer too.
 
-        Raises NoSource, RestartNeeded, StartupError. Whatever is wrong, nothing has changed.
+        Raises NotReady, NoSource, RestartNeeded, StartupError; whatever is wrong, nothing has
+        changed.
         """
         file = "" if self._source is None else str(self._source.file)
         try:
@@ -48,6 +61,8 @@ class Reloader:
         return Reloaded(file=file, valid=True, errors=[], filters=filters)
 
     def _reload(self, source: Source | None) -> list[str]:
+        if self._take is None:
+            raise NotReady("the gateway is starting or stopping; ask again when it runs")
         if source is None:
             raise NoSource(
                 "this gateway was started without a file, so there is none to read again; restart"

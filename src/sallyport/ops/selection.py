@@ -95,7 +95,7 @@ class Selection:
         verb = "speaks" if direction is Direction.OUTBOUND else "publishes"
         known = ", ".join(self._spoken(direction)) or "none"
         broken = "".join(f"; {error}" for error in self._broken.values())
-        return f"no filter {verb} {protocol!r}; write one of: {known}{broken}"
+        return f"no filter {verb} {protocol!r}; write one of: {known}{broken}{self._unread()}"
 
     def choices(self, wanted: Collection[str]) -> tuple[Choice, ...]:
         """Give every filter found; those that speak one of the `wanted` protocols are running."""
@@ -126,8 +126,8 @@ class Selection:
         is_named = kind.name in self._sections and not kind.is_bound
         is_wanted = is_named or any(one.name in wanted for one in kind.protocols)
         try:
-            with fence(kind.title):
-                settings = read_table(theirs, shape, path, self._report)
+            with fence(kind.title, kind.origin.where):
+                settings = read_table(theirs, shape, path, self._report, also=LOADER_KEYS)
                 if settings is None:
                     return None
                 running = kind.build(settings) if is_wanted else None
@@ -187,6 +187,11 @@ class Selection:
     def _spoken(self, direction: Direction) -> list[str]:
         names = (name for kind in self._kinds.values() for name in _names(kind, direction))
         return list(dict.fromkeys(names))
+
+    def _unread(self) -> str:
+        """Name the sections whose files were not looked at: what they speak is not known."""
+        unread = [name for name in self._sections if name in self._off - {*self._catalogue.names}]
+        return "".join(f"; [filters.{name}] has enabled = false" for name in unread)
 
     def _unnamed(self) -> list[FilterKind]:
         """Import what packages offer and no section names."""

@@ -1,25 +1,20 @@
 """Watchdog: cuts filter code that does not come back (attack X07).
 
 Filters run in the daemon's only thread, so a loop in one would stop everybody. An interval timer
-looks at the gateway's `Turn`; when the same step is still running at two looks in a row, the
-signal handler raises inside it, and the strand's fence ends that connection.
+looks at the gateway's `Turn`; when the same one is still running at two looks in a row, the signal
+handler raises inside it, and the strand's fence ends that session.
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-from sallyport.core.strand import Turn
-from sallyport.errors import SallyportError
+from sallyport.core.strand import FilterStuck, Turn
 
-# A step handles one segment: hundreds of microseconds. A second is three orders of magnitude more,
+# A turn handles one segment: hundreds of microseconds. A second is three orders of magnitude more,
 # and still short enough that other clients see a pause, not a failure.
 LOOK_SECONDS = 1.0
-
-
-class FilterStuck(SallyportError):
-    """A filter's step did not end between two looks."""
-
-    code = "filter-stuck"
 
 
 class Watchdog:
@@ -46,6 +41,27 @@ class Watchdog:
             self._seen = -1
         elif self._seen == self._turn.number:
             self._seen = -1
-            raise FilterStuck(f"a filter ran longer than {self._seconds:g} s")
+            raise FilterStuck(f"ran longer than {self._seconds:g} s")
         else:
             self._seen = self._turn.number
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise FilterStuck in the block when it takes longer, in every second until it ends.
+
+    For what may take longer than a turn; a watchdog that is running waits meanwhile. For the main
+    thread.
+    """
+
+    def cut(_signal: int, _frame: FrameType | None) -> None:
+        raise FilterStuck(f"it took longer than {seconds:g} s")
+
+    handler = signal.signal(signal.SIGALRM, cut)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)

@@ -1,15 +1,19 @@
 """AsyncWorld: the event loop's side of the core: time, chance, timers, waiting coroutines."""
 
 import asyncio
-import secrets
+import os
 import types
+from array import array
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
 from sallyport.core.gateway import Gateway
 from sallyport.core.journal import Journal
-from sallyport.core.strand import Turn, Work
+from sallyport.core.strand import FAULTS, Turn, Work
+
+# One system call for 64 numbers: chance is asked for at every bind.
+_CHANCE_BYTES = 512
 
 
 class AsyncWaiter:
@@ -42,6 +46,7 @@ class AsyncWorld:
         self.now = self._loop.time
         self._gateway: Gateway | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._chance = array("Q")
 
     def drive(self, gateway: Gateway) -> None:
         """Fire this gateway's deadlines from now on."""
@@ -50,7 +55,10 @@ class AsyncWorld:
 
     def random_below(self, bound: int) -> int:
         """See `World`; from the system's generator, because guessing a port is an attack (X03)."""
-        return secrets.randbelow(bound)
+        if not self._chance:
+            self._chance = array("Q", os.urandom(_CHANCE_BYTES))
+        # Of 64 bits: no port is more likely than another by one in 2^48.
+        return self._chance.pop() % bound
 
     def wake_at(self, when: float) -> None:
         """See `World`."""
@@ -62,9 +70,9 @@ class AsyncWorld:
         """See `World`."""
         return AsyncWaiter()
 
-    def park(self, work: Work, yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
+    def park(self, work: Work, yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
         """See `core.strand.Park`: carry the coroutine on as a task."""
-        self._tasks.create_task(_carry_on(work, yielded, done))
+        self._tasks.create_task(_carry_on(work, yielded, done, self.turn))
 
     def _fire(self) -> None:
         self._timer = None
@@ -80,7 +88,7 @@ class AsyncWorld:
 
 
 @types.coroutine
-def _rest_of(work: Work, yielded: object) -> Generator[object, object, None]:
+def _rest_of(work: Work, yielded: object, turn: Turn) -> Generator[object, object, None]:
     """Run the rest of a coroutine whose first step was already taken."""
     while True:
         try:
@@ -90,15 +98,17 @@ def _rest_of(work: Work, yielded: object) -> Generator[object, object, None]:
         else:
             step = partial(work.send, sent)
         try:
-            yielded = step()
+            yielded = turn.run(step)
         except StopIteration:
             return
 
 
-async def _carry_on(work: Work, yielded: object, done: Callable[[Exception | None], None]) -> None:
+async def _carry_on(
+    work: Work, yielded: object, done: Callable[[BaseException | None], None], turn: Turn
+) -> None:
     try:
-        await _rest_of(work, yielded)
-    except Exception as error:  # noqa: BLE001 - told to the strand, which is the fence
+        await _rest_of(work, yielded, turn)
+    except FAULTS as error:  # told to the strand, which is the fence
         done(error)
     else:
         done(None)

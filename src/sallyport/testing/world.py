@@ -11,7 +11,7 @@ from sallyport.core.gateway import Gateway
 from sallyport.core.journal import Level
 from sallyport.core.policy import AccessRule, Action, Network, NetworkRule, Policy, Relation
 from sallyport.core.ports import Ports
-from sallyport.core.strand import Turn, Work
+from sallyport.core.strand import FAULTS, Turn, Work
 from sallyport.testing.memory import MemoryDataPath, pause
 
 
@@ -57,7 +57,7 @@ class VirtualWorld:
     def __init__(self) -> None:
         self.journal = MemoryJournal()
         self.turn = Turn()
-        self.parked: list[tuple[Work, Callable[[Exception | None], None]]] = []
+        self.parked: list[tuple[Work, Callable[[BaseException | None], None]]] = []
         self.seconds = 0.0
         self._state = 1
 
@@ -77,7 +77,7 @@ class VirtualWorld:
         """See `core.world.World`."""
         return VirtualWaiter()
 
-    def park(self, work: Work, _yielded: Any, done: Callable[[Exception | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
+    def park(self, work: Work, _yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
         """See `core.strand.Park`; a test carries it on with `resume`."""
         self.parked.append((work, done))
 
@@ -85,10 +85,10 @@ class VirtualWorld:
         """Let the coroutine that waited longest go on."""
         work, done = self.parked.pop(0)
         try:
-            work.send(None)
+            self.turn.run(lambda: work.send(None))
         except StopIteration:
             done(None)
-        except Exception as error:  # noqa: BLE001 - handed to the strand, which is the fence
+        except FAULTS as error:  # handed to the strand, which is the fence
             done(error)
         else:
             self.parked.append((work, done))

@@ -1,7 +1,7 @@
 """A stream cut into bounded lines; the same lines come out wherever segments cut the stream."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LINE_TOO_LONG = "line-too-long"
 
@@ -9,11 +9,11 @@ LINE_TOO_LONG = "line-too-long"
 # would let CR NUL into paths; some reader behind us would take it for an end of line (attack F16).
 _FAULTS = {b"\r\0": "cr-nul", b"\r": "bare-cr", b"\0": "nul", b"\n": "bare-lf"}
 _FAULT = re.compile(b"\r\0|\r|\0|\n")
+_PROPER = re.compile(b"[^\r\0\n]*\r\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line as it came, terminator included.
+class Line(NamedTuple):
+    """One line as it came, terminator included; a tuple because lines are the hot path.
 
     `fault` is None for a proper line, else a stable word: `bare-lf`, `bare-cr`, `cr-nul`, `nul`
     (the first found) or `line-too-long`, for which `raw` holds only the bytes within the limit.
@@ -38,17 +38,13 @@ class LineSplitter:
     def __init__(self, limit: int, *, is_strict: bool = True) -> None:
         self._limit = limit
         self._is_strict = is_strict
-        self._held = bytearray()
-        self._is_discarding = False
-
-    @property
-    def pending(self) -> bytes:
+        self.pending = b""
         """The bytes of the unfinished line; empty while an overlong line is being discarded."""
-        return bytes(self._held)
+        self._is_discarding = False
 
     def clear(self) -> None:
         """Forget the unfinished line: the next byte begins a new one."""
-        self._held.clear()
+        self.pending = b""
         self._is_discarding = False
 
     def feed(self, data: bytes) -> list[Line]:
@@ -56,26 +52,23 @@ class LineSplitter:
 
         An overlong line is reported once, as soon as it is too long; its rest is discarded.
         """
-        held = self._held
-        held += data
         lines: list[Line] = []
-        while True:
-            end = held.find(b"\n") + 1
-            if self._is_discarding:
-                del held[: end or len(held)]
-                if not end:
-                    return lines
-                self._is_discarding = False
-            elif 0 < end <= self._limit:
-                lines.append(self._line(bytes(held[:end])))
-                del held[:end]
-            elif end or len(held) >= self._limit:
-                # Reported from the same bytes whether or not the end is already here.
-                lines.append(Line(bytes(held[: self._limit]), LINE_TOO_LONG))
-                self._is_discarding = True
-            else:
-                return lines
+        *ended, rest = (self.pending + data).split(b"\n")
+        for text in ended:
+            if not self._is_discarding:
+                lines.append(self._line(text + b"\n"))
+            self._is_discarding = False
+        if len(rest) >= self._limit and not self._is_discarding:
+            # Reported from the same bytes whether or not the end is already here.
+            lines.append(Line(rest[: self._limit], LINE_TOO_LONG))
+            self._is_discarding = True
+        self.pending = b"" if self._is_discarding else rest
+        return lines
 
     def _line(self, raw: bytes) -> Line:
-        found = _FAULT.search(raw.removesuffix(b"\r\n")) if self._is_strict else None
+        if len(raw) > self._limit:
+            return Line(raw[: self._limit], LINE_TOO_LONG)
+        if not self._is_strict or _PROPER.fullmatch(raw):
+            return Line(raw)
+        found = _FAULT.search(raw.removesuffix(b"\r\n"))
         return Line(raw, _FAULTS[found[0]] if found else None)

@@ -41,6 +41,7 @@ NESTED = 0x8000
 _TYPE_MASK = 0x3FFF
 
 HEADER_SIZE = 16
+SEQUENCE_AT = 8
 GENERIC_SIZE = 4
 
 _HEADER = struct.Struct("=IHHII")
@@ -87,23 +88,12 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode("ascii") + b"\0")
 
 
-def header(  # noqa: PLR0917 - its fields in their order on the wire
-    kind: int, flags: int, sequence: int, family: Family, size: int, resource: int = 0
-) -> bytes:
-    """Write what stands before `size` bytes of an nfnetlink message.
-
-    `resource` is the header's `res_id` as it lies in memory.
-    """
-    return _MESSAGE.pack(
-        HEADER_SIZE + GENERIC_SIZE + size, kind, flags, sequence, 0, family, 0, resource
-    )
-
-
 def message(  # noqa: PLR0917 - the header's fields in their order on the wire
     kind: int, flags: int, sequence: int, family: Family, payload: bytes, resource: int = 0
 ) -> bytes:
     """Write one nfnetlink message; `resource` is the header's `res_id` as it lies in memory."""
-    return header(kind, flags, sequence, family, len(payload), resource) + payload
+    size = HEADER_SIZE + GENERIC_SIZE + len(payload)
+    return _MESSAGE.pack(size, kind, flags, sequence, 0, family, 0, resource) + payload
 
 
 def message_type(subsystem: Subsystem, operation: int) -> int:

@@ -5,7 +5,7 @@ Only what changes per pinhole is here. Rules are text and nft's business (kernel
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from sallyport.addresses import Endpoint
 from sallyport.wire import netlink
@@ -17,8 +17,11 @@ _BATCH_END = 0x11
 _BATCH_RESOURCE: int = struct.unpack("=H", struct.pack(">H", Subsystem.NFTABLES))[0]
 
 _GET_TABLE = netlink.message_type(Subsystem.NFTABLES, 1)
-_NEW_ELEMENTS = netlink.message_type(Subsystem.NFTABLES, 12)
-_DELETE_ELEMENTS = netlink.message_type(Subsystem.NFTABLES, 14)
+_CREATE = (
+    netlink.message_type(Subsystem.NFTABLES, 12),
+    netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL,
+)
+_DELETE = netlink.message_type(Subsystem.NFTABLES, 14), netlink.FLAG_REQUEST
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
@@ -35,6 +38,9 @@ Changes = Sequence[tuple[str, Sequence[bytes]]]
 _SERVICE = struct.Struct(">B3xH2x")
 _PORT = struct.Struct(">H2x")
 _MARK = struct.Struct("=I")
+_SEQUENCE = struct.Struct("=I")
+_HEAD = struct.Struct("=HHHHHH")
+_DATA_HEAD = struct.Struct("=HHHH")
 
 
 def service_key(protocol: int, port: int) -> bytes:
@@ -58,38 +64,32 @@ def mark_value(mark: int) -> bytes:
 
 
 @cache
-def _key_layout(size: int) -> struct.Struct:
-    return struct.Struct(f"=HHHHHH{size}s")
+def _key_head(size: int, extent: int = 0) -> bytes:
+    """Write what stands before a key of `size` bytes, whose element goes on for `extent` more."""
+    return _HEAD.pack(
+        size + extent + 12, _ITEM | netlink.NESTED,
+        size + 8, _ELEMENT_KEY | netlink.NESTED,
+        size + 4, _VALUE,
+    )  # fmt: skip
 
 
 @cache
-def _pair_layout(key_size: int, data_size: int) -> struct.Struct:
-    return struct.Struct(f"=HHHHHH{key_size}sHHHH{data_size}s")
+def _data_head(size: int) -> bytes:
+    return _DATA_HEAD.pack(size + 8, _ELEMENT_DATA | netlink.NESTED, size + 4, _VALUE)
 
 
 def key_element(key: bytes) -> bytes:
     """Write an element of a set, or name one of a map to delete it.
 
-    `key` must fill whole fields of 4 bytes. One pack call: this is the hot path of every binding.
+    `key` must fill whole fields of 4 bytes.
     """
-    size = len(key)
-    return _key_layout(size).pack(
-        size + 12, _ITEM | netlink.NESTED,
-        size + 8, _ELEMENT_KEY | netlink.NESTED,
-        size + 4, _VALUE, key,
-    )  # fmt: skip
+    return _key_head(len(key)) + key
 
 
 def pair_element(key: bytes, data: bytes) -> bytes:
     """Write an element of a map; `key` and `data` must fill whole fields of 4 bytes."""
-    size, extent = len(key), len(data)
-    return _pair_layout(size, extent).pack(
-        size + extent + 20, _ITEM | netlink.NESTED,
-        size + 8, _ELEMENT_KEY | netlink.NESTED,
-        size + 4, _VALUE, key,
-        extent + 8, _ELEMENT_DATA | netlink.NESTED,
-        extent + 4, _VALUE, data,
-    )  # fmt: skip
+    size = len(data)
+    return _key_head(len(key), size + 8) + key + _data_head(size) + data
 
 
 def range_element(first: bytes, last: bytes, data: bytes = b"") -> bytes:
@@ -106,23 +106,13 @@ def range_element(first: bytes, last: bytes, data: bytes = b"") -> bytes:
     return netlink.nested(_ITEM, *parts)
 
 
-@cache
-def _names(table: str, set_name: str) -> bytes:
-    return netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, set_name)
-
-
-def _bodies(table: str, changes: Changes) -> list[bytes]:
+def _parts(changes: Changes) -> list[tuple[str, Sequence[bytes]]]:
+    """Split lists that would outgrow a message."""
     return [
-        _names(table, name)
-        + netlink.nested(_LIST_ELEMENTS, *elements[start : start + _ELEMENTS_PER_MESSAGE])
+        (name, elements[start : start + _ELEMENTS_PER_MESSAGE])
         for name, elements in changes
         for start in range(0, len(elements), _ELEMENTS_PER_MESSAGE)
     ]
-
-
-def _edge(kind: int, sequence: int) -> bytes:
-    flags = netlink.FLAG_REQUEST
-    return netlink.message(kind, flags, sequence, Family.UNSPEC, b"", _BATCH_RESOURCE)
 
 
 def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
@@ -131,18 +121,42 @@ def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
     ENOENT when one to delete is missing, EEXIST when one to add is there already. Everything
     carries `sequence`; the last element message asks for an acknowledgement.
     """
-    create = netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL
-    orders = [
-        *((_DELETE_ELEMENTS, netlink.FLAG_REQUEST, body) for body in _bodies(table, removed)),
-        *((_NEW_ELEMENTS, create, body) for body in _bodies(table, added)),
-    ]
-    last = len(orders) - 1
-    parts = [_edge(_BATCH_BEGIN, sequence)]
-    for index, (kind, flags, body) in enumerate(orders):
-        acknowledge = netlink.FLAG_ACK if index == last else 0
-        parts.append(netlink.message(kind, flags | acknowledge, sequence, Family.INET, body))
-    parts.append(_edge(_BATCH_END, sequence))
-    return b"".join(parts)
+    orders = [(*_DELETE, *part) for part in _parts(removed)]
+    orders += [(*_CREATE, *part) for part in _parts(added)]
+    left, number = len(orders), _SEQUENCE.pack(sequence)
+    written = [_BEGIN[0], number, _BEGIN[1]]
+    for kind, flags, name, elements in orders:
+        left -= 1
+        body = b"".join(elements)
+        acknowledge = 0 if left else netlink.FLAG_ACK
+        before, behind = _frame(kind, flags | acknowledge, table, name, len(body))
+        written += before, number, behind, body
+    written += _END[0], number, _END[1]
+    return b"".join(written)
+
+
+# Batches differ in little but their elements: the rest is written once for each size of them.
+@lru_cache(maxsize=1024)
+def _frame(kind: int, flags: int, table: str, name: str, size: int) -> tuple[bytes, bytes]:
+    """Write what stands in front of `size` bytes of elements, without the sequence number."""
+    names = netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, name)
+    listed = netlink.nested(_LIST_ELEMENTS, bytes(size))
+    return _around_sequence(netlink.message(kind, flags, 0, Family.INET, names + listed), size)
+
+
+def _around_sequence(message: bytes, left_out: int = 0) -> tuple[bytes, bytes]:
+    at = netlink.SEQUENCE_AT
+    return message[:at], message[at + _SEQUENCE.size : len(message) - left_out]
+
+
+def _edge(kind: int) -> tuple[bytes, bytes]:
+    flags = netlink.FLAG_REQUEST
+    return _around_sequence(
+        netlink.message(kind, flags, 0, Family.UNSPEC, b"", _BATCH_RESOURCE),
+    )
+
+
+_BEGIN, _END = _edge(_BATCH_BEGIN), _edge(_BATCH_END)
 
 
 def get_table(table: str, sequence: int) -> bytes:

@@ -79,7 +79,10 @@ class Answers:
     @property
     def next_incomplete(self) -> Answer | None:
         """The one to which the server's next line belongs."""
-        return next((answer for answer in self._answers if not answer.is_complete), None)
+        for answer in self._answers:
+            if not answer.is_complete:
+                return answer
+        return None
 
     @property
     def is_holding(self) -> bool:
@@ -124,9 +127,8 @@ class Answers:
         """Let the client hear what is due."""
         while self._answers and self._answers[0].is_due:
             answer = self._answers.popleft()
-            text = answer.final_text
-            self._take(answer)
-            self._send(text)
+            self.kept_bytes -= len(answer.text)
+            self._send(answer.final_text)
         if self._answers and self._answers[0].text and not self._answers[0].may_be_replaced:
             self._send(self._take(self._answers[0]))
 

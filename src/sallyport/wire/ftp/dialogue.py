@@ -83,6 +83,8 @@ class FtpDialogue(FtpStream):
 
         A transfer is one to what would withdraw its pinhole: the server may not have connected yet.
         """
+        if not self._answers:
+            return False
         is_withdrawing = line.text[:4].upper() in WITHDRAWING
         barriers = BARRIERS | TRANSFERS if is_withdrawing else BARRIERS
         return len(self._answers) >= limits.MAX_FTP_PIPELINE or self._answers.has_one_of(barriers)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from sallyport.addresses import MAX_PORT, Endpoint, parse_address
 from sallyport.errors import ProtocolError
@@ -59,8 +60,7 @@ class EpsvRequest(Enum):
     """No port, but a promise: neither PORT, EPRT nor PASV will follow (RFC 2428 section 4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command: the verb in upper case, and its argument; None when no blank follows it."""
 
     verb: bytes
@@ -111,7 +111,7 @@ def format_port_argument(endpoint: Endpoint) -> bytes:
     if endpoint.version != 4:
         raise ValueError(f"{endpoint} does not fit into six numbers")
     numbers = endpoint.address.packed + endpoint.port.to_bytes(2, "big")
-    return b",".join(b"%d" % number for number in numbers)
+    return b"%d,%d,%d,%d,%d,%d" % tuple(numbers)
 
 
 def parse_eprt_argument(argument: bytes) -> Endpoint:
@@ -188,7 +188,7 @@ def _port(digits: bytes, offending: bytes) -> int:
 
 
 def _six_numbers(numbers: Sequence[bytes], reason: str, offending: bytes) -> Endpoint:
-    if len(numbers) != 6 or not all(_OCTET.fullmatch(number) for number in numbers):
+    if len(numbers) != 6 or not all(map(_OCTET.fullmatch, numbers)):
         raise ProtocolError(reason, offending)
     octets = bytes(map(int, numbers))
     port = int.from_bytes(octets[4:], "big")

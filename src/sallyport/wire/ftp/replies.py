@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sallyport import limits
 from sallyport.errors import ProtocolError
 from sallyport.wire.lines import Line, LineSplitter
 
 # 6yz are the protected replies of RFC 2228; the blank may be missing when there is no text.
-_FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?:(-)| |\Z)")
+_FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?:(-)| |\r?\n|\Z)")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyLine:
+class ReplyLine(NamedTuple):
     """One line of a reply as it came; `code` is that of the reply it belongs to."""
 
     raw: bytes
@@ -95,7 +94,7 @@ class ReplyReader:
             yield self._first(line) if self._open is None else self._next(line, self._open)
 
     def _first(self, line: Line) -> ReplyLine:
-        found = _FIRST_LINE.match(line.text)
+        found = _FIRST_LINE.match(line.raw)
         if found is None:
             raise ProtocolError("not-a-reply", line.raw)
         is_final = found[2] is None
