@@ -9,6 +9,7 @@ from tests.ops.offered import TALK
 from tests.ops.test_filters import complaint, written
 
 from sallyport import limits
+from sallyport.ops import watchdog
 from sallyport.ops.filters import FilterUnusable, read_file
 
 
@@ -33,6 +34,7 @@ def test_a_file_that_never_ends_is_cut(
     loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FILTER_LOAD_SECONDS", 0.02)
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.02)
 
     assert "fails: FilterStuck: it took longer than 0.02 s (line" in complaint(
         written(tmp_path, loop)
