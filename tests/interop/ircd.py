@@ -3,6 +3,7 @@
 import re
 import shutil
 import socket
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -49,7 +50,9 @@ class IrcServer(Service):
     def _command(self) -> list[str]:
         file = self.folder / "ngircd.conf"
         file.write_text(_CONFIGURATION.format(port=PORT), encoding="ascii")
-        return ["ngircd", "--nodaemon", "--config", str(file)]
+        # Started as root it insists on becoming somebody else.
+        ngircd = ["ngircd", "--nodaemon", "--config", str(file)]
+        return [sys.executable, "-m", "sallyport.lab.oneuid", *ngircd]
 
     def _answers(self) -> bool:
         try:

@@ -69,10 +69,13 @@ def start(configuration: Configuration) -> MemoryJournal:
             async with asyncio.TaskGroup() as tasks:
                 assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
 
+    failures: list[Exception] = []
     try:
         asyncio.run(scenario())
     except* OperatorError as group:
-        raise group.exceptions[0] from None
+        failures.extend(group.exceptions)
+    for failure in failures:  # raised out here: before Python 3.11.4 except* wraps it again
+        raise failure
     return journal
 
 
