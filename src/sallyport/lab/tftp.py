@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +64,11 @@ def why_not(software: str) -> str | None:
     return None
 
 
-# Both change to another user unless told not to, and there may be nobody else to be.
+# Both change to another user unless told not to, and there may be nobody else to be; tftpd-hpa also
+# gives up its groups, whoever it is to be.
 SERVERS: dict[str, Callable[[TftpServer], list[str]]] = {
     "tftpd-hpa": lambda server: [
+        *(sys.executable, "-m", "sallyport.lab.oneuid"),
         *("in.tftpd", "--foreground", "--user", "root", "--create", "--secure"),
         str(server.folder),
     ],
