@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.ircd import PATIENCE, IrcClient, IrcServer, why_no_ircd
+from tests.interop.office import configuration
 
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import Host
@@ -20,34 +21,6 @@ from sallyport.lab.network import Lab
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "irc_dcc" / "irc_dcc.py"
-CONFIGURATION = """
-[gateway]
-data_path = "{data_path}"
-
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-
-[networks.external]
-interfaces = ["ext0"]
-
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-
-[[access_rules]]
-name = "office chat"
-action = "allow"
-protocols = ["irc"]
-from = ["internal"]
-to = ["external"]
-
-[filters.irc-dcc]
-path = "irc_dcc.py"
-{setting}
-"""
 FILE = bytes(n * 7 % 251 for n in range(1024 * 1024 + 1))
 OFFER = (
     rb":alice!\S+ PRIVMSG bob :\x01DCC SEND notes\.txt"
@@ -72,7 +45,12 @@ def gateway(lab: Lab, data_path: str, setting: str) -> Iterator[RunningGateway]:
     """Run a gateway that has the example for a filter."""
     shutil.copy(EXAMPLE, lab.folder)
     file = lab.folder / "chat.toml"
-    file.write_text(CONFIGURATION.format(data_path=data_path, setting=setting), encoding="ascii")
+    text = configuration(
+        gateway=f'data_path = "{data_path}"',
+        protocols=("irc",),
+        rest=f'[filters.irc-dcc]\npath = "irc_dcc.py"\n{setting}',
+    )
+    file.write_text(text, encoding="ascii")
     running = RunningGateway(lab, ("--config", str(file)), name="chat")
     try:
         yield running

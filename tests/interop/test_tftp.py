@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.interop.office import configuration
 
 from sallyport import limits
 from sallyport.lab.clients import Direction, digest
@@ -31,30 +32,7 @@ GiveTftp = Callable[[str], TftpServer]
 KIB = 1024
 WISHES = {"blksize": 1428, "timeout": 2, "windowsize": 4}
 RRQ = b"\0\x01pxelinux.0\0octet\0tsize\x000\0"
-USER_MODE = """
-[gateway]
-data_path = "user"
-
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-
-[networks.external]
-interfaces = ["ext0"]
-
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-
-[[access_rules]]
-name = "office tftp"
-action = "allow"
-protocols = ["tftp"]
-from = ["internal"]
-to = ["external"]
-"""
+USER_MODE = configuration(gateway='data_path = "user"', protocols=("tftp",))
 # The lab answers within milliseconds; what has not come by then is not let through.
 PATIENCE = 5.0
 SILENCE = 0.2
