@@ -45,7 +45,8 @@ def test_an_ipv6_socket_leaves_the_ipv4_port_alone() -> None:
     with sockets.make(Transport.TCP, 6) as ours, socket.socket() as other:
         ours.bind(("::", 0))
 
-        other.bind(("0.0.0.0", ours.getsockname()[1]))
+        # Not the wildcard: connections of other tests may linger at 127.0.0.1 with that port.
+        other.bind(("127.0.0.64", ours.getsockname()[1]))
 
 
 def test_a_socket_that_could_not_be_made_ready_is_closed() -> None:
