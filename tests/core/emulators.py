@@ -2,11 +2,15 @@
 
 from tests.core.office import Witness
 
-from sallyport.core.events import BindTcp, BindUdp, Event
+from sallyport.core.events import AcceptedConnection, BindTcp, BindUdp, Event, UdpDestination
 from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.hooks import Hooks, Scope
 from sallyport.core.secondary import SecondaryConnection
 from sallyport.core.session import Session
+from sallyport.testing.memory import pause
+
+# A peer has arrived, or is played.
+ARRIVED = Hooks.of(AcceptedConnection, UdpDestination, scope=Scope.SECONDARY | Scope.ANY_PROTOCOL)
 
 
 class Player(DataFilter):
@@ -86,3 +90,17 @@ class HookedFilter(ApplicationFilter):
 
     def attach_to_session(self, session: Session) -> SessionFilter:
         return self.witness
+
+
+class SlowWitness(Witness):
+    async def on_event(self, event: Event) -> None:
+        await super().on_event(event)
+        await pause()
+
+
+class Slow(HookedFilter):
+    """Takes its time to answer."""
+
+    def __init__(self) -> None:
+        super().__init__("slow", ARRIVED)
+        self.witness = SlowWitness()

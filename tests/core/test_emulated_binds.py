@@ -1,92 +1,32 @@
-"""A filter in the place of whoever would connect to a bound port (`EmulateForBind`)."""
-
-from collections.abc import Callable
-from typing import Any
+"""A filter takes a bind over (`EmulateForBind`), and what becomes of it."""
 
 import pytest
-from tests.core.emulators import HookedFilter, Player, Tagger, TakingFilter
-from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, Witness, run
+from tests.core.emulating import NAME, EmulatingOffice, deliver
+from tests.core.emulators import ARRIVED, HookedFilter, Player, Slow
+from tests.core.office import CLIENT, PEER, Office
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
 from sallyport.core.datapath import DataPathKind
 from sallyport.core.events import (
-    AcceptedConnection,
     BindTcp,
-    BindUdp,
-    ConnectionRefused,
     ConnectionTerminating,
-    EstablishedConnection,
     Event,
     Listen,
-    UdpDestination,
 )
-from sallyport.core.filter import DataFilter
 from sallyport.core.hooks import Hooks, Scope
 from sallyport.core.lifecycle import State
 from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import (
-    AddressNotAllowed,
     AddressNotAvailable,
     AlreadyEmulated,
     AlreadyExists,
     BadContext,
     BindError,
     InvalidArgument,
-    NotEmulated,
     OutOfResources,
-    PolicyDenied,
     Terminating,
 )
 from sallyport.flags import BindFlags, Transport
-from sallyport.ipfilter import IpFilter
-from sallyport.testing.flows import MemoryFlow
-from sallyport.testing.memory import pause
-
-OTHER = PEER.with_port(4711)
-NAME = Endpoint(EXTERNAL, 45000)
-ZERO = Endpoint.parse("0.0.0.0:0")
-ACCEPTED = Hooks.of(AcceptedConnection, UdpDestination, scope=Scope.SECONDARY | Scope.ANY_PROTOCOL)
-
-
-class EmulatingOffice(Office):
-    """An office in which every bind is taken over."""
-
-    def __init__(self, *others: HookedFilter, **fields: Any) -> None:  # noqa: ANN401 - fields of AccessRule
-        self.taking = TakingFilter()
-        super().__init__(self.taking, *others, **fields)
-        self.caller = Witness()
-
-    def take(self, *clients: Endpoint, inside: str = "10.0.0.8", **arguments: Any) -> Binding:  # noqa: ANN401 - of bind_for_client
-        """Bind, as the client at `inside`; ours is the last connection that was taken over."""
-        outside = "198.51.100.9:21" if "." in inside else "[2001:db8::9]:21"
-        client = f"{inside}:50000" if "." in inside else f"[{inside}]:50000"
-        return self.bind(
-            self.dial(client, outside),
-            *clients,
-            **({"session_filter": self.caller, "context": "the bind"} | arguments),
-        )
-
-    def flow(self, binding: Binding, peer: Endpoint = PEER) -> MemoryFlow:
-        return self.user_path.filtered[binding.connections[0].pinhole.id, peer]
-
-
-def deliver(
-    connection: SecondaryConnection,
-    player: DataFilter | None = None,
-    peer: Endpoint = PEER,
-    local: Endpoint | None = None,
-    context: object = None,
-) -> DataFilter:
-    player = player or Player(b"hello")
-    run(connection.emulate_connection(player, peer, local, context))
-    return player
-
-
-def denying(event: Event) -> None:
-    event.connection.deny()
-
 
 # -- taking a bind over ---------------------------------------------------------------------------
 
@@ -135,7 +75,7 @@ def test_a_bind_can_be_taken_over_in_its_bind_event_only_and_once() -> None:
 
 
 def test_a_peer_that_arrives_is_too_late_for_taking_the_bind_over() -> None:
-    late = HookedFilter("late", ACCEPTED)
+    late = HookedFilter("late", ARRIVED)
     office, refusals = Office(late), []
 
     def react(event: Event) -> None:
@@ -223,292 +163,6 @@ def test_when_the_other_ports_cannot_open_the_one_taken_over_ends_with_them() ->
     with pytest.raises(OutOfResources):
         office.bind(primary, CLIENT, CLIENT.with_port(1554))
     assert office.holdings() == before
-
-
-# -- delivering a connection ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("inside", "client", "peer"),
-    [
-        ("10.0.0.8", CLIENT, PEER),
-        ("fd00:a::8", Endpoint.parse("[fd00:a::8]:1553"), Endpoint.parse("[2001:db8::9]:20")),
-    ],
-)
-def test_the_client_is_dialled_as_if_the_peer_had_come(
-    inside: str, client: Endpoint, peer: Endpoint
-) -> None:
-    office = EmulatingOffice()
-    binding = office.take(client, inside=inside)
-    (connection,) = binding.connections
-    player = deliver(connection, peer=peer, context="the play")
-
-    flow = office.flow(binding, peer)
-    assert (flow.pinhole.target, flow.peer) == (client, peer)
-    assert (player.connection, player.peer, player.context) == (connection, peer, "the play")
-    flow.target_says(b"who is it\r\n")
-    assert flow.dialled.take() == b"helloWHO IS IT\r\n"
-    assert connection.external_peer_name() == peer
-    assert office.caller.events == [EstablishedConnection(connection, peer, "the bind")]
-    assert not isinstance(player, Player) or player.heard == b"who is it\r\n"
-
-
-def test_an_emulated_connection_ends_with_both_directions() -> None:
-    office = EmulatingOffice()
-    binding = office.take()
-    player = Player()
-    deliver(binding.connections[0], player)
-
-    office.flow(binding).target_closes()
-
-    assert binding.state is State.CLOSED
-    assert player.done == ["started", "detached"]
-    assert office.caller.kinds() == ["EstablishedConnection", "ConnectionTerminating"]
-    assert not office.data_path.reserved
-    assert not office.user_path.flows
-
-
-def test_other_filters_are_asked_and_sit_nearer_to_the_client() -> None:
-    other = HookedFilter("other", ACCEPTED)
-    other.witness.react = lambda event: event.connection.attach_data_filter(Tagger(b"<"))
-    office = EmulatingOffice(other)
-    binding = office.take()
-    player = Player(b"hello")
-    deliver(binding.connections[0], player)
-
-    flow = office.flow(binding)
-    flow.target_says(b"a")
-
-    assert other.witness.events == [AcceptedConnection(binding.connections[0], PEER)]
-    assert flow.dialled.take() == b"<hello<<A"
-    assert player.heard == b"<a"
-
-
-def test_a_filter_that_denies_leaves_the_port_as_it_was() -> None:
-    other = HookedFilter("other", ACCEPTED)
-    other.witness.react = denying
-    office = EmulatingOffice(other)
-    binding = office.take()
-    (connection,) = binding.connections
-    player = Player()
-    deliver(connection, player)
-
-    assert (player.done, office.caller.events) == (["detached"], [])
-    assert not office.user_path.flows
-    other.witness.react = id
-    deliver(connection)
-    assert office.caller.kinds() == ["EstablishedConnection"]
-
-
-class Slow(HookedFilter):
-    """Takes its time to answer."""
-
-    def __init__(self) -> None:
-        super().__init__("slow", ACCEPTED)
-        self.witness = SlowWitness()
-
-
-class SlowWitness(Witness):
-    async def on_event(self, event: Event) -> None:
-        await super().on_event(event)
-        await pause()
-
-
-def test_while_other_filters_think_no_second_connection_is_begun() -> None:
-    office = EmulatingOffice(Slow())
-    (connection,) = office.take().connections
-    deliver(connection)
-    with pytest.raises(AlreadyExists):
-        deliver(connection, peer=OTHER)
-    assert not office.user_path.flows
-
-    office.world.resume()
-
-    assert set(office.user_path.flows[connection.pinhole.id]) == {PEER}
-
-
-@pytest.mark.parametrize("end", [SecondaryConnection.kill, lambda one: one.binding.withdraw()])
-def test_a_port_that_ends_while_other_filters_think_delivers_nothing(
-    end: Callable[[SecondaryConnection], None],
-) -> None:
-    office = EmulatingOffice(Slow())
-    (connection,) = office.take().connections
-    player = Player()
-    deliver(connection, player)
-
-    end(connection)
-    while office.world.parked:
-        office.world.resume()
-
-    assert (player.done, connection.state) == (["detached"], State.CLOSED)
-    assert not office.user_path.flows
-
-
-def test_a_port_withdrawn_while_other_filters_think_delivers_nothing_beside_what_runs() -> None:
-    office = EmulatingOffice(Slow())
-    binding = office.take(flags=BindFlags.ALLOW_MULTIPLE)
-    (connection,) = binding.connections
-    deliver(connection)
-    office.world.resume()
-    player = Player()
-    deliver(connection, player, OTHER)
-
-    binding.withdraw()
-    office.world.resume()
-
-    assert player.done == ["detached"]
-    assert set(office.user_path.flows[connection.pinhole.id]) == {PEER}
-
-
-def test_a_client_that_refuses_is_told_and_can_be_dialled_again() -> None:
-    office = EmulatingOffice()
-    (connection,) = office.take().connections
-    player = Player()
-
-    def refuse(pinhole: Any, peer: Endpoint, tap: Any) -> None:  # noqa: ANN401 - of UserPath.deliver
-        tap.end()
-        office.gateway.openings.flow_refused(pinhole.id, peer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(office.user_path, "deliver", refuse)
-        deliver(connection, player)
-
-    assert player.done == ["detached"]
-    assert office.caller.events == [ConnectionRefused(connection, PEER, "the bind")]
-    deliver(connection, peer=OTHER)
-    assert connection.external_peer_name() == OTHER
-
-
-# -- how many -------------------------------------------------------------------------------------
-
-
-def test_one_connection_is_delivered_and_no_more() -> None:
-    office = EmulatingOffice()
-    (connection,) = office.take().connections
-    deliver(connection)
-
-    for peer in (PEER, OTHER):
-        with pytest.raises(AlreadyExists):
-            deliver(connection, peer=peer)
-    office.user_path.finish(PEER)
-    for peer in (PEER, OTHER):
-        with pytest.raises(Terminating):
-            deliver(connection, peer=peer)
-
-
-def test_with_allow_multiple_each_peer_has_a_connection_of_its_own() -> None:
-    office = EmulatingOffice()
-    binding = office.take(flags=BindFlags.ALLOW_MULTIPLE)
-    (connection,) = binding.connections
-    players = [deliver(connection, peer=peer) for peer in (PEER, OTHER)]
-
-    with pytest.raises(AlreadyExists):
-        deliver(connection, peer=OTHER)
-    office.flow(binding, OTHER).target_says(b"a")
-    assert [player.heard for player in players if isinstance(player, Player)] == [b"", b"a"]
-    office.user_path.finish(OTHER)
-    deliver(connection, peer=OTHER)
-    assert len(office.user_path.flows[connection.pinhole.id]) == 2
-
-
-def test_of_many_nothing_more_is_delivered_to_a_port_that_was_withdrawn() -> None:
-    office = EmulatingOffice()
-    binding = office.take(flags=BindFlags.ALLOW_MULTIPLE)
-    deliver(binding.connections[0])
-    binding.withdraw()
-
-    with pytest.raises(Terminating):
-        deliver(binding.connections[0], peer=OTHER)
-    assert office.user_path.flows
-
-
-def test_a_udp_port_belongs_to_one_source_which_may_come_back() -> None:
-    office = EmulatingOffice()
-    binding = office.take(transport=Transport.UDP)
-    (connection,) = binding.connections
-    deliver(connection)
-    with pytest.raises(AlreadyExists):
-        deliver(connection, peer=OTHER)
-    office.user_path.finish(PEER)
-
-    with pytest.raises(AlreadyExists):
-        deliver(connection, peer=OTHER)
-    deliver(connection)
-    assert office.caller.kinds() == ["EstablishedConnection"] * 2
-
-
-# -- what is refused ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("peer", "error"),
-    [
-        (PEER.with_port(0), InvalidArgument),
-        (Endpoint.parse("[2001:db8::9]:20"), InvalidArgument),
-        (Endpoint.parse("198.51.100.10:20"), AddressNotAllowed),
-        (PEER.with_port(21), AddressNotAllowed),
-        (Endpoint.parse("10.0.0.9:20"), PolicyDenied),
-        (Endpoint.parse("203.0.113.1:20"), PolicyDenied),
-    ],
-)
-def test_a_peer_that_could_not_have_come_is_not_delivered(
-    peer: Endpoint, error: type[BindError]
-) -> None:
-    office = EmulatingOffice()
-    sources = IpFilter.of("198.51.100.9", "10.0.0.9", "203.0.113.1")
-    (connection,) = office.take(ip_filter=sources, peer_ports=frozenset({20})).connections
-    before = office.holdings()
-
-    with pytest.raises(error):
-        deliver(connection, peer=peer)
-    assert office.holdings() == before
-    assert not connection.expected
-    assert not office.user_path.flows
-
-
-def test_nothing_is_delivered_before_the_port_is_open() -> None:
-    office = EmulatingOffice()
-    binding = office.take(armed=False)
-    (connection,) = binding.connections
-    with pytest.raises(BadContext):
-        deliver(connection)
-
-    run(binding.arm())
-
-    deliver(connection)
-    assert office.caller.kinds() == ["EstablishedConnection"]
-
-
-def test_nothing_is_delivered_to_a_client_whose_address_nobody_knows() -> None:
-    office = EmulatingOffice()
-    (connection,) = office.take(ZERO).connections
-    with pytest.raises(BadContext):
-        deliver(connection)
-
-    run(connection.set_client_address(CLIENT))
-
-    deliver(connection)
-    assert office.flow(connection.binding).pinhole.target == CLIENT
-
-
-def test_a_port_that_was_not_taken_over_delivers_nothing() -> None:
-    office = Office()
-    (connection,) = office.bind(office.dial()).connections
-
-    with pytest.raises(NotEmulated):
-        deliver(connection)
-    with pytest.raises(NotEmulated):
-        connection.set_socket_name(NAME)
-    with pytest.raises(NotEmulated):
-        connection.increment_bytes_sent(1)
-
-
-def test_nobody_connects_to_an_emulated_port_so_no_filter_restricts_it() -> None:
-    office = EmulatingOffice()
-    (connection,) = office.take().connections
-
-    with pytest.raises(BadContext):
-        run(connection.set_ip_filter(IpFilter()))
 
 
 # -- its life -------------------------------------------------------------------------------------
@@ -645,116 +299,3 @@ def test_datagrams_leave_by_the_port_that_is_held() -> None:
     connection.send_to(PEER, b"x")
 
     assert office.data_path.sent == [(connection.proxy_address, PEER, b"x")]
-
-
-# -- connections a filter received itself (EmulateClientBind) -------------------------------------
-
-
-def emulate_bind(
-    office: Office,
-    client: Endpoint = CLIENT,
-    **arguments: Any,  # noqa: ANN401 - of emulate_client_bind
-) -> SecondaryConnection:
-    session = office.gateway.client_session(client.address)
-    everything: dict[str, Any] = {"transport": Transport.TCP, "protocol": FTP} | arguments
-    proxy = everything.pop("proxy", Endpoint(EXTERNAL, 21))
-    return run(session.emulate_client_bind(client, proxy, **everything))
-
-
-def test_a_connection_the_filter_received_becomes_the_clients() -> None:
-    told = HookedFilter("told", Hooks.of(BindTcp, Listen, scope=Scope.ANY_PROTOCOL))
-    office, caller = Office(told), Witness()
-    connection = emulate_bind(office, session_filter=caller, context="the line")
-
-    assert told.witness.kinds() == ["BindTcp", "Listen"]
-    assert connection.proxy_address == Endpoint(EXTERNAL, 21)
-    assert (connection.state, connection.is_secondary) == (State.ARMED, False)
-    assert not office.data_path.reserved
-    assert not office.data_path.pinholes
-    deliver(connection)
-    assert caller.events == [EstablishedConnection(connection, PEER, "the line")]
-    office.user_path.finish(PEER)
-    assert not tuple(office.gateway.all_sessions())
-
-
-def test_it_is_a_primary_connection_to_the_filters_of_its_protocol() -> None:
-    class OwnFilter(HookedFilter):
-        protocols = (FTP,)
-
-    own = OwnFilter("own", Hooks.of(AcceptedConnection))
-    office = Office(own)
-    deliver(emulate_bind(office))
-    assert own.witness.kinds() == ["AcceptedConnection"]
-    assert not own.witness.events[0].is_secondary
-
-    deliver_to_bound = EmulatingOffice(own).take().connections[0]
-    deliver(deliver_to_bound)
-    assert own.witness.kinds() == ["AcceptedConnection"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"client": ZERO}, InvalidArgument),
-        ({"client": CLIENT.with_port(22)}, AddressNotAllowed),
-        ({"proxy": Endpoint(EXTERNAL, 0)}, InvalidArgument),
-        ({"proxy": PEER}, AddressNotAvailable),
-        ({"proxy": Endpoint.parse("[2001:db8::1]:21")}, InvalidArgument),
-    ],
-)
-def test_an_emulated_bind_is_checked_as_any_other(
-    arguments: dict[str, Any], error: type[BindError]
-) -> None:
-    office = Office()
-    session = office.gateway.client_session(CLIENT.address)
-    everything = {"client": CLIENT, "proxy": Endpoint(EXTERNAL, 21)} | arguments
-
-    with pytest.raises(error):
-        run(
-            session.emulate_client_bind(
-                everything["client"], everything["proxy"], transport=Transport.TCP, protocol=FTP
-            )
-        )
-    assert not session.bindings
-
-
-def test_the_rules_decide_about_an_emulated_bind() -> None:
-    office = Office(protocols=frozenset({"tftp"}))
-    with pytest.raises(PolicyDenied):
-        emulate_bind(office)
-
-
-def test_another_filter_may_deny_an_emulated_bind_and_cannot_take_it_over() -> None:
-    other = HookedFilter("other", Hooks.of(BindTcp, BindUdp, scope=Scope.ANY_PROTOCOL))
-    other.witness.react = denying
-    with pytest.raises(BindError, match="denied-by-filter"):
-        emulate_bind(Office(other))
-
-    def react(event: Event) -> None:
-        assert isinstance(event.connection, SecondaryConnection)
-        with pytest.raises(AlreadyEmulated):
-            event.connection.emulate_for_bind()
-
-    other.witness.react = react
-    emulate_bind(Office(other))
-    assert other.witness.kinds() == ["BindTcp", "BindTcp"]
-
-
-def test_a_translated_client_sees_the_gateway_where_there_is_nat() -> None:
-    assert emulate_bind(Office(), is_address_translated=True).pinhole.is_proxied
-    client = Endpoint.parse("[fd00:a::8]:1553")
-    with pytest.raises(InvalidArgument, match="nat"):
-        emulate_bind(Office(), client, proxy=client, is_address_translated=True)
-
-
-def test_on_a_routed_relation_the_filter_was_reached_at_the_clients_address() -> None:
-    client = Endpoint.parse("[fd00:a::8]:1553")
-    connection = emulate_bind(Office(), client, proxy=client)
-
-    assert connection.proxy_address == client
-
-
-def test_no_datagram_leaves_by_a_port_that_nobody_holds() -> None:
-    connection = emulate_bind(Office(), transport=Transport.UDP)
-    with pytest.raises(BadContext, match="no-port-is-held"):
-        connection.send_to(PEER, b"x")
