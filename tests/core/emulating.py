@@ -7,9 +7,7 @@ from tests.core.office import EXTERNAL, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
-from sallyport.core.events import (
-    Event,
-)
+from sallyport.core.events import Event
 from sallyport.core.filter import DataFilter
 from sallyport.core.secondary import SecondaryConnection
 from sallyport.testing.flows import MemoryFlow
