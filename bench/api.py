@@ -45,6 +45,7 @@ from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 _PROTOCOL = ProtocolDefinition("bench", Transport.TCP, 7)
 _CLIENT, _SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:7")
@@ -222,16 +223,18 @@ def _elements() -> int:
 async def _serve(kind: DataPathKind, folder: Path) -> None:
     loop = asyncio.get_running_loop()
     with ExitStack() as undo:
+        turns = Turns(loop)
+        undo.callback(turns.close)
         table.load(render_base(_policy(), GatewayRules(_PORTS, masquerade=False)))
         HostSettings(_PORTS, ("int0", "ext0"), folder / "host.state").apply()
         path: DataPath
         if kind is DataPathKind.KERNEL:
             kernel = KernelDataPath.start()
             undo.callback(kernel.stop)
-            kernel.run_in(loop)
+            kernel.run_in(loop, turns)
             path = kernel
         else:
-            user = UserDataPath(loop, is_transparent=True)
+            user = UserDataPath(loop, turns, is_transparent=True)
             undo.callback(user.stop)
             path = user
         async with asyncio.TaskGroup() as tasks:

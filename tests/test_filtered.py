@@ -13,8 +13,8 @@ from tests.taps import WritingTap
 
 from sallyport import limits
 from sallyport.filtered import Ending, FilteredStream
-from sallyport.hangups import Hangups
 from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
+from sallyport.turns import Turns
 
 
 class Bench:
@@ -27,17 +27,18 @@ class Bench:
         self.tap = WritingTap()
         self.endings: list[Ending] = []
         self._over = asyncio.Event()
-        self.hangups = Hangups(self.loop)
-        undo.callback(self.hangups.close)
+        self.served_by = Turns(self.loop)
+        undo.callback(self.served_by.close)
         self.client, accepted = (undo.enter_context(end) for end in pair())
         self.server, dialled = (undo.enter_context(end) for end in pair())
         for leg in (accepted, dialled):
             prepare_leg(leg)
         self.stream = FilteredStream(
             self.loop,
-            self.hangups,
+            self.served_by,
             accepted if is_accepted else None,
             dialled if is_dialled else None,
+            client="client",
             over=self._ended,
             is_dialogue=is_dialogue,
         )
@@ -386,7 +387,7 @@ def test_an_abort_resets_both_ends_and_is_told_once(times: int) -> None:
                 b.stream.abort()
 
             assert b.endings == [Ending.ABORTED]
-            assert b.hangups._actions == {}
+            assert b.served_by._seats == {}
             assert await b.is_reset(b.client)
             assert await b.is_reset(b.server)
 

@@ -6,15 +6,17 @@ waits: what is in our memory is one read of each side, and what filters made of 
 
 import asyncio
 import fcntl
+import select
 import socket
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
+from typing import Final
 
 from sallyport import limits
 from sallyport.core.datapath import Tap
-from sallyport.hangups import Hangups
 from sallyport.sockets import has_failed, let_end
+from sallyport.turns import Turns
 
 # Measured on loopback through a filter that passes everything: reads of 64 KiB halve the speed.
 _READ_BYTES = 512 * 1024
@@ -27,8 +29,10 @@ _DIALOGUE_READ_BYTES = 16 * 1024
 # itself: half a round trip to far away.
 _LOOK_SECONDS = 0.1
 
-# Reads per wake-up: about a millisecond, then the others get their turn.
+# Reads in a turn: about a millisecond, then the others get theirs.
 _READS_PER_TURN = 2
+
+_BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
 
 # glibc gives large blocks pages of their own, and faulting them in costs as much as the copying,
 # until it has seen a block of that size being freed (mallopt(3), M_MMAP_THRESHOLD). Here it does.
@@ -49,27 +53,29 @@ class FilteredStream:
     """The sockets of one flow, feeding its tap (`core.datapath.Link`).
 
     Both sockets are legs (`sockets.prepare_leg`) and belong to the stream from now on; one may be
-    absent. `over` is called once, when they are closed, however that came. A dialogue is short
-    lines: what a filter makes of one read leaves in one segment, and what was dialled, which
-    answers, has each segment acknowledged at once.
+    absent. What they say is dealt with in the turn of `client`. `over` is called once, when they
+    are closed, however that came. A dialogue is short lines: what a filter makes of one read leaves
+    in one segment, and what was dialled, which answers, has each segment acknowledged at once.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        hangups: Hangups,
+        turns: Turns,
         accepted: socket.socket | None,
         dialled: socket.socket | None,
         *,
+        client: Hashable,
         over: Callable[[Ending], None],
         is_dialogue: bool = False,
     ) -> None:
         self.loop = loop
+        self.turns = turns
+        self.client = client
         self.accepted = None if accepted is None else End(self, accepted, Ending.ACCEPTED_RESET)
         self.dialled = None if dialled is None else End(self, dialled, Ending.DIALLED_RESET)
         self.is_over = False
         """Whether nothing passes any more."""
-        self._hangups = hangups
         self._over = over
         self.read_bytes = _DIALOGUE_READ_BYTES if is_dialogue else _READ_BYTES
         """How much is read at once."""
@@ -94,7 +100,7 @@ class FilteredStream:
         self._tap = tap
         tap.on_idle = self.settle
         for end in self._ends:
-            self._hangups.watch(end.socket, end.hung_up)
+            end.watch()
         self.settle()
 
     def abort(self) -> None:
@@ -160,7 +166,8 @@ class FilteredStream:
             is_wanted = is_closing or not (is_waiting or end.is_choked)
             is_on = is_wanted and not end.has_ended
             if is_on is not end.is_reading:
-                end.set_reading(is_on=is_on)
+                end.is_reading = is_on
+                end.watch()
 
     def fail(self, ending: Ending) -> None:
         """End it in the next turn of the loop: a filter may be in the middle of a step."""
@@ -187,7 +194,6 @@ class FilteredStream:
                 timer.cancel()
         for end in self._ends:
             end.stop()
-            self._hangups.forget(end.socket)
             if ending is Ending.COMPLETE:
                 let_end(end.socket)
             else:
@@ -259,9 +265,10 @@ class End:
         gone = 0 if self._queue else self._give(data)
         if gone == len(data) or self._stream.is_over:
             return
-        if not self._queue:
-            self._stream.loop.add_writer(self.socket, self._writable)
+        was_waiting = self.has_queued
         self._queue += memoryview(data)[gone:]
+        if not was_waiting:
+            self.watch()
         if len(self._queue) > limits.MAX_QUEUED_BYTES:
             self._stream.flooded()
 
@@ -272,23 +279,29 @@ class End:
             if not (self._queue or self.gathered):
                 self._finish()
 
-    def set_reading(self, *, is_on: bool) -> None:
-        """Read from now on, or no more."""
-        if is_on and not self.is_reading:
-            self._stream.loop.add_reader(self.socket, self._readable)
-        elif self.is_reading and not is_on:
-            self._stream.loop.remove_reader(self.socket)
-        self.is_reading = is_on
+    def watch(self) -> None:
+        """Be told of what is waited for now, and of a reset in any case."""
+        events = select.EPOLLOUT if self._queue else 0
+        if self.is_reading:
+            events |= select.EPOLLIN
+        stream = self._stream
+        stream.turns.watch(self.socket, self._served, client=stream.client, events=events)
 
     def stop(self) -> None:
         """Neither read nor write any more; what is queued is lost."""
-        self.set_reading(is_on=False)
-        self._stream.loop.remove_writer(self.socket)
+        self._stream.turns.forget(self.socket)
+        self.is_reading = False
         self._queue.clear()
 
-    def hung_up(self) -> None:
-        """Notice a reset though nobody reads; whoever reads gets at what came before it."""
-        if not self.is_reading and has_failed(self.socket):
+    def _served(self, events: int) -> None:
+        if self._queue and events & ~select.EPOLLIN:
+            self._writable()
+        if self._stream.is_over:
+            return
+        if self.is_reading:  # and gets at what came before a reset
+            if events & ~select.EPOLLOUT:
+                self._readable()
+        elif events & _BROKEN and has_failed(self.socket):
             self._stream.fail(self._on_reset)
 
     def _readable(self) -> None:
@@ -309,7 +322,7 @@ class End:
     def _writable(self) -> None:
         del self._queue[: self._give(self._queue)]
         if not self._queue and not self._stream.is_over:
-            self._stream.loop.remove_writer(self.socket)
+            self.watch()
             if self._is_shut:
                 self._finish()
             self._stream.settle()

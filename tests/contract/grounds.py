@@ -17,6 +17,7 @@ from sallyport.kernel.host import HostSettings
 from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 Paths = Mapping[DataPathKind, DataPath]
 
@@ -65,20 +66,23 @@ class Ground:
         and the base table, which hands it what comes.
         """
         self.set_guard(None if way.is_nat else way)
-        user = UserDataPath(loop, is_transparent=not way.is_nat)
-        try:
+        with ExitStack() as undo:
+            turns = Turns(loop)
+            undo.callback(turns.close)
+            user = UserDataPath(loop, turns, is_transparent=not way.is_nat)
+            undo.callback(user.stop)
             yield {DataPathKind.USER: user}
-        finally:
-            user.stop()
 
     @contextmanager
     def kernel_paths(self, way: Way, loop: asyncio.AbstractEventLoop) -> Iterator[Paths]:
         """Both data paths behind the guard, the kernel's first, as the daemon has them."""
         self.set_guard(way)
         with ExitStack() as undo:
+            turns = Turns(loop)
+            undo.callback(turns.close)
             kernel = KernelDataPath.start(int(limits.UDP_IDLE_SECONDS))
             undo.callback(kernel.stop)
-            kernel.run_in(loop)
-            user = UserDataPath(loop, is_transparent=True)
+            kernel.run_in(loop, turns)
+            user = UserDataPath(loop, turns, is_transparent=True)
             undo.callback(user.stop)
             yield {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

@@ -19,10 +19,10 @@ from sallyport.core.session import Session
 from sallyport.flags import Transport
 from sallyport.frontends import control
 from sallyport.frontends.control import Control
-from sallyport.hangups import Hangups
 from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
 from sallyport.testing.memory import pause
 from sallyport.testing.world import VirtualWorld, make_gateway
+from sallyport.turns import Turns
 
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
 FTP = ProtocolDefinition("ftp", Transport.TCP, 21)
@@ -93,10 +93,10 @@ class Bench:
         self.listener = undo.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.listener.setblocking(False)
         self._undo = undo
-        hangups = Hangups(asyncio.get_running_loop())
-        undo.callback(hangups.close)
+        turns = Turns(asyncio.get_running_loop())
+        undo.callback(turns.close)
         undo.callback(self.primary.kill)
-        self.control = Control(self.gateway, hangups, tasks, self.primary, accepted=self.accepted)
+        self.control = Control(self.gateway, turns, tasks, self.primary, accepted=self.accepted)
 
     async def connected(self) -> socket.socket:
         """Begin, and give the server's side."""

@@ -15,6 +15,7 @@ from sallyport.filters.ftp import FtpFilter
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
 from sallyport.sockets import endpoint_of, name_of
 from sallyport.testing.world import VirtualWorld, make_gateway
+from sallyport.turns import Turns
 
 SERVER = Endpoint.parse("127.0.0.20:21")
 
@@ -51,12 +52,14 @@ async def serving(published: PublishingRule, inside: str) -> AsyncIterator[Virtu
     policy = policy_of(published, inside)
     gateway, _, world = make_gateway([FtpFilter()], policy=policy)
     async with asyncio.TaskGroup() as tasks:
-        interceptor = Interceptor(gateway, {}, tasks)
+        turns = Turns(asyncio.get_running_loop())
+        interceptor = Interceptor(gateway, {}, tasks, turns)
         with publishing_socket(published) as listener:
             interceptor.serve(listener)
             yield world
             interceptor.close()
         gateway.shut_down("over")
+    turns.close()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,8 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
         gateway, _, _ = make_gateway(policy=policy_of(published, "127.0.0.0/24"))
         async with asyncio.TaskGroup() as tasks:
             with publishing_socket(published) as listener:
-                first, second = (Interceptor(gateway, {}, tasks) for _ in range(2))
+                turns = Turns(asyncio.get_running_loop())
+                first, second = (Interceptor(gateway, {}, tasks, turns) for _ in range(2))
                 first.serve(listener)
                 first.leave(listener)
                 with socket.create_connection(name_of(place)) as client:

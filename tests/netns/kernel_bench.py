@@ -21,6 +21,7 @@ from sallyport.kernel.pins import PINS_TABLE
 from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
+from sallyport.turns import Turns
 
 # Long enough for a loaded machine, and never waited for when things go well.
 PATIENCE = 5.0
@@ -162,15 +163,17 @@ class Bench:
 def running(lab: Lab, idle_seconds: int = 60) -> Iterator[Bench]:
     """Both tables and a data path in the lab's gateway, gone at the end."""
     sink, loop = Recorder(), asyncio.new_event_loop()
+    turns = Turns(loop)
     with lab.gateway.entered():
         table.load(render_base(POLICY, RULES))
         path = KernelDataPath.start(idle_seconds)
     try:
         path.attach(sink)
-        path.run_in(loop)
+        path.run_in(loop, turns)
         yield Bench(lab, path, loop, sink)
     finally:
         path.stop()
+        turns.close()
         loop.close()
         lab.gateway.run(["nft", "delete", "table", "inet", "sallyport"])
 

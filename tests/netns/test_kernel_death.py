@@ -28,6 +28,7 @@ from sallyport.core.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.turns import Turns
 from tests.netns.kernel_bench import Recorder
 
 listen, target, peer = sys.argv[1:]
@@ -40,7 +41,8 @@ def pinhole(number):
     return Pinhole(number, Transport.TCP, at, to, IpFilter.of(peer))
 
 async def main():
-    path.run_in(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    path.run_in(loop, Turns(loop))
     await path.open([pinhole(0), pinhole(1)])
     print("open", flush=True)
     await asyncio.Event().wait()

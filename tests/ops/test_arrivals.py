@@ -19,6 +19,7 @@ from sallyport.kernel.interception import Interception
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Listeners, Place
 from sallyport.testing.world import make_policy
+from sallyport.turns import Turns
 
 BOTH = {Transport.TCP: {21: FTP}, Transport.UDP: {69: TFTP}}
 STREAMS = {Transport.TCP: {21: FTP}}
@@ -174,7 +175,9 @@ def test_each_socket_is_served_once_by_the_front_end_of_its_transport(
     listeners = Listeners()
     listeners.open(policy(publish(), versions="127.0.0.1"), BOTH)
     tcp, udp = (listeners.sockets[transport, 4] for transport in (Transport.TCP, Transport.UDP))
-    front_ends = FrontEnds(cast("Gateway", None), cast("asyncio.TaskGroup", None))
+    front_ends = FrontEnds(
+        cast("Gateway", None), cast("asyncio.TaskGroup", None), cast("Turns", None)
+    )
 
     front_ends.serve(listeners, BOTH)
     front_ends.serve(listeners, STREAMS)

@@ -24,6 +24,7 @@ from sallyport.ops.filters import FilterUnusable
 from sallyport.ops.settings import DataPathChoice
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing.world import MemoryJournal
+from sallyport.turns import Turns
 
 TEXT = """\
 [gateway]
@@ -66,8 +67,10 @@ def start(configuration: Configuration) -> MemoryJournal:
 
     async def scenario() -> None:
         with ExitStack() as undo:
+            turns = Turns(asyncio.get_running_loop())
+            undo.callback(turns.close)
             async with asyncio.TaskGroup() as tasks:
-                assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
+                assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
 
     failures: list[Exception] = []
     try:
@@ -163,8 +166,10 @@ def running(configuration: Configuration, act: Callable[[Assembly], None]) -> No
 
     async def scenario() -> None:
         with ExitStack() as undo:
+            turns = Turns(asyncio.get_running_loop())
+            undo.callback(turns.close)
             async with asyncio.TaskGroup() as tasks:
-                act(assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, undo))
+                act(assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, turns, undo))
 
     asyncio.run(scenario())
 

@@ -13,6 +13,7 @@ from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 HOSTS = ["127.0.0.1", "::1"]
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -94,7 +95,9 @@ class Bench:
     def __init__(self, host: str, undo: ExitStack) -> None:
         self.host = host
         self.loop = asyncio.get_running_loop()
-        self.path = UserDataPath(self.loop)
+        self.turns = Turns(self.loop)
+        undo.callback(self.turns.close)
+        self.path = UserDataPath(self.loop, self.turns)
         self.told = Told()
         self.path.attach(self.told)
         self._undo = undo

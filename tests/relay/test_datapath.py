@@ -237,7 +237,7 @@ def test_stopping_resets_every_flow_and_leaves_no_descriptor() -> None:
         async with bench() as b:
             client, listener = b.client(), b.new(UDP)
             before = descriptors()
-            path = UserDataPath(b.loop)
+            path = UserDataPath(b.loop, b.turns)
             path.attach(b.told)
             b.path.stop()
             b.path = path

@@ -14,6 +14,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 class Sink:
     def flow_arrived(self, _id, _peer, arrival): arrival.proceed(None)
@@ -22,7 +23,8 @@ class Sink:
     def flow_ended(self, *_): print("ended", flush=True)
 
 async def main():
-    path = UserDataPath(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    path = UserDataPath(loop, Turns(loop))
     path.attach(Sink())
     listen, target = map(Endpoint.parse, sys.argv[1:])
     path.reserve(Transport.TCP, listen)

@@ -11,12 +11,12 @@ from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Pinhole
 from sallyport.errors import AddressInUse
-from sallyport.hangups import Hangups
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
+from sallyport.turns import Turns
 
 HERE = Endpoint.parse("127.0.0.1:2000")
 ONE, OTHER = Endpoint.parse("198.51.100.1:20"), Endpoint.parse("198.51.100.2:20")
@@ -25,14 +25,14 @@ ONE, OTHER = Endpoint.parse("198.51.100.1:20"), Endpoint.parse("198.51.100.2:20"
 @contextmanager
 def door() -> Iterator[Door]:
     """A door that listens on loopback."""
-    hangups = Hangups(asyncio.get_running_loop())
-    means = Means(asyncio.get_running_loop(), Pipes(), hangups, is_transparent=False)
+    turns = Turns(asyncio.get_running_loop())
+    means = Means(asyncio.get_running_loop(), Pipes(), turns, is_transparent=False)
     made = TcpDoor(means, sockets.bound(TCP, HERE.with_port(0)), is_reserved=True)
     try:
         yield made
     finally:
         made.close()
-        hangups.close()
+        turns.close()
 
 
 def opening(at: Door, number: int, sources: IpFilter | None, **changes: object) -> Opening:

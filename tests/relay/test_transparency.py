@@ -16,6 +16,7 @@ from sallyport.frontends.sockets import foreign_socket
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 pytestmark = pytest.mark.netns
 
@@ -56,7 +57,9 @@ class Scene:
         self.lab, self.version = lab, version
         self.loop = asyncio.get_running_loop()
         self.told = Told()
-        self.path = UserDataPath(self.loop, is_transparent=True)
+        self.turns = Turns(self.loop)
+        undo.callback(self.turns.close)
+        self.path = UserDataPath(self.loop, self.turns, is_transparent=True)
         self.path.attach(self.told)
         undo.callback(self.path.stop)
         self._undo = undo

@@ -13,7 +13,6 @@ from sallyport.core.protocols import Direction
 from sallyport.filtered import Ending, FilteredStream
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket
-from sallyport.hangups import Hangups
 from sallyport.sockets import (
     closed_on_error,
     endpoint_of,
@@ -23,6 +22,7 @@ from sallyport.sockets import (
     name_of,
     prepare_leg,
 )
+from sallyport.turns import Turns
 
 _REASONS: Final = {
     Ending.ACCEPTED_RESET: "client-reset",
@@ -40,7 +40,7 @@ class Control:
     def __init__(
         self,
         gateway: Gateway,
-        hangups: Hangups,
+        turns: Turns,
         tasks: asyncio.TaskGroup,
         primary: PrimaryConnection,
         *,
@@ -48,7 +48,7 @@ class Control:
     ) -> None:
         """Take over `accepted`, a leg (`sockets.prepare_leg`)."""
         self._gateway = gateway
-        self._hangups = hangups
+        self._turns = turns
         self._tasks = tasks
         self._primary = primary
         self._accepted = accepted
@@ -56,7 +56,7 @@ class Control:
 
     def begin(self) -> None:
         """Tell the filters, then dial the server."""
-        self._hangups.watch(self._accepted, self._hung_up)
+        self._turns.watch(self._accepted, self._hung_up)
         self._primary.link = self
         self._gateway.announce_primary(self._primary, self._ready)
 
@@ -70,12 +70,12 @@ class Control:
         self._let_go()
         let_end(self._accepted)
 
-    def _hung_up(self) -> None:
+    def _hung_up(self, _events: int) -> None:
         if has_failed(self._accepted):
             self._primary.kill("client-reset")
 
     def _let_go(self) -> None:
-        self._hangups.forget(self._accepted)
+        self._turns.forget(self._accepted)
         if self._dialling is not None:
             self._dialling.cancel()
 
@@ -99,13 +99,14 @@ class Control:
 
     def _start(self, dialled: socket.socket | None, ours: Endpoint) -> None:
         self._dialling = None
-        self._hangups.forget(self._accepted)
+        self._turns.forget(self._accepted)
         primary = self._primary
         stream = FilteredStream(
             asyncio.get_running_loop(),
-            self._hangups,
+            self._turns,
             self._accepted,
             dialled,
+            client=primary.client.address,
             over=self._over,
             is_dialogue=True,
         )

@@ -19,8 +19,8 @@ from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.control import Control
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
-from sallyport.hangups import Hangups
 from sallyport.sockets import endpoint_of, make
+from sallyport.turns import Turns
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
@@ -56,13 +56,14 @@ class Interceptor:
         gateway: Gateway,
         protocols: Mapping[int, ProtocolDefinition],
         tasks: asyncio.TaskGroup,
+        turns: Turns,
     ) -> None:
         """Serve `gateway`; `protocols` are those of clients inside, by the port they dial."""
         self._gateway = gateway
         self._protocols = protocols
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._hangups = Hangups(self._loop)
+        self._turns = turns
         self._acceptors: dict[socket.socket, Acceptor] = {}
 
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
@@ -83,7 +84,6 @@ class Interceptor:
         """Accept nothing more, after the last connection has ended; idempotent."""
         for listener in tuple(self._acceptors):
             self.leave(listener)
-        self._hangups.close()
 
     def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
         """Ask policy about a new connection; whoever is refused is reset."""
@@ -92,7 +92,7 @@ class Interceptor:
         except BindError:
             leg.close()
             return
-        Control(self._gateway, self._hangups, self._tasks, primary, accepted=leg).begin()
+        Control(self._gateway, self._turns, self._tasks, primary, accepted=leg).begin()
 
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import secrets
+import select
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Self
@@ -37,6 +38,7 @@ from sallyport.kernel.placeholders import (
 from sallyport.kernel.pokes import Pokes
 from sallyport.kernel.reports import Reports
 from sallyport.kernel.table import OwnedTable
+from sallyport.turns import Turns
 from sallyport.wire import conntrack
 
 # A killed flow stays in conntrack this long: its entry is what turns the ends' answers into resets,
@@ -87,6 +89,7 @@ class KernelDataPath:
         living = requests.dump(marks.PIN, marks.PIN)
         self._flows.avoid(report.mark & marks.GENERATION for report in living)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: Turns | None = None
         self._is_drain_due = False
 
     @classmethod
@@ -118,16 +121,17 @@ class KernelDataPath:
 
     def stop(self) -> None:
         """Close every pinhole and give every port back; admitted flows go on. Idempotent."""
-        if self._loop is not None:
-            self._loop.remove_reader(self)
-            self._loop = None
+        self._loop = None
+        if self._turns is not None:
+            self._turns.forget(self)
+            self._turns = None
         for part in (self._pins, self._reports, self._requests, self._pokes, self._placeholders):
             part.close()
 
-    def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Read events and finish kills in this loop; called once, from its thread."""
-        self._loop = loop
-        loop.add_reader(self, self.drain)
+    def run_in(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
+        """Read events in these turns and finish kills in this loop; called once."""
+        self._loop, self._turns = loop, turns
+        turns.watch(self, lambda _events: self.drain(), events=select.EPOLLIN)
 
     @property
     def kind(self) -> DataPathKind:

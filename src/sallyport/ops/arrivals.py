@@ -19,6 +19,7 @@ from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publish
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel.interception import Interception
 from sallyport.ops.publishing import is_routed
+from sallyport.turns import Turns
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
@@ -103,8 +104,8 @@ def _loopback_versions(policy: Policy) -> list[int]:
 class FrontEnds:
     """Those who accept at the listening sockets; one pair per gateway."""
 
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup) -> None:
-        self._streams = Interceptor(gateway, {}, tasks)
+    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, turns: Turns) -> None:
+        self._streams = Interceptor(gateway, {}, tasks, turns)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._served: dict[Place, socket.socket] = {}
 

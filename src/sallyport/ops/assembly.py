@@ -28,6 +28,7 @@ from sallyport.ops.settings import DataPathChoice, GatewaySettings
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
+from sallyport.turns import Turns
 
 # What sockets, tables and sysctls were made for at the start; the rest may change.
 _FIXED = ("data_path", "port_range", "control_socket", "masquerade")
@@ -105,7 +106,11 @@ class Assembly:
 
 
 def assemble(
-    configuration: Configuration, world: AsyncWorld, tasks: asyncio.TaskGroup, undo: ExitStack
+    configuration: Configuration,
+    world: AsyncWorld,
+    tasks: asyncio.TaskGroup,
+    turns: Turns,
+    undo: ExitStack,
 ) -> Assembly:
     """Build every part and start it; what must be undone is pushed on `undo`.
 
@@ -125,7 +130,7 @@ def assemble(
     base = _base_table(settings, plan, listeners)
     if lack is None:
         _prepare_host(settings, plan.policy, base, undo)
-    data_paths = _data_paths(settings, undo, is_privileged=lack is None)
+    data_paths = _data_paths(settings, turns, undo, is_privileged=lack is None)
     with fence("the start of a filter"):
         gateway = Gateway(
             policy=plan.policy,
@@ -138,7 +143,7 @@ def assemble(
     watchdog = Watchdog(world.turn)
     watchdog.start()
     undo.callback(watchdog.stop)
-    front_ends = FrontEnds(gateway, tasks)
+    front_ends = FrontEnds(gateway, tasks, turns)
     undo.callback(front_ends.close)
     front_ends.serve(listeners, plan.protocols)
     return Assembly(configuration, gateway, listeners, front_ends, lack=lack, base=base)
@@ -208,14 +213,14 @@ def _prepare_host(settings: GatewaySettings, policy: Policy, base: str, undo: Ex
 
 
 def _data_paths(
-    settings: GatewaySettings, undo: ExitStack, *, is_privileged: bool
+    settings: GatewaySettings, turns: Turns, undo: ExitStack, *, is_privileged: bool
 ) -> dict[DataPathKind, DataPath]:
     loop = asyncio.get_running_loop()
-    user = UserDataPath(loop, is_transparent=is_privileged)
+    user = UserDataPath(loop, turns, is_transparent=is_privileged)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}
     kernel = KernelDataPath.start()
     undo.callback(kernel.stop)
-    kernel.run_in(loop)
+    kernel.run_in(loop, turns)
     return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

@@ -5,6 +5,7 @@ is killed leaves a closed gateway: pinholes die with it, guard and running trans
 """
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from sallyport.ops.control import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.reload import Reloader
 from sallyport.ops.world import AsyncWorld
+from sallyport.turns import Turns
 
 
 class _Stopped(Exception):
@@ -31,14 +33,18 @@ def run(configuration: Configuration, log: EventJournal, source: Source | None =
     one line that says what is wrong, with everything undone.
     """
 
-    async def serve() -> None:
+    async def serve(turns: Turns) -> None:
         with log.gathered(asyncio.get_running_loop().call_soon):
-            await _serve(configuration, log, source)
+            await _serve(configuration, turns, log, source)
 
-    asyncio.run(serve())
+    turns = Turns()
+    with contextlib.closing(turns), asyncio.Runner(loop_factory=turns.new_loop) as runner:
+        runner.run(serve(turns))
 
 
-async def _serve(configuration: Configuration, log: EventJournal, source: Source | None) -> None:
+async def _serve(
+    configuration: Configuration, turns: Turns, log: EventJournal, source: Source | None
+) -> None:
     journal = CountingJournal(log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -55,7 +61,7 @@ async def _serve(configuration: Configuration, log: EventJournal, source: Source
     try:
         async with asyncio.TaskGroup() as tasks:
             with ExitStack() as undo:
-                assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, undo)
+                assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
                 gateway = assembly.gateway
                 answers = Answers(gateway, journal, log, lambda: assembly.configuration.filters)
                 handlers.update(answers.handlers(), reload=reloader.answer)

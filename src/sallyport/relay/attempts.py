@@ -33,7 +33,7 @@ class Attempt:
         self._deadline: asyncio.TimerHandle | None = None
         opening.attempts.add(self)
         if peer_leg is not None:
-            means.hangups.watch(peer_leg, self._peer_hung_up)
+            means.turns.watch(peer_leg, self._peer_hung_up)
 
     def proceed(self, tap: Tap | None) -> None:
         """Connect to the client; the peer is reset when that fails."""
@@ -86,14 +86,14 @@ class Attempt:
         self.abort()
         self._means.sink.flow_refused(self._opening.pinhole.id, self.peer)
 
-    def _peer_hung_up(self) -> None:
+    def _peer_hung_up(self, _events: int) -> None:
         if self._peer_leg is not None and has_failed(self._peer_leg):
             self._give_up()
 
     def _let_go(self) -> None:
         self._opening.attempts.discard(self)
         if self._peer_leg is not None:
-            self._means.hangups.forget(self._peer_leg)
+            self._means.turns.forget(self._peer_leg)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._client_leg is not None:

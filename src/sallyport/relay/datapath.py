@@ -13,7 +13,6 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
-from sallyport.hangups import Hangups
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.attempts import Attempt
@@ -22,6 +21,7 @@ from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
 from sallyport.relay.udp import UdpDoor, start_flow
 from sallyport.sockets import name_of
+from sallyport.turns import Turns
 
 _DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
 
@@ -34,8 +34,10 @@ class UserDataPath:
     that are not this host's (routed relations). Without it clients see the gateway.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_transparent: bool = False) -> None:
-        self._means = Means(loop, Pipes(), Hangups(loop), is_transparent)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, turns: Turns, *, is_transparent: bool = False
+    ) -> None:
+        self._means = Means(loop, Pipes(), turns, is_transparent)
         self._means.changed = self._changed
         self._doors: dict[tuple[Transport, Endpoint], Door] = {}
         self._openings: dict[int, Opening] = {}
@@ -49,7 +51,6 @@ class UserDataPath:
         for door in self._doors.values():
             door.close()
         self._doors.clear()
-        self._means.hangups.close()
         self._means.pipes.close()
 
     @property

@@ -13,10 +13,10 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
-from sallyport.hangups import Hangups
 from sallyport.relay import sockets
 from sallyport.relay.pipes import Pipes
 from sallyport.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.turns import Turns
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Means:
 
     loop: asyncio.AbstractEventLoop
     pipes: Pipes
-    hangups: Hangups
+    turns: Turns
     is_transparent: bool
     """Whether the host hands us what comes for transparent sockets, whatever its address."""
     sink: FlowSink = field(init=False)

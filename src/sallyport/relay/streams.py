@@ -58,12 +58,12 @@ class Stream:
         )
 
     def _watch(self, leg: socket.socket, pump: Pump) -> None:
-        def hung_up() -> None:
+        def hung_up(_events: int) -> None:
             # A pump that reads the leg gets at what came before the reset.
             if not pump.is_reading and has_failed(leg):
                 self.abort()
 
-        self._means.hangups.watch(leg, hung_up)
+        self._means.turns.watch(leg, hung_up)
 
     def _direction_ended(self) -> None:
         self._open_directions -= 1
@@ -77,4 +77,4 @@ class Stream:
         self._inward.stop()
         self._outward.stop()
         for leg in self._legs:
-            self._means.hangups.forget(leg)
+            self._means.turns.forget(leg)

@@ -27,8 +27,14 @@ class TappedStream:
         self._means = means
         self._opening = opening
         self._tap = tap
+        target = opening.pinhole.target
         self._stream = FilteredStream(
-            means.loop, means.hangups, peer_leg, client_leg, over=self._over
+            means.loop,
+            means.turns,
+            peer_leg,
+            client_leg,
+            client=None if target is None else target.address,
+            over=self._over,
         )
 
     def start(self) -> None:

@@ -1,0 +1,149 @@
+"""Turns: the one place where it is decided whose socket is served next.
+
+A turn gives each client that has news one call, however many connections it has; the others of its
+sockets stay ready, in the kernel, and come back with the next turn. Who floods waits for itself.
+"""
+
+import asyncio
+import select
+import selectors
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable
+from typing import Final, Protocol
+
+_NOTHING_ASKED: Final = select.EPOLLET
+
+
+class Watched(Protocol):
+    """A socket, or what else has a descriptor."""
+
+    def fileno(self) -> int:
+        """Give the descriptor."""
+
+
+class _Seat:
+    """What is known about one descriptor."""
+
+    __slots__ = ("client", "last_turn", "told")
+
+    def __init__(self, told: Callable[[int], None], client: Hashable) -> None:
+        self.told = told
+        self.client = client
+        self.last_turn = 0
+
+
+class Turns:
+    """Tells who watches a socket of its events, in fair order.
+
+    Errors and hang-ups are told of sockets that asked for nothing too, once each time they happen:
+    a direction that is complete, or whose reader is slow, does not wait for its source to be
+    readable, and would learn of a reset only when it next writes there: perhaps never.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Be served by `loop`, whichever that is; without one by the loop of `new_loop`."""
+        self._epoll = select.epoll()
+        self._seats: dict[int, _Seat] = {}
+        self._clients: Counter[Hashable] = Counter()
+        self._turn = 0
+        self._loop = loop
+        if loop is not None:
+            loop.add_reader(self._epoll, self.serve)
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Make an event loop that serves straight from its wait: about a third less for each event
+        than by way of asyncio's handles."""
+        return asyncio.SelectorEventLoop(_Guest(self))
+
+    def watch(
+        self,
+        sock: Watched,
+        told: Callable[[int], None],
+        *,
+        client: Hashable = None,
+        events: int = 0,
+    ) -> None:
+        """Tell `told` of these epoll events of `sock`; again, to change what is told to whom.
+
+        `client` is whose turn that takes; who is nobody's has one of its own. `forget` must come
+        before the socket is closed.
+        """
+        number = sock.fileno()
+        if seat := self._seats.get(number):
+            self._epoll.modify(number, events or _NOTHING_ASKED)
+            seat.told = told
+            return
+        # By edge when nothing is asked for, because a socket that was shut in an orderly way stays
+        # hung up.
+        self._epoll.register(number, events or _NOTHING_ASKED)
+        self._seats[number] = _Seat(told, client)
+        if client is not None:
+            self._clients[client] += 1
+
+    def forget(self, sock: Watched) -> None:
+        """Tell no more of `sock`; idempotent."""
+        seat = self._seats.pop(sock.fileno(), None)
+        if seat is None:
+            return
+        self._epoll.unregister(sock)
+        if seat.client is not None:
+            self._clients[seat.client] -= 1
+            if not self._clients[seat.client]:
+                del self._clients[seat.client]
+
+    def close(self) -> None:
+        """Tell no more of any; idempotent."""
+        if self._epoll.closed:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(self._epoll)
+        self._epoll.close()
+        self._seats.clear()
+        self._clients.clear()
+
+    def serve(self, timeout: float | None = 0.0) -> None:
+        """Wait for news, at most that many seconds, and serve one turn."""
+        ready: Collection[tuple[int, int]] = self._epoll.poll(timeout)
+        if len(ready) > 1 and len(self._clients) > 1:  # one alone keeps nobody waiting
+            ready = self._one_each(ready)
+        self._turn += 1
+        for number, events in ready:
+            # An earlier call of this very turn may have ended it.
+            if seat := self._seats.get(number):
+                seat.last_turn = self._turn
+                try:
+                    seat.told(events)
+                except Exception as error:  # noqa: BLE001 - a fence: it ends nobody else's turn
+                    asyncio.get_running_loop().call_exception_handler(
+                        {"message": f"Exception in {seat.told!r}", "exception": error}
+                    )
+
+    def _one_each(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
+        """Choose for each client the socket that has waited for longest."""
+        seats = self._seats
+        newest_first = sorted(ready, key=lambda one: seats[one[0]].last_turn, reverse=True)
+        return {seats[one[0]].client or one[0]: one for one in newest_first}.values()
+
+
+class _Guest(selectors.EpollSelector):
+    """asyncio's own descriptors: together one of those that are watched."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._has_news = False
+        turns.watch(self, self._told, events=select.EPOLLIN)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve one turn; give what there is for asyncio."""
+        self._has_news = False
+        self._turns.serve(timeout)
+        return super().select(0) if self._has_news else []
+
+    def close(self) -> None:
+        """Close it; it is watched no more."""
+        self._turns.forget(self)
+        super().close()
+
+    def _told(self, _events: int) -> None:
+        self._has_news = True

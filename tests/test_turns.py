@@ -1,0 +1,274 @@
+"""Turns, on loopback with real sockets."""
+
+import asyncio
+import contextlib
+import select
+import socket
+import struct
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+
+import pytest
+from tests.relay.loopback import run
+from tests.relay.test_pump import pair
+
+from sallyport.turns import Turns
+
+
+class Flood:
+    """Sockets with something to read, which nobody does read; and who was served, in order."""
+
+    def __init__(self, turns: Turns, undo: ExitStack) -> None:
+        self.turns = turns
+        self.served: list[str] = []
+        self._undo = undo
+
+    def add(self, name: str, client: str | None) -> socket.socket:
+        ours, theirs = (self._undo.enter_context(end) for end in pair())
+        theirs.send(b"something")
+        select.select([ours], [], [])
+        self.turns.watch(
+            ours, lambda _events: self.served.append(name), client=client, events=select.EPOLLIN
+        )
+        return ours
+
+    def turn(self) -> list[str]:
+        """Serve one turn, and tell who had it."""
+        self.served.clear()
+        self.turns.serve()
+        return sorted(self.served)
+
+
+@pytest.fixture
+def flood() -> Iterator[Flood]:
+    with contextlib.closing(Turns()) as turns, ExitStack() as undo:
+        yield Flood(turns, undo)
+
+
+def test_a_client_that_floods_on_many_connections_has_one_call_a_turn_like_any_other(
+    flood: Flood,
+) -> None:
+    names = [f"flooder {i}" for i in range(8)]
+    for name in names:
+        flood.add(name, "flooder")
+    flood.add("neighbour", "other")
+
+    turns = [flood.turn() for _ in range(16)]
+
+    assert all(turn[1:] == ["neighbour"] for turn in turns)
+    # Among themselves they take turns too.
+    assert sorted(turn[0] for turn in turns) == sorted(names * 2)
+
+
+def test_a_client_that_is_alone_waits_for_nobody(flood: Flood) -> None:
+    flood.add("one", "client")
+    flood.add("two", "client")
+    gone = flood.add("three", "other")
+    assert flood.turn() != ["one", "two"]
+
+    flood.turns.forget(gone)
+
+    assert flood.turn() == ["one", "two"]
+
+
+def test_who_is_nobodys_has_a_call_every_turn(flood: Flood) -> None:
+    flood.add("one", "client")
+    flood.add("two", "other")
+    flood.add("the kernel", None)
+    flood.add("asyncio", None)
+
+    assert [flood.turn() for _ in range(2)] == [["asyncio", "one", "the kernel", "two"]] * 2
+
+
+def test_who_spoke_last_comes_after_who_has_waited(flood: Flood) -> None:
+    busy = flood.add("busy", "client")
+    flood.add("neighbour", "other")
+    flood.turn()
+    flood.add("newcomer", "client")
+
+    assert flood.turn() == ["neighbour", "newcomer"]
+    assert flood.turn() == ["busy", "neighbour"]
+
+    flood.turns.forget(busy)
+    flood.turns.forget(busy)
+    assert flood.turn() == ["neighbour", "newcomer"]
+
+
+def test_what_is_watched_may_change(flood: Flood) -> None:
+    ours = flood.add("one", "client")
+    flood.turns.watch(ours, lambda events: flood.served.append(f"now {events}"), events=0)
+    assert flood.turn() == []
+
+    flood.turns.watch(
+        ours, lambda events: flood.served.append(f"now {events}"), events=select.EPOLLOUT
+    )
+    assert flood.turn() == [f"now {select.EPOLLOUT}"]
+
+
+def drive(scenario: Callable[[Turns], Coroutine[None, None, None]], *, is_by_itself: bool) -> None:
+    """Run a scenario in the loop that turns make, or have an ordinary loop serve them."""
+
+    async def ordinary() -> None:
+        with contextlib.closing(Turns(asyncio.get_running_loop())) as turns:
+            await scenario(turns)
+
+    if is_by_itself:
+        asyncio.run(ordinary())
+        return
+    turns = Turns()
+    with contextlib.closing(turns), asyncio.Runner(loop_factory=turns.new_loop) as runner:
+        runner.run(scenario(turns))
+
+
+EITHER_LOOP = pytest.mark.parametrize("is_by_itself", [False, True])
+
+
+@EITHER_LOOP
+def test_a_loop_that_serves_has_its_own_descriptors_timers_and_threads(
+    is_by_itself: bool,
+) -> None:
+    async def scenario(turns: Turns) -> None:
+        loop = asyncio.get_running_loop()
+        news: asyncio.Queue[bytes] = asyncio.Queue()
+        with ExitStack() as undo:
+            ours, to_ours = (undo.enter_context(end) for end in pair())
+            theirs, to_theirs = (undo.enter_context(end) for end in pair())
+            turns.watch(ours, lambda _events: news.put_nowait(ours.recv(9)), events=select.EPOLLIN)
+            for _ in range(2):
+                to_ours.send(b"turn")
+                to_theirs.send(b"loop")
+                assert await news.get() == b"turn"
+                assert await loop.sock_recv(theirs, 9) == b"loop"
+            loop.call_later(0.001, to_ours.send, b"timer")
+            assert await news.get() == b"timer"
+            await asyncio.to_thread(to_ours.send, b"thread")
+            assert await news.get() == b"thread"
+            turns.forget(ours)
+
+    drive(scenario, is_by_itself=is_by_itself)
+
+
+def fail(_events: int) -> None:
+    raise ValueError("no")
+
+
+@EITHER_LOOP
+def test_what_goes_wrong_in_one_call_is_told_and_the_others_are_served(
+    is_by_itself: bool,
+) -> None:
+    async def scenario(turns: Turns) -> None:
+        faults: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: faults.append(repr(context["exception"]))
+        )
+        with ExitStack() as undo:
+            flood = Flood(turns, undo)
+            bad = flood.add("bad", "a")
+            flood.add("good", "b")
+            turns.watch(bad, fail, events=select.EPOLLIN)
+
+            assert flood.turn() == ["good"]
+        assert faults == ["ValueError('no')"]
+
+    drive(scenario, is_by_itself=is_by_itself)
+
+
+def test_a_reset_is_told_though_nobody_reads() -> None:
+    async def scenario() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        told = asyncio.Event()
+        ours, theirs = pair()
+        with ours, theirs:
+            turns.watch(ours, lambda _events: told.set())
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+
+            await told.wait()
+            turns.forget(ours)
+        turns.close()
+
+    run(scenario())
+
+
+def test_a_reset_that_came_before_the_watch_is_told_too() -> None:
+    async def scenario() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        told = asyncio.Event()
+        ours, theirs = pair()
+        with ours, theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+            turns.watch(ours, lambda _events: told.set())
+
+            await told.wait()
+            turns.forget(ours)
+        turns.close()
+
+    run(scenario())
+
+
+def test_bytes_and_the_end_of_one_direction_are_not_told() -> None:
+    async def scenario() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        told: list[None] = []
+        ours, theirs = pair()
+        with ours, theirs:
+            turns.watch(ours, lambda _events: told.append(None))
+            theirs.send(b"bytes")
+            theirs.shutdown(socket.SHUT_WR)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            turns.forget(ours)
+        turns.close()
+
+        assert told == []
+
+    run(scenario())
+
+
+def test_a_socket_that_was_shut_both_ways_is_told_of_once() -> None:
+    async def scenario() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        told: list[None] = []
+        ours, theirs = pair()
+        with ours, theirs:
+            turns.watch(ours, lambda _events: told.append(None))
+            theirs.shutdown(socket.SHUT_WR)
+            ours.shutdown(socket.SHUT_WR)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            turns.forget(ours)
+        turns.close()
+
+        assert len(told) == 1
+
+    run(scenario())
+
+
+def test_a_forgotten_socket_is_not_told_of_even_in_the_same_turn() -> None:
+    async def scenario() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        told: list[str] = []
+        news = asyncio.Event()
+        pairs = {"a": pair(), "b": pair()}
+
+        def hung_up(name: str) -> None:
+            told.append(name)
+            for ours, _ in pairs.values():
+                turns.forget(ours)
+            news.set()
+
+        for name, (ours, theirs) in pairs.items():
+            turns.watch(ours, lambda _events, name=name: hung_up(name))  # type: ignore[misc]
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+        await news.wait()
+        await asyncio.sleep(0)
+        for ours, _ in pairs.values():
+            turns.forget(ours)
+            ours.close()
+        turns.close()
+
+        assert len(told) == 1
+
+    run(scenario())
