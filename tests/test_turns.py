@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from tests.relay.loopback import run
@@ -144,6 +145,31 @@ def test_a_loop_that_serves_has_its_own_descriptors_timers_and_threads(
             await asyncio.to_thread(to_ours.send, b"thread")
             assert await news.get() == b"thread"
             turns.forget(ours)
+
+    drive(scenario, is_by_itself=is_by_itself)
+
+
+@EITHER_LOOP
+def test_what_is_to_come_soon_comes_after_all_whose_turn_it_is(is_by_itself: bool) -> None:
+    async def scenario(turns: Turns) -> None:
+        order: list[str] = []
+
+        def served(name: str, _events: int) -> None:
+            order.append(name)
+            turns.soon(lambda: order.append(f"after {name}"))
+
+        with ExitStack() as undo:
+            flood = Flood(turns, undo)
+            for name in ("one", "two"):
+                ours = flood.add(name, "client")
+                turns.watch(ours, partial(served, name), events=select.EPOLLIN)
+            turns.serve()
+            assert [order[:2], order[2:]] == [sorted(order)[2:], [f"after {n}" for n in order[:2]]]
+
+        turns.soon(lambda: order.append("outside of a turn"))
+        assert len(order) == 4
+        await asyncio.sleep(0)
+        assert order[-1] == "outside of a turn"
 
     drive(scenario, is_by_itself=is_by_itself)
 

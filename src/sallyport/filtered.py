@@ -32,7 +32,10 @@ _LOOK_SECONDS = 0.1
 # Reads in a turn: about a millisecond, then the others get theirs.
 _READS_PER_TURN = 2
 
+# Whoever reads or writes learns by that what has happened to the socket.
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
+_READABLE: Final = select.EPOLLIN | _BROKEN
+_WRITABLE: Final = select.EPOLLOUT | _BROKEN
 
 # glibc gives large blocks pages of their own, and faulting them in costs as much as the copying,
 # until it has seen a block of that size being freed (mallopt(3), M_MMAP_THRESHOLD). Here it does.
@@ -163,8 +166,7 @@ class FilteredStream:
             return
         is_waiting = self._tap is None or self._tap.is_busy
         for end in self._ends:
-            is_wanted = is_closing or not (is_waiting or end.is_choked)
-            is_on = is_wanted and not end.has_ended
+            is_on = not end.has_ended and (is_closing or not (is_waiting or end.is_choked))
             if is_on is not end.is_reading:
                 end.is_reading = is_on
                 end.watch()
@@ -214,7 +216,7 @@ class End:
         """Whether the other side was told that we will say no more."""
         self.is_reading = False
         """Whether what the other side says is taken now."""
-        self.gathered = bytearray()
+        self.gathered = b""
         """What was sent in this turn and waits for its end."""
         self._stream = stream
         self.opposite: End | None = None
@@ -232,9 +234,8 @@ class End:
     def is_choked(self) -> bool:
         """Whether what it says has nowhere to go: the opposite end has not taken everything yet, or
         it does not hear its own answers, of which more is queued than it can have said."""
-        if self.opposite is not None and self.opposite._queue:
-            return True
-        return len(self._queue) > _READ_BYTES
+        opposite = self.opposite
+        return bool(opposite and opposite._queue) or len(self._queue) > _READ_BYTES
 
     @property
     def has_arrived(self) -> bool:
@@ -243,9 +244,10 @@ class End:
 
     def send(self, data: bytes) -> None:
         """See `StreamEnd`."""
-        if not data or self._is_shut or self._stream.is_over:
+        stream = self._stream
+        if not data or self._is_shut or stream.is_over:
             return
-        if not self._stream.is_gathering:
+        if not stream.is_gathering:
             self._pass(data)
             return
         self.gathered += data
@@ -254,9 +256,9 @@ class End:
 
     def flush(self) -> None:
         """Send what was gathered."""
-        if not self.gathered or self._stream.is_over:
+        data, self.gathered = self.gathered, b""
+        if not data or self._stream.is_over:
             return
-        data, self.gathered = self.gathered, bytearray()
         self._pass(data)
         if self._is_shut and not self._queue:
             self._finish()
@@ -294,15 +296,13 @@ class End:
         self._queue.clear()
 
     def _served(self, events: int) -> None:
-        if self._queue and events & ~select.EPOLLIN:
-            self._writable()
-        if self._stream.is_over:
-            return
         if self.is_reading:  # and gets at what came before a reset
-            if events & ~select.EPOLLOUT:
+            if events & _READABLE:
                 self._readable()
-        elif events & _BROKEN and has_failed(self.socket):
+        elif events & _BROKEN and not self._stream.is_over and has_failed(self.socket):
             self._stream.fail(self._on_reset)
+        if self._queue and events & _WRITABLE and not self._stream.is_over:
+            self._writable()
 
     def _readable(self) -> None:
         size = self._stream.read_bytes

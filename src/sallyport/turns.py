@@ -46,6 +46,8 @@ class Turns:
         self._seats: dict[int, _Seat] = {}
         self._clients: Counter[Hashable] = Counter()
         self._turn = 0
+        self._is_serving = False
+        self._afterwards: list[Callable[[], None]] = []
         self._loop = loop
         if loop is not None:
             loop.add_reader(self._epoll, self.serve)
@@ -101,12 +103,20 @@ class Turns:
         self._seats.clear()
         self._clients.clear()
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call `action` when this turn is over, without a turn of the event loop of its own."""
+        if self._is_serving:
+            self._afterwards.append(action)
+        else:
+            asyncio.get_running_loop().call_soon(action)
+
     def serve(self, timeout: float | None = 0.0) -> None:
         """Wait for news, at most that many seconds, and serve one turn."""
         ready: Collection[tuple[int, int]] = self._epoll.poll(timeout)
         if len(ready) > 1 and len(self._clients) > 1:  # one alone keeps nobody waiting
             ready = self._one_each(ready)
         self._turn += 1
+        self._is_serving = True
         for number, events in ready:
             # An earlier call of this very turn may have ended it.
             if seat := self._seats.get(number):
@@ -117,6 +127,11 @@ class Turns:
                     asyncio.get_running_loop().call_exception_handler(
                         {"message": f"Exception in {seat.told!r}", "exception": error}
                     )
+        self._is_serving = False
+        if self._afterwards:
+            afterwards, self._afterwards = self._afterwards, []
+            for action in afterwards:
+                action()
 
     def _one_each(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
         """Choose for each client the socket that has waited for longest."""

@@ -34,7 +34,7 @@ def run(configuration: Configuration, log: EventJournal, source: Source | None =
     """
 
     async def serve(turns: Turns) -> None:
-        with log.gathered(asyncio.get_running_loop().call_soon):
+        with log.gathered(turns.soon):
             await _serve(configuration, turns, log, source)
 
     turns = Turns()

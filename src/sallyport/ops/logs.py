@@ -88,7 +88,7 @@ class EventJournal:
     def gathered(self, soon: Callable[[Callable[[], None]], object]) -> Iterator[None]:
         """Write the lines of one turn of an event loop together, errors at once.
 
-        `soon` is the loop's `call_soon`. A crash loses the lines of one turn.
+        `soon` is `Turns.soon`, or a loop's `call_soon`. A crash loses the lines of one turn.
         """
         self._soon = soon
         try:
