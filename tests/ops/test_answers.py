@@ -8,12 +8,12 @@ from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
-from sallyport.ops.answers import Answers, CountingJournal
+from sallyport.ops.answers import Answers
 from sallyport.ops.config import defaults
 from sallyport.ops.filters import Catalogue
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
-from sallyport.testing.world import VirtualWorld, make_gateway
+from sallyport.testing.world import make_gateway
 
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
 PROXY = Endpoint.parse("203.0.113.1:40271")
@@ -25,9 +25,8 @@ class Told(Answers):
     def __init__(self) -> None:
         self.gateway, self.data_path, self.world = make_gateway([FtpFilter()])
         self.primary = self.gateway.admit_primary(FTP, CLIENT, SERVER)
-        counted = CountingJournal(self.world.journal)
         choices = defaults(Catalogue.installed())
-        super().__init__(self.gateway, counted, EventJournal(), lambda: choices)
+        super().__init__(self.gateway, EventJournal(), lambda: choices)
 
     def bind(self, transport: Transport, client: str, flags: BindFlags = BindFlags.NONE) -> None:
         """Bind one port of the gateway for the client."""
@@ -70,16 +69,6 @@ def test_the_usual_data_path_is_the_fastest_there_is() -> None:
         kind: MemoryDataPath([], kind=kind) for kind in (DataPathKind.USER, DataPathKind.KERNEL)
     }
     assert told.status({}).data_path == "kernel"
-
-
-def test_refusals_are_counted_by_their_reason() -> None:
-    journal = CountingJournal(VirtualWorld().journal)
-
-    for reason in ("too-many-bindings", "no-rule-matched", "too-many-bindings"):
-        journal.record("binding.refused", reason=reason)
-    journal.record("binding.closed", reason="finished")
-
-    assert journal.refusals == {"too-many-bindings": 2, "no-rule-matched": 1}
 
 
 def test_a_filter_that_failed_too_often_is_shown_switched_off(

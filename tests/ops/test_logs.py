@@ -125,6 +125,25 @@ def test_below_its_level_the_journal_does_not_even_look_at_the_fields(
     assert "b.happened" in pipe[1]()
 
 
+def test_refusals_are_counted_by_their_reason_written_or_not(pipe: tuple[int, Reader]) -> None:
+    journal = EventJournal("error", descriptor=pipe[0])
+
+    for reason in ("too-many-bindings", "no-rule-matched", "too-many-bindings"):
+        journal.record("binding.refused", level="warning", reason=reason)
+    journal.record("binding.closed", level="error", reason="finished")
+
+    assert journal.refusals == {"too-many-bindings": 2, "no-rule-matched": 1}
+    assert events(pipe[1]()) == ["binding.closed"]
+
+
+def test_a_refusal_for_a_reason_that_has_no_text_is_lost_and_stops_nothing() -> None:
+    journal = EventJournal("error")
+
+    journal.record("binding.refused", level="warning", reason=Untellable())
+
+    assert journal.lost == 1
+
+
 def test_a_field_that_has_no_text_loses_the_line_only() -> None:
     journal = EventJournal(descriptor=os.open(os.devnull, os.O_WRONLY))
 

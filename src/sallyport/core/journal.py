@@ -2,6 +2,7 @@
 
 from typing import Literal, Protocol
 
+# The mildest first.
 Level = Literal["debug", "info", "warning", "error"]
 
 

@@ -1,7 +1,6 @@
 """What the control socket answers: the gateway's objects as rows of `sallyport.ops.schema`."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -10,7 +9,6 @@ import sallyport
 from sallyport.core.binding import Binding
 from sallyport.core.datapath import DataPathKind
 from sallyport.core.gateway import Gateway
-from sallyport.core.journal import Journal, Level
 from sallyport.core.session import Session
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
@@ -43,35 +41,19 @@ def _usual_path(gateway: Gateway) -> DataPathKind:
     return min(gateway.data_paths, key=list(DataPathKind).index)
 
 
-class CountingJournal:
-    """Passes every event on and counts refusals by their reason."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self.refusals: Counter[str] = Counter()
-
-    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """See `core.journal.Journal`."""
-        if event.endswith(".refused"):
-            self.refusals[str(fields.get("reason"))] += 1
-        self._journal.record(event, level=level, **fields)
-
-
 class Answers:
     """The handlers of one gateway."""
 
     def __init__(
         self,
         gateway: Gateway,
-        counted: CountingJournal,
-        log: EventJournal,
+        journal: EventJournal,
         choices: Callable[[], Iterable[Choice]],
     ) -> None:
         """`choices` gives the filters of the configuration in force."""
         self._choices = choices
         self._gateway = gateway
-        self._counted = counted
-        self._log = log
+        self._journal = journal
         self._started = gateway.clock()
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -102,8 +84,8 @@ class Answers:
             sessions=len(sessions),
             controls=sum(len(session.primaries) for session in sessions),
             bindings=sum(len(session.bindings) for session in sessions),
-            refusals=dict(self._counted.refusals),
-            log_records_lost=self._log.lost,
+            refusals=dict(self._journal.refusals),
+            log_records_lost=self._journal.lost,
         )
 
     def sessions(self, arguments: Mapping[str, object]) -> Sessions:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from sallyport.errors import OperatorError
-from sallyport.ops.answers import Answers, CountingJournal
+from sallyport.ops.answers import Answers
 from sallyport.ops.assembly import assemble
 from sallyport.ops.config import Configuration, Source
 from sallyport.ops.control import ControlServer, Handler
@@ -26,7 +26,7 @@ class _Stopped(Exception):
     """Ends the task group: it waits for its tasks, or cancels them when its body raises."""
 
 
-def run(configuration: Configuration, log: EventJournal, source: Source | None = None) -> None:
+def run(configuration: Configuration, journal: EventJournal, source: Source | None = None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
 
     `source` is where the configuration came from, None when that is no file. Raises StartupError,
@@ -34,8 +34,8 @@ def run(configuration: Configuration, log: EventJournal, source: Source | None =
     """
 
     async def serve(turns: Turns) -> None:
-        with log.gathered(turns.soon):
-            await _serve(configuration, turns, log, source)
+        with journal.gathered(turns.soon):
+            await _serve(configuration, turns, journal, source)
 
     turns = Turns()
     with contextlib.closing(turns), asyncio.Runner(loop_factory=turns.new_loop) as runner:
@@ -43,9 +43,8 @@ def run(configuration: Configuration, log: EventJournal, source: Source | None =
 
 
 async def _serve(
-    configuration: Configuration, turns: Turns, log: EventJournal, source: Source | None
+    configuration: Configuration, turns: Turns, journal: EventJournal, source: Source | None
 ) -> None:
-    journal = CountingJournal(log)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: _survive(journal, context))
@@ -63,7 +62,7 @@ async def _serve(
             with ExitStack() as undo:
                 assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
                 gateway = assembly.gateway
-                answers = Answers(gateway, journal, log, lambda: assembly.configuration.filters)
+                answers = Answers(gateway, journal, lambda: assembly.configuration.filters)
                 handlers.update(answers.handlers(), reload=reloader.answer)
                 reloader.open(assembly.replace)
                 undo.callback(reloader.close)
@@ -87,7 +86,7 @@ async def _serve(
         raise failures[0]
 
 
-def _survive(journal: CountingJournal, context: Mapping[str, Any]) -> None:
+def _survive(journal: EventJournal, context: Mapping[str, Any]) -> None:
     """Write down what went wrong in a callback; the daemon goes on."""
     journal.record(
         "daemon.fault",

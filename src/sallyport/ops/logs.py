@@ -9,10 +9,11 @@ import logging
 import os
 import select
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -20,13 +21,7 @@ from sallyport.core.journal import Level
 
 STDERR = 2
 
-_SEVERITIES: dict[Level, int] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
-
+_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 # What JSON has by itself. Most fields are text: found by its exact type, which enums do not have.
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
@@ -46,9 +41,9 @@ class Format(StrEnum):
 
 
 class EventJournal:
-    """The core's `Journal`, written to a descriptor.
+    """The core's `Journal`, written to a descriptor; it counts refusals by their reason.
 
-    `record` never raises. A record below the level costs a dictionary look-up: its fields are not
+    `record` never raises. A record below the level costs a look at its name: its fields are not
     turned into text.
     """
 
@@ -57,7 +52,9 @@ class EventJournal:
     ) -> None:
         if form is Format.AUTO:
             form = Format.TEXT if _is_terminal(descriptor) else Format.JSON
-        self._threshold = _SEVERITIES[level]
+        self.refusals: Counter[str] = Counter()
+        """How often what was refused, written or not."""
+        self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
         self._render = _render_text if form is Format.TEXT else _render_json
         self._clock = _Clock()
         self._writer = _Writer(descriptor)
@@ -71,9 +68,11 @@ class EventJournal:
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         """Write one event, unless its level is below the journal's."""
-        if _SEVERITIES[level] < self._threshold:
-            return
         try:
+            if event.endswith(".refused"):
+                self.refusals[str(fields.get("reason"))] += 1
+            if level not in self._levels:
+                return
             line = self._render(self._clock.text(), level, event, fields)
         except Exception:  # noqa: BLE001 - a field without text
             self._unwritable += 1
@@ -129,16 +128,17 @@ class _Clock:
     """Tells the time as text (RFC 3339, UTC); most of it is the same for a whole second."""
 
     def __init__(self) -> None:
-        self._second = -1
+        self._second = ""
         self._text = ""
 
     def text(self) -> str:
         """Give the time, to the microsecond."""
-        second, nanosecond = divmod(time.time_ns(), 1_000_000_000)
+        digits = str(time.time_ns())
+        second = digits[:-9]
         if second != self._second:
             self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{nanosecond // 1000:06d}Z"
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(second)))
+        return f"{self._text}.{digits[-9:-3]}Z"
 
 
 class _Writer:
@@ -180,7 +180,8 @@ def _plain(value: object) -> object:
     """Give `value` as JSON has it: addresses and enums by their text, bytes with escapes."""
     if type(value) in _PLAIN:
         return value
-    if not isinstance(value, _NO_TEXT):
+    # Asked of the type: a value that is none of many would be asked for its class each time.
+    if not issubclass(type(value), _NO_TEXT):
         return str(value)
     if isinstance(value, bytes):
         return value.decode("ascii", "backslashreplace")
@@ -188,9 +189,10 @@ def _plain(value: object) -> object:
 
 
 def _render_json(when: str, level: Level, event: str, fields: Mapping[str, object]) -> bytes:
-    line: dict[str, object] = {"time": when, "level": level, "event": event}
+    line = {"time": when, "level": level, "event": event, **fields}
     for key, value in fields.items():
-        line[key] = value if type(value) in _PLAIN else _plain(value)
+        if type(value) not in _PLAIN:
+            line[key] = _plain(value)
     return _encode(line) + b"\n"
 
 
