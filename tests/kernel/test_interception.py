@@ -14,7 +14,7 @@ def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
     text = lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
 
     assert (
-        'iifname { "int0" } meta nfproto ipv4 tcp dport 21 fib daddr type != local'
+        'tcp dport 21 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
         " tproxy ip to 127.0.0.1:2121 meta mark set meta mark | 0x10000"
         " ct mark set ct mark | 0x80000000 accept"
     ) in text
@@ -45,7 +45,7 @@ def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
     text = lines(rules=replace(RULES, interceptions=both))
 
     assert [line for line in text if "ct zone" in line] == [
-        'iifname { "int0" } meta nfproto ipv4 udp dport 69 fib daddr type != local'
+        'udp dport 69 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
         " ct zone set 23057",
         "udp sport { 69 } fib saddr type != local ct zone set 23057",
     ]

@@ -110,6 +110,7 @@ def _origin(policy: Policy, item: Interception) -> str:
         server = Endpoint(item.server, item.port)
         return f"iifname {outside(policy)} {to(server, item.transport)}"
     if clients := inside(policy):
-        where = f"meta nfproto ipv{item.version} {port_of(item.transport, item.port)}"
-        return f"iifname {clients} {where} fib daddr type != local"
+        # The port first: one look at the protocol and most packets are past the rule.
+        port = port_of(item.transport, item.port)
+        return f"{port} meta nfproto ipv{item.version} iifname {clients} fib daddr type != local"
     return ""
