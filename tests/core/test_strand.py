@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.core.office import Pause
 
-from sallyport.core.strand import Strand, Turn, Work, called
+from sallyport.core.strand import Strand, Turn, Work
 from sallyport.testing import VirtualWorld
 
 
@@ -39,9 +39,9 @@ class Bench:
 
 def test_work_that_need_not_wait_runs_at_once() -> None:
     bench = Bench()
-    bench.strand.run(bench.say("one"))
+    bench.strand.run(bench.say, ("one",))
     assert bench.ran == ["one"]
-    bench.strand.run(bench.say("two"))
+    bench.strand.run(bench.say, ("two",))
     assert bench.ran == ["one", "two"]
     assert not bench.strand.is_busy
     assert not bench.world.parked
@@ -50,8 +50,8 @@ def test_work_that_need_not_wait_runs_at_once() -> None:
 def test_work_given_while_other_work_waits_runs_after_it_and_in_order() -> None:
     bench = Bench()
     for word in ("one", "two"):
-        bench.strand.run(bench.wait_and_say(word))
-    bench.strand.run(bench.say("three"))
+        bench.strand.run(bench.wait_and_say, (word,))
+    bench.strand.run(bench.say, ("three",))
     assert bench.ran == ["one…"]
     assert bench.strand.is_busy
 
@@ -66,18 +66,18 @@ def test_work_given_by_running_work_runs_after_it() -> None:
     bench = Bench()
 
     async def outer() -> None:
-        bench.strand.run(bench.say("inner"))
+        bench.strand.run(bench.say, ("inner",))
         bench.ran.append("outer")
 
-    bench.strand.run(outer())
+    bench.strand.run(outer)
     assert bench.ran == ["outer", "inner"]
 
 
 def test_the_feeder_is_told_when_the_last_of_what_waited_is_done() -> None:
     bench = Bench()
     bench.strand.on_idle = lambda: bench.ran.append("idle")
-    bench.strand.run(bench.wait_and_say("one"))
-    bench.strand.run(bench.wait_and_say("two"))
+    bench.strand.run(bench.wait_and_say, ("one",))
+    bench.strand.run(bench.wait_and_say, ("two",))
 
     bench.world.resume()
     assert "idle" not in bench.ran
@@ -90,19 +90,19 @@ def test_who_looked_while_work_was_being_done_is_told_when_it_is_done() -> None:
     bench.strand.on_idle = lambda: bench.ran.append("idle")
 
     async def outer() -> None:
-        bench.strand.run(bench.say("inner"))
+        bench.strand.run(bench.say, ("inner",))
         assert bench.strand.is_busy
 
-    bench.strand.run(outer())
+    bench.strand.run(outer)
     assert bench.ran == ["inner", "idle"]
-    bench.strand.run(bench.say("alone"))
+    bench.strand.run(bench.say, ("alone",))
     assert bench.ran == ["inner", "idle", "alone"]
 
 
 def test_nobody_is_told_that_a_closed_strand_is_idle() -> None:
     bench = Bench()
     bench.strand.on_idle = lambda: bench.ran.append("idle")
-    bench.strand.run(bench.wait_and_say("one"))
+    bench.strand.run(bench.wait_and_say, ("one",))
     bench.strand.close()
     bench.world.resume()
 
@@ -118,19 +118,19 @@ def test_x07_a_method_that_is_no_coroutine_fails_behind_the_fence() -> None:
     def other(**_words: str) -> None:
         raise AssertionError("it takes no such arguments")
 
-    bench.strand.run(called(plain, "one"), "plain")  # type: ignore[arg-type]
+    bench.strand.run(plain, ("one",), "plain")  # type: ignore[arg-type]
     assert bench.ran == ["one"]
     assert [owner for _, owner in bench.faults] == ["plain"]
 
     second = Bench()
-    second.strand.run(called(other, "one"), "other")  # type: ignore[arg-type]
+    second.strand.run(other, ("one",), "other")  # type: ignore[arg-type]
     assert [owner for _, owner in second.faults] == ["other"]
 
 
 def test_a_call_that_never_came_to_its_turn_is_forgotten() -> None:
     bench = Bench()
-    bench.strand.run(bench.wait_and_say("one"))
-    bench.strand.run(called(bench.say, "two"))
+    bench.strand.run(bench.wait_and_say, ("one",))
+    bench.strand.run(bench.say, ("two",))
     bench.strand.close()
     bench.world.resume()
 
@@ -140,12 +140,12 @@ def test_a_call_that_never_came_to_its_turn_is_forgotten() -> None:
 @pytest.mark.parametrize("is_waiting", [False, True])
 def test_x07_a_fault_is_told_once_and_nothing_runs_any_more(is_waiting: bool) -> None:
     bench = Bench()
-    bench.strand.run(bench.wait_and_say("one"), "innocent")
-    bench.strand.run(bench.wait_and_fail() if is_waiting else bench.fail(), "guilty")
-    bench.strand.run(bench.say("dropped"), "innocent")
+    bench.strand.run(bench.wait_and_say, ("one",), "innocent")
+    bench.strand.run(bench.wait_and_fail if is_waiting else bench.fail, owner="guilty")
+    bench.strand.run(bench.say, ("dropped",), "innocent")
     while bench.world.parked:
         bench.world.resume()
-    bench.strand.run(bench.fail())
+    bench.strand.run(bench.fail)
 
     assert bench.ran == ["one…", "one"]
     assert bench.faults == [("a filter's fault", "guilty")]
@@ -159,7 +159,7 @@ def test_x07_what_is_no_exception_stays_behind_the_fence_too(error: BaseExceptio
     async def leave() -> None:
         raise error
 
-    bench.strand.run(leave(), "guilty")
+    bench.strand.run(leave, owner="guilty")
 
     assert bench.faults == [(str(error), "guilty")]
     assert not bench.strand.is_busy
@@ -167,12 +167,12 @@ def test_x07_what_is_no_exception_stays_behind_the_fence_too(error: BaseExceptio
 
 def test_after_close_nothing_starts_and_no_fault_is_told() -> None:
     bench = Bench()
-    bench.strand.run(bench.wait_and_fail())
-    bench.strand.run(bench.say("dropped"))
+    bench.strand.run(bench.wait_and_fail)
+    bench.strand.run(bench.say, ("dropped",))
     bench.strand.close()
     bench.strand.close()
     bench.world.resume()
-    bench.strand.run(bench.say("dropped too"))
+    bench.strand.run(bench.say, ("dropped too",))
 
     assert bench.ran == []
     assert bench.faults == []
@@ -182,11 +182,11 @@ def test_work_may_close_its_own_strand() -> None:
     bench = Bench()
 
     async def last() -> None:
-        bench.strand.run(bench.say("dropped"))
+        bench.strand.run(bench.say, ("dropped",))
         bench.strand.close()
         bench.ran.append("last")
 
-    bench.strand.run(last())
+    bench.strand.run(last)
     assert bench.ran == ["last"]
 
 
@@ -208,12 +208,12 @@ def test_a_watchdog_sees_that_filters_run_and_tells_one_long_turn_from_many() ->
 
     async def outer() -> None:
         look()
-        fresh().run(inner())
+        fresh().run(inner)
         look()
 
     look()
-    fresh().run(outer())
-    fresh().run(inner())
+    fresh().run(outer)
+    fresh().run(inner)
     look()
     # What two filters do to each other is one turn: together they must not loop unseen.
     assert seen == [(False, 0), (True, 1), (True, 1), (True, 1), (True, 2), (False, 2)]
@@ -221,11 +221,11 @@ def test_a_watchdog_sees_that_filters_run_and_tells_one_long_turn_from_many() ->
 
 def test_failing_from_outside_closes_the_strand_and_is_told_once() -> None:
     bench = Bench()
-    bench.strand.run(bench.wait_and_fail())
+    bench.strand.run(bench.wait_and_fail)
     bench.strand.fail(TimeoutError("too long"), "guilty")
     bench.strand.fail(TimeoutError("again"), "guilty")
     bench.world.resume()
-    bench.strand.run(bench.say("dropped"))
+    bench.strand.run(bench.say, ("dropped",))
 
     assert bench.faults == [("too long", "guilty")]
     assert bench.ran == []

@@ -50,8 +50,8 @@ def test_x07_a_filter_that_loops_ends_its_strand_and_nothing_else(
     faults: list[BaseException] = []
     other_faults: list[BaseException] = []
 
-    strand_of(turn, faults).run(loops())
-    strand_of(turn, other_faults).run(ends())
+    strand_of(turn, faults).run(loops)
+    strand_of(turn, other_faults).run(ends)
 
     assert [type(fault) for fault in faults] == [FilterStuck]
     assert other_faults == []
@@ -64,7 +64,7 @@ class AnswersItself(Coroutine[Any, Any, None]):
         self._strand = strand
 
     def send(self, _value: object) -> None:
-        self._strand.run(AnswersItself(self._strand))
+        self._strand.run(AnswersItself, (self._strand,))
         raise StopIteration
 
     def throw(self, *_error: object) -> None:
@@ -81,7 +81,7 @@ def test_x07_neighbours_that_keep_each_other_busy_loop_too(turn: Turn) -> None:
     faults: list[BaseException] = []
     strand = strand_of(turn, faults)
 
-    strand.run(AnswersItself(strand))
+    strand.run(AnswersItself, (strand,))
 
     assert [type(fault) for fault in faults] == [FilterStuck]
     assert strand.is_closed
@@ -94,7 +94,7 @@ def test_many_short_steps_are_not_a_long_one(turn: Turn) -> None:
 
     # Some hundreds of milliseconds of steps, each with a number of its own.
     for _ in range(100_000):
-        strand.run(ends())
+        strand.run(ends)
 
     assert faults == []
     assert turn.number == 100_000

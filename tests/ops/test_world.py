@@ -33,8 +33,8 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
 
             idle = asyncio.Event()
             strand.on_idle = idle.set
-            strand.run(first())
-            strand.run(second())
+            strand.run(first)
+            strand.run(second)
             assert order == ["first waits"]
             assert strand.is_busy
 
@@ -59,7 +59,7 @@ def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
                 await gate
                 raise ValueError("after waiting")
 
-            strand.run(work())
+            strand.run(work)
             gate.set_result(None)
 
             assert str(await failed) == "after waiting"
@@ -81,7 +81,7 @@ def test_x07_nothing_a_waiting_coroutine_raises_ends_more_than_its_strand(
                 await asyncio.sleep(0)
                 raise error
 
-            strand.run(work())
+            strand.run(work)
 
             assert await failed is error
 
@@ -102,7 +102,7 @@ def test_x07_a_filter_that_loops_after_it_waited_is_cut_too() -> None:
                 for _ in count():
                     pass
 
-            strand.run(work())
+            strand.run(work)
             assert type(await failed) is FilterStuck
             watchdog.stop()
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
@@ -65,7 +66,9 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
         faults.append((str(error), owner))
 
     for name in ("a", "b"):
-        Strand(world.park, world.turn, fault).run(work(name, fails=name == "b"), name)
+        Strand(world.park, world.turn, fault).run(
+            partial(work, name, fails=name == "b"), owner=name
+        )
     for _ in range(2):
         world.resume()
     assert done == []

@@ -28,7 +28,7 @@ from sallyport.core.filter_set import attached
 from sallyport.core.future import FutureConnection
 from sallyport.core.question import Question
 from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.strand import FAULTS, called, waited_too_long
+from sallyport.core.strand import FAULTS, waited_too_long
 from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
@@ -134,11 +134,11 @@ class Announcer:
 
         flow = _Flow(primary, primary.peer, chain, event, deny)
         for one in told:
-            primary.strand.run(self._ask(one, flow), one.name)
+            primary.strand.run(self._ask, (one, flow), one.name)
         for factory in session.factories:
             if factory.fits(event, primary.peer, None):
-                primary.strand.run(_attach_made(chain, factory), factory.owner)
-        primary.strand.run(_go_on(chain, ready))
+                primary.strand.run(_attach_made, (chain, factory), factory.owner)
+        primary.strand.run(_go_on, (chain, ready))
 
     def flow_arrived(
         self,
@@ -199,10 +199,10 @@ class Announcer:
 
         flow = _Flow(connection, remote, chain, event, deny)
         for one in told:
-            strand.run(self._ask(one, flow), one.name)
+            strand.run(self._ask, (one, flow), one.name)
         for factory in factories:
-            strand.run(_attach_made(chain, factory), factory.owner)
-        strand.run(_go_on(chain, go_on))
+            strand.run(_attach_made, (chain, factory), factory.owner)
+        strand.run(_go_on, (chain, go_on))
 
     @staticmethod
     def ask_no_more(connection: _Secondary) -> None:
@@ -244,7 +244,7 @@ class Announcer:
             if session_filter is not None and session_filter is not caller:
                 strand = self._gateway.new_strand(session)
                 known = replace(event, parameters=session.filter_set.parameters[one.name])
-                strand.run(called(session_filter.on_event, known), one.name)
+                strand.run(session_filter.on_event, (known,), one.name)
 
 
 def resulting_event(connection: _Secondary) -> type[Event]:

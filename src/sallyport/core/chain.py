@@ -6,7 +6,7 @@ the filter has returned. Whoever holds the sockets reads nothing while the stran
 is under way is one segment of each side and what filters made of it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import IntEnum
 from math import isnan
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Link, StreamEnd
 from sallyport.core.deadlines import Deadline
-from sallyport.core.strand import Strand, called
+from sallyport.core.strand import Strand, Work
 from sallyport.errors import BadContext, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 
@@ -234,7 +234,7 @@ class Chain:
         self._places.sort(key=lambda place: place.priority)
         for factory in self._factories:
             factory.used()
-        self._strand.run(self._start(client, server))
+        self._strand.run(self._start, (client, server))
 
     def from_accepted(self, data: bytes) -> None:
         """Take bytes of the socket that was accepted."""
@@ -268,17 +268,17 @@ class Chain:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def call(self, place: Place, method: Callable[..., Awaitable[None]], *data: bytes) -> None:
+    def call(self, place: Place, method: Callable[..., Work], *data: bytes) -> None:
         """Run a filter's method in its turn."""
-        self._strand.run(called(method, *data), place.owner)
+        self._strand.run(method, data, place.owner)
 
-    def pass_on(self, place: Place, take: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+    def pass_on(self, place: Place, take: Callable[[bytes], Work], data: bytes) -> None:
         """Have a neighbour take `data` in its turn; too much at once ends the session."""
         self._under_way += len(data)
         if self._under_way > limits.MAX_CHAIN_BYTES:
             self.flooded()
         else:
-            self._strand.run(self._taken(take, data), place.owner)
+            self._strand.run(self._taken, (take, data), place.owner)
 
     def reset(self) -> None:
         """Reset both sockets of this flow; idempotent, never raises."""
@@ -294,7 +294,7 @@ class Chain:
             assert self._connection.primary is not None  # noqa: S101 - it is its own
             self._connection.primary.close("closed-by-filter")
         elif self.is_passing:
-            self._strand.run(self._close_in_turn())
+            self._strand.run(self._close_in_turn)
         elif self._link is not None:
             self._link.close()
 
@@ -302,7 +302,7 @@ class Chain:
         """See `Gateway.call_later`."""
         return self._gateway.call_later(seconds, action)
 
-    async def _taken(self, take: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+    async def _taken(self, take: Callable[[bytes], Work], data: bytes) -> None:
         self._under_way -= len(data)
         await take(data)
 
@@ -335,7 +335,7 @@ class Chain:
         if not self.is_over:
             place = self._places[0 if is_client else -1]
             to = place.data_filter
-            self.call(place, to.from_client if is_client else to.from_server, data)
+            self._strand.run(to.from_client if is_client else to.from_server, (data,), place.owner)
 
     def _closed(self, *, is_client: bool) -> None:
         if not self.is_over:

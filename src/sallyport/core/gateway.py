@@ -189,7 +189,7 @@ class Gateway:
         if not primary.is_open:
             return
         if not abort and primary.chain.is_passing:
-            primary.strand.run(self._end_in_turn(primary, reason, explanation))
+            primary.strand.run(self._end_in_turn, (primary, reason, explanation))
             return
         primary.is_open = False
         for opening in tuple(primary.openings.values()):

@@ -21,7 +21,6 @@ from sallyport.core.openings import Traffic
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
 from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.strand import called
 from sallyport.errors import BindError
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class Ledger:
             event = replace(event, parameters=parameters)
         is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
         strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
-        strand.run(called(session_filter.on_event, event), name)
+        strand.run(session_filter.on_event, (event,), name)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
         primary = future.primary

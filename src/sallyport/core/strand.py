@@ -5,7 +5,7 @@ coroutine is stepped in place; only one that really waits is handed to whoever o
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from sallyport import limits
@@ -85,27 +85,23 @@ def impatient(
     return park_impatiently
 
 
-async def called(method: Callable[..., Awaitable[None]], *arguments: object) -> None:
-    """Call a filter's method in its turn, so that the fence is around the call itself too."""
-    await method(*arguments)
-
-
 def _nothing() -> None:
     pass
 
 
 class Strand:
-    """Runs coroutines one after another; an exception stops the strand and is told to `fault`.
+    """Runs `async def` methods one after another; an exception stops it and is told to `fault`.
 
-    `fault` is called at most once, with the filter whose code raised. After a fault or `close()`
-    nothing runs any more.
+    Each is called in its turn, so that the fence is around the call itself too. `fault` is called
+    at most once, with the filter whose code raised. After a fault or `close()` nothing runs any
+    more.
     """
 
     def __init__(self, park: Park, turn: Turn, fault: Callable[[BaseException, str], None]) -> None:
         self._park = park
         self._turn = turn
         self._fault = fault
-        self._waiting: deque[tuple[Work, str]] = deque()
+        self._waiting: deque[tuple[Callable[..., Work], tuple[object, ...], str]] = deque()
         self.owner = ""
         """Whose code is running: the name of a filter."""
         self._busy = False
@@ -124,22 +120,22 @@ class Strand:
         """Whether nothing runs any more; a coroutine that waits may still come back."""
         return self._closed
 
-    def run(self, work: Work, owner: str = "") -> None:
-        """Run `work` of the filter `owner` now, or after everything that was given before it."""
+    def run(
+        self, method: Callable[..., Work], arguments: tuple[object, ...] = (), owner: str = ""
+    ) -> None:
+        """Run a method of the filter `owner` now, or after everything that was given before it."""
         if self._closed:
-            work.close()
             return
-        self._waiting.append((work, owner))
+        self._waiting.append((method, arguments, owner))
         if self._busy:
             self._has_waited = True
         else:
             self._drain()
 
     def close(self) -> None:
-        """Run nothing more; work that never started is dropped. Idempotent."""
+        """Run nothing more, nor what waits for its turn. Idempotent."""
         self._closed = True
-        while self._waiting:
-            self._waiting.popleft()[0].close()
+        self._waiting.clear()
 
     def fail(self, error: BaseException, owner: str) -> None:
         """Close, and tell `fault` if nothing has failed before. Idempotent."""
@@ -155,14 +151,16 @@ class Strand:
         except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
             self.fail(error, self.owner)
         self._busy = False
-        has_waited, self._has_waited = self._has_waited, False
-        if has_waited and not self._closed:
-            self.on_idle()
+        if self._has_waited:
+            self._has_waited = False
+            if not self._closed:
+                self.on_idle()
 
     def _go_on(self) -> bool:
         """Run what waits; give whether it has to wait for somebody else."""
         while self._waiting:
-            work, self.owner = self._waiting.popleft()
+            method, arguments, self.owner = self._waiting.popleft()
+            work = method(*arguments)
             try:
                 yielded = work.send(None)
             except StopIteration:
