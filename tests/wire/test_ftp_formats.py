@@ -44,7 +44,7 @@ def reason_of(error: pytest.ExceptionInfo[ProtocolError]) -> str:
     ],
 )
 def test_a_command_is_a_verb_and_the_rest_after_one_blank(text: bytes, command: Command) -> None:
-    assert formats.parse_command(text) == command
+    assert formats.parse_command(text + b"\r\n") == command
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,16 @@ def test_a_command_is_a_verb_and_the_rest_after_one_blank(text: bytes, command: 
 )
 def test_f15_a_line_that_does_not_begin_with_a_verb_is_refused(text: bytes) -> None:
     with pytest.raises(ProtocolError) as error:
-        formats.parse_command(text)
+        formats.parse_command(text + b"\r\n")
+    assert reason_of(error) == "bad-command"
+
+
+@pytest.mark.parametrize(
+    "line", [b"PASV", b"PASV\n", b"PASV\r", b"CWD a\r\r\n", b"CWD a\0\r\n", b"CWD a\r\0b\r\n"]
+)
+def test_f16_a_line_that_does_not_end_in_the_one_crlf_is_no_command(line: bytes) -> None:
+    with pytest.raises(ProtocolError) as error:
+        formats.parse_command(line)
     assert reason_of(error) == "bad-command"
 
 
@@ -74,17 +83,17 @@ def test_f15_a_line_that_does_not_begin_with_a_verb_is_refused(text: bytes) -> N
 )
 def test_f15_a_verb_behind_or_around_telnet_commands_is_seen(stream: bytes) -> None:
     (line,) = LineSplitter(512).feed(TelnetDecoder().feed(stream))
-    assert formats.parse_command(unescape(line.text)) == Command(b"PORT", b"1")
+    assert formats.parse_command(unescape(line)) == Command(b"PORT", b"1")
 
 
 def test_f18_only_the_first_word_is_the_verb() -> None:
-    command = formats.parse_command(b"SITE X PORT 10,0,0,8,0,22")
+    command = formats.parse_command(b"SITE X PORT 10,0,0,8,0,22\r\n")
     assert command == Command(b"SITE", b"X PORT 10,0,0,8,0,22")
 
 
 def test_a_refused_command_does_not_carry_a_password_into_the_log() -> None:
     with pytest.raises(ProtocolError) as error:
-        formats.parse_command(b"PASSWORDS correct horse")
+        formats.parse_command(b"PASSWORDS correct horse\r\n")
     assert error.value.offending == b"PASSWORD"
 
 

@@ -195,7 +195,7 @@ def test_bytes_around_the_port_of_a_229_stay_untouched(
 def test_a_reply_of_ours_is_one_line_that_our_reader_takes() -> None:
     raw = replies.reply(501, "PORT names another host.")
     assert raw == b"501 PORT names another host.\r\n"
-    assert read(raw) == [ReplyLine(raw, 501, is_first=True, is_final=True)]
+    assert read(raw) == [ReplyLine(raw, 501, is_final=True)]
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,12 @@ def test_the_multi_line_example_of_rfc_959_is_one_reply() -> None:
     lines = read(b"".join(RFC_959_REPLY))
     assert [line.raw for line in lines] == RFC_959_REPLY
     assert {line.code for line in lines} == {123}
-    assert [line.is_first for line in lines] == [True, False, False, False]
     assert [line.is_final for line in lines] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("raw", [b"200 ok\r\n", b"200 ok\n", b"200 \r\n", b"200\r\n", b"631 x\r\n"])
-def test_a_single_line_is_first_and_final(raw: bytes) -> None:
-    assert read(raw) == [ReplyLine(raw, int(raw[:3]), is_first=True, is_final=True)]
+def test_a_single_line_is_final(raw: bytes) -> None:
+    assert read(raw) == [ReplyLine(raw, int(raw[:3]), is_final=True)]
 
 
 def test_the_text_of_a_line_has_the_code_but_no_terminator() -> None:
@@ -261,10 +260,7 @@ def test_only_2yz_is_success(code: int, is_success: bool) -> None:
 def test_v03_v07_a_line_inside_a_multi_line_reply_is_text(inside: bytes) -> None:
     first, middle, last = read(b"211-Status\r\n" + inside + b"211 End\r\n")
     assert (middle.raw, middle.code) == (inside, 211)
-    assert not middle.is_first
-    assert not middle.is_final
-    assert first.is_first
-    assert last.is_final
+    assert [line.is_final for line in (first, middle, last)] == [False, False, True]
 
 
 def test_v08_an_echoed_227_at_the_start_of_a_segment_is_still_text() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.wire.lines import LINE_TOO_LONG, Line, LineSplitter
+from sallyport.wire.lines import LINE_TOO_LONG, LineSplitter, fault_of, is_whole, text_of
 
 # Fragments rather than bytes: short examples that are full of line ends, good and bad.
 FRAGMENTS = st.lists(
@@ -11,25 +11,29 @@ FRAGMENTS = st.lists(
 )
 
 
-def split(*segments: bytes, limit: int = 512, is_strict: bool = True) -> list[Line]:
-    splitter = LineSplitter(limit, is_strict=is_strict)
+def split(*segments: bytes, limit: int = 512) -> list[bytes]:
+    splitter = LineSplitter(limit)
     return [line for segment in segments for line in splitter.feed(segment)]
 
 
-def test_a_line_keeps_its_terminator_in_raw_and_loses_it_in_text() -> None:
+def judged(*segments: bytes) -> list[tuple[bytes, str | None]]:
+    return [(line, fault_of(line)) for line in split(*segments)]
+
+
+def test_a_line_keeps_its_terminator_and_loses_it_in_its_text() -> None:
     (line,) = split(b"NOOP\r\n")
-    assert (line.raw, line.text, line.fault) == (b"NOOP\r\n", b"NOOP", None)
+    assert (line, text_of(line), fault_of(line)) == (b"NOOP\r\n", b"NOOP", None)
 
 
 def test_f12_every_split_point_of_a_port_line_gives_the_one_line() -> None:
     stream = b"PORT 10,0,0,8,6,17\r\n"
     for at in range(len(stream) + 1):
-        assert split(stream[:at], stream[at:]) == [Line(stream)]
+        assert split(stream[:at], stream[at:]) == [stream]
 
 
 def test_f13_lines_of_one_segment_come_out_in_order() -> None:
     lines = split(b"NOOP\r\nPORT 10,0,0,8,6,17\r\nPORT 10,0,0,8,6,18\r\nNO")
-    assert [line.text for line in lines] == [
+    assert [text_of(line) for line in lines] == [
         b"NOOP",
         b"PORT 10,0,0,8,6,17",
         b"PORT 10,0,0,8,6,18",
@@ -49,35 +53,36 @@ def test_f13_lines_of_one_segment_come_out_in_order() -> None:
     ],
 )
 def test_f16_a_line_end_that_is_not_crlf_is_a_fault(raw: bytes, fault: str) -> None:
-    assert split(raw) == [Line(raw, fault)]
+    assert judged(raw) == [(raw, fault)]
 
 
 def test_f16_a_bare_lf_cuts_and_the_next_line_is_read_afresh() -> None:
-    assert split(b"NOOP\nQUIT\r\n") == [Line(b"NOOP\n", "bare-lf"), Line(b"QUIT\r\n")]
+    assert judged(b"NOOP\nQUIT\r\n") == [(b"NOOP\n", "bare-lf"), (b"QUIT\r\n", None)]
 
 
 def test_f18_a_verb_after_cr_nul_stays_inside_its_faulty_line() -> None:
     raw = b"RETR a\r\0PORT 10,0,0,8,0,22\r\n"
-    assert split(raw) == [Line(raw, "cr-nul")]
+    assert judged(raw) == [(raw, "cr-nul")]
 
 
 def test_f17_a_line_of_exactly_the_limit_passes() -> None:
     raw = b"x" * 510 + b"\r\n"
-    assert split(raw) == [Line(raw)]
+    assert judged(raw) == [(raw, None)]
 
 
 def test_f17_a_line_over_the_limit_is_a_fault_once_and_its_rest_is_discarded() -> None:
-    lines = split(b"x" * 511 + b"\r\nNOOP\r\n")
-    assert lines == [Line(b"x" * 511 + b"\r", LINE_TOO_LONG), Line(b"NOOP\r\n")]
+    lines = judged(b"x" * 511 + b"\r\nNOOP\r\n")
+    assert lines == [(b"x" * 511 + b"\r", LINE_TOO_LONG), (b"NOOP\r\n", None)]
 
 
 def test_f17_a_line_never_ended_is_reported_as_soon_as_it_is_too_long() -> None:
     splitter = LineSplitter(512)
     assert splitter.feed(b"x" * 511) == []
-    assert splitter.feed(b"x") == [Line(b"x" * 512, LINE_TOO_LONG)]
+    assert splitter.feed(b"x") == [b"x" * 512]
+    assert fault_of(b"x" * 512) == LINE_TOO_LONG
     assert splitter.feed(b"x" * 10_000) == []
     assert splitter.pending == b""
-    assert splitter.feed(b"x\nNOOP\r\n") == [Line(b"NOOP\r\n")]
+    assert splitter.feed(b"x\nNOOP\r\n") == [b"NOOP\r\n"]
 
 
 def test_pending_is_the_unfinished_line() -> None:
@@ -91,49 +96,56 @@ def test_f30_clearing_forgets_the_unfinished_line() -> None:
     splitter.feed(b"POR")
     splitter.clear()
     assert splitter.pending == b""
-    assert splitter.feed(b"NOOP\r\n") == [Line(b"NOOP\r\n")]
+    assert splitter.feed(b"NOOP\r\n") == [b"NOOP\r\n"]
 
 
 def test_clearing_ends_the_discarding_of_an_overlong_line() -> None:
     splitter = LineSplitter(8)
     splitter.feed(b"x" * 9)
     splitter.clear()
-    assert splitter.feed(b"NOOP\r\n") == [Line(b"NOOP\r\n")]
+    assert splitter.feed(b"NOOP\r\n") == [b"NOOP\r\n"]
 
 
 def test_replies_may_end_in_lf_alone_and_hold_any_byte() -> None:
-    lines = split(b"220 a\n220 b\r\n220 \0\rc\r\n", is_strict=False)
-    assert lines == [Line(b"220 a\n"), Line(b"220 b\r\n"), Line(b"220 \0\rc\r\n")]
-    assert [line.text for line in lines] == [b"220 a", b"220 b", b"220 \0\rc"]
+    lines = split(b"220 a\n220 b\r\n220 \0\rc\r\n")
+    assert lines == [b"220 a\n", b"220 b\r\n", b"220 \0\rc\r\n"]
+    assert [text_of(line) for line in lines] == [b"220 a", b"220 b", b"220 \0\rc"]
 
 
-@given(FRAGMENTS, st.booleans())
-def test_every_split_gives_the_same_lines(fragments: list[bytes], is_strict: bool) -> None:
+@given(FRAGMENTS)
+def test_every_split_gives_the_same_lines(fragments: list[bytes]) -> None:
     whole = b"".join(fragments)
-    expected = split(whole, limit=12, is_strict=is_strict)
-    assert split(*fragments, limit=12, is_strict=is_strict) == expected
+    expected = split(whole, limit=12)
+    assert split(*fragments, limit=12) == expected
     single = (bytes([byte]) for byte in whole)
-    assert split(*single, limit=12, is_strict=is_strict) == expected
+    assert split(*single, limit=12) == expected
 
 
-@given(FRAGMENTS, st.booleans())
-def test_no_byte_is_lost_or_changed(fragments: list[bytes], is_strict: bool) -> None:
-    splitter = LineSplitter(10_000, is_strict=is_strict)
+@given(FRAGMENTS)
+def test_no_byte_is_lost_or_changed(fragments: list[bytes]) -> None:
+    splitter = LineSplitter(10_000)
     whole = b"".join(fragments)
-    assert b"".join(line.raw for line in splitter.feed(whole)) + splitter.pending == whole
+    assert b"".join(splitter.feed(whole)) + splitter.pending == whole
 
 
 @given(FRAGMENTS)
 def test_a_strict_line_without_fault_is_clean_text_and_crlf(fragments: list[bytes]) -> None:
     for line in split(*fragments, limit=64):
-        if line.fault is None:
-            assert line.raw == line.text + b"\r\n"
-            assert not set(line.text) & set(b"\r\n\0")
+        if fault_of(line) is None:
+            assert line == text_of(line) + b"\r\n"
+            assert not set(text_of(line)) & set(b"\r\n\0")
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
 def test_memory_is_bounded_by_the_limit(segments: list[bytes], limit: int) -> None:
     splitter = LineSplitter(limit)
     for segment in segments:
-        assert all(len(line.raw) <= limit for line in splitter.feed(segment))
+        assert all(len(line) <= limit for line in splitter.feed(segment))
         assert len(splitter.pending) < limit
+
+
+@given(FRAGMENTS)
+def test_only_an_overlong_line_is_not_whole(fragments: list[bytes]) -> None:
+    for line in split(*fragments, limit=12):
+        assert is_whole(line) == (fault_of(line) != LINE_TOO_LONG) == line.endswith(b"\n")
+        assert is_whole(line) or len(line) == 12

@@ -1,7 +1,6 @@
 """A stream cut into bounded lines; the same lines come out wherever segments cut the stream."""
 
 import re
-from typing import NamedTuple
 
 LINE_TOO_LONG = "line-too-long"
 
@@ -9,35 +8,38 @@ LINE_TOO_LONG = "line-too-long"
 # would let CR NUL into paths; some reader behind us would take it for an end of line (attack F16).
 _FAULTS = {b"\r\0": "cr-nul", b"\r": "bare-cr", b"\0": "nul", b"\n": "bare-lf"}
 _FAULT = re.compile(b"\r\0|\r|\0|\n")
-_PROPER = re.compile(b"[^\r\0\n]*\r\n")
 
 
-class Line(NamedTuple):
-    """One line as it came, terminator included; a tuple because lines are the hot path.
+def is_whole(line: bytes) -> bool:
+    """Whether `line` came to its end, rather than to the limit."""
+    return line.endswith(b"\n")
 
-    `fault` is None for a proper line, else a stable word: `bare-lf`, `bare-cr`, `cr-nul`, `nul`
-    (the first found) or `line-too-long`, for which `raw` holds only the bytes within the limit.
+
+def fault_of(line: bytes) -> str | None:
+    """Tell what is wrong with a line that has to end in CRLF; None for a proper one.
+
+    A stable word: `bare-lf`, `bare-cr`, `cr-nul`, `nul` (the first found) or `line-too-long`.
     """
+    if not is_whole(line):
+        return LINE_TOO_LONG
+    found = _FAULT.search(line.removesuffix(b"\r\n"))
+    return _FAULTS[found[0]] if found else None
 
-    raw: bytes
-    fault: str | None = None
 
-    @property
-    def text(self) -> bytes:
-        """The line without its terminator: one LF, and one CR before it."""
-        return self.raw.removesuffix(b"\n").removesuffix(b"\r")
+def text_of(line: bytes) -> bytes:
+    """Give `line` without its terminator: one LF, and one CR before it."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 class LineSplitter:
     """Cuts a stream at each LF into lines of at most `limit` bytes, terminator included.
 
-    Strict, as for commands, it reports what is not a CRLF line; the next line is read afresh.
-    Tolerant, as for replies, it takes LF with or without CR and leaves other bytes alone.
+    Lines come out as they came. Of an overlong one its first `limit` bytes come out, as soon as it
+    is too long, and its rest is discarded: what does not end in LF was too long (`is_whole`).
     """
 
-    def __init__(self, limit: int, *, is_strict: bool = True) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._is_strict = is_strict
         self.pending = b""
         """The bytes of the unfinished line; empty while an overlong line is being discarded."""
         self._is_discarding = False
@@ -47,28 +49,21 @@ class LineSplitter:
         self.pending = b""
         self._is_discarding = False
 
-    def feed(self, data: bytes) -> list[Line]:
-        """Take the next bytes and give the lines they complete; never raises.
-
-        An overlong line is reported once, as soon as it is too long; its rest is discarded.
-        """
-        lines: list[Line] = []
-        *ended, rest = (self.pending + data).split(b"\n")
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes and give the lines they complete; never raises."""
+        data = self.pending + data
+        if 0 <= data.find(b"\n") == len(data) - 1 < self._limit and not self._is_discarding:
+            self.pending = b""
+            return [data]  # one line and nothing else, as nearly always
+        lines: list[bytes] = []
+        *ended, rest = data.split(b"\n")
         for text in ended:
             if not self._is_discarding:
-                lines.append(self._line(text + b"\n"))
+                lines.append((text + b"\n")[: self._limit])
             self._is_discarding = False
         if len(rest) >= self._limit and not self._is_discarding:
             # Reported from the same bytes whether or not the end is already here.
-            lines.append(Line(rest[: self._limit], LINE_TOO_LONG))
+            lines.append(rest[: self._limit])
             self._is_discarding = True
         self.pending = b"" if self._is_discarding else rest
         return lines
-
-    def _line(self, raw: bytes) -> Line:
-        if len(raw) > self._limit:
-            return Line(raw[: self._limit], LINE_TOO_LONG)
-        if not self._is_strict or _PROPER.fullmatch(raw):
-            return Line(raw)
-        found = _FAULT.search(raw.removesuffix(b"\r\n"))
-        return Line(raw, _FAULTS[found[0]] if found else None)

@@ -76,7 +76,7 @@ class Agreement(FtpTransfer):
 
     def withdraw(self, reason: str) -> None:
         """Let nobody connect any more; a transfer under way may finish."""
-        if self.offer is not None:
+        if self.offer is not None and not self.is_over:
             self.offer.withdraw(reason)
 
     def established(self) -> None:

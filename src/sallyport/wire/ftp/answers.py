@@ -13,7 +13,7 @@ reason nothing waits any more when the client says ABOR. Where nobody looks noth
 
 from collections import deque
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sallyport.wire.ftp.agreement import Agreement, Offer
 from sallyport.wire.ftp.replies import ReplyLine, foreign_reply
@@ -29,7 +29,7 @@ class Answer:
     """What PORT or EPRT has reserved."""
     transfer: Agreement | None = None
     """The data connection of a transfer command."""
-    text: bytearray = field(default_factory=bytearray)
+    text: bytes = b""
     """What is known of it and was not heard yet."""
     is_complete: bool = False
     is_success: bool = False
@@ -44,23 +44,19 @@ class Answer:
         return is_judged or self.verb in DATA_VERBS
 
     @property
-    def is_held(self) -> bool:
-        """Whether a verdict may still come that replaces it; see above."""
-        transfer = self.transfer
-        if transfer is None or not transfer.is_judged or transfer.is_over:
-            return False
-        return self.is_success or (self.was_begun and transfer.is_established)
-
-    @property
     def is_due(self) -> bool:
-        """Whether the client may hear it."""
-        return self.is_complete and not self.is_held
+        """Whether the client may hear it: no verdict can come any more that replaces it."""
+        transfer = self.transfer
+        if transfer is None or transfer.is_over or not transfer.is_judged:
+            return self.is_complete
+        is_held = self.is_success or (self.was_begun and transfer.is_established)
+        return self.is_complete and not is_held
 
     @property
     def final_text(self) -> bytes:
         """What the client hears when it is due: a verdict on the transfer replaces the reply."""
         if self.transfer is None or self.transfer.explanation is None:
-            return bytes(self.text)
+            return self.text
         return foreign_reply(451, self.transfer.explanation)
 
 
@@ -144,7 +140,6 @@ class Answers:
         self.kept_bytes += len(raw)
 
     def _take(self, answer: Answer) -> bytes:
-        text = bytes(answer.text)
-        answer.text.clear()
+        text, answer.text = answer.text, b""
         self.kept_bytes -= len(text)
         return text

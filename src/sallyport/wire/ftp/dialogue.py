@@ -30,7 +30,7 @@ from sallyport.wire.ftp.verbs import (
     TRANSFERS,
     WITHDRAWING,
 )
-from sallyport.wire.lines import LINE_TOO_LONG, Line
+from sallyport.wire.lines import LINE_TOO_LONG, fault_of
 from sallyport.wire.telnet import unescape
 
 
@@ -47,7 +47,7 @@ class FtpDialogue(FtpStream):
         self._replaces_foreign_address = replaces_foreign_address
         self._answers = Answers(self.client.send)
         self._answers.expect(Answer(GREETING))
-        self._held: deque[Line] = deque()
+        self._held: deque[bytes] = deque()
         self._agreement: Agreement | None = None
         self._is_epsv_only = False
         self._has_bad_line = False
@@ -69,7 +69,7 @@ class FtpDialogue(FtpStream):
 
     # -- client lines -------------------------------------------------------------------------
 
-    async def client_line(self, line: Line) -> None:
+    async def client_line(self, line: bytes) -> None:
         """Handle a line now, or after what it waits for."""
         if not self._held and not self._must_wait(line):
             await self._command_line(line)
@@ -78,26 +78,30 @@ class FtpDialogue(FtpStream):
         if len(self._held) > limits.MAX_FTP_PIPELINE:
             self.connection.close("too-many-lines-ahead")
 
-    def _must_wait(self, line: Line) -> bool:
+    def _must_wait(self, line: bytes) -> bool:
         """Whether something unanswered is a barrier to `line`.
 
         A transfer is one to what would withdraw its pinhole: the server may not have connected yet.
         """
         if not self._answers:
             return False
-        is_withdrawing = line.text[:4].upper() in WITHDRAWING
+        is_withdrawing = line[:4].upper() in WITHDRAWING
         barriers = BARRIERS | TRANSFERS if is_withdrawing else BARRIERS
         return len(self._answers) >= limits.MAX_FTP_PIPELINE or self._answers.has_one_of(barriers)
 
     async def _go_on(self) -> None:
-        """Say what waited for a reply, or for the end of a data connection."""
+        """Do what waited for a reply, or for the end of a data connection."""
         if not self.connection.is_open:
-            return  # a transfer may outlive it; nobody hears of that any more
-        self._answers.tell()
+            return
         self._end_when_told()
         while self._held and not self._must_wait(self._held[0]) and self.connection.is_open:
             await self._command_line(self._held.popleft())
         self._pass_end()
+
+    async def _transfer_ended(self) -> None:
+        if self.connection.is_open:  # a transfer may outlive it: nobody hears of that any more
+            self._answers.tell()
+            await self._go_on()
 
     def _end_when_told(self) -> None:
         if self._has_server_ended and not self._answers.is_holding:
@@ -108,20 +112,22 @@ class FtpDialogue(FtpStream):
         if self._has_client_ended and not self._held:
             self.server.shutdown()
 
-    async def _command_line(self, line: Line) -> None:
-        if line.fault is not None:
-            self._bad_line(line.fault)
-            return
+    async def _command_line(self, line: bytes) -> None:
         try:
-            command = formats.parse_command(unescape(line.text))
+            command = formats.parse_command(unescape(line))
         except ProtocolError as error:
-            self._refuse(500, "Syntax error, command unrecognized.", error.reason)
+            if (fault := fault_of(line)) is not None:
+                self._bad_line(fault)
+            else:
+                self._refuse(500, "Syntax error, command unrecognized.", error.reason)
             return
         handle = self._HANDLERS.get(command.verb)
         if handle is not None:
-            await handle(self, command, line)
+            handle(self, command, line)
+        elif command.verb in _PORT_FORMATS:
+            await self._port(command)
         elif command.verb in KNOWN_VERBS:
-            self._forward(command.verb, line.raw)
+            self._forward(command.verb, line)
         else:
             self._refuse(502, "Command not implemented.", "unknown-verb")
 
@@ -134,9 +140,16 @@ class FtpDialogue(FtpStream):
         self._has_bad_line = True
         self._refuse(500, "Syntax error, line is not well formed.", fault)
 
-    def _forward(self, verb: bytes, raw: bytes, offer: Offer | None = None) -> None:
-        self._answers.expect(Answer(verb, offer=offer))
-        self.server.send(raw)
+    def _forward(
+        self,
+        verb: bytes,
+        line: bytes,
+        *,
+        offer: Offer | None = None,
+        transfer: Agreement | None = None,
+    ) -> None:
+        self._answers.expect(Answer(verb, offer, transfer))
+        self.server.send(line)
 
     def _refuse(self, code: int, text: str, reason: str) -> None:
         """Answer in the server's place, after everything the server still has to answer."""
@@ -145,19 +158,17 @@ class FtpDialogue(FtpStream):
 
     # -- commands that concern data connections -----------------------------------------------
 
-    async def _port(self, command: Command, line: Line) -> None:
+    async def _port(self, command: Command) -> None:
         """PORT and EPRT: reserve an opening, and tell the server that one."""
         self._withdraw("replaced")
         if self._is_epsv_only:
             self._refuse(501, "Only EPSV is allowed after EPSV ALL.", "epsv-all")
             return
-        read, write = (
-            (formats.parse_port_argument, formats.format_port_argument)
-            if command.verb == b"PORT"
-            else (formats.parse_eprt_argument, formats.format_eprt_argument)
-        )
+        read, write = _PORT_FORMATS[command.verb]
         try:
-            offer = await self._reserve(read(command.argument or b""))
+            wanted = read(command.argument or b"")
+            self._require_family(wanted)
+            offer = await self._agree(self.host.reserve, wanted)
         except UnsupportedFamily as error:
             self._unsupported_family(error)
         except ProtocolError as error:
@@ -165,14 +176,13 @@ class FtpDialogue(FtpStream):
         except BindError as refusal:
             self._refuse(*_REFUSALS.get(refusal.reason, _refusal(refusal)), refusal.reason)
         else:
-            told = command.verb + b" " + write(offer.proxy_address) + b"\r\n"
-            self._forward(command.verb, told, offer)
+            told = b"%b %b\r\n" % (command.verb, write(offer.proxy_address))
+            self._forward(command.verb, told, offer=offer)
 
-    async def _reserve(self, wanted: Endpoint) -> Offer:
+    def _require_family(self, wanted: Endpoint) -> None:
         if wanted.version != self.connection.client.version:
             # The other family may have another relation, under which this address would leak.
             raise UnsupportedFamily("not-the-family-of-the-connection")
-        return await self._agree(self.host.reserve, wanted)
 
     async def _agree(
         self, make: Callable[[Endpoint, FtpTransfer], Awaitable[Offer]], where: Endpoint
@@ -180,21 +190,21 @@ class FtpDialogue(FtpStream):
         """Have the host make an offer for a new data connection; raises BindError."""
         if self._has_client_ended:
             raise Terminating("client-closed")
-        agreement = Agreement(self._go_on)
+        agreement = Agreement(self._transfer_ended)
         agreement.offer = await make(where, agreement)
         self._agreement = agreement
         return agreement.offer
 
-    async def _pasv(self, command: Command, line: Line) -> None:
+    def _pasv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
         if self._is_epsv_only:
             self._refuse(501, "Only EPSV is allowed after EPSV ALL.", "epsv-all")
         elif command.argument:
             self._refuse(501, "PASV has no argument.", "bad-pasv-argument")
         else:
-            self._forward(b"PASV", line.raw)
+            self._forward(b"PASV", line)
 
-    async def _epsv(self, command: Command, line: Line) -> None:
+    def _epsv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
         try:
             request = formats.parse_epsv_argument(command.argument)
@@ -206,37 +216,35 @@ class FtpDialogue(FtpStream):
             # A promise binds whoever made it, whatever the server answers (RFC 2428 section 4).
             self._is_epsv_only |= request is EpsvRequest.ALL
             is_promise = request is EpsvRequest.ALL
-            self._forward(b"EPSV ALL" if is_promise else b"EPSV", line.raw)
+            self._forward(b"EPSV ALL" if is_promise else b"EPSV", line)
 
-    async def _auth(self, command: Command, line: Line) -> None:
+    def _auth(self, command: Command, line: bytes) -> None:
         if (command.argument or b"").upper() in TLS_MECHANISMS:
-            self._forward(b"AUTH", line.raw)
+            self._forward(b"AUTH", line)
         else:
             # GSSAPI and Kerberos wrap single commands where we could not follow (RFC 2228).
             self._refuse(504, "Security mechanism not implemented.", "unknown-mechanism")
 
-    async def _start_over(self, command: Command, line: Line) -> None:
+    def _start_over(self, command: Command, line: bytes) -> None:
         """REIN and USER; the promise of EPSV ALL alone outlives them: others relied on it."""
         self._withdraw("login-restarted")
-        self._forward(command.verb, line.raw)
+        self._forward(command.verb, line)
 
-    async def _transfer(self, command: Command, line: Line) -> None:
+    def _transfer(self, command: Command, line: bytes) -> None:
         """Note what the agreed data connection is for, unless another command has it already."""
-        answer = Answer(command.verb)
-        if self._agreement is not None and self._agreement.command is None:
-            answer.transfer = self._agreement
-            self._agreement.serve(command)
-        self._answers.expect(answer)
-        self.server.send(line.raw)
+        transfer = self._agreement
+        if transfer is not None and transfer.command is None:
+            transfer.serve(command)
+        else:
+            transfer = None
+        self._forward(command.verb, line, transfer=transfer)
 
-    async def _abort(self, command: Command, line: Line) -> None:
+    def _abort(self, command: Command, line: bytes) -> None:
         """ABOR: who says it may not read its data any more, and waits for the reply."""
         self._answers.hold_nothing()
-        self._forward(command.verb, line.raw)
+        self._forward(command.verb, line)
 
-    _HANDLERS: ClassVar[dict[bytes, Callable[["FtpDialogue", Command, Line], Awaitable[None]]]] = {
-        b"PORT": _port,
-        b"EPRT": _port,
+    _HANDLERS: ClassVar[dict[bytes, Callable[["FtpDialogue", Command, bytes], None]]] = {
         b"PASV": _pasv,
         b"EPSV": _epsv,
         b"AUTH": _auth,
@@ -275,13 +283,16 @@ class FtpDialogue(FtpStream):
             self._answers.complete(answer, text, is_success=line.is_success)
         if answer.verb == GREETING and not line.is_success:
             self.connection.close("greeting-refused")
-        else:
+        elif self._held or self._has_client_ended or self._has_server_ended:
             await self._go_on()
 
     async def _act_on(self, answer: Answer, line: ReplyLine) -> bytes:
         """Do what a final line means; give it as the client shall hear it."""
         if answer.offer is not None:
-            await self._port_answered(answer.offer, line)
+            if line.is_success:
+                await answer.offer.arm()
+            else:
+                answer.offer.withdraw("server-refused")
         if answer.transfer is not None and line.code >= 400 and not answer.was_begun:
             answer.transfer.free()  # another command may use what this one could not
         match answer.verb, line.code:
@@ -292,12 +303,6 @@ class FtpDialogue(FtpStream):
             case b"AUTH", 234:
                 self._auth_accepted()
         return line.raw
-
-    async def _port_answered(self, offer: Offer, line: ReplyLine) -> None:
-        if line.is_success:
-            await offer.arm()
-        else:
-            offer.withdraw("server-refused")
 
     async def _pasv_answered(self, line: ReplyLine) -> bytes:
         found = formats.read_pasv_reply(line.text)
@@ -348,6 +353,12 @@ def _refusal(refusal: BindError) -> tuple[int, str]:
         return 501, "Address not allowed."
     return 425, "Can't open data connection."
 
+
+# The verbs that ask for an opening: how they are read, and written for the server.
+_PORT_FORMATS = {
+    b"PORT": (formats.parse_port_argument, formats.format_port_argument),
+    b"EPRT": (formats.parse_eprt_argument, formats.format_eprt_argument),
+}
 
 # RFC 2577 section 3 names the reply to a port below 1024.
 _LOW_PORT = 504, "Command not implemented for that parameter."

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
 from typing import NamedTuple
 
 from sallyport.addresses import MAX_PORT, Endpoint, parse_address
@@ -24,9 +25,11 @@ SUPPORTED_FAMILIES = (1, 2)
 
 # RFC 959 has three and four letters; eight leaves room for what sites invented.
 _MAX_VERB = 8
-_COMMAND = re.compile(rb"([A-Za-z]{3,%d})(?: (.*))?" % _MAX_VERB)
+_COMMAND = re.compile(rb"([A-Za-z]{3,%d})(?: ([^\r\0\n]*))?\r\n" % _MAX_VERB)
 
-_OCTET = re.compile(rb"0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5]")
+# Every octet as it is written, and no other way.
+_OCTETS = {b"%d" % octet: octet for octet in range(256)}
+_SIX_OCTETS = Struct("!IH")
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 # RFC 2428 section 2: any of 33-126. A digit would make |1|...| ambiguous (attack F09).
 _DELIMITER = rb"[!-/:-~]"
@@ -89,16 +92,17 @@ def splice(raw: bytes, span: Span, replacement: bytes) -> bytes:
     return raw[:start] + replacement + raw[end:]
 
 
-def parse_command(text: bytes) -> Command:
-    """Read one command line without its terminator: verb, then at most one blank and the rest.
+def parse_command(line: bytes) -> Command:
+    """Read one line: a verb, then at most one blank and the rest, then CRLF, where it ends.
 
     Raises ProtocolError, `bad-command`. The verb is the first word and nothing else (attack F18).
     """
-    found = _COMMAND.fullmatch(text)
+    found = _COMMAND.fullmatch(line)
     if found is None:
         # Of a line we cannot read, only so much is shown: the rest may be a password.
-        raise ProtocolError("bad-command", text[:_MAX_VERB])
-    return Command(found[1].upper(), found[2])
+        raise ProtocolError("bad-command", line[:_MAX_VERB])
+    verb, argument = found.groups()
+    return Command(verb.upper(), argument)
 
 
 def parse_port_argument(argument: bytes) -> Endpoint:
@@ -110,8 +114,8 @@ def format_port_argument(endpoint: Endpoint) -> bytes:
     """Write `h1,h2,h3,h4,p1,p2`, for PORT and for 227; raises ValueError for IPv6."""
     if endpoint.version != 4:
         raise ValueError(f"{endpoint} does not fit into six numbers")
-    numbers = endpoint.address.packed + endpoint.port.to_bytes(2, "big")
-    return b"%d,%d,%d,%d,%d,%d" % tuple(numbers)
+    octets = _SIX_OCTETS.pack(int(endpoint.address), endpoint.port)
+    return b"%d,%d,%d,%d,%d,%d" % tuple(octets)
 
 
 def parse_eprt_argument(argument: bytes) -> Endpoint:
@@ -188,10 +192,13 @@ def _port(digits: bytes, offending: bytes) -> int:
 
 
 def _six_numbers(numbers: Sequence[bytes], reason: str, offending: bytes) -> Endpoint:
-    if len(numbers) != 6 or not all(map(_OCTET.fullmatch, numbers)):
+    try:
+        octets = bytes(map(_OCTETS.__getitem__, numbers))
+    except KeyError:
+        raise ProtocolError(reason, offending) from None
+    if len(octets) != 6:
         raise ProtocolError(reason, offending)
-    octets = bytes(map(int, numbers))
-    port = int.from_bytes(octets[4:], "big")
+    address, port = _SIX_OCTETS.unpack(octets)
     if port == 0:
         raise ProtocolError("bad-port", offending)
-    return Endpoint(IPv4Address(octets[:4]), port)
+    return Endpoint(IPv4Address(address), port)

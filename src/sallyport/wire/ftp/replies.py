@@ -1,29 +1,29 @@
 """FTP replies as a stream of lines (RFC 959 section 4.2), and replies of our own."""
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sallyport import limits
 from sallyport.errors import ProtocolError
-from sallyport.wire.lines import Line, LineSplitter
+from sallyport.wire.lines import LineSplitter, is_whole, text_of
 
 # 6yz are the protected replies of RFC 2228; the blank may be missing when there is no text.
 _FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?:(-)| |\r?\n|\Z)")
 
 
-class ReplyLine(NamedTuple):
+@dataclass(slots=True)
+class ReplyLine:
     """One line of a reply as it came; `code` is that of the reply it belongs to."""
 
     raw: bytes
     code: int
-    is_first: bool
     is_final: bool
 
     @property
     def text(self) -> bytes:
         """The line without its terminator, code included: spans in it are spans in `raw`."""
-        return Line(self.raw).text
+        return text_of(self.raw)
 
     @property
     def is_preliminary(self) -> bool:
@@ -66,7 +66,7 @@ class ReplyReader:
         line_limit: int = limits.MAX_FTP_REPLY_LINE,
         lines_limit: int = limits.MAX_FTP_REPLY_LINES,
     ) -> None:
-        self._splitter = LineSplitter(line_limit, is_strict=False)
+        self._splitter = LineSplitter(line_limit)
         self._lines_limit = lines_limit
         # The code of the multi-line reply that is open, and how many lines it has had.
         self._open: bytes | None = None
@@ -85,29 +85,26 @@ class ReplyReader:
         raises ProtocolError `not-a-reply`, `reply-line-too-long` or `reply-too-many-lines`
         (attacks V11, V12); the stream has no meaning after that.
         """
-        return self._read(self._splitter.feed(data))
-
-    def _read(self, lines: Iterable[Line]) -> Iterator[ReplyLine]:
-        for line in lines:
-            if line.fault is not None:
-                raise ProtocolError("reply-line-too-long", line.raw)
+        for line in self._splitter.feed(data):
+            if not is_whole(line):
+                raise ProtocolError("reply-line-too-long", line)
             yield self._first(line) if self._open is None else self._next(line, self._open)
 
-    def _first(self, line: Line) -> ReplyLine:
-        found = _FIRST_LINE.match(line.raw)
+    def _first(self, line: bytes) -> ReplyLine:
+        found = _FIRST_LINE.match(line)
         if found is None:
-            raise ProtocolError("not-a-reply", line.raw)
-        is_final = found[2] is None
-        if not is_final:
-            self._open, self._lines = found[1], 1
-        return ReplyLine(line.raw, int(found[1]), is_first=True, is_final=is_final)
+            raise ProtocolError("not-a-reply", line)
+        code, dash = found.groups()
+        if dash:
+            self._open, self._lines = code, 1
+        return ReplyLine(line, int(code), not dash)
 
-    def _next(self, line: Line, code: bytes) -> ReplyLine:
+    def _next(self, line: bytes, code: bytes) -> ReplyLine:
         self._lines += 1
         if self._lines > self._lines_limit:
-            raise ProtocolError("reply-too-many-lines", line.raw)
+            raise ProtocolError("reply-too-many-lines", line)
         # Without a blank too: "a code alone" is how some servers end a reply without text.
-        is_final = line.text == code or line.text.startswith(code + b" ")
+        is_final = line.startswith(code + b" ") or text_of(line) == code
         if is_final:
             self._open = None
-        return ReplyLine(line.raw, int(code), is_first=False, is_final=is_final)
+        return ReplyLine(line, int(code), is_final)

@@ -12,7 +12,7 @@ from sallyport.errors import ProtocolError
 from sallyport.wire.ftp.host import Host
 from sallyport.wire.ftp.replies import ReplyLine, ReplyReader
 from sallyport.wire.guard import Opening, foreign_protocol, foreign_server
-from sallyport.wire.lines import Line, LineSplitter
+from sallyport.wire.lines import LineSplitter
 from sallyport.wire.telnet import TelnetDecoder
 from sallyport.wire.tls import RecordTracker
 
@@ -39,8 +39,8 @@ class FtpStream(ABC):
         self._was_active = True
 
     @abstractmethod
-    async def client_line(self, line: Line) -> None:
-        """Take one line of the client, well formed or not."""
+    async def client_line(self, line: bytes) -> None:
+        """Take one line of the client as it came, well formed or not."""
 
     @abstractmethod
     async def reply_line(self, line: ReplyLine) -> None:
@@ -72,7 +72,8 @@ class FtpStream(ABC):
             await self.client_line(line)
             if not self.connection.is_open:
                 return
-        self._watch_line(is_partial=bool(self._lines.pending), is_new=bool(lines))
+        if self._is_partial or self._lines.pending:
+            self._watch_line(is_partial=bool(self._lines.pending), is_new=bool(lines))
 
     async def from_server(self, data: bytes) -> None:
         """Take bytes of the server, cut anywhere."""
@@ -141,7 +142,7 @@ class FtpStream(ABC):
             self.connection.kill(f"not-ftp-{opening}")
 
     def _watch_line(self, *, is_partial: bool, is_new: bool) -> None:
-        """Set the clock for the end of a line that was begun; only changes cost anything."""
+        """Set the clock for the end of a line that was begun, when that has changed."""
         if is_partial and (is_new or not self._is_partial):
             self.host.set_deadline(limits.PARTIAL_LINE_SECONDS)
         elif self._is_partial and not is_partial:
