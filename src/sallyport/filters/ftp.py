@@ -3,8 +3,9 @@
 What is said, and when it counts, is `sallyport.wire.ftp`'s; here is what opens when it does.
 """
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sallyport import api
 from sallyport.wire.ftp import Agreement, FtpDialogue, FtpTransfer, Offer
@@ -16,6 +17,8 @@ FTP = api.ProtocolDefinition("ftp", api.Transport.TCP, 21)
 
 FTP_SERVER = api.ProtocolDefinition("ftp-server", api.Transport.TCP, 21, api.Direction.INBOUND)
 """Servers of ours, as publishing rules know the protocol."""
+
+_Offering = Coroutine[Any, Any, Offer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,10 @@ class _FtpSession(api.SessionFilter):
 
 
 class _FtpControl(api.DataFilter):
-    """One control connection, and the host of its dialogue (`sallyport.wire.ftp.Host`)."""
+    """One control connection, and the host of its dialogue (`sallyport.wire.ftp.Host`).
+
+    What only hands on gives the coroutine of whoever does it: one around it would only cost.
+    """
 
     connection: api.PrimaryConnection
 
@@ -73,12 +79,19 @@ class _FtpControl(api.DataFilter):
         replaces = self._settings.trust_pasv_address == "replace"
         self._dialogue = FtpDialogue(self, replaces_foreign_address=replaces)
         self._is_published = self.connection.protocol.direction is api.Direction.INBOUND
+        self._far_end = api.IpFilter.of(self.connection.peer.address)
+        self._flags = api.BindFlags.TIMEOUT
+        if api.ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in self.connection.flags:
+            self._flags |= api.BindFlags.PROXY_MODE  # full proxy is inherited, never chosen
+        self._peer_ports: frozenset[int] | None = None
+        if self._settings.strict_data_port and not self._is_published:
+            self._peer_ports = frozenset({20, self.connection.server.port - 1})  # RFC 959 5.2
 
-    async def from_client(self, data: bytes) -> None:
-        await self._dialogue.from_client(data)
+    def from_client(self, data: bytes) -> Coroutine[Any, Any, None]:
+        return self._dialogue.from_client(data)
 
-    async def from_server(self, data: bytes) -> None:
-        await self._dialogue.from_server(data)
+    def from_server(self, data: bytes) -> Coroutine[Any, Any, None]:
+        return self._dialogue.from_server(data)
 
     async def client_closed(self) -> None:
         await self._dialogue.client_closed()
@@ -89,41 +102,36 @@ class _FtpControl(api.DataFilter):
     async def deadline_passed(self) -> None:
         await self._dialogue.deadline_passed()
 
-    async def reserve(self, wanted: api.Endpoint, transfer: FtpTransfer) -> Offer:
+    def reserve(self, wanted: api.Endpoint, transfer: FtpTransfer) -> _Offering:
         if not self._is_published:
-            return await self._bind(wanted, transfer, armed=False)
+            return self._bind(wanted, transfer, armed=False)
         if wanted.address != self.connection.client.address:
             # Naming a third host makes the server an attacker's hand (RFC 2577 section 2).
             raise api.AddressNotAllowed("not-the-clients-address")
-        return await self._permit(wanted, transfer, armed=False)
+        return self._permit(wanted, transfer, armed=False)
 
-    async def open_passive(self, server: api.Endpoint, transfer: FtpTransfer) -> Offer:
+    def open_passive(self, server: api.Endpoint, transfer: FtpTransfer) -> _Offering:
         make = self._bind if self._is_published else self._permit
-        return await make(server, transfer, armed=True)
+        return make(server, transfer, armed=True)
 
-    async def _bind(self, inside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> Offer:
+    def _bind(self, inside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> _Offering:
         """Bind a port at which the far end, and nobody else, reaches `inside` once."""
-        flags = api.BindFlags.TIMEOUT
-        if api.ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in self.connection.flags:
-            flags |= api.BindFlags.PROXY_MODE  # full proxy is inherited, never chosen
-        is_strict = self._settings.strict_data_port and not self._is_published
-        data_ports = {20, self.connection.server.port - 1}  # RFC 959 section 5.2
-        return await self.connection.session.bind_for_client(
+        return self.connection.session.bind_for_client(
             [inside],
             transport=api.Transport.TCP,
             protocol=self.connection.protocol,
-            flags=flags,
+            flags=self._flags,
             session_filter=self._session_filter,
             context=transfer,
-            ip_filter=api.IpFilter.of(self.connection.peer.address),
-            peer_ports=frozenset(data_ports) if is_strict else None,
+            ip_filter=self._far_end,
+            peer_ports=self._peer_ports,
             primary=self.connection,
             armed=armed,
         )
 
-    async def _permit(self, outside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> Offer:
+    def _permit(self, outside: api.Endpoint, transfer: FtpTransfer, *, armed: bool) -> _Offering:
         """Permit our side one connection to `outside`."""
-        return await self.connection.session.allow_future_connect(
+        return self.connection.session.allow_future_connect(
             outside,
             protocol=self.connection.protocol,
             primary=self.connection,
