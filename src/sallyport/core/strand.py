@@ -18,6 +18,8 @@ Park = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
 
 _Result = TypeVar("_Result")
 
+_DONE: Final = object()
+
 
 class FilterStuck(BaseException):
     """A filter's turn did not end; raised inside it by whoever watches.
@@ -161,13 +163,12 @@ class Strand:
         while self._waiting:
             method, arguments, self.owner = self._waiting.popleft()
             work = method(*arguments)
-            try:
-                yielded = work.send(None)
-            except StopIteration:
-                continue
-            self._has_waited = True
-            self._park(work, yielded, self._resumed)
-            return True
+            # As `work.send(None)`, but its end, which is the rule, raises nothing.
+            yielded = next(work.__await__(), _DONE)
+            if yielded is not _DONE:
+                self._has_waited = True
+                self._park(work, yielded, self._resumed)
+                return True
         return False
 
     def _resumed(self, error: BaseException | None) -> None:

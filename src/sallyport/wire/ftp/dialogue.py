@@ -295,12 +295,12 @@ class FtpDialogue(FtpStream):
                 answer.offer.withdraw("server-refused")
         if answer.transfer is not None and line.code >= 400 and not answer.was_begun:
             answer.transfer.free()  # another command may use what this one could not
-        match answer.verb, line.code:
-            case b"PASV", 227:
+        match line.code:
+            case 227 if answer.verb == b"PASV":
                 return await self._pasv_answered(line)
-            case b"EPSV", 229:
+            case 229 if answer.verb == b"EPSV":
                 return await self._epsv_answered(line)
-            case b"AUTH", 234:
+            case 234 if answer.verb == b"AUTH":
                 self._auth_accepted()
         return line.raw
 
