@@ -1,7 +1,7 @@
 """Flow decisions without a kernel: reports in, calls on the sink and wishes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -68,7 +68,7 @@ class Bench:
         return opening
 
     def enter_udp(self, *, single: bool = True, idle_seconds: float | None = None) -> Opening:
-        udp = replace(pinhole(single=single), transport=Transport.UDP, idle_seconds=idle_seconds)
+        udp = pinhole(single=single)._replace(transport=Transport.UDP, idle_seconds=idle_seconds)
         (opening,) = self.flows.enter([udp])
         return opening
 

@@ -1,7 +1,5 @@
 """Pinholes as elements: which sets, which keys, and what a change deletes and adds."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +22,7 @@ LISTENER = bytes.fromhex("cb007101 06000000 9c400000")
 KEY = bytes.fromhex("cb007109") + LISTENER
 
 TCP = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, SERVER)
-UDP = replace(TCP, transport=Transport.UDP, sources=None)
+UDP = TCP._replace(transport=Transport.UDP, sources=None)
 
 
 def sets(pinhole: Pinhole, owner: Endpoint | None = None) -> dict[str, list[bytes]]:
@@ -45,40 +43,40 @@ def test_a_translated_pinhole_for_one_server_is_three_elements() -> None:
 
 
 def test_a_routed_pinhole_has_no_target() -> None:
-    routed = replace(TCP, listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
+    routed = TCP._replace(listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
 
     assert list(sets(routed)) == ["exact6", "once"]
 
 
 def test_a_pinhole_for_anyone_is_keyed_by_listener_alone() -> None:
-    assert sets(replace(TCP, sources=None))["any4"] == [nftset.pair_element(LISTENER, MARK)]
+    assert sets(TCP._replace(sources=None))["any4"] == [nftset.pair_element(LISTENER, MARK)]
 
 
 def test_a_pinhole_for_many_has_no_single_place() -> None:
-    many = sets(replace(TCP, single=False))
+    many = sets(TCP._replace(single=False))
 
     assert "once" not in many
     assert many["many"] == [nftset.key_element(MARK)]
 
 
 def test_without_a_target_there_is_nothing() -> None:
-    assert sets(replace(TCP, target=None)) == {}
+    assert sets(TCP._replace(target=None)) == {}
 
 
 def test_sources_of_the_other_ip_version_get_no_element() -> None:
     mixed = IpFilter.of("203.0.113.9", "203.0.113.10", "2001:db8::9")
 
-    assert len(sets(replace(TCP, sources=mixed))["exact4"]) == 2
-    assert len(sets(replace(TCP, listen=ROUTED, target=ROUTED, sources=mixed))["exact6"]) == 1
+    assert len(sets(TCP._replace(sources=mixed))["exact4"]) == 2
+    assert len(sets(TCP._replace(listen=ROUTED, target=ROUTED, sources=mixed))["exact6"]) == 1
     wide = IpFilter.of("203.0.113.0/24", "2001:db8::/32")
-    assert len(sets(replace(TCP, sources=wide))["wide4"]) == 1
+    assert len(sets(TCP._replace(sources=wide))["wide4"]) == 1
 
 
 @pytest.mark.parametrize(("prefix", "exact", "wide"), [("26", 64, 0), ("25", 0, 1)])
 def test_few_addresses_are_one_by_one_and_many_are_a_range(
     prefix: str, exact: int, wide: int
 ) -> None:
-    found = sets(replace(TCP, sources=IpFilter.of(f"203.0.113.0/{prefix}")))
+    found = sets(TCP._replace(sources=IpFilter.of(f"203.0.113.0/{prefix}")))
 
     assert (len(found.get("exact4", [])), len(found.get("wide4", []))) == (exact, wide)
 
@@ -88,43 +86,43 @@ def test_a_range_is_of_addresses_and_of_ports() -> None:
     prefix = IpFilter.of("203.0.113.0/24")
     ports = frozenset({20, 21, 2120})
 
-    assert sets(replace(TCP, sources=prefix))["wide4"] == [
+    assert sets(TCP._replace(sources=prefix))["wide4"] == [
         nftset.range_element(ends[0] + bytes(4), ends[1] + b"\xff\xff\0\0", MARK)
     ]
-    assert sets(replace(TCP, sources=prefix, source_ports=ports))["wide4"] == [
+    assert sets(TCP._replace(sources=prefix, source_ports=ports))["wide4"] == [
         nftset.range_element(ends[0] + b"\0\x14\0\0", ends[1] + b"\0\x15\0\0", MARK),
         nftset.range_element(ends[0] + b"\x08\x48\0\0", ends[1] + b"\x08\x48\0\0", MARK),
     ]
 
 
 def test_ports_of_anyone_are_a_range_of_all_addresses() -> None:
-    anyone = replace(TCP, sources=None, source_ports=frozenset({20}))
+    anyone = TCP._replace(sources=None, source_ports=frozenset({20}))
     ends = bytes(4) + LISTENER + b"\0\x14\0\0", b"\xff" * 4 + LISTENER + b"\0\x14\0\0"
 
     assert sets(anyone)["wide4"] == [nftset.range_element(*ends, MARK)]
 
 
 def test_source_ports_narrow_the_key() -> None:
-    assert sets(replace(TCP, source_ports=frozenset({2120, 20})))["narrow4"] == [
+    assert sets(TCP._replace(source_ports=frozenset({2120, 20})))["narrow4"] == [
         nftset.pair_element(KEY + bytes.fromhex("00140000"), MARK),
         nftset.pair_element(KEY + bytes.fromhex("08480000"), MARK),
     ]
 
 
 def test_nobody_means_no_key_at_all() -> None:
-    assert list(sets(replace(TCP, sources=IpFilter()))) == ["target4", "once"]
-    assert list(sets(replace(TCP, source_ports=frozenset()))) == ["target4", "once"]
+    assert list(sets(TCP._replace(sources=IpFilter()))) == ["target4", "once"]
+    assert list(sets(TCP._replace(source_ports=frozenset()))) == ["target4", "once"]
 
 
 @pytest.mark.parametrize(
     ("pinhole", "bits"),
     [
         (TCP, 0),
-        (replace(TCP, is_proxied=True), marks.PROXIED),
+        (TCP._replace(is_proxied=True), marks.PROXIED),
         (UDP, marks.ONE_WAY),
-        (replace(UDP, is_answered=True), 0),
-        (replace(UDP, is_answered=True, idle_seconds=60), marks.TIMED),
-        (replace(UDP, is_answered=True, single=False), marks.WON),
+        (UDP._replace(is_answered=True), 0),
+        (UDP._replace(is_answered=True, idle_seconds=60), marks.TIMED),
+        (UDP._replace(is_answered=True, single=False), marks.WON),
     ],
 )
 def test_the_mark_says_how_the_flow_is_treated(pinhole: Pinhole, bits: int) -> None:
@@ -133,7 +131,7 @@ def test_the_mark_says_how_the_flow_is_treated(pinhole: Pinhole, bits: int) -> N
 
 def test_datagrams_compete_for_a_place_only_until_somebody_has_it() -> None:
     assert list(sets(UDP)) == ["any4", "target4", "once"]
-    assert list(sets(replace(UDP, single=False))) == ["any4", "target4"]
+    assert list(sets(UDP._replace(single=False))) == ["any4", "target4"]
     assert list(sets(UDP, owner=PEER)) == ["narrow4", "target4"]
 
 
@@ -144,7 +142,7 @@ def test_a_pinhole_that_was_narrowed_marks_flows_unlike_before() -> None:
 
 @pytest.mark.parametrize(
     "pinhole",
-    [replace(UDP, sources=IpFilter.of("192.0.2.1")), replace(UDP, source_ports=frozenset({20}))],
+    [UDP._replace(sources=IpFilter.of("192.0.2.1")), UDP._replace(source_ports=frozenset({20}))],
 )
 def test_an_owner_that_may_no_longer_come_is_not_looked_up(pinhole: Pinhole) -> None:
     assert list(sets(pinhole, owner=PEER)) == ["target4"]
@@ -152,7 +150,7 @@ def test_an_owner_that_may_no_longer_come_is_not_looked_up(pinhole: Pinhole) -> 
 
 def test_other_sources_leave_the_place_and_the_target_alone() -> None:
     two = IpFilter.of("203.0.113.9", "203.0.113.10")
-    old, new = wanted(Opening(TCP, 5)), wanted(Opening(replace(TCP, sources=two), 5))
+    old, new = wanted(Opening(TCP, 5)), wanted(Opening(TCP._replace(sources=two), 5))
 
     gone, come = difference(old, new)
     assert (removals([gone]), list(additions([come]))) == ({}, ["exact4"])
@@ -161,7 +159,7 @@ def test_other_sources_leave_the_place_and_the_target_alone() -> None:
 
 
 def test_a_key_with_another_value_is_deleted_and_added() -> None:
-    ports = replace(UDP, sources=SERVER, source_ports=frozenset({PEER.port}))
+    ports = UDP._replace(sources=SERVER, source_ports=frozenset({PEER.port}))
     old, new = wanted(Opening(ports, 5)), wanted(Opening(ports, 5, owner=PEER))
 
     gone, come = difference(old, new)

@@ -4,7 +4,6 @@ import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count, islice
 from statistics import median
 
@@ -137,7 +136,7 @@ def test_beside_sixty_thousand_pinholes_one_more_opens_and_closes(
         bench.lab.gateway.run(["ip", "addr", "add", f"203.0.113.{host}/24", "dev", "ext0"])
     alone = speed(bench)
     tcp = NAT.pinhole(bench.lab)
-    made = [replace(tcp, id=at_number, listen=at) for at_number, at in enumerate(SIXTY_THOUSAND, 2)]
+    made = [tcp._replace(id=at_number, listen=at) for at_number, at in enumerate(SIXTY_THOUSAND, 2)]
     with bench.lab.gateway.entered():
         for pinhole in made:
             bench.path.reserve(Transport.TCP, pinhole.listen)

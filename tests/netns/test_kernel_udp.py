@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from tests.netns import kernel_bench
@@ -192,7 +191,7 @@ def test_kill_ends_the_flow_at_once_with_its_bytes(bench: Bench, way: Way) -> No
 @WAY
 def test_a_timed_flow_is_over_when_it_was_idle_so_long(wires: Lab, way: Way) -> None:
     with kernel_bench.running(wires, idle_seconds=1) as bench:
-        bench.open(replace(way.udp(), idle_seconds=1))
+        bench.open(way.udp()._replace(idle_seconds=1))
         with (
             datagrams(bench.lab.client, way.target) as inside,
             outside(bench.lab.server, way) as peer,

@@ -3,7 +3,6 @@
 Every check comes before the first effect, so that a refused call has changed nothing.
 """
 
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -208,8 +207,7 @@ class Binder:
         binding, pinhole = connection.binding, connection.pinhole
         try:
             self._ask_policy(session, protocol, binding.primary)
-            connection.pinhole = replace(
-                pinhole,
+            connection.pinhole = pinhole._replace(
                 sources=pinhole.sources if ip_filter is None else ip_filter,
                 is_answered=pinhole.is_answered or is_answered,
                 receive_buffer=limits.INCREASED_RECEIVE_BUFFER

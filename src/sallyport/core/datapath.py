@@ -4,9 +4,8 @@ Every data path (kernel, user, the in-memory double) passes the same contract te
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sallyport.addresses import Endpoint
 from sallyport.flags import Transport
@@ -20,13 +19,13 @@ class DataPathKind(StrEnum):
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True)
-class Pinhole:
+class Pinhole(NamedTuple):
     """One opening: flows from `sources` to `listen` are delivered to `target`.
 
     Nothing is translated when `target == listen` (routed relation); nothing is admitted while
     `target` is None (the client address is not known yet). `source_ports` narrows the flows to
     those sent from one of these ports; None means any. `id` is unique among live pinholes.
+    A tuple, because one is made for every bind, in less than half the time.
     """
 
     id: int
@@ -56,8 +55,7 @@ class Pinhole:
         return self.target != self.listen
 
 
-@dataclass(frozen=True, slots=True)
-class FlowCounters:
+class FlowCounters(NamedTuple):
     """Bytes of one flow so far, as IP payload plus headers: what the kernel counts."""
 
     peer: Endpoint

@@ -1,6 +1,5 @@
 """Emulation: a filter in the place of the server, or of whoever would connect to a bound port."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
@@ -134,4 +133,4 @@ def with_sent(traffic: Traffic, count: int) -> Traffic:
     """Add bytes that a filter's own socket sent; raises InvalidArgument for less than none."""
     if count < 0:
         raise InvalidArgument("a-count-below-zero")
-    return replace(traffic, to_peer_bytes=traffic.to_peer_bytes + count)
+    return traffic._replace(to_peer_bytes=traffic.to_peer_bytes + count)

@@ -5,10 +5,9 @@ permission for an outbound one (`allow_future_connect`): for a data path both ar
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from sallyport.core.question import Question
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(NamedTuple):
     """What passed through one opening: a sum, because a list of past flows would grow for ever."""
 
     flows: int = 0
@@ -44,6 +42,9 @@ class Traffic:
     def plus_flow(self) -> "Traffic":
         """Give the sum with one flow more, which has carried nothing yet."""
         return Traffic(self.flows + 1, self.from_peer_bytes, self.to_peer_bytes)
+
+
+_NOTHING = Traffic()
 
 
 class Opening:
@@ -91,7 +92,7 @@ class Opening:
         self.running: dict[Endpoint, None] = {}
         """Who is connected: an ordered set that takes a quarter of the memory as long as it is
         empty, which is what it mostly is."""
-        self.ended = Traffic()
+        self.ended = _NOTHING
         self.latest_peer: Endpoint | None = None
 
     @property
@@ -175,13 +176,13 @@ class Openings:
         Raises Terminating when it ended meanwhile, and what `DataPath.retarget` raises; then the
         address is as unknown as before.
         """
-        opening.pinhole = replace(opening.pinhole, target=target)
+        opening.pinhole = opening.pinhole._replace(target=target)
         if not opening.is_open:
             return
         try:
             await opening.path.retarget(opening.pinhole.id, target)
         except BaseException:
-            opening.pinhole = replace(opening.pinhole, target=None)
+            opening.pinhole = opening.pinhole._replace(target=None)
             raise
         if opening.is_closed:
             raise Terminating("ended-meanwhile")
@@ -193,13 +194,13 @@ class Openings:
         nothing has changed.
         """
         before = opening.pinhole.sources
-        opening.pinhole = replace(opening.pinhole, sources=sources)
+        opening.pinhole = opening.pinhole._replace(sources=sources)
         if not opening.is_open:
             return
         try:
             await opening.path.set_sources(opening.pinhole.id, sources)
         except BaseException:
-            opening.pinhole = replace(opening.pinhole, sources=before)
+            opening.pinhole = opening.pinhole._replace(sources=before)
             raise
         if opening.is_closed:
             raise Terminating("ended-meanwhile")

@@ -7,7 +7,6 @@ here runs in callbacks of one event loop and never waits.
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
@@ -94,7 +93,7 @@ class UserDataPath:
         """Deliver to `target` from now on; see DataPath."""
         for opening in self._find([pinhole_id]):
             before = opening.pinhole
-            opening.pinhole = replace(before, target=target)
+            opening.pinhole = before._replace(target=target)
             try:
                 self._changed(opening)
             except OSError as error:
@@ -104,7 +103,7 @@ class UserDataPath:
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
         """Replace who may open flows; whoever is no longer among them is reset while it waits."""
         for opening in self._find([pinhole_id]):
-            opening.pinhole = replace(opening.pinhole, sources=sources)
+            opening.pinhole = opening.pinhole._replace(sources=sources)
             for attempt in tuple(opening.attempts):
                 if not opening.lets_in(attempt.peer):
                     attempt.abort()

@@ -6,7 +6,6 @@ Of kind USER it asks the filters about every peer, as a user data path does.
 import types
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import replace
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
@@ -99,13 +98,13 @@ class MemoryDataPath:
         """See `DataPath`."""
         await self._reach()
         if pinhole := self.pinholes.get(pinhole_id):
-            self._put(replace(pinhole, target=target))
+            self._put(pinhole._replace(target=target))
 
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
         """See `DataPath`."""
         await self._reach()
         if pinhole := self.pinholes.get(pinhole_id):
-            self._put(replace(pinhole, sources=sources))
+            self._put(pinhole._replace(sources=sources))
 
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """See `DataPath`."""
