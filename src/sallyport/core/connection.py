@@ -118,6 +118,11 @@ class PrimaryConnection(Askable):
         """Whether the protected host opened it, or is a published server."""
         self.peer = client if is_published else server
         """The far end: the server of an outbound connection, the client of an inbound one."""
+        self.account = session.account
+        """To whose quota goes what is opened for it: each client of a published server has its own,
+        so that a flooder outside uses up nobody else's; everything else is the protected host's."""
+        if is_published:
+            self.account += f" for {client.address}"
         self.relation = relation
         self.opened_at = opened_at
         self.gateway_address: Endpoint | None = None

@@ -4,7 +4,6 @@ It owns sessions, primary connections and bindings. What it needs from outside (
 paths, a clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import cast
@@ -65,8 +64,9 @@ class Gateway:
         self.sessions: dict[IpAddress, Session] = {}
         """The clients' ordinary ones; see `all_sessions`."""
         self._private: dict[IpAddress, list[Session]] = {}
-        self.held: Counter[tuple[IpAddress, IpAddress | None]] = Counter()
-        """Ports and permissions of each client in all its sessions; see `Session.hold`."""
+        self.held: dict[str, int] = {}
+        """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
+        """
         self._ports = ports
         self._world = world
         self._session_numbers = count(1)

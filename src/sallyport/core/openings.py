@@ -13,7 +13,21 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Arrival, DataPath, FlowCounters, Pinhole
 from sallyport.core.deadlines import Deadline, Deadlines
-from sallyport.core.lifecycle import State, Step, after
+from sallyport.core.lifecycle import (
+    ADMIT,
+    ARM,
+    ARMED,
+    CLOSED,
+    END,
+    KILL,
+    LIVE,
+    RESERVED,
+    TIMEOUT,
+    WITHDRAW,
+    State,
+    Step,
+    after,
+)
 from sallyport.core.strand import Strand
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
@@ -45,6 +59,7 @@ class Traffic(NamedTuple):
 
 
 _NOTHING = Traffic()
+_UDP = Transport.UDP
 
 
 class Opening:
@@ -85,7 +100,7 @@ class Opening:
         """On which filters are asked about its flows, one after another."""
         self.asked_about: list[Chain] = []
         """Of the peers that wait for the answer."""
-        self.state = State.RESERVED
+        self.state: State = RESERVED
         self.is_open = False
         """Whether the data path still lets something in."""
         self.deadline: Deadline | None = None
@@ -103,7 +118,7 @@ class Opening:
     @property
     def is_closed(self) -> bool:
         """Whether nothing is left of it."""
-        return self.state is State.CLOSED
+        return self.state is CLOSED
 
     def on_armed(self) -> None:
         """The pinhole is open."""
@@ -151,7 +166,7 @@ class Openings:
         `DataPath.open` raises; in the last two cases the openings have ended.
         """
         for opening in openings:
-            after(opening.state, Step.ARM)
+            after(opening.state, ARM)
         real = [opening for opening in openings if not opening.is_emulated]
         asked = [opening.pinhole for opening in real]
         try:
@@ -163,11 +178,11 @@ class Openings:
         except BaseException:
             self._undo(openings, "could-not-open")
             raise
-        if State.CLOSED in [opening.state for opening in openings]:
+        if CLOSED in [opening.state for opening in openings]:
             self._undo(openings, "ended-while-arming")
             raise Terminating("ended-while-arming")
         for opening in openings:
-            if opening.state is State.RESERVED:  # else a flow was quicker than we
+            if opening.state is RESERVED:  # else a flow was quicker than we
                 self._open(opening)
 
     async def retarget(self, opening: Opening, target: Endpoint) -> None:
@@ -207,23 +222,23 @@ class Openings:
 
     def withdraw(self, opening: Opening, reason: str) -> None:
         """Let nothing new in; what is running may finish. Idempotent, never raises."""
-        self._shut(opening, Step.WITHDRAW, reason)
+        self._shut(opening, WITHDRAW, reason)
 
     def kill(self, opening: Opening, reason: str, explanation: str | None = None) -> None:
         """End it now and reset both ends of what is running. Idempotent, never raises."""
         if opening.is_closed:
             return
         opening.explanation = explanation or opening.explanation
-        if opening.state is not State.RESERVED:
+        if opening.state is not RESERVED:
             opening.ended = self.traffic(opening)
             opening.running.clear()
             opening.is_open = False
             # A data filter that is detached meanwhile may kill it once more.
-            opening.state = after(opening.state, Step.KILL)
+            opening.state = after(opening.state, KILL)
             # From here on the data path's reports are its answer to the kill, not news.
             self._by_id.pop(opening.pinhole.id, None)
             opening.path.kill([opening.pinhole.id])
-        self._end(opening, Step.KILL, reason)
+        self._end(opening, KILL, reason)
 
     @staticmethod
     def traffic(opening: Opening) -> Traffic:
@@ -240,16 +255,16 @@ class Openings:
         opening = self._by_id.get(pinhole_id)
         if opening is None:
             return
-        if opening.state is State.RESERVED:
+        if opening.state is RESERVED:
             # `open` has taken effect, and its caller has not been told yet.
             self._open(opening)
         opening.running[peer] = None
         opening.latest_peer = peer
         opening.ended = opening.ended.plus_flow()
         if opening.pinhole.single:
-            opening.state = after(opening.state, Step.ADMIT)
+            opening.state = after(opening.state, ADMIT)
             # A UDP pinhole stays open: for this one source, which may fall silent and come back.
-            opening.is_open = opening.is_open and opening.pinhole.transport is Transport.UDP
+            opening.is_open = opening.is_open and opening.pinhole.transport is _UDP
             self._stop_limit(opening)
         opening.on_admitted(peer)
 
@@ -272,11 +287,11 @@ class Openings:
             return
         opening.running.pop(counters.peer, None)
         opening.ended = opening.ended.plus([counters])
-        if opening.state is not State.LIVE or opening.running:
+        if opening.state is not LIVE or opening.running:
             return
         if opening.is_timed or not opening.is_open:
-            is_udp = opening.pinhole.transport is Transport.UDP
-            self._shut(opening, Step.END, "idle" if is_udp else "finished")
+            is_udp = opening.pinhole.transport is _UDP
+            self._shut(opening, END, "idle" if is_udp else "finished")
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -289,7 +304,7 @@ class Openings:
             self.kill(opening, reason)
 
     def _open(self, opening: Opening) -> None:
-        opening.state = after(opening.state, Step.ARM)
+        opening.state = after(opening.state, ARM)
         opening.is_open = True
         self._restart_limit(opening)
         opening.on_armed()
@@ -310,10 +325,10 @@ class Openings:
             # it may have killed the opening.
             opening.path.close([opening.pinhole.id])
         if opening.running:
-            if opening.state is State.ARMED:
-                opening.state = after(opening.state, Step.ADMIT)
+            if opening.state is ARMED:
+                opening.state = after(opening.state, ADMIT)
         elif not opening.is_closed:
-            self._end(opening, Step.END if opening.state is State.LIVE else step, reason)
+            self._end(opening, END if opening.state is LIVE else step, reason)
 
     def _end(self, opening: Opening, step: Step, reason: str) -> None:
         opening.state = after(opening.state, step)
@@ -333,7 +348,7 @@ class Openings:
             opening.deadline = self._deadlines.set(when, time_out)
 
     def _time_out(self, opening: Opening) -> None:
-        self._shut(opening, Step.TIMEOUT, "timed-out")
+        self._shut(opening, TIMEOUT, "timed-out")
 
     def _stop_limit(self, opening: Opening) -> None:
         if opening.deadline is not None:

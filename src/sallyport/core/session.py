@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, text_of
 from sallyport.core.access import check_host_access
 from sallyport.core.binding import Binding
 from sallyport.core.chain import Priority
@@ -15,7 +15,7 @@ from sallyport.core.future import FutureConnection
 from sallyport.core.hooks import Hooks, Source
 from sallyport.core.openings import Opening
 from sallyport.core.policy import Verdict
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest, FutureRequest
 from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import Terminating
@@ -48,6 +48,9 @@ class Session:
         self._gateway = gateway
         self.id = session_id
         self.client_address = client
+        self.account = text_of(client)
+        """To what is counted what no published connection asked for: the quota is the client's.
+        As text, whose hash is worked out once; so it is met again in its other sessions."""
         self.since = since
         self.filter_set = filter_set
         """The application filters of this session, whatever the configuration says now."""
@@ -330,27 +333,31 @@ class Session:
 
     def name_of(self, session_filter: "SessionFilter") -> str:
         """Give the name of the filter whose part in this session it is; empty for a stranger's."""
-        return next((name for name, one in self.filters.items() if one is session_filter), "")
+        for name, one in self.filters.items():
+            if one is session_filter:
+                return name
+        return ""
 
     def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take a port or permission into the client's quota."""
         self.openings[opening.pinhole.id] = opening
-        self._gateway.held[self.client_address, _charged(primary)] += 1
+        held, account = self._gateway.held, self._account(primary)
+        held[account] = held.get(account, 0) + 1
 
     def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take it out again."""
         del self.openings[opening.pinhole.id]
-        held, who = self._gateway.held, (self.client_address, _charged(primary))
-        held[who] -= 1
-        if not held[who]:
-            del held[who]
+        held, account = self._gateway.held, self._account(primary)
+        left = held.pop(account) - 1
+        if left:
+            held[account] = left
 
     def held_for(self, primary: PrimaryConnection | None) -> int:
         """How many ports and permissions are held of the quota that `primary` is charged to.
 
         Sessions of filters' own have no quota of their own: it is the client's.
         """
-        return self._gateway.held[self.client_address, _charged(primary)]
+        return self._gateway.held.get(self._account(primary), 0)
 
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the client now and reset both ends. Idempotent, never raises."""
@@ -364,11 +371,5 @@ class Session:
             primary.kill(reason)
         self._gateway.forget_idle(self)
 
-
-def _charged(primary: PrimaryConnection | None) -> IpAddress | None:
-    """Whose quota it is: each client of a published server has its own, so that a flooder outside
-    uses up nobody else's; everything else is the protected host's.
-    """
-    if primary is None or primary.direction is Direction.OUTBOUND:
-        return None
-    return primary.peer.address
+    def _account(self, primary: PrimaryConnection | None) -> str:
+        return self.account if primary is None else primary.account
