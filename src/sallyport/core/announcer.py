@@ -3,7 +3,7 @@
 While a filter may deny, one that fails or is switched off has denied: fail closed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
 
 _Secondary = SecondaryConnection | FutureConnection
+_TCP = Transport.TCP
 
 
 class Announcer:
@@ -52,20 +53,23 @@ class Announcer:
 
         Raises AddressInUse when a filter denies: the SDK's code for it (WSAEADDRINUSE).
         """
-        is_tcp = binding.transport is Transport.TCP
-        await self._tell_of_bind(binding, BindTcp if is_tcp else BindUdp, may_deny=True)
-        if is_tcp:
-            await self._tell_of_bind(binding, Listen, may_deny=False)
+        hears_of, protocol = binding.session.filter_set.told, binding.protocol
+        is_tcp = binding.transport is _TCP
+        event = BindTcp if is_tcp else BindUdp
+        if told := hears_of(binding.session, event, protocol, is_secondary=True):
+            await self._tell_of_bind(told, binding, event, may_deny=True)
+        if is_tcp and (told := hears_of(binding.session, Listen, protocol, is_secondary=True)):
+            await self._tell_of_bind(told, binding, Listen, may_deny=False)
 
     async def _tell_of_bind(
         self,
+        told: Sequence[ApplicationFilter],
         binding: "Binding",
         event: type[BindTcp] | type[BindUdp] | type[Listen],
         *,
         may_deny: bool,
     ) -> None:
         session = binding.session
-        told = session.filter_set.told(session, event, binding.protocol, is_secondary=True)
         for one in told:
             if session.filters.get(one.name) is binding.session_filter is not None:
                 continue
@@ -256,12 +260,12 @@ def resulting_event(connection: _Secondary) -> type[Event]:
 
 def permitted_event(transport: Transport) -> type[Event]:
     """Give the event that a permitted flow raises in user mode."""
-    return ConnectTcp if transport is Transport.TCP else UdpDestination
+    return ConnectTcp if transport is _TCP else UdpDestination
 
 
 def flow_event(transport: Transport) -> type[Event]:
     """Give the event that a flow to a bound port raises in user mode."""
-    return AcceptedConnection if transport is Transport.TCP else UdpDestination
+    return AcceptedConnection if transport is _TCP else UdpDestination
 
 
 @dataclass(frozen=True, slots=True)

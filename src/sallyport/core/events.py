@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sallyport.core.future import FutureConnection
     from sallyport.core.secondary import SecondaryConnection
 
-_NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
+NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Event:
     """
 
     connection: "Connection"
-    parameters: Mapping[str, object] = field(default_factory=lambda: _NO_PARAMETERS, kw_only=True)
+    parameters: Mapping[str, object] = field(default_factory=lambda: NO_PARAMETERS, kw_only=True)
 
     @property
     def is_secondary(self) -> bool:

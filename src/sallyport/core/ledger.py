@@ -4,12 +4,14 @@ Registering and closing are here side by side, so that a reader sees that what o
 gives back: ports, reservations, places in the client's quota, entries of the primary.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
 from sallyport.core.events import (
+    NO_PARAMETERS,
     ConnectionRefused,
     ConnectionTerminating,
     EstablishedConnection,
@@ -89,7 +91,10 @@ class Ledger:
         self._journal.record(
             "binding.established", session=binding.session.id, binding=binding.id, peer=peer
         )
-        self._tell(connection, EstablishedConnection(connection, peer, binding.context))
+        known = self._settings_for(connection)
+        self._tell(
+            connection, EstablishedConnection(connection, peer, binding.context, parameters=known)
+        )
 
     def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that an attempt failed."""
@@ -97,7 +102,10 @@ class Ledger:
         self._journal.record(
             "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
         )
-        self._tell(connection, ConnectionRefused(connection, peer, binding.context))
+        known = self._settings_for(connection)
+        self._tell(
+            connection, ConnectionRefused(connection, peer, binding.context, parameters=known)
+        )
 
     def closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Give back what the connection held and tell the caller of the bind."""
@@ -152,12 +160,14 @@ class Ledger:
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
-        self._tell(future, EstablishedConnection(future, client, future.context))
+        known = self._settings_for(future)
+        self._tell(future, EstablishedConnection(future, client, future.context, parameters=known))
 
     def permitted_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
-        self._tell(future, ConnectionRefused(future, client, future.context))
+        known = self._settings_for(future)
+        self._tell(future, ConnectionRefused(future, client, future.context, parameters=known))
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Forget a permission and give back the port it held, if any."""
@@ -186,26 +196,37 @@ class Ledger:
     ) -> ConnectionTerminating:
         self._gateway.announcer.ask_no_more(connection)
         event = ConnectionTerminating(
-            connection, reason, traffic, connection.context, connection.explanation
+            connection,
+            reason,
+            traffic,
+            connection.context,
+            connection.explanation,
+            parameters=self._settings_for(connection),
         )
         self._gateway.announcer.terminating(connection, event)
         return event
+
+    @staticmethod
+    def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
+        """Give the settings of the filter that asked for it, if that has any."""
+        session, session_filter = connection.session, connection.session_filter
+        if session_filter is None:
+            return NO_PARAMETERS
+        name = session.name_of(session_filter)
+        return session.filter_set.parameters.get(name, NO_PARAMETERS)
 
     def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
         """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
         if isinstance(connection, SecondaryConnection):
             for feed in connection.feeds:
-                feed.put(event)
+                feed.put(replace(event, parameters=NO_PARAMETERS))
         session_filter, primary = connection.session_filter, connection.primary
         if session_filter is None or connection.session.filter_set.is_retired:
             return
         session = connection.session
-        name = session.name_of(session_filter)
-        if parameters := session.filter_set.parameters.get(name):
-            event = replace(event, parameters=parameters)
         is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
         strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
-        strand.run(session_filter.on_event, (event,), name)
+        strand.run(session_filter.on_event, (event,), session.name_of(session_filter))
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
         primary = future.primary

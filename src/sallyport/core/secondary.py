@@ -264,14 +264,18 @@ class SecondaryConnection(Opening, Askable):
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
-        self.expected -= {peer}
+        self._expect_no_more(peer)
         self.binding.gateway.ledger.admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell the caller of the bind."""
-        self.expected -= {peer}
+        self._expect_no_more(peer)
         self.binding.gateway.ledger.attempt_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Give the port back and tell the caller of the bind."""
         self.binding.gateway.ledger.closed(self, reason, traffic)
+
+    def _expect_no_more(self, peer: Endpoint) -> None:
+        if self.expected:
+            self.expected -= {peer}
