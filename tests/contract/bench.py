@@ -287,7 +287,7 @@ class Bench(ABC):
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),
             quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),
-            ports=tuple(self.ports.free(*pool) for pool in pools),
+            ports=tuple(self.ports.of(*pool).free for pool in pools),
         )
 
     # -- what differs -------------------------------------------------------------------------

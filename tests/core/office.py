@@ -239,7 +239,7 @@ class Office:
         return Holdings(
             reserved=frozenset(self.data_path.reserved),
             pinholes=frozenset(self.data_path.pinholes) | frozenset(self.user_path.pinholes),
-            ports=self.ports.free(Transport.TCP, EXTERNAL),
+            ports=self.ports.of(Transport.TCP, EXTERNAL).free,
             openings=len(self.gateway.openings),
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),

@@ -132,7 +132,7 @@ def test_a_routed_client_is_reached_at_its_own_address_without_a_gateway_port() 
     assert binding.proxy_address == client
     assert not office.data_path.reserved
     binding.kill()
-    assert office.ports.free(Transport.TCP, client.address) == 1000
+    assert office.ports.of(Transport.TCP, client.address).free == 1000
 
 
 @pytest.mark.parametrize("proxy", ["[fd00:a::8]:0", "[fd00:a::8]:1553"])

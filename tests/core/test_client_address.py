@@ -178,7 +178,7 @@ def test_on_a_routed_relation_the_proxy_address_can_say_it() -> None:
     run(secondary.set_client_address(CLIENT6))
     assert office.data_path.connect(peer, CLIENT6) == CLIENT6
     secondary.kill()
-    assert office.ports.free(Transport.TCP, CLIENT6.address) == 1000
+    assert office.ports.of(Transport.TCP, CLIENT6.address).free == 1000
 
 
 @pytest.mark.parametrize(

@@ -391,7 +391,7 @@ class GatewayMachine(RuleBasedStateMachine):
         assert self.office.data_path.reserved == held
         for transport in Transport:
             taken = sum(pinhole.transport is transport for pinhole in holding)
-            assert self.office.ports.free(transport, EXTERNAL) == len(PORTS) - taken
+            assert self.office.ports.of(transport, EXTERNAL).free == len(PORTS) - taken
 
     @invariant()
     def quotas_and_sessions_are_those_of_what_is_open(self) -> None:

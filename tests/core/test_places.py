@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, Office
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.places import Place, choose_places
+from sallyport.core.places import Places, choose_places
 from sallyport.core.policy import Relation
 from sallyport.core.request import BindRequest
 from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
@@ -22,7 +23,7 @@ def choose(
     *clients: Endpoint,
     proxy: Endpoint | None = None,
     **fields: Any,  # noqa: ANN401 - any field of BindRequest
-) -> list[Place]:
+) -> Places:
     primary = office.dial()
     everything: dict[str, Any] = {
         "session": primary.session,
@@ -44,20 +45,39 @@ def choose(
 
 def test_behind_nat_each_client_address_gets_a_held_port_of_the_gateway() -> None:
     office = Office()
-    places = choose(office, Relation.NAT, CLIENT, CLIENT)
+    places, holder = choose(office, Relation.NAT, CLIENT, CLIENT)
 
-    assert [place.listen.address for place in places] == [EXTERNAL] * 2
-    assert all(place.is_held for place in places)
-    assert office.data_path.reserved == {(Transport.TCP, place.listen) for place in places}
+    assert [place.address for place in places] == [EXTERNAL] * 2
+    assert office.data_path.reserved == {(Transport.TCP, place) for place in places}
+    assert holder is not None
+    for place in places:
+        holder.give_back(place)
+    assert not office.data_path.reserved
+
+
+def test_a_port_that_was_given_back_rests_for_the_time_of_the_limits() -> None:
+    office = Office(ports="40000-40001")
+    (first,), holder = choose(office, Relation.NAT, CLIENT)
+    assert holder is not None
+    holder.give_back(first)
+
+    office.world.pass_time(office.gateway, limits.PORT_REST_SECONDS - 0.1)
+    (second,) = holder.any_run(1)
+    assert second != first
+    holder.give_back(second)
+    office.world.pass_time(office.gateway, 0.1)
+    assert holder.any_run(1) == [first]
 
 
 def test_an_adapter_can_be_forced_and_one_port_on_it() -> None:
     office = Office()
-    (any_port,) = choose(office, Relation.NAT, CLIENT, proxy=INSIDE)
+    (any_port,), _ = choose(office, Relation.NAT, CLIENT, proxy=INSIDE)
     forced = INSIDE.with_port(40123)
 
-    assert any_port.listen.address == INSIDE.address
-    assert choose(office, Relation.NAT, CLIENT, proxy=forced) == [Place(forced, is_held=True)]
+    assert any_port.address == INSIDE.address
+    places, holder = choose(office, Relation.NAT, CLIENT, proxy=forced)
+    assert list(places) == [forced]
+    assert holder is not None
 
 
 @pytest.mark.parametrize("proxy", [None, CLIENT, CLIENT.with_port(0)])
@@ -66,14 +86,14 @@ def test_a_routed_client_is_reached_at_its_own_address_and_nothing_is_held(
 ) -> None:
     office = Office()
 
-    assert choose(office, Relation.ROUTE, CLIENT, proxy=proxy) == [Place(CLIENT, is_held=False)]
+    assert choose(office, Relation.ROUTE, CLIENT, proxy=proxy) == ((CLIENT,), None)
     assert not office.data_path.reserved
 
 
 def test_a_routed_client_of_unknown_address_is_reached_where_the_proxy_address_says() -> None:
     places = choose(Office(), Relation.ROUTE, ZERO, proxy=CLIENT)
 
-    assert places == [Place(CLIENT, is_held=False)]
+    assert places == ((CLIENT,), None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,7 @@ def test_what_has_no_place_is_refused_and_holds_nothing(
     with pytest.raises(error):
         choose(office, relation, *clients, proxy=proxy)
     assert not office.data_path.reserved
-    assert office.ports.free(Transport.TCP, EXTERNAL) == 1000
+    assert office.ports.of(Transport.TCP, EXTERNAL).free == 1000
 
 
 def test_without_a_primary_the_proxy_address_must_be_said() -> None:

@@ -137,27 +137,18 @@ def test_addresses_and_transports_have_pools_of_their_own() -> None:
 
     for transport in Transport:
         for address in (ADDRESS, OTHER):
-            assert ports.draw(transport, address, 1, now=0.0) == 40000
-    assert ports.free(Transport.TCP, ADDRESS) == 0
-
-
-def test_a_port_rests_for_the_time_of_the_limits() -> None:
-    ports = Ports(PortRange(40000, 40001), VirtualWorld().random_below)
-    ports.take(Transport.TCP, ADDRESS, 40000)
-    ports.rest(Transport.TCP, ADDRESS, 40000, now=5.0)
-
-    assert ports.draw(Transport.TCP, ADDRESS, 1, now=5.0 + REST - 0.1) == 40001
-    assert ports.draw(Transport.TCP, ADDRESS, 1, now=5.0 + REST) == 40000
+            assert ports.of(transport, address).draw(1, now=0.0) == 40000
+    assert ports.of(Transport.TCP, ADDRESS).free == 0
 
 
 def test_ports_outside_the_range_are_nobodys_to_draw() -> None:
-    ports = Ports(PortRange(40000, 40000), VirtualWorld().random_below)
+    ports = pool(40000, 40000)
     for _ in range(2):
-        ports.take(Transport.TCP, ADDRESS, 21)
-    ports.rest(Transport.TCP, ADDRESS, 21, now=0.0)
+        ports.take(21)
+    ports.rest(21, until=0.0)
 
-    assert ports.free(Transport.TCP, ADDRESS) == 1
-    assert ports.draw(Transport.TCP, ADDRESS, 1, now=REST) == 40000
+    assert ports.free == 1
+    assert ports.draw(1, now=REST) == 40000
 
 
 @given(

@@ -50,7 +50,7 @@ def redirect(
 
 
 def inside_port(office: Office) -> int:
-    return office.ports.free(Transport.TCP, INSIDE)
+    return office.ports.of(Transport.TCP, INSIDE).free
 
 
 def test_each_port_of_a_run_leads_the_client_to_its_address() -> None:

@@ -282,7 +282,7 @@ class KernelMachine(RuleBasedStateMachine):
         open_ = [port for port in self.ports if port.state is not State.CLOSED]
         assert len(self.bench.gateway.openings) == len(open_)
         held = len(open_) if self.way.is_nat else 0
-        assert self.bench.ports.free(self.transport, self.way.outside) == 1000 - held
+        assert self.bench.ports.of(self.transport, self.way.outside).free == 1000 - held
 
 
 def on(ground: Ground, way: Way, transport: Transport) -> type[KernelMachine]:

@@ -67,27 +67,28 @@ class Binder:
                 self._check_client_address(request.session, client, request.flags, rule)
             self._check_quota(request.session, request.primary, rule, len(request.client_addresses))
             path, is_filtered = self._path_for(request, protocol)
-            places = choose_places(gateway, request, relation, path)
-            for place, client in zip(places, request.client_addresses, strict=True):
-                if client.is_zero and not place.is_held:
-                    # On a routed relation the proxy address says where the client will listen.
-                    self._check_client_address(request.session, place.listen, request.flags, rule)
+            places, holder = choose_places(gateway, request, relation, path)
+            if holder is None:
+                for place, client in zip(places, request.client_addresses, strict=True):
+                    if client.is_zero:
+                        # On a routed relation the proxy address says where the client will listen.
+                        self._check_client_address(request.session, place, request.flags, rule)
         except BindError as refusal:
             gateway.ledger.refused(request, refusal)
             raise
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
-        pairs = zip(places, request.client_addresses, strict=True)
+        pairs = enumerate(zip(places, request.client_addresses, strict=True))
         binding.connections = tuple(
             SecondaryConnection(
                 binding,
                 index,
-                request.pinhole(gateway.openings.new_id(), place.listen, client),
+                request.pinhole(gateway.openings.new_id(), place, client),
                 path=path,
                 is_filtered=is_filtered,
                 is_timed=request.flags.is_timed,
-                holder=path if place.is_held else None,
+                holder=holder,
             )
-            for index, (place, client) in enumerate(pairs)
+            for index, (place, client) in pairs
         )
         if request.is_for_primary:
             asked_by = request.session_filter
@@ -162,7 +163,7 @@ class Binder:
         path, is_filtered = gateway.path_for(
             session, request.protocol, request.flags, permitted_event(request.transport)
         )
-        listens = choose_redirects(gateway, request, path)
+        listens, holder = choose_redirects(gateway, request, path)
         futures = tuple(
             FutureConnection(
                 request,
@@ -171,6 +172,7 @@ class Binder:
                 path,
                 rule,
                 is_filtered=is_filtered,
+                holder=holder,
             )
             for listen, address, rule in zip(listens, request.addresses, rules, strict=True)
         )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.datapath import Arrival, DataPath, Pinhole
+from sallyport.core.holder import Holder
 from sallyport.core.lifecycle import State
 from sallyport.core.openings import Opening, Traffic
 from sallyport.core.policy import Rule
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 class FutureConnection(Opening, Askable):
     """A promise about a connection that may never come; cancel it when it became pointless."""
 
-    __slots__ = ("context", "gateway", "primary", "protocol", "rule", "session", "session_filter")
+    __slots__ = (
+        "context",
+        "gateway",
+        "holder",
+        "primary",
+        "protocol",
+        "rule",
+        "session",
+        "session_filter",
+    )
 
     is_secondary = True
 
@@ -32,6 +42,7 @@ class FutureConnection(Opening, Askable):
         rule: Rule,
         *,
         is_filtered: bool,
+        holder: Holder | None,
     ) -> None:
         super().__init__(
             pinhole,
@@ -46,6 +57,8 @@ class FutureConnection(Opening, Askable):
         self.primary = request.primary
         self.session_filter = request.session_filter
         self.context = request.context
+        self.holder = holder
+        """Who holds a port of the gateway for it; nobody, where the client dials the far end."""
 
     @property
     def flags(self) -> ConnectionFlags:

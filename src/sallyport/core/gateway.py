@@ -21,6 +21,7 @@ from sallyport.core.deadlines import Deadline, Deadlines
 from sallyport.core.events import ConnectionTerminating, Event
 from sallyport.core.feed import Waiter
 from sallyport.core.filter import ApplicationFilter, DataFilter
+from sallyport.core.holder import Holder
 from sallyport.core.ledger import Ledger
 from sallyport.core.openings import Openings
 from sallyport.core.policy import Policy, PublishingRule, Verdict
@@ -68,6 +69,7 @@ class Gateway:
         """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
         """
         self._ports = ports
+        self._holders: dict[tuple[DataPath, Transport, IpAddress], Holder] = {}
         self._world = world
         self._session_numbers = count(1)
         self._connection_numbers = count(1)
@@ -282,18 +284,14 @@ class Gateway:
         """Give a name no binding of this process ever had."""
         return f"b{next(self._binding_numbers)}"
 
-    def draw_ports(self, transport: Transport, address: IpAddress, count: int) -> int:
-        """Draw ports of a gateway address (see `Ports.draw`)."""
-        return self._ports.draw(transport, address, count, self.clock())
-
-    def take_port(self, transport: Transport, address: IpAddress, port: int) -> None:
-        """Take one named port of a gateway address (see `Ports.take`)."""
-        self._ports.take(transport, address, port)
-
-    def rest_ports(self, transport: Transport, address: IpAddress, base: int, count: int) -> None:
-        """Give drawn ports back."""
-        for port in range(base, base + count):
-            self._ports.rest(transport, address, port, self.clock())
+    def holder(self, path: DataPath, transport: Transport, address: IpAddress) -> Holder:
+        """Give who holds ports of a gateway address for flows on this data path."""
+        key = path, transport, address
+        holder = self._holders.get(key)
+        if holder is None:
+            pool = self._ports.of(transport, address)
+            holder = self._holders[key] = Holder(path, transport, address, pool, self.clock)
+        return holder
 
     def client_session(self, client: IpAddress) -> Session:
         """See `core.filter.Firewall`."""

@@ -112,8 +112,7 @@ class Ledger:
         binding, listen = connection.binding, connection.proxy_address
         session = binding.session
         if connection.holder is not None:
-            connection.holder.release(binding.transport, listen)
-            self._gateway.rest_ports(binding.transport, listen.address, listen.port, 1)
+            connection.holder.give_back(listen)
         session.let_go(connection, binding.primary)
         if binding.primary is not None:
             binding.primary.openings.pop(connection.pinhole.id, None)
@@ -171,10 +170,8 @@ class Ledger:
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Forget a permission and give back the port it held, if any."""
-        listen = future.proxy_address
-        if future.pinhole.is_translated:
-            future.path.release(future.pinhole.transport, listen)
-            self._gateway.rest_ports(future.pinhole.transport, listen.address, listen.port, 1)
+        if future.holder is not None:
+            future.holder.give_back(future.proxy_address)
         future.session.let_go(future, future.primary)
         if future.primary is not None:
             future.primary.openings.pop(future.pinhole.id, None)

@@ -1,65 +1,61 @@
-"""Places: where connections come to, for each address of one request, and the ports held for it."""
+"""Places: where connections come to, for each address of one request."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import DataPath
+from sallyport.core.holder import Holder
 from sallyport.core.policy import Relation
 from sallyport.core.request import BindRequest, FutureRequest
-from sallyport.errors import AddressInUse, AddressNotAvailable, InvalidArgument
-from sallyport.flags import ConnectionFlags, Transport
+from sallyport.errors import AddressNotAvailable, InvalidArgument
+from sallyport.flags import ConnectionFlags
 
 if TYPE_CHECKING:
     from sallyport.core.gateway import Gateway
 
 
-class Place(NamedTuple):
-    """Where peers connect; `is_held` when a port of the gateway is reserved for it."""
+_NAT, _ROUTE = Relation
 
-    listen: Endpoint
-    is_held: bool
+# Where peers connect, one place for each address, and who holds ports of the gateway there, if any.
+Places = tuple[Sequence[Endpoint], Holder | None]
 
 
 def choose_places(
     gateway: "Gateway", request: BindRequest, relation: Relation, path: DataPath
-) -> list[Place]:
+) -> Places:
     """Choose one place for each client address; holding its port is the first effect of a bind.
 
     Raises AddressInUse, AddressNotAvailable, InvalidArgument, OutOfResources, KernelError; then
     nothing is held.
     """
     proxy, own = request.proxy_address, gateway.policy.gateway_addresses
-    if request.flags.is_proxied and relation is not Relation.NAT:
+    if request.flags.is_proxied and relation is not _NAT:
         raise InvalidArgument("proxy-mode-needs-a-nat-relation")
     if request.is_for_primary:
-        return [Place(_spoken_for(request, relation, own), is_held=False)]
-    if relation is Relation.ROUTE and (proxy is None or proxy.address not in own):
-        return [Place(listen, is_held=False) for listen in _routed(request)]
+        return [_spoken_for(request, relation, own)], None
+    if relation is _ROUTE and (proxy is None or proxy.address not in own):
+        return _routed(request), None
     if proxy is not None and proxy.address not in own:
         raise AddressNotAvailable("not-an-address-of-the-gateway")
     address = proxy.address if proxy is not None else _external_address(request.primary)
-    hold = _Hold(gateway, path, request.transport, address)
+    holder = gateway.holder(path, request.transport, address)
     if proxy is not None and proxy.port:
-        held = hold.exactly(proxy.port)
-    else:
-        held = hold.any_run(len(request.client_addresses))
-    return [Place(listen, is_held=True) for listen in held]
+        return holder.exactly(proxy.port), holder
+    return holder.any_run(len(request.client_addresses)), holder
 
 
-def choose_redirects(
-    gateway: "Gateway", request: FutureRequest, path: DataPath
-) -> Sequence[Endpoint]:
+def choose_redirects(gateway: "Gateway", request: FutureRequest, path: DataPath) -> Places:
     """Choose where the client connects for each address; raises as `choose_places`.
 
     The address itself, or one of a run of ports of ours.
     """
     inside = _internal_address(gateway, request)
     if inside is None:
-        return request.addresses
-    return _Hold(gateway, path, request.transport, inside).any_run(len(request.addresses))
+        return request.addresses, None
+    holder = gateway.holder(path, request.transport, inside)
+    return holder.any_run(len(request.addresses)), holder
 
 
 def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
@@ -106,45 +102,3 @@ def _external_address(primary: PrimaryConnection | None) -> IpAddress:
     if primary is None or primary.gateway_address is None:
         raise InvalidArgument("proxy-address-needed-without-a-primary")
     return primary.gateway_address.address
-
-
-class _Hold(NamedTuple):
-    """Holds ports of one gateway address: in the pool, and against local programs."""
-
-    gateway: "Gateway"
-    path: DataPath
-    transport: Transport
-    address: IpAddress
-
-    def exactly(self, port: int) -> list[Endpoint]:
-        """Hold this port."""
-        self.gateway.take_port(self.transport, self.address, port)
-        held = self._reserved(port, 1)
-        if not held:
-            raise AddressInUse("proxy-port-taken")
-        return held
-
-    def any_run(self, count: int) -> list[Endpoint]:
-        """Hold a random run of `count` ports."""
-        for _ in range(limits.MAX_PORT_TRIES):
-            base = self.gateway.draw_ports(self.transport, self.address, count)
-            if held := self._reserved(base, count):
-                return held
-        raise AddressInUse("host-occupies-our-ports")
-
-    def _reserved(self, base: int, count: int) -> list[Endpoint]:
-        """Reserve a run of ports and give it; none when a local program has one of them."""
-        held: list[Endpoint] = []
-        try:
-            for port in range(base, base + count):
-                place = Endpoint(self.address, port)
-                self.path.reserve(self.transport, place)
-                held.append(place)
-        except AddressInUse:
-            return []
-        finally:
-            if len(held) < count:
-                for place in held:
-                    self.path.release(self.transport, place)
-                self.gateway.rest_ports(self.transport, self.address, base, count)
-        return held

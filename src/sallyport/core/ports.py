@@ -8,7 +8,6 @@ shorter rest is better than a refusal.
 from array import array
 from collections.abc import Callable
 
-from sallyport import limits
 from sallyport.addresses import IpAddress, PortRange
 from sallyport.core.resting import Resting
 from sallyport.errors import AddressInUse
@@ -46,14 +45,20 @@ class PortPool:
         return base
 
     def take(self, port: int) -> None:
-        """Take this port, rested or not; raises AddressInUse when it is drawn already."""
+        """Take this port, rested or not; those outside the range are nobody's to draw.
+
+        Raises AddressInUse when it is drawn already.
+        """
+        if port not in self._range:
+            return
         if not self._is_drawable(port):
             raise AddressInUse("port-is-bound")
         self._remove(port)
 
     def rest(self, port: int, until: float) -> None:
-        """Give a drawn port back; it may be drawn again from `until` on, sooner in need."""
-        self._resting.add(port - self._range.first, until)
+        """Give a port back; it may be drawn again from `until` on, sooner in need."""
+        if port in self._range:
+            self._resting.add(port - self._range.first, until)
 
     @property
     def free(self) -> int:
@@ -112,28 +117,8 @@ class Ports:
         self._random_below = random_below
         self._pools: dict[tuple[Transport, IpAddress], PortPool] = {}
 
-    def draw(self, transport: Transport, address: IpAddress, count: int, now: float) -> int:
-        """Take `count` consecutive ports of `address` (see `PortPool.draw`)."""
-        return self._pool(transport, address).draw(count, now)
-
-    def take(self, transport: Transport, address: IpAddress, port: int) -> None:
-        """Take one port by its number; those outside the range are nobody's to draw.
-
-        Raises AddressInUse when a binding has it.
-        """
-        if port in self.range:
-            self._pool(transport, address).take(port)
-
-    def rest(self, transport: Transport, address: IpAddress, port: int, now: float) -> None:
-        """Give one port back, to rest for `limits.PORT_REST_SECONDS` if it is of the range."""
-        if port in self.range:
-            self._pool(transport, address).rest(port, now + limits.PORT_REST_SECONDS)
-
-    def free(self, transport: Transport, address: IpAddress) -> int:
-        """How many ports of `address` can be drawn."""
-        return self._pool(transport, address).free
-
-    def _pool(self, transport: Transport, address: IpAddress) -> PortPool:
+    def of(self, transport: Transport, address: IpAddress) -> PortPool:
+        """Give the pool of one transport on one address."""
         key = (transport, address)
         pool = self._pools.get(key)
         if pool is None:

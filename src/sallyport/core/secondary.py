@@ -14,6 +14,7 @@ from sallyport.core.emulation import (
     with_sent,
 )
 from sallyport.core.feed import EventFeed
+from sallyport.core.holder import Holder
 from sallyport.core.openings import Opening, Traffic
 from sallyport.core.policy import Rule
 from sallyport.core.protocols import ProtocolDefinition
@@ -45,13 +46,13 @@ class SecondaryConnection(Opening, Askable):
         path: DataPath,
         is_filtered: bool,
         is_timed: bool,
-        holder: DataPath | None,
+        holder: Holder | None,
     ) -> None:
         super().__init__(pinhole, path=path, is_timed=is_timed, is_filtered=is_filtered)
         self.binding = binding
         self.index = index
         self.holder = holder
-        """Which data path reserved a port of the gateway for it; on a routed relation none did."""
+        """Who holds a port of the gateway for it; on a routed relation nobody does."""
         self.feeds: tuple[EventFeed, ...] = ()
         self.emulator = ""
         """Which filter took it over, if one did."""
@@ -235,7 +236,8 @@ class SecondaryConnection(Opening, Askable):
         InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
         """
         self.binding.gateway.binder.require_peer(self, peer)
-        (self.holder or self.path).send_from(self.pinhole.listen, peer, data)
+        path = self.path if self.holder is None else self.holder.path
+        path.send_from(self.pinhole.listen, peer, data)
 
     def events(self) -> EventFeed:
         """Follow what happens from now on: `async for event in connection.events()`.
