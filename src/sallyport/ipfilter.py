@@ -23,7 +23,8 @@ def _span(item: str | IpAddress | IpNetwork) -> _Range:
         item = ip_network(item) if "/" in item else ip_address(item)
     if isinstance(item, _NETWORKS):
         return item.version, int(item.network_address), int(item.broadcast_address)
-    return item.version, int(item), int(item)
+    number = int(item)
+    return item.version, number, number
 
 
 def _merge(ranges: Iterable[_Range]) -> tuple[_Range, ...]:
@@ -59,9 +60,9 @@ class IpFilter:
     @classmethod
     def of(cls, *items: str | IpAddress | IpNetwork) -> Self:
         """Build a filter from addresses and networks; raises ValueError on text that is neither."""
-        spans = [_span(item) for item in items]
-        # One server alone is the usual filter, and made anew for every transfer.
-        return cls(_merge(spans) if len(spans) > 1 else tuple(spans))
+        spans = tuple(map(_span, items))
+        # One server alone is the usual filter.
+        return cls(_merge(spans) if len(spans) > 1 else spans)
 
     def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
         """Give this filter plus `first`-`last`; raises ValueError for a range that is none."""

@@ -254,6 +254,8 @@ class Binder:
         if primary is not None and (not primary.is_open or primary.session is not session):
             raise Terminating("primary-has-ended")
         policy = self._gateway.policy
+        if primary is not None and peer is None and primary.is_granted(protocol, policy):
+            return primary.rule, primary.relation
         if primary is not None and isinstance(primary.rule, PublishingRule):
             # Such a rule lets one client outside reach one server: nobody else follows from it.
             if peer not in (None, primary.peer.address):

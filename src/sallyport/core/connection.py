@@ -13,7 +13,7 @@ from sallyport.core.emulation import (
 )
 from sallyport.core.journal import Level
 from sallyport.core.openings import Opening, Traffic
-from sallyport.core.policy import PublishingRule, Relation, Rule
+from sallyport.core.policy import Policy, PublishingRule, Relation, Rule
 from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.core.question import Askable
 from sallyport.core.strand import Strand
@@ -124,6 +124,8 @@ class PrimaryConnection(Askable):
         if is_published:
             self.account += f" for {client.address}"
         self.relation = relation
+        self._policy = gateway.policy
+        """By which it was admitted."""
         self.opened_at = opened_at
         self.gateway_address: Endpoint | None = None
         self.inside_address: Endpoint | None = None
@@ -164,6 +166,12 @@ class PrimaryConnection(Askable):
         if is_proxied and self.relation is Relation.NAT:
             return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
         return ConnectionFlags.NONE
+
+    def is_granted(self, protocol: ProtocolDefinition, policy: Policy) -> bool:
+        """Whether the question is the one that was answered when it was admitted: a policy never
+        changes, and each transfer asks again.
+        """
+        return protocol is self.protocol and policy is self._policy
 
     def external_peer_name(self) -> Endpoint:
         """Give the far end: the server, or the client outside (`GetExternalPeerName`).
