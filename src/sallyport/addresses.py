@@ -69,7 +69,7 @@ class Endpoint:
     @property
     def version(self) -> int:
         """4 or 6."""
-        return self.address.version
+        return 4 if isinstance(self.address, IPv4Address) else 6
 
     @property
     def is_zero(self) -> bool:
@@ -82,7 +82,7 @@ class Endpoint:
 
     def __str__(self) -> str:
         host = text_of(self.address)
-        return f"[{host}]:{self.port}" if self.version == 6 else f"{host}:{self.port}"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

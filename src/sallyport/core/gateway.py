@@ -58,6 +58,7 @@ class Gateway:
         self.roster = Roster(world.journal, world.turn, filters, policy.filter_settings)
         self.deadlines = Deadlines(world.wake_at)
         self.data_paths = data_paths
+        self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.openings = Openings(data_paths.values(), self.deadlines, world.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
@@ -265,8 +266,8 @@ class Gateway:
         is_filtered = bool(session.filter_set.told(session, event, protocol, is_secondary=True))
         for factory in session.factories:
             is_filtered = is_filtered or factory.event is event
-        if DataPathKind.KERNEL in self.data_paths and not (is_filtered or flags.is_user_mode):
-            return self.data_paths[DataPathKind.KERNEL], False
+        if self._kernel_path is not None and not (is_filtered or flags.is_user_mode):
+            return self._kernel_path, False
         return self.user_path, is_filtered
 
     @property

@@ -242,6 +242,7 @@ class Ledger:
 
     def _note_binding(self, event: str, binding: Binding, level: Level) -> None:
         first = binding.connections[0]
+        sources = first.ip_filter
         self._journal.record(
             event,
             level=level,
@@ -250,7 +251,7 @@ class Ledger:
             rule=binding.rule.name,
             client=_named(first),
             proxy=first.proxy_address,
-            peers="anyone" if binding.ip_filter is None else binding.ip_filter,
+            peers="anyone" if sources is None else sources,
         )
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sallyport.core.session import Session
 
 
+_UDP = Transport.UDP
+
+
 class BindRequest(NamedTuple):
     """One call; the fields are explained at `Session.bind_for_client`.
 
@@ -77,7 +80,7 @@ class BindRequest(NamedTuple):
 
     def pinhole(self, pinhole_id: int, listen: Endpoint, client: Endpoint) -> Pinhole:
         """Give the pinhole for one of the client addresses."""
-        flags, is_udp = self.flags, self.transport is Transport.UDP
+        flags, is_udp = self.flags, self.transport is _UDP
         return Pinhole(
             id=pinhole_id,
             transport=self.transport,
@@ -133,7 +136,7 @@ class FutureRequest:
         """Give the pinhole for one of the addresses: the outbound twin of a bound port, at the far
         end's own address or at one of ours, for one source.
         """
-        is_udp = self.transport is Transport.UDP
+        is_udp = self.transport is _UDP
         is_timed = self.flags.is_timed
         return Pinhole(
             id=pinhole_id,
