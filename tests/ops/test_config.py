@@ -4,7 +4,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint, IpInterface, PortRange
@@ -285,6 +285,7 @@ PIECES = st.sampled_from([*EXAMPLE.splitlines(keepends=True), "= 0x" + "f" * 500
 
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join)))
+@example("'\x1e0")  # to Python a separator of lines, to TOML and to editors none
 def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
     lines = [1]
     try:

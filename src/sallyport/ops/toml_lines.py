@@ -43,7 +43,7 @@ def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
     reason, _, position = str(error).partition(" (at ")
     numbers = re.findall(r"\d+", position)
     # Without numbers tomllib means the end of the document; int() of 5000 digits has no place.
-    line = int(numbers[0]) if numbers else max(1, len(text.splitlines()))
+    line = int(numbers[0]) if numbers else text.rstrip("\n").count("\n") + 1
     where = f" at column {numbers[1]}" if numbers else ""
     return ConfigError(file_name, line, f"not TOML: {reason}{where}; check quotes and brackets")
 
