@@ -134,10 +134,14 @@ class Turns:
                 action()
 
     def _one_each(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
-        """Choose for each client the socket that has waited for longest."""
+        """Choose for each client the socket that was served longest ago; the shortest line first,
+        so that who asks for little waits for one call of a flood and not for two."""
         seats = self._seats
-        newest_first = sorted(ready, key=lambda one: seats[one[0]].last_turn, reverse=True)
-        return {seats[one[0]].client or one[0]: one for one in newest_first}.values()
+        lines: dict[Hashable, list[tuple[int, int]]] = {}
+        for one in ready:
+            lines.setdefault(seats[one[0]].client or one[0], []).append(one)
+        shortest_first = sorted(lines.values(), key=len)
+        return [min(line, key=lambda one: seats[one[0]].last_turn) for line in shortest_first]
 
 
 class _Guest(selectors.EpollSelector):
