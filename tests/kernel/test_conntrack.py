@@ -15,7 +15,12 @@ from sallyport.wire.netlink import Family
 PEER, LISTEN = Endpoint.parse("203.0.113.9:20"), Endpoint.parse("203.0.113.1:40000")
 FLOW = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
 REPLY = FLOW[:2] + b"\x02" + FLOW[3:]
-ENTRY = netlink.message(0x100, 2, 1, Family.IPV4, FLOW + REPLY)
+COUNTERS = b"".join(
+    netlink.nested(kind, netlink.attribute(2, count.to_bytes(8, "big")))
+    for kind, count in ((9, 7), (10, 8))
+)
+TIMEOUT = netlink.attribute(7, (42).to_bytes(4, "big"))
+ENTRY = netlink.message(0x100, 2, 1, Family.IPV4, FLOW + REPLY + TIMEOUT + COUNTERS)
 DONE = netlink.message(netlink.TYPE_DONE, 2, 1, Family.UNSPEC, b"")
 
 
@@ -46,29 +51,32 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return made
 
 
-def refusal(number: int) -> bytes:
-    header = netlink.message(netlink.TYPE_ERROR, 0, 1, Family.UNSPEC, bytes(16))
+def refusal(number: int, sequence: int = 1) -> bytes:
+    header = netlink.message(netlink.TYPE_ERROR, 0, sequence, Family.UNSPEC, bytes(16))
     return header[:16] + (-number).to_bytes(4, "little", signed=True) + header[20:]
 
 
-def test_an_entry_is_read(kernel: Kernel) -> None:
-    kernel.answers = [ENTRY]
+def test_an_entry_is_asked_for_its_counters_and_its_time(kernel: Kernel) -> None:
+    kernel.answers = [ENTRY, ENTRY]
+    requests = ConntrackRequests()
 
-    assert ConntrackRequests().get(FLOW) == conntrack.read_report(ENTRY)
-    assert kernel.sent == [conntrack.get_request(FLOW, 1)]
+    assert requests.counters(FLOW) == (7, 8)
+    assert requests.seconds_left(FLOW) == 42
+    assert kernel.sent == [conntrack.get_request(FLOW, 1), conntrack.get_request(FLOW, 2)]
 
 
 def test_an_entry_that_is_gone_is_none(kernel: Kernel) -> None:
-    kernel.answers = [refusal(errno.ENOENT)] * 3
+    kernel.answers = [refusal(errno.ENOENT, number) for number in (1, 2, 3, 4)]
     requests = ConntrackRequests()
 
-    assert requests.get(FLOW) is None
+    assert requests.counters(FLOW) is None
+    assert requests.seconds_left(FLOW) is None
     assert not requests.set_bits(FLOW, 1)
     assert not requests.delete(FLOW)
 
 
 def test_an_order_that_is_obeyed_is_true(kernel: Kernel) -> None:
-    kernel.answers = [refusal(0)] * 2
+    kernel.answers = [refusal(0, 1), refusal(0, 2)]
     requests = ConntrackRequests()
 
     assert requests.set_bits(FLOW, 0x20000000)
@@ -84,7 +92,7 @@ def test_other_refusals_and_silence_are_errors(kernel: Kernel) -> None:
     requests = ConntrackRequests()
 
     with pytest.raises(KernelError, match="ask conntrack"):
-        requests.get(FLOW)
+        requests.counters(FLOW)
     with pytest.raises(KernelError, match="no answer"):
         requests.delete(FLOW)
 

@@ -80,7 +80,7 @@ def pinhole(number: int = 1, *, single: bool = True) -> Pinhole:
 def report(opening: Opening, bits: int, *, destroyed: bool = False) -> FlowReport:
     original = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
     reply = conntrack.write_tuple(FlowTuple(6, TARGET, PEER))
-    counts = (100, 200) if destroyed else (None, None)
+    counts = (100, 200) if destroyed else (0, 0)
     mark = marks.PIN | bits | opening.generation
     return FlowReport(destroyed, mark, original, reply, *counts)
 

@@ -27,7 +27,7 @@ class Socket:
 
 
 def report(generation: int, reply: bytes = b"") -> FlowReport:
-    return FlowReport(False, marks.PIN | generation, b"", reply, None, None)
+    return FlowReport(False, marks.PIN | generation, b"", reply)
 
 
 def reports(*events: FlowReport | OSError | None) -> Reports:

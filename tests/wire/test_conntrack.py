@@ -62,8 +62,8 @@ def test_an_update_gives_the_mark_and_both_tuples() -> None:
     assert report is not None
     assert (report.is_destroyed, report.mark) == (False, 0xC0EAE67A)
     assert (report.original, report.reply) == (ORIGINAL4, REPLY4)
-    assert (report.original_bytes, report.reply_bytes) == (None, None)
-    assert report.seconds_left == 432_000
+    assert (report.sent, report.received) == (0, 0)
+    assert conntrack.read_seconds_left(EVENT4) == 432_000
 
 
 def test_a_destroyed_flow_gives_its_bytes_each_way() -> None:
@@ -71,8 +71,13 @@ def test_a_destroyed_flow_gives_its_bytes_each_way() -> None:
 
     assert report is not None
     assert report.is_destroyed
-    assert (report.original_bytes, report.reply_bytes) == (100_360, 2_052)
-    assert report.seconds_left is None
+    assert (report.sent, report.received) == (100_360, 2_052)
+
+
+def test_an_answer_gives_its_bytes_each_way_and_zeros_where_nobody_counts() -> None:
+    assert conntrack.read_counters(destroyed(100_360, 2_052)) == (100_360, 2_052)
+    assert conntrack.read_counters(EVENT4) == (0, 0)
+    assert conntrack.read_seconds_left(destroyed(1, 2)) is None
 
 
 def test_a_report_is_read_where_it_starts() -> None:
@@ -92,6 +97,11 @@ def test_tuples_name_who_sends_to_whom() -> None:
     assert conntrack.read_tuple(six.original) == FlowTuple(
         6, Endpoint.parse("[2001:db8::9]:45574"), Endpoint.parse("[2001:db8::1]:40000")
     )
+
+
+@pytest.mark.parametrize("raw", [ORIGINAL4, REPLY4])
+def test_the_source_alone_is_read_as_in_the_whole(raw: bytes) -> None:
+    assert conntrack.read_source(raw) == conntrack.read_tuple(raw).source
 
 
 def test_a_written_tuple_is_what_the_kernel_writes() -> None:
@@ -116,6 +126,8 @@ def test_a_written_tuple_is_what_the_kernel_writes() -> None:
 )
 def test_what_is_not_a_flow_as_we_know_it_is_none(message: bytes) -> None:
     assert conntrack.read_report(message) is None
+    assert conntrack.read_counters(message) is None
+    assert conntrack.read_seconds_left(message) is None
 
 
 @pytest.mark.parametrize("raw", [b"", ORIGINAL4[:-1], bytes(52), b"\x34\0\x03\x80" + ORIGINAL4[4:]])
@@ -139,7 +151,8 @@ def test_tuples_round_trip(flow: FlowTuple) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_report_or_none(data: bytes) -> None:
-    assert conntrack.read_report(data) is None or len(data) >= 124
+    for read in (conntrack.read_report, conntrack.read_counters, conntrack.read_seconds_left):
+        assert read(data) is None or len(data) >= 124
 
 
 @given(st.integers(0, len(EVENT4) - 1), st.integers(0, 255))

@@ -35,19 +35,23 @@ class ConntrackRequests:
         """Close the socket."""
         self._socket.close()
 
-    def get(self, original: bytes) -> FlowReport | None:
-        """Read one flow with its counters; None when it is gone."""
-        for data in self._ask(conntrack.get_request(original, self._next())):
-            return conntrack.read_report(data)
-        return None
+    def counters(self, original: bytes) -> tuple[int, int] | None:
+        """Read the bytes of one flow each way; None when it is gone."""
+        answer = self._ask(conntrack.get_request(original, self._next()))
+        return None if answer is None else conntrack.read_counters(answer)
+
+    def seconds_left(self, original: bytes) -> int | None:
+        """Read how long one flow stays if no packet comes; None when it is gone."""
+        answer = self._ask(conntrack.get_request(original, self._next()))
+        return None if answer is None else conntrack.read_seconds_left(answer) or 0
 
     def set_bits(self, original: bytes, bits: int) -> bool:
         """Set bits in a flow's mark; False when the flow is gone."""
-        return self._order(conntrack.mark_request(original, bits, bits, self._next()))
+        return self._ask(conntrack.mark_request(original, bits, bits, self._next())) is not None
 
     def delete(self, original: bytes) -> bool:
         """Forget a flow; False when it is gone already."""
-        return self._order(conntrack.delete_request(original, self._next()))
+        return self._ask(conntrack.delete_request(original, self._next())) is not None
 
     def dump(self, bits: int, mask: int) -> Iterator[FlowReport]:
         """Read every flow whose mark has `bits` under `mask`; raises KernelError."""
@@ -70,19 +74,16 @@ class ConntrackRequests:
         self._sequence += 1
         return self._sequence
 
-    def _order(self, request: bytes) -> bool:
-        return next(self._ask(request), None) is not None
-
-    def _ask(self, request: bytes) -> Iterator[bytes]:
-        """Yield the one answer, nothing for ENOENT; other refusals raise KernelError."""
+    def _ask(self, request: bytes) -> bytes | None:
+        """Give the one answer, None for ENOENT; other refusals raise KernelError."""
         self._socket.send(request)
-        data = self._receive("ask conntrack")
-        refused = next(netlink.messages(data)).errno
+        answer = self._receive("ask conntrack")
+        refused = netlink.verdict(answer, self._sequence)
         if refused == errno.ENOENT:
-            return
+            return None
         if refused:
             raise KernelError("ask conntrack", refused)
-        yield data
+        return answer
 
     def _receive(self, operation: str) -> bytes:
         try:

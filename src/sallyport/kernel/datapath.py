@@ -26,7 +26,7 @@ from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, openings, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
-from sallyport.kernel.flows import FlowTable, counters_of
+from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.openings import Flow, Opening
 from sallyport.kernel.pins import PINS_TABLE, render_pins
 from sallyport.kernel.placeholders import (
@@ -281,22 +281,23 @@ class KernelDataPath:
 
     def kill_flow(self, flow: Flow) -> None:
         """End a flow at both ends and have conntrack forget it; never raises."""
-        if flow.original.transport == Transport.UDP:
+        original = flow.original
+        if original.transport == Transport.UDP:
             # Nobody to tell: the next datagram finds no pinhole.
             self._forget(flow)
             return
         with contextlib.suppress(KernelError, OSError):
             self._requests.set_bits(flow.key, marks.KILL)
-        self._pokes.poke(flow.original, flow.reply)
+        self._pokes.poke(original, flow.reply)
         self._later(KILL_LINGER_SECONDS, lambda: self._forget(flow))
 
     def read(self, flow: Flow) -> FlowCounters | None:
         """Read a flow's counters; None when conntrack has forgotten it; never raises."""
         try:
-            report = self._requests.get(flow.key)
+            counted = self._requests.counters(flow.key)
         except (KernelError, OSError):
             return None
-        return counters_of(flow, report) if report is not None else None
+        return None if counted is None else FlowCounters(flow.peer, *counted)
 
     # -- the rest ---------------------------------------------------------------------------------
 
@@ -321,7 +322,7 @@ class KernelDataPath:
         unproven = marks.PIN | opening.generation, marks.PIN | marks.WON | marks.GENERATION
         with contextlib.suppress(KernelError, OSError):
             for report in list(self._requests.dump(*unproven)):
-                if not opening.admits(conntrack.read_tuple(report.original).source):
+                if not opening.admits(conntrack.read_source(report.original)):
                     self._requests.delete(report.original)
 
     def _hear_of(self, closed: Sequence[Opening]) -> None:
@@ -339,13 +340,13 @@ class KernelDataPath:
         if opening.flows.get(flow.key) is not flow:
             return
         try:
-            report = self._requests.get(flow.key)
+            seconds = self._requests.seconds_left(flow.key)
         except (KernelError, OSError):
             self.watch(opening, flow)
             return
-        if report is not None:
+        if seconds is not None:
             # A second more: the kernel counts in whole ones, downwards.
-            self._later((report.seconds_left or 0) + 1, lambda: self._look_at(opening, flow))
+            self._later(seconds + 1, lambda: self._look_at(opening, flow))
 
     def _delete(self, closed: Sequence[Opening]) -> None:
         removed = openings.removals(map(openings.held, closed))

@@ -120,13 +120,13 @@ class FlowTable:
         flow = opening.flows.get(report.original)
         if flow is None and not report.mark & marks.WON:
             if report.is_destroyed:
-                peer = conntrack.read_tuple(report.original).source
+                peer = conntrack.read_source(report.original)
                 self._told.flow_refused(opening.pinhole.id, peer)
             return
         if flow is None:
             flow = self._begin(opening, report)
         if flow is not None and report.is_destroyed:
-            self._end(opening, flow, counters_of(flow, report))
+            self._end(opening, flow, FlowCounters(flow.peer, report.sent, report.received))
         elif flow is not None and report.mark & marks.ENDS == marks.ENDS:
             counters = self._effects.read(flow)
             # Forgotten already: the report of its destruction is on the way and has the numbers.
@@ -154,8 +154,7 @@ class FlowTable:
         ):
             # Its end was told when both sides had closed; this is the entry's own end.
             return None
-        original = conntrack.read_tuple(report.original)
-        flow = Flow(report.original, original, report.reply)
+        flow = Flow(report.original, report.reply, conntrack.read_source(report.original))
         opening.flows[flow.key] = flow
         if opening.is_open and opening.pinhole.single:
             self._use_up(opening, flow)
@@ -181,8 +180,3 @@ class FlowTable:
         if not opening.is_open:
             self._closed.append(opening)
         self._told.flow_ended(opening.pinhole.id, counters)
-
-
-def counters_of(flow: Flow, report: FlowReport) -> FlowCounters:
-    """Read a report's counters; zeros when the kernel does not count (nf_conntrack_acct)."""
-    return FlowCounters(flow.peer, report.original_bytes or 0, report.reply_bytes or 0)

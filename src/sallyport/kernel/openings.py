@@ -38,18 +38,19 @@ class Flow:
     """One admitted flow of an opening; the tuples are named as conntrack names them."""
 
     key: bytes
-    original: FlowTuple
     reply_key: bytes
+    peer: Endpoint
+    """Who opened the flow."""
+
+    @property
+    def original(self) -> FlowTuple:
+        """The direction it was opened in; few ask for it, and for the other."""
+        return conntrack.read_tuple(self.key)
 
     @property
     def reply(self) -> FlowTuple:
-        """The other direction; few ask for it."""
+        """The other direction."""
         return conntrack.read_tuple(self.reply_key)
-
-    @property
-    def peer(self) -> Endpoint:
-        """Who opened the flow."""
-        return self.original.source
 
 
 Elements = dict[tuple[str, bytes], bytes]

@@ -7,10 +7,11 @@ key of our tables and go back into requests unread.
 import struct
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import MAX_PORT, Endpoint
 from sallyport.errors import ProtocolError
 from sallyport.wire import netlink
 from sallyport.wire.netlink import Family, Subsystem
@@ -21,10 +22,12 @@ _DELETE = netlink.message_type(Subsystem.CTNETLINK, 2)
 _REPORTS = frozenset({_NEW, _DELETE})
 
 _ORIGINAL, _REPLY, _TIMEOUT, _MARK = 1, 2, 7, 8
-_COUNTERS_ORIGINAL, _COUNTERS_REPLY, _MARK_MASK = 9, 10, 21
+_MARK_MASK = 21
+_COUNTERS_ORIGINAL, _COUNTERS_REPLY = 9 | netlink.NESTED, 10 | netlink.NESTED
 _COUNTER_BYTES = 2
 
 _BIG32 = struct.Struct(">I")
+_BIG64 = struct.Struct(">Q")
 _ATTRIBUTE = struct.Struct("=HH")
 _MESSAGE_START = struct.Struct("=IHHIIB3x")
 
@@ -34,9 +37,14 @@ _TUPLE4 = struct.Struct("=HHHHHH4sHH4sHHHHB3xHH2s2xHH2s2x")
 _TUPLE6 = struct.Struct("=HHHHHH16sHH16sHHHHB3xHH2s2xHH2s2x")
 _TUPLE_SIZE = {Family.IPV4.value: _TUPLE4.size, Family.IPV6.value: _TUPLE6.size}
 
+_N = netlink.NESTED
+_ORIGINAL_HEAD, _REPLY_HEAD = (
+    {family: _ATTRIBUTE.pack(size, kind | _N) for family, size in _TUPLE_SIZE.items()}
+    for kind in (_ORIGINAL, _REPLY)
+)
+
 # Where the first tuple starts in a message.
 _BODY = netlink.HEADER_SIZE + netlink.GENERIC_SIZE
-_N = netlink.NESTED
 
 
 class FlowReport(NamedTuple):
@@ -46,10 +54,10 @@ class FlowReport(NamedTuple):
     mark: int
     original: bytes
     reply: bytes
-    original_bytes: int | None
-    reply_bytes: int | None
-    seconds_left: int | None = None
-    """How long the entry stays if no packet comes."""
+    sent: int = 0
+    """Bytes each way, read from the report of its destruction; zero if the kernel does not count
+    (nf_conntrack_acct)."""
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,69 +75,111 @@ def read_report(data: bytes, start: int = 0) -> FlowReport | None:
     Never raises: what cannot be read is not one of ours.
     """
     try:
-        size, kind, _flags, _sequence, _port, family = _MESSAGE_START.unpack_from(data, start)
-        extent = _TUPLE_SIZE[family]
-        first = start + _BODY
-        second, rest, end = first + extent, first + 2 * extent, start + size
-        if (
-            kind not in _REPORTS
-            or not rest <= end <= len(data)
-            or _ATTRIBUTE.unpack_from(data, first) != (extent, _ORIGINAL | _N)
-            or _ATTRIBUTE.unpack_from(data, second) != (extent, _REPLY | _N)
-        ):
-            return None
-        details = _read_details(data, rest, end)
+        kind, first, rest, end = _bounds(data, start)
+        second = first + rest >> 1
+        mark = _find(data, rest, end, _MARK)
+        number = 0 if mark is None else _BIG32.unpack_from(data, mark[0])[0]
+        counts = _read_counters(data, rest, end) if kind == _DELETE else (0, 0)
+        return FlowReport(kind == _DELETE, number, data[first:second], data[second:rest], *counts)
     except (struct.error, KeyError, ProtocolError):
         return None
-    mark, *counts = details
-    return FlowReport(kind == _DELETE, mark, data[first:second], data[second:rest], *counts)
 
 
-def _read_details(data: bytes, at: int, end: int) -> tuple[int, int | None, int | None, int | None]:
-    mark = 0
-    original_bytes = reply_bytes = seconds_left = None
+def read_counters(answer: bytes) -> tuple[int, int] | None:
+    """Read the bytes each way from the answer to a `get_request`; None as `read_report`.
+
+    Zero if the kernel does not count (nf_conntrack_acct).
+    """
+    try:
+        _kind, _first, rest, end = _bounds(answer, 0)
+        return _read_counters(answer, rest, end)
+    except (struct.error, KeyError, ProtocolError):
+        return None
+
+
+def read_seconds_left(answer: bytes) -> int | None:
+    """Read from the answer to a `get_request` how long the entry stays if no packet comes.
+
+    None as `read_report`, and when it does not say.
+    """
+    try:
+        _kind, _first, rest, end = _bounds(answer, 0)
+        extent = _find(answer, rest, end, _TIMEOUT)
+        return None if extent is None else _BIG32.unpack_from(answer, extent[0])[0]
+    except (struct.error, KeyError, ProtocolError):
+        return None
+
+
+def _bounds(data: bytes, start: int) -> tuple[int, int, int, int]:
+    """Give the type of a message, and where its tuples, what is behind them and its end are."""
+    size, kind, _flags, _sequence, _port, family = _MESSAGE_START.unpack_from(data, start)
+    extent = _TUPLE_SIZE[family]
+    first = start + _BODY
+    second, rest, end = first + extent, first + 2 * extent, start + size
+    if (
+        kind not in _REPORTS
+        or not rest <= end <= len(data)
+        or not data.startswith(_ORIGINAL_HEAD[family], first)
+        or not data.startswith(_REPLY_HEAD[family], second)
+    ):
+        raise ProtocolError("conntrack-report", data[start:])
+    return kind, first, rest, end
+
+
+def _find(data: bytes, at: int, end: int, wanted: int) -> tuple[int, int] | None:
+    """Find an attribute between `at` and `end`: where its value starts and ends."""
     while at < end:
         length, name = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size or at + length > end:
+        if not 4 <= length <= end - at:
             raise ProtocolError("netlink-bad-length", data[at:end])
-        if name == _MARK:
-            mark = _BIG32.unpack_from(data, at + 4)[0]
-        elif name == _TIMEOUT:
-            seconds_left = _BIG32.unpack_from(data, at + 4)[0]
-        elif name == _COUNTERS_ORIGINAL | _N:
-            original_bytes = _counter(data[at + 4 : at + length])
-        elif name == _COUNTERS_REPLY | _N:
-            reply_bytes = _counter(data[at + 4 : at + length])
-        at += length + (-length & 3)
-    return mark, original_bytes, reply_bytes, seconds_left
-
-
-def _counter(data: bytes) -> int | None:
-    for kind, value in netlink.attributes(data):
-        if kind == _COUNTER_BYTES:
-            return int.from_bytes(value, "big")
+        if name == wanted:
+            return at + 4, at + length
+        at += length + 3 & ~3
     return None
+
+
+def _read_counters(data: bytes, at: int, end: int) -> tuple[int, int]:
+    # The kernel writes them in this order, one behind the other.
+    original = _find(data, at, end, _COUNTERS_ORIGINAL)
+    if original is None:
+        return 0, 0
+    reply = _find(data, original[1], end, _COUNTERS_REPLY)
+    return _read_bytes(data, original), 0 if reply is None else _read_bytes(data, reply)
+
+
+def _read_bytes(data: bytes, counters: tuple[int, int]) -> int:
+    extent = _find(data, *counters, _COUNTER_BYTES)
+    return 0 if extent is None else _BIG64.unpack_from(data, extent[0])[0]
 
 
 def read_tuple(raw: bytes) -> FlowTuple:
     """Read the tuple of a FlowReport; raises ProtocolError when it has another shape."""
-    is_ipv4 = len(raw) == _TUPLE4.size
-    if not is_ipv4 and len(raw) != _TUPLE6.size:
+    fields = _fields(raw)
+    destination = Endpoint(_address(fields[9]), int.from_bytes(fields[20], "big"))
+    return FlowTuple(fields[14], _source(fields), destination)
+
+
+def read_source(raw: bytes) -> Endpoint:
+    """Read who sends, of the tuple of a FlowReport; raises ProtocolError as `read_tuple`."""
+    return _source(_fields(raw))
+
+
+def _fields(raw: bytes) -> tuple[Any, ...]:
+    shape = _SHAPES.get(len(raw))
+    # What is the same in all tuples is compared at once: every size and type of the skeleton.
+    if shape is None or int.from_bytes(raw, "big") & shape.fixed not in shape.skeletons:
         raise ProtocolError("conntrack-tuple", raw)
-    fields = (_TUPLE4 if is_ipv4 else _TUPLE6).unpack(raw)
-    source, destination, protocol = fields[6], fields[9], fields[14]
-    source_port, destination_port = fields[17], fields[20]
-    address: type[IPv4Address | IPv6Address] = IPv4Address if is_ipv4 else IPv6Address
-    parsed = FlowTuple(
-        protocol,
-        Endpoint(address(source), int.from_bytes(source_port, "big")),
-        Endpoint(address(destination), int.from_bytes(destination_port, "big")),
-    )
-    # Writing it again compares every size and type in the skeleton at once.
-    kind = fields[1] & ~_N
-    if kind not in {_ORIGINAL, _REPLY} or _write_tuple(kind, parsed) != raw:
-        raise ProtocolError("conntrack-tuple", raw)
-    return parsed
+    return shape.layout.unpack(raw)
+
+
+def _source(fields: tuple[Any, ...]) -> Endpoint:
+    return Endpoint(_address(fields[6]), int.from_bytes(fields[17], "big"))
+
+
+# The same few hosts are in every flow.
+@lru_cache(maxsize=1024)
+def _address(packed: bytes) -> IPv4Address | IPv6Address:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def write_tuple(flow: FlowTuple) -> bytes:
@@ -152,6 +202,29 @@ def _write_tuple(kind: int, flow: FlowTuple) -> bytes:
         6, 2, flow.source.port.to_bytes(2, "big"),
         6, 3, flow.destination.port.to_bytes(2, "big"),
     )  # fmt: skip
+
+
+class _Shape(NamedTuple):
+    """How the tuples of one IP version are written, and which bits are the same in all of them."""
+
+    layout: struct.Struct
+    fixed: int
+    skeletons: frozenset[int]
+
+
+def _shape(layout: struct.Struct, lowest: Endpoint, highest: Endpoint) -> _Shape:
+    def bits(kind: int, protocol: int, end: Endpoint) -> int:
+        return int.from_bytes(_write_tuple(kind, FlowTuple(protocol, end, end)), "big")
+
+    varying = bits(_ORIGINAL, 0, lowest) ^ bits(_ORIGINAL, 255, highest)
+    skeletons = frozenset({bits(_ORIGINAL, 0, lowest), bits(_REPLY, 0, lowest)})
+    return _Shape(layout, (1 << 8 * layout.size) - 1 ^ varying, skeletons)
+
+
+_SHAPES = {
+    layout.size: _shape(layout, Endpoint(address(0), 0), Endpoint(address(-1 % 2**width), MAX_PORT))
+    for layout, address, width in ((_TUPLE4, IPv4Address, 32), (_TUPLE6, IPv6Address, 128))
+}
 
 
 def _family(original: bytes) -> Family:
