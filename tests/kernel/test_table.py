@@ -14,7 +14,7 @@ from sallyport.kernel.table import OwnedTable
 from sallyport.wire import netlink, nftset
 from sallyport.wire.netlink import Family
 
-CHANGES = [("once", [nftset.key_element(nftset.mark_value(1))])]
+CHANGES = [("once", [nftset.element(nftset.mark_value(1))])]
 
 
 class Answers:

@@ -32,8 +32,8 @@ def test_an_element_is_the_nest_of_attributes_that_nft_writes() -> None:
     value = netlink.attribute(1, bytes(8))
     data = netlink.attribute(1, bytes(4))
 
-    assert nftset.key_element(bytes(8)) == netlink.nested(1, netlink.nested(1, value))
-    assert nftset.pair_element(bytes(8), bytes(4)) == netlink.nested(
+    assert nftset.element(bytes(8)) == netlink.nested(1, netlink.nested(1, value))
+    assert nftset.element(bytes(8), bytes(4)) == netlink.nested(
         1, netlink.nested(1, value), netlink.nested(2, data)
     )
 
@@ -42,7 +42,7 @@ def test_a_range_has_both_ends_and_is_named_by_them() -> None:
     # nft add element … wide4 { 10.0.0.0-10.0.0.255 : 0x80000001 }, the address alone
     first, last = bytes.fromhex("0a000000"), bytes.fromhex("0a0000ff")
 
-    assert nftset.range_element(first, last, nftset.mark_value(0x80000001)) == rows(
+    assert nftset.element((first, last), nftset.mark_value(0x80000001)) == rows(
         """
         2800 0180
           0c00 0180  0800 0100 0a000000     # first
@@ -50,7 +50,7 @@ def test_a_range_has_both_ends_and_is_named_by_them() -> None:
           0c00 0280  0800 0100 01000080     # data
         """
     )
-    assert nftset.range_element(first, last) == rows(
+    assert nftset.element((first, last)) == rows(
         "1c00 0180  0c00 0180 0800 0100 0a000000  0c00 0a80 0800 0100 0a0000ff"
     )
 
@@ -58,7 +58,7 @@ def test_a_range_has_both_ends_and_is_named_by_them() -> None:
 def test_a_batch_adds_exclusively_and_asks_for_an_acknowledgement() -> None:
     # nft add element inet sallyport_pins any4 { 203.0.113.1 . tcp . 40000 : 0x80000001 }
     key = bytes.fromhex("cb007101") + nftset.service_key(6, 40000)
-    element = nftset.pair_element(key, nftset.mark_value(0x80000001))
+    element = nftset.element(key, nftset.mark_value(0x80000001))
 
     assert nftset.batch("sallyport_pins", (), [("any4", [element])], 7) == rows(
         """
@@ -77,7 +77,7 @@ def test_a_batch_adds_exclusively_and_asks_for_an_acknowledgement() -> None:
 
 def test_a_batch_deletes_by_key() -> None:
     # nft delete element inet sallyport_pins once { 0x80000001 }
-    element = nftset.key_element(nftset.mark_value(0x80000001))
+    element = nftset.element(nftset.mark_value(0x80000001))
 
     assert nftset.batch("sallyport_pins", [("once", [element])], (), 8) == rows(
         """
@@ -92,7 +92,7 @@ def test_a_batch_deletes_by_key() -> None:
 
 
 def test_only_the_last_of_several_messages_asks_for_the_acknowledgement() -> None:
-    element = nftset.key_element(nftset.mark_value(1))
+    element = nftset.element(nftset.mark_value(1))
     changes = [("many", [element]), ("once", [element]), ("empty", [])]
 
     messages = list(netlink.messages(nftset.batch("t", changes, changes, 3)))
@@ -107,7 +107,7 @@ def test_only_the_last_of_several_messages_asks_for_the_acknowledgement() -> Non
 
 @pytest.mark.parametrize(("count", "expected"), [(512, 1), (513, 2), (2000, 4)])
 def test_a_list_of_elements_never_outgrows_its_length_field(count: int, expected: int) -> None:
-    widest = nftset.range_element(bytes(44), bytes(44), bytes(4))
+    widest = nftset.element((bytes(44), bytes(44)), bytes(4))
 
     messages = list(netlink.messages(nftset.batch("t", (), [("wide6", [widest] * count)], 1)))
 
@@ -139,7 +139,7 @@ def test_any_bytes_are_a_table_or_a_protocol_error(data: bytes) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 65535), st.binary(min_size=4, max_size=4))
 def test_what_is_written_can_be_read_back(mark: int, port: int, address: bytes) -> None:
     key = address + nftset.service_key(6, port)
-    element = nftset.pair_element(key, nftset.mark_value(mark))
+    element = nftset.element(key, nftset.mark_value(mark))
 
     ((kind, body),) = netlink.attributes(element)
     (_, key_nest), (_, data_nest) = netlink.attributes(body)

@@ -159,9 +159,8 @@ class KernelDataPath:
             if pinhole.idle_seconds is not None and pinhole.idle_seconds != self._idle_seconds:
                 raise InvalidArgument("idle-time-not-offered")
         entered = self._flows.enter(pinholes)
-        added = openings.additions(map(openings.wanted, entered))
         try:
-            self._pins.change((), list(added.items()))
+            self._pins.change((), openings.additions(map(openings.wanted, entered)))
         except KernelError as error:
             self._flows.withdraw(entered)
             raise _refusal(error) from error
@@ -304,8 +303,7 @@ class KernelDataPath:
     def _sync(self, opening: Opening) -> None:
         """Bring the kernel up to what an opening wants, in one transaction; raises KernelError."""
         gone, new = openings.difference(openings.held(opening), openings.wanted(opening))
-        removed, added = openings.removals([gone]), openings.additions([new])
-        self._pins.change(list(removed.items()), list(added.items()))
+        self._pins.change(openings.removals([gone]), openings.additions([new]))
         opening.note_installed()
 
     def _alter(self, opening: Opening, pinhole: Pinhole) -> None:
@@ -349,9 +347,8 @@ class KernelDataPath:
             self._later(seconds + 1, lambda: self._look_at(opening, flow))
 
     def _delete(self, closed: Sequence[Opening]) -> None:
-        removed = openings.removals(map(openings.held, closed))
         try:
-            self._pins.change(list(removed.items()), ())
+            self._pins.change(openings.removals(map(openings.held, closed)), ())
         except KernelError as error:
             if len(closed) > 1:
                 # One of them is gone already; the others must not stay open for its sake.

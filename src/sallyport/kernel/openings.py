@@ -53,8 +53,8 @@ class Flow:
         return conntrack.read_tuple(self.reply_key)
 
 
-Elements = dict[tuple[str, bytes], bytes]
-"""Elements by the name of their set and what names them there, each as it is added."""
+Elements = list[tuple[str, nftset.Key, bytes]]
+"""The name of the set, the key of the element in it, and its data, of which sets have none."""
 
 
 @dataclass(slots=True)
@@ -95,14 +95,14 @@ def wanted(opening: Opening) -> Elements:
 def held(opening: Opening) -> Elements:
     """Give the elements that the kernel holds for an opening."""
     if opening.installed is None:
-        return {}
+        return []
     return _elements(opening.generation, opening.installed, opening.installed_owner)
 
 
 def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elements:
     target, version = pinhole.target, pinhole.listen.version
     if target is None:
-        return {}
+        return []
     # UDP has no handshake to wait for; only the first source of a single pinhole competes.
     is_udp = pinhole.transport is _UDP
     is_won_at_once = is_udp and (owner is not None or not pinhole.single)
@@ -117,38 +117,36 @@ def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elem
         mark |= marks.WON
     value = nftset.mark_value(mark)
     elements = _lookups(pinhole, owner, value)
-    named = nftset.key_element(value)
     if pinhole.is_translated:
-        data = nftset.endpoint_data(target)
-        elements[_TARGET[version], named] = nftset.pair_element(value, data)
+        elements.append((_TARGET[version], value, nftset.endpoint_data(target)))
     if not is_won_at_once:
-        elements["once" if pinhole.single else "many", named] = named
+        elements.append(("once" if pinhole.single else "many", value, b""))
     return elements
 
 
-def additions(elements: Iterable[Elements]) -> dict[str, list[bytes]]:
-    """Give the elements to add, by set."""
+def additions(elements: Iterable[Elements]) -> nftset.Changes:
+    """Write the elements to add, by set."""
     groups: dict[str, list[bytes]] = {}
     for group in elements:
-        for (name, _), element in group.items():
-            groups.setdefault(name, []).append(element)
-    return groups
+        for name, key, data in group:
+            groups.setdefault(name, []).append(nftset.element(key, data))
+    return list(groups.items())
 
 
-def removals(elements: Iterable[Elements]) -> dict[str, list[bytes]]:
-    """Give what names the elements to delete, by set."""
+def removals(elements: Iterable[Elements]) -> nftset.Changes:
+    """Write what names the elements to delete, by set."""
     groups: dict[str, list[bytes]] = {}
     for group in elements:
-        for name, named in group:
-            groups.setdefault(name, []).append(named)
-    return groups
+        for name, key, _data in group:
+            groups.setdefault(name, []).append(nftset.element(key))
+    return list(groups.items())
 
 
 def difference(old: Elements, new: Elements) -> tuple[Elements, Elements]:
     """Give what to delete and what to add; what stays is not touched: a spent place stays spent."""
-    removed = {key: element for key, element in old.items() if new.get(key) != element}
-    added = {key: element for key, element in new.items() if old.get(key) != element}
-    return removed, added
+    held, asked = set(old), set(new)
+    removed = [element for element in old if element not in asked]
+    return removed, [element for element in new if element not in held]
 
 
 def _udp_bits(pinhole: Pinhole) -> int:
@@ -160,7 +158,7 @@ def _lookups(pinhole: Pinhole, owner: Endpoint | None, value: bytes) -> Elements
     sources, ports, place = pinhole.sources, pinhole.source_ports, pinhole.listen
     if owner is not None:
         if not _admits(pinhole, owner):
-            return {}
+            return []
         sources, ports = IpFilter.of(owner.address), frozenset({owner.port})
     version = place.version
     listen = place.address.packed + nftset.service_key(pinhole.transport, place.port)
@@ -174,10 +172,7 @@ def _lookups(pinhole: Pinhole, owner: Endpoint | None, value: bytes) -> Elements
         if ports is not None:
             ends = [nftset.port_key(port) for port in sorted(ports)]
             name, keys = _NARROW[version], [key + end for key in keys for end in ends]
-    elements: Elements = {}
-    for key in keys:
-        elements[name, nftset.key_element(key)] = nftset.pair_element(key, value)
-    return elements
+    return [(name, key, value) for key in keys]
 
 
 # A server is met again with every transfer: this is a sixth of the time an opening takes in Python.
@@ -205,7 +200,7 @@ def _wide(
     ports: frozenset[int] | None,
     value: bytes,
 ) -> Elements:
-    elements: Elements = {}
+    elements: Elements = []
     everyone = _EVERYONE[version] if sources is None else sources
     for first, last in everyone.ranges:
         if first.version != version:
@@ -215,8 +210,7 @@ def _wide(
                 first.packed + listen + nftset.port_key(low),
                 last.packed + listen + nftset.port_key(high),
             )
-            place = _WIDE[version], nftset.range_element(*ends)
-            elements[place] = nftset.range_element(*ends, value)
+            elements.append((_WIDE[version], ends, value))
     return elements
 
 

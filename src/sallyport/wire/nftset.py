@@ -17,11 +17,12 @@ _BATCH_END = 0x11
 _BATCH_RESOURCE: int = struct.unpack("=H", struct.pack(">H", Subsystem.NFTABLES))[0]
 
 _GET_TABLE = netlink.message_type(Subsystem.NFTABLES, 1)
-_CREATE = (
-    netlink.message_type(Subsystem.NFTABLES, 12),
-    netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL,
-)
-_DELETE = netlink.message_type(Subsystem.NFTABLES, 14), netlink.FLAG_REQUEST
+_CREATE = netlink.message_type(Subsystem.NFTABLES, 12)
+_DELETE = netlink.message_type(Subsystem.NFTABLES, 14)
+_FLAGS = {
+    _CREATE: netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL,
+    _DELETE: netlink.FLAG_REQUEST,
+}
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
@@ -30,6 +31,10 @@ _TABLE_NAME, _TABLE_OWNER = 1, 7
 # An attribute's length has 16 bits. 512 of our widest elements (a range of IPv6 sources: twice 44
 # bytes of key, 4 of data, 28 of framing) are 60 KiB, so a list of that many always fits.
 _ELEMENTS_PER_MESSAGE = 512
+
+Key = bytes | tuple[bytes, bytes]
+"""What names an element; in an interval map the first and the last key of the same fields, each
+field of the last at least that of the first."""
 
 Changes = Sequence[tuple[str, Sequence[bytes]]]
 """Elements per set name, in the order they are to be applied."""
@@ -64,39 +69,34 @@ def mark_value(mark: int) -> bytes:
 
 
 @cache
-def _key_head(size: int, extent: int = 0) -> bytes:
-    """Write what stands before a key of `size` bytes, whose element goes on for `extent` more."""
-    return _HEAD.pack(
-        size + extent + 12, _ITEM | netlink.NESTED,
+def _heads(size: int, data_size: int) -> tuple[bytes, bytes]:
+    """Write what stands before a key of `size` bytes, and between it and its data."""
+    between = b""
+    if data_size:
+        between = _DATA_HEAD.pack(
+            data_size + 8, _ELEMENT_DATA | netlink.NESTED,
+            data_size + 4, _VALUE,
+        )  # fmt: skip
+    before = _HEAD.pack(
+        size + 12 + len(between) + data_size, _ITEM | netlink.NESTED,
         size + 8, _ELEMENT_KEY | netlink.NESTED,
         size + 4, _VALUE,
     )  # fmt: skip
+    return before, between
 
 
-@cache
-def _data_head(size: int) -> bytes:
-    return _DATA_HEAD.pack(size + 8, _ELEMENT_DATA | netlink.NESTED, size + 4, _VALUE)
+def element(key: Key, data: bytes = b"") -> bytes:
+    """Write an element of a map with its `data`, or one of a set; without data name it to delete.
 
-
-def key_element(key: bytes) -> bytes:
-    """Write an element of a set, or name one of a map to delete it.
-
-    `key` must fill whole fields of 4 bytes.
+    Keys and data must fill whole fields of 4 bytes.
     """
-    return _key_head(len(key)) + key
+    if isinstance(key, tuple):
+        return _range_element(*key, data)
+    before, between = _heads(len(key), len(data))
+    return before + key + between + data
 
 
-def pair_element(key: bytes, data: bytes) -> bytes:
-    """Write an element of a map; `key` and `data` must fill whole fields of 4 bytes."""
-    size = len(data)
-    return _key_head(len(key), size + 8) + key + _data_head(size) + data
-
-
-def range_element(first: bytes, last: bytes, data: bytes = b"") -> bytes:
-    """Write an element of an interval map, or without `data` name one to delete it.
-
-    `first` and `last` are keys of the same fields, each field of `last` at least that of `first`.
-    """
+def _range_element(first: bytes, last: bytes, data: bytes) -> bytes:
     parts = [
         netlink.nested(_ELEMENT_KEY, netlink.attribute(_VALUE, first)),
         netlink.nested(_ELEMENT_KEY_END, netlink.attribute(_VALUE, last)),
@@ -106,39 +106,31 @@ def range_element(first: bytes, last: bytes, data: bytes = b"") -> bytes:
     return netlink.nested(_ITEM, *parts)
 
 
-def _parts(changes: Changes) -> list[tuple[str, Sequence[bytes]]]:
-    """Split lists that would outgrow a message."""
-    return [
-        (name, elements[start : start + _ELEMENTS_PER_MESSAGE])
-        for name, elements in changes
-        for start in range(0, len(elements), _ELEMENTS_PER_MESSAGE)
-    ]
-
-
 def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
     """Write one transaction that deletes and then adds all elements, or changes nothing.
 
     ENOENT when one to delete is missing, EEXIST when one to add is there already. Everything
     carries `sequence`; the last element message asks for an acknowledgement.
     """
-    orders = [(*_DELETE, *part) for part in _parts(removed)]
-    orders += [(*_CREATE, *part) for part in _parts(added)]
-    left, number = len(orders), _SEQUENCE.pack(sequence)
+    number = _SEQUENCE.pack(sequence)
     written = [_BEGIN[0], number, _BEGIN[1]]
-    for kind, flags, name, elements in orders:
-        left -= 1
-        body = b"".join(elements)
-        acknowledge = 0 if left else netlink.FLAG_ACK
-        before, behind = _frame(kind, flags | acknowledge, table, name, len(body))
-        written += before, number, behind, body
+    for kind, changes in ((_DELETE, removed), (_CREATE, added)):
+        for name, elements in changes:
+            for start in range(0, len(elements), _ELEMENTS_PER_MESSAGE):
+                body = b"".join(elements[start : start + _ELEMENTS_PER_MESSAGE])
+                last = kind, table, name, len(body)
+                before, behind = _frame(*last)
+                written += before, number, behind, body
+    written[-4], _ = _frame(*last, netlink.FLAG_ACK)
     written += _END[0], number, _END[1]
     return b"".join(written)
 
 
 # Batches differ in little but their elements: the rest is written once for each size of them.
 @lru_cache(maxsize=1024)
-def _frame(kind: int, flags: int, table: str, name: str, size: int) -> tuple[bytes, bytes]:
+def _frame(kind: int, table: str, name: str, size: int, more: int = 0) -> tuple[bytes, bytes]:
     """Write what stands in front of `size` bytes of elements, without the sequence number."""
+    flags = _FLAGS[kind] | more
     names = netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, name)
     listed = netlink.nested(_LIST_ELEMENTS, bytes(size))
     return _around_sequence(netlink.message(kind, flags, 0, Family.INET, names + listed), size)
