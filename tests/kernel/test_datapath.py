@@ -303,6 +303,53 @@ def test_a_timed_flow_is_asked_after_when_its_time_is_up(
     assert [seconds for seconds, _ in timers] == [60, 43, 60]
 
 
+class Held:
+    """Ports that are held, and nothing else of Placeholders."""
+
+    def __init__(self) -> None:
+        self.places: set[Endpoint] = set()
+
+    def reserve(self, _transport: Transport, address: Endpoint) -> None:
+        if address in self.places:
+            raise AddressInUse("port-already-reserved")
+        self.places.add(address)
+
+    def release(self, _transport: Transport, address: Endpoint) -> None:
+        self.places.discard(address)
+
+
+def test_a_port_is_given_back_behind_what_was_opened_there(
+    path: KernelDataPath, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(path, "_placeholders", held)
+    path.reserve(Transport.TCP, LISTEN)
+    open_all(path, pinhole(1))
+    kernel.events = [report(1, marks.WON)]
+    path.drain()
+    path.release(Transport.TCP, LISTEN)
+
+    assert (kernel.asked, held.places) == (["add 3"], {LISTEN})
+    open_all(path, pinhole(2))
+    assert (kernel.asked[1:], held.places) == (["delete 3 add 3"], set())
+
+
+def test_a_port_that_waits_to_be_given_back_is_to_be_had(
+    path: KernelDataPath, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path, "_placeholders", Held())
+    path.reserve(Transport.TCP, LISTEN)
+    with pytest.raises(AddressInUse):
+        path.reserve(Transport.TCP, LISTEN)
+    open_all(path, pinhole(1))
+    kernel.events = [report(1, marks.WON)]
+    path.drain()
+    path.release(Transport.TCP, LISTEN)
+    path.reserve(Transport.TCP, LISTEN)
+
+    assert kernel.asked == ["add 3", "delete 3"]
+
+
 def test_closing_is_one_batch_and_idempotent(path: KernelDataPath, kernel: Kernel) -> None:
     open_all(path, pinhole(1), pinhole(2))
     path.close([1, 2, 3])
@@ -327,7 +374,7 @@ def test_a_close_that_the_kernel_has_no_memory_for_is_tried_again(
     open_all(path, pinhole(1))
     kernel.refusals = [errno.ENOMEM]
     retries = []
-    monkeypatch.setattr(path, "_later", lambda _seconds, action: retries.append(action))
+    monkeypatch.setattr(path._board, "_later", lambda _seconds, action: retries.append(action))
     path.close([1])
     retries.pop()()
 
@@ -342,6 +389,7 @@ def test_lost_events_are_made_up_for_by_one_dump(path: KernelDataPath, kernel: K
     kernel.live = [report(1, marks.WON)]
     path.drain()
 
+    path.close([])
     assert kernel.asked == ["add 3", "dump 0x80000000", "delete 3"]
     assert kernel.told == ["1 established 203.0.113.9:20"]
     kernel.live.clear()

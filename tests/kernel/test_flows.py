@@ -1,6 +1,5 @@
 """Flow decisions without a kernel: reports in, calls on the sink and wishes out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -46,9 +45,9 @@ class Bench:
         bytes_each = f"{counters.from_peer_bytes}/{counters.to_peer_bytes}"
         self.said.append(f"{pinhole_id} ended {counters.peer} {bytes_each}")
 
-    def shut(self, openings: Sequence[Opening]) -> None:
-        self.flows.close(openings)
-        self.said.extend(f"{opening.pinhole.id} shut" for opening in openings)
+    def retire(self, opening: Opening) -> None:
+        self.flows.close([opening])
+        self.said.append(f"{opening.pinhole.id} retired")
 
     def renew(self, opening: Opening) -> None:
         self.said.append(f"{opening.pinhole.id} is {opening.owner}'s")
@@ -93,7 +92,7 @@ def bench() -> Bench:
 def test_winning_closes_a_single_pinhole_before_it_is_told(bench: Bench) -> None:
     bench.flows.hear(report(bench.enter(), marks.WON))
 
-    assert bench.said == ["1 shut", "1 established 203.0.113.9:20"]
+    assert bench.said == ["1 retired", "1 established 203.0.113.9:20"]
 
 
 def test_winning_leaves_a_pinhole_for_many_open(bench: Bench) -> None:
@@ -195,7 +194,7 @@ def test_a_flow_that_lived_and_died_in_an_overrun_uses_the_pinhole_up(bench: Ben
     bench.flows.hear(report(bench.enter(), marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said == [
-        "1 shut",
+        "1 retired",
         "1 established 203.0.113.9:20",
         "1 ended 203.0.113.9:20 100/200",
     ]

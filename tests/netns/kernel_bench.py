@@ -17,6 +17,7 @@ from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.pinboard import SWEEP_SECONDS
 from sallyport.kernel.pins import PINS_TABLE
 from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.host import Host
@@ -127,6 +128,10 @@ class Bench:
                 await self.sink.news.wait()
 
         self.loop.run_until_complete(asyncio.wait_for(wait(), seconds))
+
+    def sweep(self) -> None:
+        """Let the data path work until what is used up has been swept."""
+        self.loop.run_until_complete(asyncio.sleep(2 * SWEEP_SECONDS))
 
     def elements(self) -> list[object]:
         """Every element in the pins table, by nft's own listing."""

@@ -96,10 +96,35 @@ def test_f25_after_the_first_connection_the_pinhole_is_gone(bench: Bench, way: W
     bench.open(way.pinhole(bench.lab))
     with listen(bench.lab.client, way.target), dial(bench.lab.server, way.listen):
         bench.until(lambda: bool(bench.sink.told))
+        bench.sweep()
 
         assert bench.elements() == []
         with pytest.raises(TimeoutError):
             dial(bench.lab.server, way.listen, SILENCE)
+
+
+@WAY
+def test_f25_until_the_used_pinhole_is_swept_the_second_connection_is_reset(
+    bench: Bench, way: Way
+) -> None:
+    bench.open(way.pinhole(bench.lab))
+    with (
+        listen(bench.lab.client, way.target) as inside,
+        dial(bench.lab.server, way.listen) as first,
+    ):
+        bench.until(lambda: bool(bench.sink.told))
+        client, _ = inside.accept()
+        inside.settimeout(SILENCE)
+        with client:
+            with pytest.raises(ConnectionResetError), dial(bench.lab.server, way.listen) as second:
+                second.recv(1)
+            with pytest.raises(TimeoutError):
+                inside.accept()
+            bench.sweep()
+
+            assert bench.elements() == []
+            first.sendall(b"still there")
+            assert client.recv(64) == b"still there"
 
 
 @WAY

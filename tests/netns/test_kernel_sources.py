@@ -68,6 +68,7 @@ def test_a_prefix_admits_its_members_and_nobody_else(bench: Bench, way: Way) -> 
         dial(bench.lab.server, way.listen).close()
         bench.until(lambda: bool(bench.sink.told))
 
+    bench.sweep()
     assert bench.elements() == []
 
 
@@ -139,6 +140,7 @@ def test_replaced_sources_hold_at_once_in_either_direction(bench: Bench, way: Wa
         dial(bench.lab.server, way.listen).close()
         bench.until(lambda: bool(bench.sink.told))
 
+    bench.sweep()
     assert bench.elements() == []
 
 

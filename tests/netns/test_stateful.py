@@ -1,5 +1,6 @@
 """The gateway on the real kernel against a model of a few lines: after any steps both agree."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from sallyport.core.secondary import SecondaryConnection
 from sallyport.errors import BindError, InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
+from sallyport.kernel.pinboard import SWEEP_SECONDS
 from sallyport.kernel.pins import PINS_TABLE
 
 pytestmark = pytest.mark.netns
@@ -216,6 +218,8 @@ class KernelMachine(RuleBasedStateMachine):
             assert self.bench.is_refused(self.addresses[peer], listen)
             return
         port.talks.append(self.bench.reach(self.addresses[peer], listen))
+        # What is used up is swept a little later.
+        self.bench.run(asyncio.sleep(2 * SWEEP_SECONDS))
         port.told.append("EstablishedConnection")
         assert port.talks[-1].at == port.client
         if port.is_single:

@@ -10,6 +10,7 @@ import errno
 import secrets
 import select
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Self
 
 from sallyport import limits
@@ -24,10 +25,11 @@ from sallyport.errors import (
 )
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel import marks, openings, table
+from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.openings import Flow, Opening
+from sallyport.kernel.pinboard import RETRY_SECONDS, Pinboard
 from sallyport.kernel.pins import PINS_TABLE, render_pins
 from sallyport.kernel.placeholders import (
     DESCRIPTOR_SHARE,
@@ -44,15 +46,8 @@ from sallyport.wire import conntrack
 # and a lost one is sent again within a second (RFC 6298 section 2.4).
 KILL_LINGER_SECONDS = 1.0
 
-# The kernel was out of memory for a moment; an open pinhole may not stay for want of a retry.
-RETRY_SECONDS = 0.1
-
 # Events read per wake-up: about 2 ms, then the other sockets of the loop get their turn.
 _EVENTS_PER_TURN = 256
-
-# Elements deleted in one transaction when many pinholes close: about 200 KiB of batch at most,
-# which is what a socket's send buffer takes by default.
-_CLOSED_PER_BATCH = 256
 
 # An interval map says ENOTEMPTY when ranges overlap without being the same.
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -77,7 +72,7 @@ class KernelDataPath:
         idle_seconds: float,
     ) -> None:
         """Put the parts together; pinholes are numbered from the one after `last` on."""
-        self._pins = pins
+        self._board = Pinboard(pins, self._later)
         self._reports = Reports(events)
         self._requests = requests
         self._pokes = pokes
@@ -124,7 +119,7 @@ class KernelDataPath:
         if self._turns is not None:
             self._turns.forget(self)
             self._turns = None
-        for part in (self._pins, self._reports, self._requests, self._pokes, self._placeholders):
+        for part in (self._board, self._reports, self._requests, self._pokes, self._placeholders):
             part.close()
 
     def run_in(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
@@ -143,11 +138,20 @@ class KernelDataPath:
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
         """Hold a gateway port; see DataPath."""
-        self._placeholders.reserve(transport, address)
+        try:
+            self._placeholders.reserve(transport, address)
+        except AddressInUse:
+            # Perhaps it waits to be given back.
+            if not self._board.sweep():
+                raise
+            self._placeholders.reserve(transport, address)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """Give a reserved port back; idempotent, never raises."""
-        self._placeholders.release(transport, address)
+        """Give a reserved port back; idempotent, never raises.
+
+        Nobody else gets it before what was opened there has left the kernel.
+        """
+        self._board.when_swept(partial(self._placeholders.release, transport, address))
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
         """Open all or none, in one transaction; when it returns the next SYN finds them.
@@ -160,12 +164,10 @@ class KernelDataPath:
                 raise InvalidArgument("idle-time-not-offered")
         entered = self._flows.enter(pinholes)
         try:
-            self._pins.change((), openings.additions(map(openings.wanted, entered)))
+            self._board.put(entered)
         except KernelError as error:
             self._flows.withdraw(entered)
             raise _refusal(error) from error
-        for opening in entered:
-            opening.note_installed()
 
     async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
         """Deliver to `target` from now on; see DataPath.
@@ -202,7 +204,7 @@ class KernelDataPath:
         A flow that was admitted just before is told of before this returns.
         """
         closing = self._flows.of(pinhole_ids)
-        self.shut(closing)
+        self._shut(closing)
         self._hear_of(closing)
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
@@ -211,7 +213,7 @@ class KernelDataPath:
         `flow_ended` comes for each when its entry is gone: TCP about a second later, UDP at once.
         """
         condemned = [opening for opening in self._flows.of(pinhole_ids) if not opening.is_killed]
-        self.shut(condemned)
+        self._shut(condemned)
         for opening in condemned:
             # A flow that has just won and is not known yet is killed when it is heard of.
             opening.is_killed = True
@@ -250,22 +252,17 @@ class KernelDataPath:
 
     # -- FlowEffects ------------------------------------------------------------------------------
 
-    def shut(self, openings_: Sequence[Opening]) -> None:
-        """Delete the elements of openings that are still open; never raises."""
-        still_open = [opening for opening in openings_ if opening.is_open]
-        self._flows.close(still_open)
-        for start in range(0, len(still_open), _CLOSED_PER_BATCH):
-            self._delete(still_open[start : start + _CLOSED_PER_BATCH])
-        if still_open:
-            # Lets the table forget them even if no event ever comes.
-            self._drain_soon()
+    def retire(self, opening: Opening) -> None:
+        """Close a pinhole whose one place is taken; never raises."""
+        self._flows.close([opening])
+        self._board.retire(opening)
 
     def renew(self, opening: Opening) -> None:
         """Let the kernel hold for an open pinhole what it needs now; never raises."""
         if not opening.is_open:
             return
         try:
-            self._sync(opening)
+            self._board.sync(opening)
         except KernelError:
             # The place is spent: until this succeeds nobody gets in, not even its owner.
             self._later(RETRY_SECONDS, lambda: self.renew(opening))
@@ -300,18 +297,21 @@ class KernelDataPath:
 
     # -- the rest ---------------------------------------------------------------------------------
 
-    def _sync(self, opening: Opening) -> None:
-        """Bring the kernel up to what an opening wants, in one transaction; raises KernelError."""
-        gone, new = openings.difference(openings.held(opening), openings.wanted(opening))
-        self._pins.change(openings.removals([gone]), openings.additions([new]))
-        opening.note_installed()
+    def _shut(self, openings: Sequence[Opening]) -> None:
+        """Delete the elements of openings that are still open; never raises."""
+        still_open = [opening for opening in openings if opening.is_open]
+        self._flows.close(still_open)
+        self._board.take_down(still_open)
+        if still_open:
+            # Lets the table forget them even if no event ever comes.
+            self._drain_soon()
 
     def _alter(self, opening: Opening, pinhole: Pinhole) -> None:
         before, opening.pinhole = opening.pinhole, pinhole
         if not opening.is_open:
             return
         try:
-            self._sync(opening)
+            self._board.sync(opening)
         except KernelError as error:
             opening.pinhole = before
             raise _refusal(error) from error
@@ -345,17 +345,6 @@ class KernelDataPath:
         if seconds is not None:
             # A second more: the kernel counts in whole ones, downwards.
             self._later(seconds + 1, lambda: self._look_at(opening, flow))
-
-    def _delete(self, closed: Sequence[Opening]) -> None:
-        try:
-            self._pins.change(openings.removals(map(openings.held, closed)), ())
-        except KernelError as error:
-            if len(closed) > 1:
-                # One of them is gone already; the others must not stay open for its sake.
-                for opening in closed:
-                    self._delete([opening])
-            elif error.errno != errno.ENOENT:
-                self._later(RETRY_SECONDS, lambda: self._delete(closed))
 
     def _forget(self, flow: Flow) -> None:
         with contextlib.suppress(KernelError, OSError):

@@ -18,8 +18,8 @@ from sallyport.wire.conntrack import FlowReport
 class FlowEffects(Protocol):
     """What a decision may ask for."""
 
-    def shut(self, openings: Sequence[Opening]) -> None:
-        """Close the pinholes of openings that are still open; never raises."""
+    def retire(self, opening: Opening) -> None:
+        """Close a pinhole whose one place is taken; never raises."""
 
     def renew(self, opening: Opening) -> None:
         """Let the kernel hold for an open pinhole what it needs now; never raises."""
@@ -167,7 +167,7 @@ class FlowTable:
 
     def _use_up(self, opening: Opening, flow: Flow) -> None:
         if opening.pinhole.transport is Transport.TCP:
-            self._effects.shut([opening])
+            self._effects.retire(opening)
         elif opening.owner is None:
             # Its flow may idle out and come back: the pinhole stays, for this source alone.
             opening.owner = flow.peer

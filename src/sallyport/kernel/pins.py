@@ -55,7 +55,7 @@ _SETS = [
 ] + [
     # The one place of a single pinhole. The limit is taken under the element's lock, so of all
     # packets on all CPUs exactly one passes; a week is longer than any element lives after that
-    # (the daemon deletes it as soon as it hears of the flow).
+    # (the daemon deletes it some milliseconds after it hears of the flow).
     _hash("set", "once", "mark", "limit rate 1/week burst 1 packets"),
     _hash("set", "many", "mark"),
 ]
