@@ -182,6 +182,36 @@ def fail(_events: int) -> None:
 
 
 @EITHER_LOOP
+def test_a_cancellation_that_nobody_caught_ends_neither_the_turn_nor_the_loop(
+    is_by_itself: bool,
+) -> None:
+    async def scenario(turns: Turns) -> None:
+        faults: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: faults.append(repr(context["exception"])))
+        done = asyncio.Event()
+
+        def cancelled() -> None:
+            raise asyncio.CancelledError
+
+        with ExitStack() as undo:
+            flood = Flood(turns, undo)
+            bad = flood.add("bad", "a")
+
+            def both(_events: int) -> None:
+                turns.forget(bad)
+                turns.soon(cancelled)
+                turns.soon(done.set)
+                cancelled()
+
+            turns.watch(bad, both, events=select.EPOLLIN)
+            await done.wait()
+        assert faults == ["CancelledError()"] * 2
+
+    drive(scenario, is_by_itself=is_by_itself)
+
+
+@EITHER_LOOP
 def test_what_goes_wrong_in_one_call_is_told_and_the_others_are_served(
     is_by_itself: bool,
 ) -> None:
@@ -234,6 +264,28 @@ def test_a_reset_that_came_before_the_watch_is_told_too() -> None:
         turns.close()
 
     run(scenario())
+
+
+def test_a_reset_is_told_though_another_socket_of_the_same_client_has_the_turn(
+    flood: Flood,
+) -> None:
+    def hung_up(name: str, _events: int) -> None:
+        flood.served.append(name)
+
+    flood.add("neighbour", "other")
+    for name in ("first", "second"):
+        flood.add(name, "client")
+    with ExitStack() as undo:
+        for name in ("a", "b"):
+            ours, theirs = (undo.enter_context(end) for end in pair())
+            flood.turns.watch(ours, partial(hung_up, name), client="client")
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+
+        told = [name for _ in range(4) for name in flood.turn()]
+
+    assert [told.count(name) for name in ("a", "b")] == [1, 1]
+    assert [told.count(name) for name in ("first", "second")] == [2, 2]
 
 
 def test_bytes_and_the_end_of_one_direction_are_not_told() -> None:

@@ -24,11 +24,12 @@ class Watched(Protocol):
 class _Seat:
     """What is known about one descriptor."""
 
-    __slots__ = ("client", "last_turn", "told")
+    __slots__ = ("client", "events", "last_turn", "told")
 
-    def __init__(self, told: Callable[[int], None], client: Hashable) -> None:
+    def __init__(self, told: Callable[[int], None], client: Hashable, events: int) -> None:
         self.told = told
         self.client = client
+        self.events = events
         self.last_turn = 0
 
 
@@ -73,12 +74,12 @@ class Turns:
         number = sock.fileno()
         if seat := self._seats.get(number):
             self._epoll.modify(number, events or _NOTHING_ASKED)
-            seat.told = told
+            seat.told, seat.events = told, events
             return
         # By edge when nothing is asked for, because a socket that was shut in an orderly way stays
         # hung up.
         self._epoll.register(number, events or _NOTHING_ASKED)
-        self._seats[number] = _Seat(told, client)
+        self._seats[number] = _Seat(told, client, events)
         if client is not None:
             self._clients[client] += 1
 
@@ -117,31 +118,47 @@ class Turns:
             ready = self._one_each(ready)
         self._turn += 1
         self._is_serving = True
-        for number, events in ready:
-            # An earlier call of this very turn may have ended it.
-            if seat := self._seats.get(number):
-                seat.last_turn = self._turn
-                try:
-                    seat.told(events)
-                except Exception as error:  # noqa: BLE001 - a fence: it ends nobody else's turn
-                    asyncio.get_running_loop().call_exception_handler(
-                        {"message": f"Exception in {seat.told!r}", "exception": error}
-                    )
-        self._is_serving = False
+        try:
+            for number, events in ready:
+                # An earlier call of this very turn may have ended it.
+                if seat := self._seats.get(number):
+                    seat.last_turn = self._turn
+                    try:
+                        seat.told(events)
+                    except BaseException as error:  # noqa: BLE001 - it ends nobody else's turn
+                        _survive(seat.told, error)
+        finally:
+            self._is_serving = False
         if self._afterwards:
             afterwards, self._afterwards = self._afterwards, []
             for action in afterwards:
-                action()
+                try:
+                    action()
+                except BaseException as error:  # noqa: BLE001 - as above
+                    _survive(action, error)
 
     def _one_each(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
         """Choose for each client the socket that was served longest ago; the shortest line first,
-        so that who asks for little waits for one call of a flood and not for two."""
+        so that who asks for little waits for one call of a flood and not for two.
+
+        Who asked for nothing waits in no line: an edge that is passed over does not come back.
+        """
         seats = self._seats
         lines: dict[Hashable, list[tuple[int, int]]] = {}
         for one in ready:
-            lines.setdefault(seats[one[0]].client or one[0], []).append(one)
+            seat = seats[one[0]]
+            lines.setdefault((seat.events and seat.client) or one[0], []).append(one)
         shortest_first = sorted(lines.values(), key=len)
         return [min(line, key=lambda one: seats[one[0]].last_turn) for line in shortest_first]
+
+
+def _survive(culprit: Callable[..., None], error: BaseException) -> None:
+    """Have a fault written down, where asyncio's handles would: CancelledError is one there too."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        raise error
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": f"Exception in {culprit!r}", "exception": error}
+    )
 
 
 class _Guest(selectors.EpollSelector):
