@@ -156,6 +156,39 @@ def test_a_sweep_without_memory_is_tried_again(bench: Bench) -> None:
     assert bench.table.asked == ["-0 +3", "-3 +0", "-3 +0"]
 
 
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_no_port_is_given_back_as_long_as_its_elements_could_not_be_deleted(
+    bench: Bench, *, is_retired: bool
+) -> None:
+    (opening,) = bench.put()
+    bench.table.refusals = [errno.ENOMEM]
+    if is_retired:
+        bench.board.retire(opening)
+    else:
+        bench.board.take_down([opening])
+    done: list[str] = []
+    bench.board.when_swept(lambda: done.append(bench.table.asked[-1]))
+    if is_retired:
+        bench.fire()
+    assert (done, len(bench.timers)) == ([], 1)
+    bench.fire()
+
+    assert done == ["-3 +0"]
+    assert bench.table.asked == ["-0 +3", "-3 +0", "-3 +0"]
+    assert bench.timers == []
+
+
+def test_one_that_cannot_be_deleted_yet_is_tried_with_the_next_that_is_put_up(
+    bench: Bench,
+) -> None:
+    (opening,) = bench.put()
+    bench.table.refusals = [errno.ENOMEM]
+    bench.board.take_down([opening])
+    bench.put()
+
+    assert bench.table.asked == ["-0 +3", "-3 +0", "-3 +3"]
+
+
 @pytest.mark.parametrize("sweep", [Bench.put, Bench.fire, lambda bench: bench.board.sweep()])
 def test_what_waits_for_a_sweep_comes_behind_it(
     bench: Bench, sweep: Callable[[Bench], object]

@@ -68,11 +68,17 @@ class Pinboard:
         opening.note_installed()
 
     def take_down(self, closed: Sequence[Opening]) -> None:
-        """Delete the elements of these, and of all that are retired; never raises."""
+        """Delete the elements of these, and of all that are retired; never raises.
+
+        Those that the kernel cannot delete now are retired, and tried again.
+        """
         gone, self._retired = [*closed, *self._retired], []
         for start in range(0, len(gone), _CLOSED_PER_BATCH):
-            self._delete(gone[start : start + _CLOSED_PER_BATCH])
-        self._go_on()
+            self._retired += self._delete(gone[start : start + _CLOSED_PER_BATCH])
+        if self._retired:
+            self._sweep_within(RETRY_SECONDS)
+        else:
+            self._go_on()
 
     def retire(self, opening: Opening) -> None:
         """Take down an opening whose one place is taken, soon; never raises.
@@ -80,11 +86,10 @@ class Pinboard:
         Until then its number and its port must not be given out again (`when_swept`).
         """
         self._retired.append(opening)
-        if len(self._retired) >= _CLOSED_PER_BATCH:
+        if len(self._retired) % _CLOSED_PER_BATCH == 0:
             self.sweep()
-        elif not self._is_sweep_due:
-            self._is_sweep_due = True
-            self._later(SWEEP_SECONDS, self._sweep_when_due)
+        else:
+            self._sweep_within(SWEEP_SECONDS)
 
     def sweep(self) -> bool:
         """Take down what is retired, now; tell whether anything was. Never raises."""
@@ -99,6 +104,11 @@ class Pinboard:
         else:
             action()
 
+    def _sweep_within(self, seconds: float) -> None:
+        if not self._is_sweep_due:
+            self._is_sweep_due = True
+            self._later(seconds, self._sweep_when_due)
+
     def _sweep_when_due(self) -> None:
         self._is_sweep_due = False
         self.sweep()
@@ -108,14 +118,15 @@ class Pinboard:
         for action in waiting:
             action()
 
-    def _delete(self, closed: Sequence[Opening]) -> None:
+    def _delete(self, closed: Sequence[Opening]) -> list[Opening]:
+        """Delete the elements of these; give those whose elements could not be deleted."""
         removed = openings.removals(map(openings.held, closed))
         try:
             self._table.change(removed, ())
         except KernelError as error:
             if len(closed) > 1:
                 # One of them is gone already; the others must not stay open for its sake.
-                for opening in closed:
-                    self._delete([opening])
-            elif error.errno != errno.ENOENT:
-                self._later(RETRY_SECONDS, lambda: self._delete(closed))
+                return [left for opening in closed for left in self._delete([opening])]
+            if error.errno != errno.ENOENT:
+                return list(closed)
+        return []
