@@ -177,6 +177,16 @@ def test_what_is_to_come_soon_comes_after_all_whose_turn_it_is(is_by_itself: boo
     drive(scenario, is_by_itself=is_by_itself)
 
 
+@EITHER_LOOP
+def test_a_thread_may_have_something_done_soon(is_by_itself: bool) -> None:
+    async def scenario(turns: Turns) -> None:
+        done = asyncio.Event()
+        await asyncio.to_thread(turns.soon, done.set)
+        await done.wait()
+
+    drive(scenario, is_by_itself=is_by_itself)
+
+
 def fail(_events: int) -> None:
     raise ValueError("no")
 

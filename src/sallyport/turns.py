@@ -49,14 +49,15 @@ class Turns:
         self._turn = 0
         self._is_serving = False
         self._afterwards: list[Callable[[], None]] = []
-        self._loop = loop
+        self._loop = self._home = loop
         if loop is not None:
             loop.add_reader(self._epoll, self.serve)
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Make an event loop that serves straight from its wait: about a third less for each event
         than by way of asyncio's handles."""
-        return asyncio.SelectorEventLoop(_Guest(self))
+        self._home = asyncio.SelectorEventLoop(_Guest(self))
+        return self._home
 
     def watch(
         self,
@@ -105,11 +106,15 @@ class Turns:
         self._clients.clear()
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Call `action` when this turn is over, without a turn of the event loop of its own."""
-        if self._is_serving:
+        """Call `action` when this turn is over, without a turn of the event loop of its own.
+
+        Threads may ask too, as those of filters do by way of the journal; it may take until the
+        loop wakes up.
+        """
+        if self._is_serving or self._home is None:
             self._afterwards.append(action)
         else:
-            asyncio.get_running_loop().call_soon(action)
+            self._home.call_soon(action)
 
     def serve(self, timeout: float | None = 0.0) -> None:
         """Wait for news, at most that many seconds, and serve one turn."""
