@@ -75,6 +75,17 @@ def test_a_client_that_is_alone_waits_for_nobody(flood: Flood) -> None:
     assert flood.turn() == ["one", "two"]
 
 
+def test_a_turn_has_an_end_however_many_have_news(flood: Flood) -> None:
+    names = [f"one of {i}" for i in range(100)]
+    for name in names:
+        flood.add(name, "client")
+
+    first, second = flood.turn(), flood.turn()
+
+    assert len(first) < len(names)
+    assert {*first, *second} == {*names}
+
+
 def test_who_is_nobodys_has_a_call_every_turn(flood: Flood) -> None:
     flood.add("one", "client")
     flood.add("two", "other")

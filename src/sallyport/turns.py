@@ -13,6 +13,10 @@ from typing import Final, Protocol
 
 _NOTHING_ASKED: Final = select.EPOLLET
 
+# Calls in a turn: some 5 ms, then timers, signals and newcomers get theirs. Those that the kernel
+# has named go to the end of its list: the others are next.
+_CALLS_PER_TURN = 64
+
 
 class Watched(Protocol):
     """A socket, or what else has a descriptor."""
@@ -118,7 +122,7 @@ class Turns:
 
     def serve(self, timeout: float | None = 0.0) -> None:
         """Wait for news, at most that many seconds, and serve one turn."""
-        ready: Collection[tuple[int, int]] = self._epoll.poll(timeout)
+        ready: Collection[tuple[int, int]] = self._epoll.poll(timeout, _CALLS_PER_TURN)
         if len(ready) > 1 and len(self._clients) > 1:  # one alone keeps nobody waiting
             ready = self._one_each(ready)
         self._turn += 1
