@@ -28,6 +28,19 @@ def test_a_binding_is_as_alive_as_its_most_alive_connection() -> None:
     assert states == [State.RESERVED, State.ARMED, State.ARMED, State.LIVE, State.CLOSED]
 
 
+def test_a_connection_knows_its_binding_until_the_last_one_has_ended() -> None:
+    binding = two_ports(Office())
+    first, second = binding.connections
+    first.kill()
+    known = [first.binding, second.binding]
+    second.kill()
+    known += [first.binding, second.binding]
+
+    assert known == [binding, binding, None, None]
+    assert binding.connections == (first, second)
+    assert (second.session, second.rule) == (binding.session, binding.rule)
+
+
 def test_its_proxy_address_is_the_lowest_port() -> None:
     binding = two_ports(Office())
     assert binding.proxy_address == min(c.proxy_address for c in binding.connections)

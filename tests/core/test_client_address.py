@@ -44,7 +44,9 @@ def test_zeros_hold_a_port_at_which_nobody_gets_in_until_the_address_is_given(ar
     assert secondary.client_address == CLIENT
     if not armed:
         assert office.data_path.connect(PEER, secondary.proxy_address) is None
-        run(secondary.binding.arm())
+        binding = secondary.binding
+        assert binding is not None
+        run(binding.arm())
     assert office.data_path.connect(PEER, secondary.proxy_address) == CLIENT
 
 

@@ -271,14 +271,15 @@ def test_nothing_is_delivered_before_the_port_is_open() -> None:
 
 def test_nothing_is_delivered_to_a_client_whose_address_nobody_knows() -> None:
     office = EmulatingOffice()
-    (connection,) = office.take(ZERO).connections
+    binding = office.take(ZERO)
+    (connection,) = binding.connections
     with pytest.raises(BadContext):
         deliver(connection)
 
     run(connection.set_client_address(CLIENT))
 
     deliver(connection)
-    assert office.flow(connection.binding).pinhole.target == CLIENT
+    assert office.flow(binding).pinhole.target == CLIENT
 
 
 def test_a_port_that_was_not_taken_over_delivers_nothing() -> None:

@@ -339,6 +339,7 @@ class GatewayMachine(RuleBasedStateMachine):
             port.kill()
             return
         binding = port.opening.binding
+        assert binding is not None
         getattr(binding, how)()
         for one in self.of(binding):
             if one.state is not State.CLOSED:

@@ -255,7 +255,7 @@ def resulting_event(connection: _Secondary) -> type[Event]:
     """Give the event that a flow of this connection raises in user mode."""
     if isinstance(connection, FutureConnection):
         return permitted_event(connection.pinhole.transport)
-    return flow_event(connection.binding.transport)
+    return flow_event(connection.transport)
 
 
 def permitted_event(transport: Transport) -> type[Event]:

@@ -91,9 +91,8 @@ class Binder:
             for index, (place, client) in pairs
         )
         if request.is_for_primary:
-            asked_by = request.session_filter
-            emulator = "" if asked_by is None else request.session.name_of(asked_by)
-            binding.connections[0].become_emulated(path, emulator)
+            (emulated,) = binding.connections
+            emulated.become_emulated(path, emulated.asked_by)
         gateway.ledger.made(binding)
         try:
             await gateway.announcer.ask_about_bind(binding)
@@ -109,7 +108,7 @@ class Binder:
     async def complete(self, connection: SecondaryConnection, client: Endpoint) -> None:
         """See `SecondaryConnection.set_client_address`."""
         binding = connection.binding
-        if connection.is_closed:
+        if binding is None or connection.is_closed:
             raise Terminating("connection-has-ended")
         if connection.client_address is not None:
             raise InvalidArgument("client-address-was-given")
@@ -131,7 +130,7 @@ class Binder:
 
     def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """See `SecondaryConnection.send_to`."""
-        if connection.binding.transport is not Transport.UDP:
+        if connection.transport is not Transport.UDP:
             raise BadContext("send-to-is-for-udp")
         if connection.is_emulated and not connection.holds_port:
             raise BadContext("no-port-is-held")
@@ -144,14 +143,16 @@ class Binder:
 
         Raises InvalidArgument, AddressNotAllowed when the bind keeps it out, PolicyDenied.
         """
-        binding, pinhole = connection.binding, connection.pinhole
+        pinhole = connection.pinhole
         if peer.port == 0 or peer.version != connection.proxy_address.version:
             raise InvalidArgument("not-a-peer-address")
         if pinhole.sources is not None and peer.address not in pinhole.sources:
             raise AddressNotAllowed("peer-is-not-admitted")
         if pinhole.source_ports is not None and peer.port not in pinhole.source_ports:
             raise AddressNotAllowed("peer-port-is-not-admitted")
-        self._ask_policy(binding.session, binding.protocol, binding.primary, peer=peer.address)
+        self._ask_policy(
+            connection.session, connection.protocol, connection.primary, peer=peer.address
+        )
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
         """See `Session.allow_future_connect` and `Session.redirect_connections`."""
@@ -203,10 +204,10 @@ class Binder:
             raise InvalidArgument("bidirectional-is-for-udp")
         if session.is_ending:
             raise Terminating("session-is-over")
-        connection = _bound_by_client(session, transport, address)
+        binding, connection = _bound_by_client(session, transport, address)
         if connection.state is not State.RESERVED:
             return False
-        binding, pinhole = connection.binding, connection.pinhole
+        pinhole = connection.pinhole
         try:
             self._ask_policy(session, protocol, binding.primary)
             connection.pinhole = pinhole._replace(
@@ -315,18 +316,18 @@ class Binder:
 
 def _bound_by_client(
     session: "Session", transport: Transport, address: Endpoint
-) -> SecondaryConnection:
+) -> tuple[Binding, SecondaryConnection]:
     """Find the port that a Firewall client bound itself; raises NoSuchBind.
 
     A bind that a filter of the session asked for is that filter's to arm.
     """
     for binding in session.bindings.values():
-        asked_by = binding.session_filter
-        if binding.transport is transport and not (asked_by and session.name_of(asked_by)):
-            for connection in binding.connections:
-                bound = connection.proxy_address
-                if bound.port == address.port and (
-                    address.address.is_unspecified or address.address == bound.address
-                ):
-                    return connection
+        for connection in binding.connections if binding.transport is transport else ():
+            bound = connection.proxy_address
+            if (
+                not connection.asked_by
+                and bound.port == address.port
+                and (address.address.is_unspecified or address.address == bound.address)
+            ):
+                return binding, connection
     raise NoSuchBind("the-client-bound-nothing-there")

@@ -31,12 +31,12 @@ def take_over(connection: "SecondaryConnection") -> None:
     require_running(is_over=connection.is_closed)
     if connection.is_emulated:
         raise AlreadyEmulated("a-filter-has-the-bind")
-    gateway = connection.binding.gateway
+    gateway = connection.gateway
     connection.become_emulated(gateway.user_path, question.owner)
     gateway.journal.record(
         "binding.emulated",
         session=connection.session.id,
-        binding=connection.binding.id,
+        binding=connection.binding_id,
         filter=question.owner,
     )
 
@@ -49,7 +49,7 @@ def deliver(
     context: object,
 ) -> None:
     """See `SecondaryConnection.emulate_connection`."""
-    gateway = connection.binding.gateway
+    gateway = connection.gateway
     require_emulated(is_emulated=connection.is_emulated)
     require_running(is_over=connection.is_closed)
     _require_room(connection, remote)
@@ -94,7 +94,7 @@ class Delivery:
         assert tap is not None  # noqa: S101 - the emulating filter is in it
         connection = self._connection
         if connection.is_open:
-            connection.binding.gateway.user_path.deliver(connection.pinhole, self._peer, tap)
+            connection.gateway.user_path.deliver(connection.pinhole, self._peer, tap)
         else:
             tap.end()
 

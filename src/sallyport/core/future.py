@@ -21,6 +21,7 @@ class FutureConnection(Opening, Askable):
     """A promise about a connection that may never come; cancel it when it became pointless."""
 
     __slots__ = (
+        "asked_by",
         "context",
         "gateway",
         "holder",
@@ -56,6 +57,7 @@ class FutureConnection(Opening, Askable):
         self.rule = rule
         self.primary = request.primary
         self.session_filter = request.session_filter
+        self.asked_by = request.session.name_of(request.session_filter)
         self.context = request.context
         self.holder = holder
         """Who holds a port of the gateway for it; nobody, where the client dials the far end."""

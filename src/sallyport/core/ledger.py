@@ -19,6 +19,7 @@ from sallyport.core.events import (
 )
 from sallyport.core.future import FutureConnection
 from sallyport.core.journal import Level
+from sallyport.core.lifecycle import CLOSED
 from sallyport.core.openings import Traffic
 from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.request import BindRequest
@@ -67,7 +68,7 @@ class Ledger:
             self._gateway.openings.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
-        self._note_binding("binding.reserved", binding, "debug")
+        self._note_bound("binding.reserved", binding.connections[0], "debug")
 
     def denied(self, binding: Binding, name: str) -> None:
         """Write down which filter denied a bind."""
@@ -81,48 +82,48 @@ class Ledger:
 
     def armed(self, connection: SecondaryConnection) -> None:
         """Write down that a pinhole is open."""
-        binding = connection.binding
         if connection.index == 0:
-            self._note_binding("binding.armed", binding, "info")
+            self._note_bound("binding.armed", connection, "info")
 
     def admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that a peer is connected."""
-        binding = connection.binding
         self._journal.record(
-            "binding.established", session=binding.session.id, binding=binding.id, peer=peer
+            "binding.established",
+            session=connection.session.id,
+            binding=connection.binding_id,
+            peer=peer,
         )
-        known = self._settings_for(connection)
-        self._tell(
-            connection, EstablishedConnection(connection, peer, binding.context, parameters=known)
-        )
+        known = _settings_for(connection)
+        event = EstablishedConnection(connection, peer, connection.context, parameters=known)
+        self._tell(connection, event)
 
     def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that an attempt failed."""
-        binding = connection.binding
         self._journal.record(
-            "binding.attempt_failed", session=binding.session.id, binding=binding.id, peer=peer
+            "binding.attempt_failed",
+            session=connection.session.id,
+            binding=connection.binding_id,
+            peer=peer,
         )
-        known = self._settings_for(connection)
-        self._tell(
-            connection, ConnectionRefused(connection, peer, binding.context, parameters=known)
-        )
+        known = _settings_for(connection)
+        event = ConnectionRefused(connection, peer, connection.context, parameters=known)
+        self._tell(connection, event)
 
     def closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Give back what the connection held and tell the caller of the bind."""
+        session, primary = connection.session, connection.primary
         binding, listen = connection.binding, connection.proxy_address
-        session = binding.session
         if connection.holder is not None:
             connection.holder.give_back(listen)
-        session.let_go(connection, binding.primary)
-        if binding.primary is not None:
-            binding.primary.openings.pop(connection.pinhole.id, None)
-        if all(other.is_closed for other in binding.connections):
-            # Whoever was told of one port may have ended the others, which came here first.
-            session.bindings.pop(binding.id, None)
+        session.let_go(connection, primary)
+        if primary is not None:
+            primary.openings.pop(connection.pinhole.id, None)
+        if binding is not None and all(one.state is CLOSED for one in binding.connections):
+            del session.bindings[binding.id]
         self._journal.record(
             "binding.closed",
             session=session.id,
-            binding=binding.id,
+            binding=connection.binding_id,
             proxy=listen,
             reason=reason,
             from_peer_bytes=traffic.from_peer_bytes,
@@ -159,13 +160,13 @@ class Ledger:
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
-        known = self._settings_for(future)
+        known = _settings_for(future)
         self._tell(future, EstablishedConnection(future, client, future.context, parameters=known))
 
     def permitted_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
-        known = self._settings_for(future)
+        known = _settings_for(future)
         self._tell(future, ConnectionRefused(future, client, future.context, parameters=known))
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
@@ -198,32 +199,23 @@ class Ledger:
             traffic,
             connection.context,
             connection.explanation,
-            parameters=self._settings_for(connection),
+            parameters=_settings_for(connection),
         )
         self._gateway.announcer.terminating(connection, event)
         return event
-
-    @staticmethod
-    def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
-        """Give the settings of the filter that asked for it, if that has any."""
-        session, session_filter = connection.session, connection.session_filter
-        if session_filter is None:
-            return NO_PARAMETERS
-        name = session.name_of(session_filter)
-        return session.filter_set.parameters.get(name, NO_PARAMETERS)
 
     def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
         """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
         if isinstance(connection, SecondaryConnection):
             for feed in connection.feeds:
                 feed.put(replace(event, parameters=NO_PARAMETERS))
-        session_filter, primary = connection.session_filter, connection.primary
-        if session_filter is None or connection.session.filter_set.is_retired:
+        session, session_filter = connection.session, connection.session_filter
+        if session_filter is None or session.filter_set.is_retired:
             return
-        session = connection.session
+        primary = connection.primary
         is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
         strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
-        strand.run(session_filter.on_event, (event,), session.name_of(session_filter))
+        strand.run(session_filter.on_event, (event,), connection.asked_by)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
         primary = future.primary
@@ -240,19 +232,24 @@ class Ledger:
             "binding.refused", level="warning", code=refusal.code, reason=refusal.reason, **fields
         )
 
-    def _note_binding(self, event: str, binding: Binding, level: Level) -> None:
-        first = binding.connections[0]
+    def _note_bound(self, event: str, first: SecondaryConnection, level: Level) -> None:
+        """Write down what became of a binding; its first port stands for it."""
         sources = first.ip_filter
         self._journal.record(
             event,
             level=level,
-            session=binding.session.id,
-            binding=binding.id,
-            rule=binding.rule.name,
+            session=first.session.id,
+            binding=first.binding_id,
+            rule=first.rule.name,
             client=_named(first),
             proxy=first.proxy_address,
             peers="anyone" if sources is None else sources,
         )
+
+
+def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
+    """Give the settings of the filter that asked for it, if that has any."""
+    return connection.session.filter_set.parameters.get(connection.asked_by, NO_PARAMETERS)
 
 
 def _named(connection: SecondaryConnection) -> Endpoint | str:

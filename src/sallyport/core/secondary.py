@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
 from sallyport.core.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.emulation import (
     deliver,
@@ -16,8 +15,6 @@ from sallyport.core.emulation import (
 from sallyport.core.feed import EventFeed
 from sallyport.core.holder import Holder
 from sallyport.core.openings import Opening, Traffic
-from sallyport.core.policy import Rule
-from sallyport.core.protocols import ProtocolDefinition
 from sallyport.core.question import Askable
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
@@ -25,8 +22,7 @@ from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
     from sallyport.core.binding import Binding
-    from sallyport.core.filter import DataFilter, SessionFilter
-    from sallyport.core.session import Session
+    from sallyport.core.filter import DataFilter
 
 # One for all: an empty set of its own would be a tenth of what a binding takes.
 _NOBODY: frozenset[Endpoint] = frozenset()
@@ -35,7 +31,24 @@ _NOBODY: frozenset[Endpoint] = frozenset()
 class SecondaryConnection(Opening, Askable):
     """One port of a binding (`ConnectionArray[i]`): where peers reach the client."""
 
-    __slots__ = ("binding", "emulator", "expected", "feeds", "holder", "index", "socket_name")
+    __slots__ = (
+        "asked_by",
+        "binding_id",
+        "context",
+        "emulator",
+        "expected",
+        "feeds",
+        "gateway",
+        "holder",
+        "index",
+        "is_secondary",
+        "primary",
+        "protocol",
+        "rule",
+        "session",
+        "session_filter",
+        "socket_name",
+    )
 
     def __init__(
         self,
@@ -49,7 +62,25 @@ class SecondaryConnection(Opening, Askable):
         holder: Holder | None,
     ) -> None:
         super().__init__(pinhole, path=path, is_timed=is_timed, is_filtered=is_filtered)
-        self.binding = binding
+        # What it shares with its binding it has itself. A way back from here would make both wait
+        # for the garbage collector, which stops everything.
+        self.gateway = binding.gateway
+        self.binding_id = binding.id
+        self.session = binding.session
+        self.protocol = binding.protocol
+        """What the access rules were asked about."""
+        self.rule = binding.rule
+        """The rule that grants it."""
+        self.primary = binding.primary
+        """The connection it ends with, if any."""
+        self.session_filter = binding.session_filter
+        """Who asked for the bind, if it wants to be told."""
+        self.asked_by = binding.session.name_of(binding.session_filter)
+        """Its name; empty for a stranger's."""
+        self.context = binding.context
+        """What the bind was given."""
+        self.is_secondary = not binding.is_for_primary
+        """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
         self.index = index
         self.holder = holder
         """Who holds a port of the gateway for it; on a routed relation nobody does."""
@@ -67,39 +98,9 @@ class SecondaryConnection(Opening, Askable):
         return self.holder is not None
 
     @property
-    def is_secondary(self) -> bool:
-        """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
-        return not self.binding.is_for_primary
-
-    @property
-    def session(self) -> "Session":
-        """The session whose client it leads to."""
-        return self.binding.session
-
-    @property
-    def protocol(self) -> ProtocolDefinition:
-        """What the access rules were asked about."""
-        return self.binding.protocol
-
-    @property
-    def rule(self) -> Rule:
-        """The rule that grants it."""
-        return self.binding.rule
-
-    @property
-    def primary(self) -> PrimaryConnection | None:
-        """The connection it ends with, if any."""
-        return self.binding.primary
-
-    @property
-    def context(self) -> object:
-        """What the bind was given."""
-        return self.binding.context
-
-    @property
-    def session_filter(self) -> "SessionFilter | None":
-        """Who asked for the bind, if it wants to be told."""
-        return self.binding.session_filter
+    def binding(self) -> "Binding | None":
+        """What it is part of; None when nothing of that is left."""
+        return self.session.bindings.get(self.binding_id)
 
     @property
     def proxy_address(self) -> Endpoint:
@@ -134,7 +135,7 @@ class SecondaryConnection(Opening, Askable):
 
     def traffic(self) -> Traffic:
         """Sum up every admitted flow so far; costs a look at the data path."""
-        return self.binding.gateway.openings.traffic(self)
+        return self.gateway.openings.traffic(self)
 
     def external_peer_name(self) -> Endpoint:
         """Give who connected; the latest, where many may (`GetExternalPeerName`).
@@ -193,7 +194,7 @@ class SecondaryConnection(Opening, Askable):
         require_running(is_over=self.is_closed)
         if self.socket_name is not None or self.latest_peer is not None or self.expected:
             raise AlreadyExists("the-connection-has-a-name")
-        require_own(self.binding.gateway.policy, address, self.proxy_address.version)
+        require_own(self.gateway.policy, address, self.proxy_address.version)
         self.socket_name = address
 
     def increment_bytes_sent(self, count: int) -> None:
@@ -218,7 +219,7 @@ class SecondaryConnection(Opening, Askable):
         PolicyDenied as the bind would have, Terminating, OutOfResources, KernelError; then the
         address is as unknown as before.
         """
-        await self.binding.gateway.binder.complete(self, client)
+        await self.gateway.binder.complete(self, client)
 
     async def set_ip_filter(self, ip_filter: IpFilter | None) -> None:
         """Replace who may connect; None: anyone, an empty filter: nobody. What runs goes on.
@@ -226,7 +227,7 @@ class SecondaryConnection(Opening, Askable):
         Raises BadContext for an emulated port, Terminating, OutOfResources, KernelError; then
         nothing has changed.
         """
-        await self.binding.gateway.binder.restrict(self, ip_filter)
+        await self.gateway.binder.restrict(self, ip_filter)
 
     def send_to(self, peer: Endpoint, data: bytes) -> None:
         """Send one UDP datagram to `peer` as the proxy address; lost if the kernel is busy.
@@ -235,7 +236,7 @@ class SecondaryConnection(Opening, Askable):
         a filter speaks for peers and no port is held,
         InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
         """
-        self.binding.gateway.binder.require_peer(self, peer)
+        self.gateway.binder.require_peer(self, peer)
         path = self.path if self.holder is None else self.holder.path
         path.send_from(self.pinhole.listen, peer, data)
 
@@ -245,7 +246,7 @@ class SecondaryConnection(Opening, Askable):
         For programs around the gateway. A filter is told by `SessionFilter.on_event`: its
         coroutines may wait for a transaction, not for a peer.
         """
-        feed = EventFeed(self.binding.gateway.new_waiter())
+        feed = EventFeed(self.gateway.new_waiter())
         if self.is_closed:
             feed.end()
         else:
@@ -254,29 +255,29 @@ class SecondaryConnection(Opening, Askable):
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""
-        self.binding.gateway.openings.kill(self, reason, explanation)
+        self.gateway.openings.kill(self, reason, explanation)
 
     def on_armed(self) -> None:
         """Write it down."""
-        self.binding.gateway.ledger.armed(self)
+        self.gateway.ledger.armed(self)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_AcceptedConnection`, `fwx_Udp_Destination`)."""
-        self.binding.gateway.announcer.flow_arrived(self, peer, arrival)
+        self.gateway.announcer.flow_arrived(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
         self._expect_no_more(peer)
-        self.binding.gateway.ledger.admitted(self, peer)
+        self.gateway.ledger.admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell the caller of the bind."""
         self._expect_no_more(peer)
-        self.binding.gateway.ledger.attempt_failed(self, peer)
+        self.gateway.ledger.attempt_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Give the port back and tell the caller of the bind."""
-        self.binding.gateway.ledger.closed(self, reason, traffic)
+        self.gateway.ledger.closed(self, reason, traffic)
 
     def _expect_no_more(self, peer: Endpoint) -> None:
         if self.expected:

@@ -331,8 +331,9 @@ class Session:
             flags |= SessionFlags.PRIVATE
         return flags | SessionFlags.TERMINATED if self.is_over else flags
 
-    def name_of(self, session_filter: "SessionFilter") -> str:
-        """Give the name of the filter whose part in this session it is; empty for a stranger's."""
+    def name_of(self, session_filter: "SessionFilter | None") -> str:
+        """Give the name of the filter whose part in this session it is; empty for a stranger's, and
+        for nobody's."""
         for name, one in self.filters.items():
             if one is session_filter:
                 return name

@@ -45,13 +45,21 @@ class FtpTransfer:
 class Agreement(FtpTransfer):
     """One agreed data connection, as the dialogue sees it."""
 
-    __slots__ = ("_on_end", "explanation", "is_established", "is_over", "is_patient", "offer")
+    __slots__ = (
+        "_is_filtered",
+        "_offer",
+        "_on_end",
+        "explanation",
+        "is_established",
+        "is_over",
+        "is_patient",
+    )
 
     def __init__(self, on_end: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self._on_end = on_end
-        self.offer: Offer | None = None
-        """None while it is being reserved."""
+        self._offer: Offer | None = None
+        self._is_filtered = False
         self.is_patient = True
         """Whether the client can wait for a verdict; who aborts cannot."""
         self.is_established = False
@@ -62,7 +70,11 @@ class Agreement(FtpTransfer):
     @property
     def is_judged(self) -> bool:
         """Whether the server's word on the transfer is not the last one."""
-        return self.is_patient and self.offer is not None and self.offer.is_filtered
+        return self.is_patient and self._is_filtered
+
+    def made(self, offer: Offer) -> None:
+        """Take what was reserved for it, or opened."""
+        self._offer, self._is_filtered = offer, offer.is_filtered
 
     def serve(self, command: Command) -> None:
         """Take it that the data connection is for `command`."""
@@ -76,8 +88,8 @@ class Agreement(FtpTransfer):
 
     def withdraw(self, reason: str) -> None:
         """Let nobody connect any more; a transfer under way may finish."""
-        if self.offer is not None and not self.is_over:
-            self.offer.withdraw(reason)
+        if self._offer is not None:
+            self._offer.withdraw(reason)
 
     def established(self) -> None:
         """Hear that somebody has connected."""
@@ -86,4 +98,5 @@ class Agreement(FtpTransfer):
     async def ended(self, explanation: str | None) -> None:
         """Hear that nothing is left of it; what waited for that goes on."""
         self.is_over, self.explanation = True, explanation
+        self._offer = None  # which knows of us: neither shall wait for the garbage collector
         await self._on_end()

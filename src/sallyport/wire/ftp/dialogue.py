@@ -191,9 +191,10 @@ class FtpDialogue(FtpStream):
         if self._has_client_ended:
             raise Terminating("client-closed")
         agreement = Agreement(self._transfer_ended)
-        agreement.offer = await make(where, agreement)
+        offer = await make(where, agreement)
+        agreement.made(offer)
         self._agreement = agreement
-        return agreement.offer
+        return offer
 
     def _pasv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
