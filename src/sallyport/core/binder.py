@@ -77,19 +77,12 @@ class Binder:
             gateway.ledger.refused(request, refusal)
             raise
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
-        pairs = enumerate(zip(places, request.client_addresses, strict=True))
-        binding.connections = tuple(
-            SecondaryConnection(
-                binding,
-                index,
-                request.pinhole(gateway.openings.new_id(), place, client),
-                path=path,
-                is_filtered=is_filtered,
-                is_timed=request.flags.is_timed,
-                holder=holder,
+        for place, client in zip(places, request.client_addresses, strict=True):
+            pinhole = request.pinhole(gateway.openings.new_id(), place, client)
+            connection = SecondaryConnection(
+                binding, pinhole, path=path, is_filtered=is_filtered, holder=holder
             )
-            for index, (place, client) in pairs
-        )
+            binding.connections += (connection,)
         if request.is_for_primary:
             (emulated,) = binding.connections
             emulated.become_emulated(path, emulated.asked_by)

@@ -53,15 +53,15 @@ class SecondaryConnection(Opening, Askable):
     def __init__(
         self,
         binding: "Binding",
-        index: int,
         pinhole: Pinhole,
         *,
         path: DataPath,
         is_filtered: bool,
-        is_timed: bool,
         holder: Holder | None,
     ) -> None:
-        super().__init__(pinhole, path=path, is_timed=is_timed, is_filtered=is_filtered)
+        super().__init__(
+            pinhole, path=path, is_timed=binding.flags.is_timed, is_filtered=is_filtered
+        )
         # What it shares with its binding it has itself. A way back from here would make both wait
         # for the garbage collector, which stops everything.
         self.gateway = binding.gateway
@@ -81,7 +81,7 @@ class SecondaryConnection(Opening, Askable):
         """What the bind was given."""
         self.is_secondary = not binding.is_for_primary
         """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
-        self.index = index
+        self.index = len(binding.connections)
         self.holder = holder
         """Who holds a port of the gateway for it; on a routed relation nobody does."""
         self.feeds: tuple[EventFeed, ...] = ()
