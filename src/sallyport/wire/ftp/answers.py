@@ -101,8 +101,9 @@ class Answers:
 
     def go_on(self, answer: Answer, line: ReplyLine) -> None:
         """Take a line after which more will come."""
-        answer.was_begun |= line.is_preliminary
-        is_news = line.is_preliminary and answer.transfer is not None
+        is_preliminary = line.is_preliminary
+        answer.was_begun |= is_preliminary
+        is_news = is_preliminary and answer.transfer is not None
         if answer is self._answers[0] and (is_news or not answer.may_be_replaced):
             self._send(line.raw)
         else:
@@ -121,12 +122,13 @@ class Answers:
 
     def tell(self) -> None:
         """Let the client hear what is due."""
-        while self._answers and self._answers[0].is_due:
-            answer = self._answers.popleft()
-            self.kept_bytes -= len(answer.text)
-            self._send(answer.final_text)
-        if self._answers and self._answers[0].text and not self._answers[0].may_be_replaced:
-            self._send(self._take(self._answers[0]))
+        answers = self._answers
+        while answers and (first := answers[0]).is_due:
+            answers.popleft()
+            self.kept_bytes -= len(first.text)
+            self._send(first.final_text)
+        if answers and (first := answers[0]).text and not first.may_be_replaced:
+            self._send(self._take(first))
 
     def hold_nothing(self) -> None:
         """Let the client hear what is held back; nothing of the commands so far will be."""
