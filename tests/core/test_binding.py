@@ -1,14 +1,15 @@
 import pytest
-from tests.core.office import CLIENT, PEER, Office, Witness, run
+from tests.core.office import CLIENT, EXTERNAL, PEER, Office, Witness, run
 
+from sallyport.addresses import Endpoint
 from sallyport.core.binding import Binding
 from sallyport.core.events import ConnectionTerminating, Event
 from sallyport.core.lifecycle import State
 from sallyport.errors import Terminating
 
 
-def two_ports(office: Office, witness: Witness | None = None) -> Binding:
-    return office.bind(office.dial(), CLIENT, CLIENT, session_filter=witness)
+def two_ports(office: Office) -> Binding:
+    return office.bind(office.dial(), CLIENT, CLIENT)
 
 
 def test_a_binding_is_as_alive_as_its_most_alive_connection() -> None:
@@ -99,9 +100,12 @@ def test_a_filter_may_end_the_rest_when_told_of_the_end_of_a_part(
     ending: str, has_primary: bool
 ) -> None:
     office, witness = Office(), Witness()
-    binding = two_ports(office, witness)
-    if not has_primary:
-        binding.primary = None
+    primary = office.dial()
+    asked_by = primary if has_primary else None
+    proxy = Endpoint(EXTERNAL, 0)
+    binding = office.bind(
+        primary, CLIENT, CLIENT, session_filter=witness, primary=asked_by, proxy_address=proxy
+    )
 
     def react(event: Event) -> None:
         if isinstance(event, ConnectionTerminating):
