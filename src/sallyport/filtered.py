@@ -108,8 +108,7 @@ class FilteredStream:
 
     def abort(self) -> None:
         """Reset both ends now; idempotent, never raises."""
-        for end in self._ends:
-            end.flush()  # with luck they read why
+        self._flush()  # with luck they read why
         self._conclude(Ending.ABORTED)
 
     def close(self) -> None:
@@ -148,14 +147,16 @@ class FilteredStream:
                 tap.from_dialled(data) if data else tap.dialled_closed()
         finally:
             self.is_gathering = False
-        for one in self._ends:
-            if one.gathered:
-                one.flush()
-        self.settle()
+        self._flush()
+        if not data or tap.is_busy:
+            self.settle()
 
     def settle(self) -> None:
-        """Read what can be dealt with, and nothing else; end when both directions are complete."""
-        if self.is_over or self.is_gathering:
+        """Read what can be dealt with, and nothing else; end when both directions are complete.
+
+        Called by whoever has changed what is looked at here.
+        """
+        if self.is_over:
             return
         is_closing = self._is_closing
         if self.is_finishing and all(
@@ -182,6 +183,11 @@ class FilteredStream:
         self.fail(Ending.ABORTED)
         if self._tap is not None:
             self._tap.flooded()
+
+    def _flush(self) -> None:
+        for end in self._ends:
+            if end.gathered and not self.is_over:
+                end.flush()
 
     def _look(self) -> None:
         self._looking = self.loop.call_later(_LOOK_SECONDS, self._look)
@@ -247,30 +253,29 @@ class End:
         stream = self._stream
         if not data or self._is_shut or stream.is_over:
             return
-        if not stream.is_gathering:
-            self._pass(data)
-            return
-        self.gathered += data
-        if len(self.gathered) >= _DIALOGUE_READ_BYTES:
-            self.flush()
+        if stream.is_gathering and len(self.gathered) + len(data) < _DIALOGUE_READ_BYTES:
+            self.gathered += data
+        else:
+            self.flush(data)
 
-    def flush(self) -> None:
-        """Send what was gathered."""
-        data, self.gathered = self.gathered, b""
-        if not data or self._stream.is_over:
-            return
-        self._pass(data)
-        if self._is_shut and not self._queue:
+    def flush(self, data: bytes = b"") -> None:
+        """Send what was gathered, and `data` behind it."""
+        if self.gathered:
+            data, self.gathered = self.gathered + data, b""
+        gone = 0 if self._queue else self._give(data)
+        if gone < len(data):
+            self._hold(memoryview(data)[gone:])
+        elif self._is_shut:
             self._finish()
 
-    def _pass(self, data: bytes | bytearray) -> None:
-        gone = 0 if self._queue else self._give(data)
-        if gone == len(data) or self._stream.is_over:
+    def _hold(self, data: memoryview) -> None:
+        if self._stream.is_over:
             return
         was_waiting = self.has_queued
-        self._queue += memoryview(data)[gone:]
+        self._queue += data
         if not was_waiting:
             self.watch()
+        self._stream.settle()
         if len(self._queue) > limits.MAX_QUEUED_BYTES:
             self._stream.flooded()
 
