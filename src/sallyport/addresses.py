@@ -10,6 +10,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_address,
 )
 from typing import Self
 
@@ -37,11 +38,16 @@ def parse_address(text: str) -> IpAddress:
         raise ValueError(f"{text!r} is not an IP address: {error}") from None
 
 
-# The same few hosts are in every line of the journal, and ours in every bind: 1024 are 200 KiB.
-@lru_cache(maxsize=1024)
 def text_of(address: IpAddress) -> str:
     """Write an address as everybody does."""
-    return str(address)
+    return _text_of(address.packed)
+
+
+# The same few hosts are in every line of the journal, and ours in every bind: 1024 are 200 KiB.
+# By their bytes, because addresses hash and compare themselves in Python.
+@lru_cache(maxsize=1024)
+def _text_of(packed: bytes) -> str:
+    return str(ip_address(packed))
 
 
 @dataclass(frozen=True, slots=True, order=True)
