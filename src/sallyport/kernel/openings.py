@@ -116,7 +116,7 @@ def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elem
         # was narrowed does not find the place of its mark any more.
         mark |= marks.WON
     value = nftset.mark_value(mark)
-    elements = _lookups(pinhole, owner, value)
+    elements = _lookups(pinhole, version, owner, value)
     if pinhole.is_translated:
         elements.append((_TARGET[version], value, nftset.endpoint_data(target)))
     if not is_won_at_once:
@@ -154,13 +154,12 @@ def _udp_bits(pinhole: Pinhole) -> int:
     return one_way if pinhole.idle_seconds is None else one_way | marks.TIMED
 
 
-def _lookups(pinhole: Pinhole, owner: Endpoint | None, value: bytes) -> Elements:
+def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: bytes) -> Elements:
     sources, ports, place = pinhole.sources, pinhole.source_ports, pinhole.listen
     if owner is not None:
         if not _admits(pinhole, owner):
             return []
         sources, ports = IpFilter.of(owner.address), frozenset({owner.port})
-    version = place.version
     listen = place.address.packed + nftset.service_key(pinhole.transport, place.port)
     if sources is None and ports is None:
         name, keys = _ANY[version], [listen]
