@@ -77,6 +77,22 @@ def test_a_promised_data_filter_is_in_the_flow_and_the_next_flow_has_none(shop: 
     assert primary.session.factories == []
 
 
+def test_what_is_promised_in_the_event_of_a_connection_is_for_the_next(shop: Workshop) -> None:
+    watching = WatchingFilter()
+    watching.hooks = Hooks.of(ConnectTcp)
+    watching.react = lambda event: (
+        shop.made
+        or shop.promise(event.connection.session, ConnectTcp, Endpoint.parse("198.51.100.9:21"))
+    )
+    office = Office(watching)
+
+    office.dial()
+    assert shop.made == []
+
+    office.dial("10.0.0.8:50001")
+    assert len(shop.made) == 1
+
+
 def test_with_allow_multiple_every_flow_gets_one(shop: Workshop) -> None:
     office = Office()
     primary = office.dial()

@@ -28,7 +28,7 @@ from sallyport.core.filter_set import attached
 from sallyport.core.future import FutureConnection
 from sallyport.core.question import Question
 from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.strand import FAULTS, waited_too_long
+from sallyport.core.strand import FAULTS, Strand, waited_too_long
 from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
@@ -136,13 +136,9 @@ class Announcer:
             primary.note("connect.denied", level="warning", filter=name)
             primary.kill("denied-by-filter")
 
-        flow = _Flow(primary, primary.peer, chain, event, deny)
-        for one in told:
-            primary.strand.run(self._ask, (one, flow), one.name)
-        for factory in session.factories:
-            if factory.fits(event, primary.peer, None):
-                primary.strand.run(_attach_made, (chain, factory), factory.owner)
-        primary.strand.run(_go_on, (chain, ready))
+        flow = _Flow(primary, primary.peer, chain, event, deny, ready)
+        factories = [one for one in session.factories if one.fits(event, primary.peer, None)]
+        self._ask_in_turn(primary.strand, flow, told, factories)
 
     def flow_arrived(
         self,
@@ -155,16 +151,8 @@ class Announcer:
 
         `play_peer` attaches the filter that speaks for the peer, when nobody came (emulation).
         """
-        session, pinhole, event = (
-            connection.session,
-            connection.pinhole,
-            resulting_event(connection),
-        )
-        remote: Endpoint = peer
-        bound: Endpoint | None = pinhole.listen
-        if isinstance(connection, FutureConnection):
-            assert pinhole.target is not None  # noqa: S101 - a permission says to where
-            remote, bound = pinhole.target, None
+        session, event = connection.session, resulting_event(connection)
+        remote, bound = _ends(connection, peer)
         told = session.filter_set.told(
             session, event, connection.protocol, is_secondary=connection.is_secondary
         )
@@ -176,20 +164,9 @@ class Announcer:
             # The data path forgets who has gone meanwhile: they could come and go without end.
             arrival.refuse()
             return
-        chain = Chain(
-            self._gateway,
-            connection,
-            remote,
-            self._gateway.new_strand(session),
-            is_client_dialled=isinstance(connection, SecondaryConnection),
-        )
-        connection.asked_about.append(chain)
+        chain = self._chain_to(connection, remote)
         if play_peer is not None:
             play_peer(chain)
-        # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
-        if connection.strand is None:
-            connection.strand = self._gateway.new_strand(session)
-        strand = connection.strand
 
         def deny(name: str) -> None:
             self._gateway.ledger.flow_denied(connection, peer, name)
@@ -201,12 +178,37 @@ class Announcer:
             connection.asked_about.remove(chain)
             arrival.proceed(None if chain.is_empty else chain)
 
-        flow = _Flow(connection, remote, chain, event, deny)
+        # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
+        if connection.strand is None:
+            connection.strand = self._gateway.new_strand(session)
+        flow = _Flow(connection, remote, chain, event, deny, go_on)
+        self._ask_in_turn(connection.strand, flow, told, factories)
+
+    def _chain_to(self, connection: _Secondary, remote: Endpoint) -> Chain:
+        """Make the chain of a flow that filters are asked about from now on."""
+        chain = Chain(
+            self._gateway,
+            connection,
+            remote,
+            self._gateway.new_strand(connection.session),
+            is_client_dialled=isinstance(connection, SecondaryConnection),
+        )
+        connection.asked_about.append(chain)
+        return chain
+
+    def _ask_in_turn(
+        self,
+        strand: Strand,
+        flow: "_Flow",
+        told: Sequence[ApplicationFilter],
+        factories: Sequence[DataFilterFactory],
+    ) -> None:
+        """Ask every filter, attach what was ordered before, then let the flow go on."""
         for one in told:
             strand.run(self._ask, (one, flow), one.name)
         for factory in factories:
-            strand.run(_attach_made, (chain, factory), factory.owner)
-        strand.run(_go_on, (chain, go_on))
+            strand.run(_attach_made, (flow.chain, factory), factory.owner)
+        strand.run(_go_on, (flow,))
 
     @staticmethod
     def ask_no_more(connection: _Secondary) -> None:
@@ -277,6 +279,9 @@ class _Flow:
     chain: Chain
     event: type[Event]
     deny: Callable[[str], None]
+    """Called for the filter of this name, which denies; then it goes no further."""
+    go_on: Callable[[], None]
+    """Called once everybody has answered, if nobody denies."""
 
     def announced(self, parameters: Mapping[str, object]) -> Event:
         """Make the event for one filter."""
@@ -295,7 +300,15 @@ async def _attach_made(chain: Chain, factory: DataFilterFactory) -> None:
         chain.attach_made(factory)
 
 
-async def _go_on(chain: Chain, then: Callable[[], None]) -> None:
+async def _go_on(flow: _Flow) -> None:
     """Behind every filter's answer: denied and killed ones go no further."""
-    if not chain.is_over:
-        then()
+    if not flow.chain.is_over:
+        flow.go_on()
+
+
+def _ends(connection: _Secondary, peer: Endpoint) -> tuple[Endpoint, Endpoint | None]:
+    """Give the far end of a flow, and where it came to, unless it is the client that connects."""
+    if isinstance(connection, SecondaryConnection):
+        return peer, connection.pinhole.listen
+    assert connection.pinhole.target is not None  # noqa: S101 - a permission says to where
+    return connection.pinhole.target, None
