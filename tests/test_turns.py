@@ -309,42 +309,33 @@ def test_a_reset_is_told_though_another_socket_of_the_same_client_has_the_turn(
     assert [told.count(name) for name in ("first", "second")] == [2, 2]
 
 
+def told_when(act: Callable[[socket.socket, socket.socket], object]) -> int:
+    """Ask for nothing of a socket, act on it and its peer, and count what is told in ten turns."""
+    told: list[int] = []
+    ours, theirs = pair()
+    with contextlib.closing(Turns()) as turns, ours, theirs:
+        turns.watch(ours, told.append)
+        act(ours, theirs)
+        for _ in range(10):
+            turns.serve()
+        turns.forget(ours)
+    return len(told)
+
+
 def test_bytes_and_the_end_of_one_direction_are_not_told() -> None:
-    async def scenario() -> None:
-        turns = Turns(asyncio.get_running_loop())
-        told: list[None] = []
-        ours, theirs = pair()
-        with ours, theirs:
-            turns.watch(ours, lambda _events: told.append(None))
-            theirs.send(b"bytes")
-            theirs.shutdown(socket.SHUT_WR)
-            for _ in range(10):
-                await asyncio.sleep(0)
-            turns.forget(ours)
-        turns.close()
+    def end(_ours: socket.socket, theirs: socket.socket) -> None:
+        theirs.send(b"bytes")
+        theirs.shutdown(socket.SHUT_WR)
 
-        assert told == []
-
-    run(scenario())
+    assert told_when(end) == 0
 
 
 def test_a_socket_that_was_shut_both_ways_is_told_of_once() -> None:
-    async def scenario() -> None:
-        turns = Turns(asyncio.get_running_loop())
-        told: list[None] = []
-        ours, theirs = pair()
-        with ours, theirs:
-            turns.watch(ours, lambda _events: told.append(None))
-            theirs.shutdown(socket.SHUT_WR)
-            ours.shutdown(socket.SHUT_WR)
-            for _ in range(10):
-                await asyncio.sleep(0)
-            turns.forget(ours)
-        turns.close()
+    def end(ours: socket.socket, theirs: socket.socket) -> None:
+        theirs.shutdown(socket.SHUT_WR)
+        ours.shutdown(socket.SHUT_WR)
 
-        assert len(told) == 1
-
-    run(scenario())
+    assert told_when(end) == 1
 
 
 def test_a_forgotten_socket_is_not_told_of_even_in_the_same_turn() -> None:

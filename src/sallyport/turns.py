@@ -73,8 +73,8 @@ class Turns:
     ) -> None:
         """Tell `told` of these epoll events of `sock`; again, to change what is told to whom.
 
-        `client` is whose turn that takes; who is nobody's has one of its own. `forget` must come
-        before the socket is closed.
+        `client` is whose turn that takes, from the first call on; who is nobody's has one of its
+        own. `forget` must come before the socket is closed.
         """
         number = sock.fileno()
         if seat := self._seats.get(number):

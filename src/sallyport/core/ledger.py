@@ -93,9 +93,7 @@ class Ledger:
             binding=connection.binding_id,
             peer=peer,
         )
-        known = _settings_for(connection)
-        event = EstablishedConnection(connection, peer, connection.context, parameters=known)
-        self._tell(connection, event)
+        self._tell_of_peer(EstablishedConnection, connection, peer)
 
     def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that an attempt failed."""
@@ -105,9 +103,7 @@ class Ledger:
             binding=connection.binding_id,
             peer=peer,
         )
-        known = _settings_for(connection)
-        event = ConnectionRefused(connection, peer, connection.context, parameters=known)
-        self._tell(connection, event)
+        self._tell_of_peer(ConnectionRefused, connection, peer)
 
     def closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Give back what the connection held and tell the caller of the bind."""
@@ -160,14 +156,12 @@ class Ledger:
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
-        known = _settings_for(future)
-        self._tell(future, EstablishedConnection(future, client, future.context, parameters=known))
+        self._tell_of_peer(EstablishedConnection, future, client)
 
     def permitted_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
-        known = _settings_for(future)
-        self._tell(future, ConnectionRefused(future, client, future.context, parameters=known))
+        self._tell_of_peer(ConnectionRefused, future, client)
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Forget a permission and give back the port it held, if any."""
@@ -203,6 +197,15 @@ class Ledger:
         )
         self._gateway.announcer.terminating(connection, event)
         return event
+
+    def _tell_of_peer(
+        self,
+        kind: type[EstablishedConnection] | type[ConnectionRefused],
+        connection: SecondaryConnection | FutureConnection,
+        peer: Endpoint,
+    ) -> None:
+        known = _settings_for(connection)
+        self._tell(connection, kind(connection, peer, connection.context, parameters=known))
 
     def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
         """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
