@@ -20,11 +20,13 @@ from msgspec import Struct
 
 from bench import machine
 from sallyport.addresses import Endpoint, PortRange
-from sallyport.core.binding import Binding
-from sallyport.core.datapath import DataPath, DataPathKind
-from sallyport.core.gateway import Gateway
-from sallyport.core.journal import Level
-from sallyport.core.policy import (
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     Network,
@@ -32,9 +34,7 @@ from sallyport.core.policy import (
     Policy,
     Relation,
 )
-from sallyport.core.ports import Ports
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.runtime.journal import Level
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import table
@@ -95,7 +95,7 @@ class _Silence:
     """A journal nobody reads."""
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """See `core.journal.Journal`."""
+        """See `core.runtime.journal.Journal`."""
 
 
 def _policy() -> Policy:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sallyport.core.datapath import Link, StreamEnd
+from sallyport.core.pinholes.datapath import Link, StreamEnd
 
 
 class WritingTap:

@@ -5,12 +5,11 @@ written for, and is refused by a gateway that speaks another.
 """
 
 from sallyport.addresses import Endpoint
-from sallyport.core.action import FirewallAction
-from sallyport.core.binding import Binding
-from sallyport.core.chain import Priority
-from sallyport.core.connection import Connection, PrimaryConnection
-from sallyport.core.datapath import StreamEnd
-from sallyport.core.events import (
+from sallyport.core.model.action import FirewallAction
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import Connection, PrimaryConnection
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -22,21 +21,22 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.filter import (
+from sallyport.core.model.filter import (
     API_VERSION,
     ApplicationFilter,
     DataFilter,
     Firewall,
     SessionFilter,
 )
-from sallyport.core.future import FutureConnection
-from sallyport.core.hooks import Hooks, Scope, Source
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Traffic
-from sallyport.core.policy import Verdict
-from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.session import Session
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.hooks import Hooks, Scope, Source
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import StreamEnd
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Traffic
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Verdict
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

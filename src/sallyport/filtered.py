@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Final
 
 from sallyport import limits
-from sallyport.core.datapath import Tap
+from sallyport.core.pinholes.datapath import Tap
 from sallyport.sockets import has_failed, let_end
 from sallyport.turns import Turns
 
@@ -53,7 +53,7 @@ class Ending(Enum):
 
 
 class FilteredStream:
-    """The sockets of one flow, feeding its tap (`core.datapath.Link`).
+    """The sockets of one flow, feeding its tap (`datapath.Link`).
 
     Both sockets are legs (`sockets.prepare_leg`) and belong to the stream from now on; one may be
     absent. What they say is dealt with in the turn of `client`. `over` is called once, when they
@@ -210,7 +210,7 @@ class FilteredStream:
 
 
 class End:
-    """One socket of a stream, as a data filter may send to it (`core.datapath.StreamEnd`)."""
+    """One socket of a stream, as a data filter may send to it (`datapath.StreamEnd`)."""
 
     def __init__(self, stream: FilteredStream, sock: socket.socket, on_reset: Ending) -> None:
         self.socket = sock

@@ -9,8 +9,7 @@ import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.cli import main
-from sallyport.core.journal import Level
-from sallyport.core.policy import (
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     Network,
@@ -19,6 +18,7 @@ from sallyport.core.policy import (
     PublishingRule,
     Relation,
 )
+from sallyport.core.runtime.journal import Level
 from sallyport.errors import NotFound, PolicyDenied
 from sallyport.ops.control import ControlServer, Handler
 from sallyport.ops.schema import (

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from tests.contract.places import CLIENT_PORT, CONTRACT, PUBLISHED, Way
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import (
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -24,12 +24,12 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.filter import API_VERSION, ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.ports import Ports
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.model.filter import API_VERSION, ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
 from sallyport.testing import MemoryJournal
 

@@ -12,7 +12,7 @@ from tests.contract.memory_bench import MemoryBench
 from tests.contract.setups import EVERYWHERE, Setup
 
 from sallyport import limits
-from sallyport.core.filter import ApplicationFilter
+from sallyport.core.model.filter import ApplicationFilter
 
 # Short enough to wait for; the kernel counts whole seconds.
 _SILENCE_SECONDS = 1

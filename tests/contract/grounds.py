@@ -10,7 +10,7 @@ from tests.contract.places import PORTS, WAYS, Way, policy
 
 from sallyport import limits
 from sallyport.addresses import PortRange
-from sallyport.core.datapath import DataPath, DataPathKind
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.kernel import table
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings

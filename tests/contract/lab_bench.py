@@ -19,13 +19,13 @@ from tests.contract.places import PORTS, Way, policy
 from tests.netns import kernel_bench
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange
-from sallyport.core.binding import Binding
-from sallyport.core.datapath import DataPath, DataPathKind, Pinhole
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.journal import Level
-from sallyport.core.ports import Ports
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Pinhole
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.runtime.journal import Level
 from sallyport.errors import OutOfResources
 from sallyport.flags import BindFlags, Transport
 from sallyport.lab.host import Host
@@ -103,7 +103,7 @@ class LabBench(Bench):
         for sock in self._sockets:
             sock.close()
 
-    # -- core.journal.Journal: every record is news to whoever waits ----------------------------
+    # -- Journal: every record is news to whoever waits ----------------------------
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         """Keep a record, and wake `until`."""

@@ -8,11 +8,11 @@ from tests.contract.bench import Bench, Owner, Talk
 from tests.contract.places import GATEWAY_ADDRESSES, PORTS, Way, policy
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange
-from sallyport.core.binding import Binding
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.ports import Ports
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.ports import Ports
 from sallyport.errors import OutOfResources
 from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath, VirtualWorld

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from sallyport.addresses import Endpoint, IpAddress, parse_address
-from sallyport.core.policy import (
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     Network,
@@ -13,7 +14,6 @@ from sallyport.core.policy import (
     PublishingRule,
     Relation,
 )
-from sallyport.core.protocols import Direction, ProtocolDefinition
 from sallyport.flags import Transport
 
 CONTRACT = ProtocolDefinition("contract", Transport.TCP, 7)

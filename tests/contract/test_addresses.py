@@ -7,8 +7,8 @@ from tests.contract.places import FORCED_PORT
 from tests.contract.setups import NAT, ROUTED
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
-from sallyport.core.policy import AllowedAddresses
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.rules import AllowedAddresses
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

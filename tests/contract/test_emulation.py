@@ -10,11 +10,11 @@ from tests.contract.lab_bench import LabBench
 from tests.contract.setups import REAL, REAL_TCP, Setup
 
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.events import BindTcp, BindUdp, Event
-from sallyport.core.filter import DataFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.events import BindTcp, BindUdp, Event
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.flags import BindFlags, Transport
 
 

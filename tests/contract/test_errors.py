@@ -10,8 +10,8 @@ from tests.contract.places import CONTRACT, FORCED_PORT
 from tests.contract.setups import NAT, ROUTED
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

@@ -8,8 +8,8 @@ from tests.contract.conftest import Build
 from tests.contract.places import CONTRACT, PUBLISHED
 from tests.contract.setups import NAT, ROUTED, TCP, UDP, over
 
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.lifecycle import State
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, ConnectionFlags, Transport
 

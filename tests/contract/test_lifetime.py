@@ -4,8 +4,8 @@ import pytest
 from tests.contract.bench import Bench
 from tests.contract.setups import NAT, TCP, UDP
 
-from sallyport.core.binding import Binding
-from sallyport.core.lifecycle import State
+from sallyport.core.model.binding import Binding
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument, Terminating
 from sallyport.flags import BindFlags
 

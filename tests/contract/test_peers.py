@@ -5,7 +5,7 @@ from tests.contract.bench import Bench
 from tests.contract.setups import TCP, UDP
 
 from sallyport.addresses import IpAddress
-from sallyport.core.lifecycle import State
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import Terminating
 from sallyport.flags import BindFlags
 from sallyport.ipfilter import IpFilter

@@ -7,7 +7,7 @@ from tests.contract.bench import Bench, Talk, Witness
 from tests.contract.places import CONTRACT
 
 from sallyport.addresses import Endpoint
-from sallyport.core.future import FutureConnection
+from sallyport.core.model.future_connection import FutureConnection
 from sallyport.flags import BindFlags
 
 # Apart from what the gateway may give away; no test meets what conntrack remembers of another.

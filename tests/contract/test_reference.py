@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sallyport import errors
-from sallyport.core.session import Session
+from sallyport.core.model.session import Session
 from sallyport.errors import (
     AlreadyEmulated,
     AlreadyExists,

@@ -8,15 +8,15 @@ from tests.contract.conftest import Build
 from tests.contract.places import CONTRACT
 from tests.contract.setups import REAL, REAL_TCP, TCP, UDP, Setup, over
 
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     BindTcp,
     BindUdp,
     ConnectionTerminating,
     EstablishedConnection,
     Event,
 )
-from sallyport.core.filter import DataFilter
-from sallyport.core.lifecycle import State
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import AddressInUse, BadContext
 from sallyport.flags import BindFlags, Transport
 

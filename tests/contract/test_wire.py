@@ -5,8 +5,8 @@ from tests.contract.lab_talk import LabTalk
 from tests.contract.setups import REAL_TCP, REAL_UDP
 
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.lifecycle import State
+from sallyport.core.model.binding import Binding
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.flags import BindFlags
 
 

@@ -12,17 +12,17 @@ from tests.core.office import (
 )
 
 from sallyport.addresses import Endpoint
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     AcceptedConnection,
     ConnectTcp,
     Event,
     UdpDestination,
 )
-from sallyport.core.filter import SessionFilter
-from sallyport.core.future import FutureConnection
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.session import Session
+from sallyport.core.model.filter import SessionFilter
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.model.session import Session
 from sallyport.flags import Transport
 from sallyport.testing.flows import MemoryFlow
 

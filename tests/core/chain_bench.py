@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from tests.core.office import EXTERNAL, Office, Pause, WatchingFilter
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Priority
-from sallyport.core.connection import Connection, PrimaryConnection
-from sallyport.core.datapath import StreamEnd
-from sallyport.core.events import AcceptedConnection, ConnectTcp, Event, UdpDestination
-from sallyport.core.filter import DataFilter
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import Connection, PrimaryConnection
+from sallyport.core.model.events import AcceptedConnection, ConnectTcp, Event, UdpDestination
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.testing.flows import MemoryLink
 
 Placed = tuple[DataFilter, Priority]

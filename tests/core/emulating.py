@@ -6,10 +6,10 @@ from tests.core.emulators import HookedFilter, Player, TakingFilter
 from tests.core.office import EXTERNAL, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.events import Event
-from sallyport.core.filter import DataFilter
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.events import Event
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.testing.flows import MemoryFlow
 
 OTHER = PEER.with_port(4711)

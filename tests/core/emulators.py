@@ -2,11 +2,11 @@
 
 from tests.core.office import Witness
 
-from sallyport.core.events import AcceptedConnection, BindTcp, BindUdp, Event, UdpDestination
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.session import Session
+from sallyport.core.model.events import AcceptedConnection, BindTcp, BindUdp, Event, UdpDestination
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.model.session import Session
 from sallyport.testing.memory import pause
 
 # A peer has arrived, or is played.

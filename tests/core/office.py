@@ -7,18 +7,18 @@ from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from sallyport.addresses import Endpoint, PortRange
-from sallyport.core.binding import Binding
-from sallyport.core.chain import Priority
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind, Pinhole
-from sallyport.core.events import AcceptedConnection, ConnectTcp, Event, UdpDestination
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.future import FutureConnection
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy
-from sallyport.core.ports import Ports
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import AcceptedConnection, ConnectTcp, Event, UdpDestination
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPathKind, Pinhole
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath, VirtualWorld
 from sallyport.testing.world import GATEWAY_ADDRESSES, make_policy

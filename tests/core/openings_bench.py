@@ -3,9 +3,9 @@
 from tests.core.office import CLIENT, PEER, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPath, Pinhole
-from sallyport.core.deadlines import Deadlines
-from sallyport.core.openings import Opening, Openings, Traffic
+from sallyport.core.pinholes.datapath import DataPath, Pinhole
+from sallyport.core.pinholes.registry import Opening, Openings, Traffic
+from sallyport.core.runtime.deadlines import Deadlines
 from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath
 

@@ -7,7 +7,7 @@ from tests.core.office import FTP, Office
 from tests.core.test_published import FTP_SERVER, OUTSIDE, RULE, SERVER, PublishingOffice
 
 from sallyport.addresses import IpAddress
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import InvalidArgument
 from sallyport.flags import Transport
 

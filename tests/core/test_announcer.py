@@ -24,16 +24,16 @@ from tests.core.office import (
 )
 
 from sallyport import limits
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     AcceptedConnection,
     ConnectionTerminating,
     ConnectTcp,
     Event,
     UdpDestination,
 )
-from sallyport.core.filter import DataFilter, SessionFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.session import Session
+from sallyport.core.model.filter import DataFilter, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.session import Session
 from sallyport.testing.world import make_policy
 
 # -- primary connections ----------------------------------------------------------------------

@@ -23,14 +23,14 @@ from tests.core.office import (
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Priority
-from sallyport.core.events import (
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.events import (
     ConnectionTerminating,
     EstablishedConnection,
     Event,
 )
-from sallyport.core.filter import DataFilter
-from sallyport.core.lifecycle import State
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.flags import BindFlags
 
 # -- secondary flows: attach ------------------------------------------------------------------

@@ -16,12 +16,12 @@ from tests.core.office import (
 )
 
 from sallyport import limits
-from sallyport.core.events import BindTcp, BindUdp, Event, Listen
-from sallyport.core.filter import DataFilter, SessionFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
-from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.session import Session
+from sallyport.core.model.events import BindTcp, BindUdp, Event, Listen
+from sallyport.core.model.filter import DataFilter, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import AddressInUse, BadContext, Terminating
 from sallyport.flags import Transport
 

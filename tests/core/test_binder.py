@@ -4,8 +4,8 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, WatchingFilter, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
-from sallyport.core.policy import NetworkRule, Relation
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.rules import NetworkRule, Relation
 from sallyport.errors import AddressInUse
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter

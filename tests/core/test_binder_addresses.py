@@ -5,7 +5,7 @@ import pytest
 from tests.core.office import CLIENT, Office
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import AllowedAddresses, Network
+from sallyport.core.policy.rules import AllowedAddresses, Network
 from sallyport.errors import (
     AddressNotAllowed,
 )

@@ -6,11 +6,11 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, PEER, Office, WatchingFilter
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import AcceptedConnection, BindTcp, BindUdp, ConnectTcp, Listen
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.events import AcceptedConnection, BindTcp, BindUdp, ConnectTcp, Listen
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import OutOfResources
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter

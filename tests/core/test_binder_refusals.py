@@ -5,9 +5,9 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, NEIGHBOUR, Office, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
-from sallyport.core.policy import Action
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Action
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

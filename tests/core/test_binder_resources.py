@@ -5,7 +5,7 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, NEIGHBOUR, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressInUse,
     AddressNotAvailable,

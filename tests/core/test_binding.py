@@ -2,9 +2,9 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.events import ConnectionTerminating, Event
-from sallyport.core.lifecycle import State
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.events import ConnectionTerminating, Event
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import Terminating
 
 

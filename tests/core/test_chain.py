@@ -7,8 +7,8 @@ from tests.core.chain_bench import (
     Upper,
 )
 
-from sallyport.core.chain import Priority
-from sallyport.core.filter import DataFilter
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.filter import DataFilter
 
 # -- order ------------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from tests.core.chain_bench import (
 from tests.core.office import PEER, Office, Wire
 
 from sallyport import limits
-from sallyport.core.chain import NOBODY, Chain, Priority
-from sallyport.core.connection import Connection
-from sallyport.core.datapath import StreamEnd
-from sallyport.core.filter import DataFilter
+from sallyport.core.model.chain import NOBODY, Chain, Priority
+from sallyport.core.model.connection import Connection
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.errors import BadContext, InvalidArgument
 
 # -- floods and faults ------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 from tests.core.office import CLIENT, NEIGHBOUR, PEER, Office, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import Action, AllowedAddresses
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.policy.rules import Action, AllowedAddresses
 from sallyport.errors import (
     AddressNotAllowed,
     AddressNotAvailable,

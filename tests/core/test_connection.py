@@ -3,12 +3,16 @@ from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Wire, Witnes
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind, FlowCounters
-from sallyport.core.events import ConnectionRefused, ConnectionTerminating, EstablishedConnection
-from sallyport.core.filter import DataFilter
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Traffic
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import (
+    ConnectionRefused,
+    ConnectionTerminating,
+    EstablishedConnection,
+)
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import BadContext
 from sallyport.flags import BindFlags
 

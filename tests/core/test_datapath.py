@@ -4,7 +4,7 @@ import pytest
 from tests.core.office import CLIENT
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 
 

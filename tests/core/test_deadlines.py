@@ -3,7 +3,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.core.deadlines import Deadlines
+from sallyport.core.runtime.deadlines import Deadlines
 
 
 class Clockwork:

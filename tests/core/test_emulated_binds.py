@@ -6,16 +6,16 @@ from tests.core.emulators import ARRIVED, HookedFilter, Player, Slow
 from tests.core.office import CLIENT, PEER, Office
 
 from sallyport import limits
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     BindTcp,
     ConnectionTerminating,
     Event,
     Listen,
 )
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAvailable,
     AlreadyEmulated,

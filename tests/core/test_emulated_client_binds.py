@@ -8,7 +8,7 @@ from tests.core.emulators import HookedFilter
 from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -16,9 +16,9 @@ from sallyport.core.events import (
     Event,
     Listen,
 )
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAllowed,
     AddressNotAvailable,

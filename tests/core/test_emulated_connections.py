@@ -9,13 +9,13 @@ from tests.core.emulators import ARRIVED, HookedFilter, Player, Slow, Tagger
 from tests.core.office import CLIENT, PEER, Office, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     AcceptedConnection,
     ConnectionRefused,
     EstablishedConnection,
 )
-from sallyport.core.lifecycle import State
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAllowed,
     AlreadyExists,

@@ -7,12 +7,12 @@ from tests.core.emulators import HookedFilter, Player, Tagger
 from tests.core.office import EXTERNAL, FTP, Office
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Priority
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import ConnectionTerminating, ConnectTcp, Event, UdpDestination
-from sallyport.core.filter import DataFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import ConnectionTerminating, ConnectTcp, Event, UdpDestination
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import (
     AddressNotAvailable,
     AlreadyEmulated,

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from tests.core.office import PEER, Office
 
-from sallyport.core.events import ConnectTcp, EstablishedConnection, Event
+from sallyport.core.model.events import ConnectTcp, EstablishedConnection, Event
 
 
 def test_an_event_cannot_be_changed_by_one_filter_for_the_next() -> None:

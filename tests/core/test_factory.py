@@ -5,9 +5,8 @@ from tests.core.chain_bench import Recording
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Witness
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Priority
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import (
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -17,10 +16,11 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.factory import DataFilterFactory
-from sallyport.core.filter import DataFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.session import Session
+from sallyport.core.model.factory import DataFilterFactory
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 

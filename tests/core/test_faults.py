@@ -7,10 +7,10 @@ from tests.core.chain_bench import Conversation
 from tests.core.office import CLIENT, FTP, PEER, Office, WatchingFilter
 
 from sallyport import limits
-from sallyport.core.events import AcceptedConnection, BindTcp, ConnectTcp, Event
-from sallyport.core.faults import Faults
-from sallyport.core.filter import DataFilter
-from sallyport.core.hooks import Hooks, Scope
+from sallyport.core.engine.faults import Faults
+from sallyport.core.model.events import AcceptedConnection, BindTcp, ConnectTcp, Event
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.hooks import Hooks, Scope
 from sallyport.errors import AddressInUse
 
 ONE, *OTHERS = (ip_address(f"10.0.0.{number}") for number in range(8, 8 + 6))

@@ -2,8 +2,8 @@ import pytest
 from tests.core.office import CLIENT, Office, run
 
 from sallyport import limits
-from sallyport.core.events import ConnectionRefused, Event
-from sallyport.core.feed import EventFeed
+from sallyport.core.model.events import ConnectionRefused, Event
+from sallyport.core.model.feed import EventFeed
 from sallyport.testing.world import VirtualWaiter
 
 

@@ -15,11 +15,11 @@ from tests.core.office import (
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import ConnectionTerminating, Event
-from sallyport.core.filter import DataFilter, SessionFilter
-from sallyport.core.lifecycle import State
-from sallyport.core.session import Session
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import ConnectionTerminating, Event
+from sallyport.core.model.filter import DataFilter, SessionFilter
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.lifecycle import State
 
 
 class Broken(DataFilter):

@@ -1,7 +1,7 @@
 import pytest
 from tests.core.office import PEER, Office, Wire, run
 
-from sallyport.core.filter import DataFilter
+from sallyport.core.model.filter import DataFilter
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from tests.core.office import FTP, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAllowed,
     BindError,

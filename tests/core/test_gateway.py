@@ -12,10 +12,10 @@ from tests.core.office import (
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.events import ConnectTcp, Event, UdpDestination
-from sallyport.core.lifecycle import State
-from sallyport.core.policy import Action
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Action
 from sallyport.errors import InvalidArgument, PolicyDenied, QuotaExceeded
 from sallyport.flags import Transport
 

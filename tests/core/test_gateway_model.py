@@ -22,12 +22,12 @@ from tests.core.office import EXTERNAL, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Opening
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Opening
 from sallyport.errors import (
     AddressInUse,
     BindError,

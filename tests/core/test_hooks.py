@@ -1,7 +1,7 @@
 import pytest
 from tests.core.office import CLIENT, FTP, PEER, Office, WatchingFilter, Witness
 
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -13,10 +13,10 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.filter import Firewall, SessionFilter
-from sallyport.core.hooks import Hooks, Scope, Source
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.model.filter import Firewall, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope, Source
+from sallyport.core.model.session import Session
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, Transport
 

@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from sallyport.core.lifecycle import TRANSITIONS, State, Step, after
+from sallyport.core.pinholes.lifecycle import TRANSITIONS, State, Step, after
 from sallyport.errors import Terminating
 
 LEGAL = {

@@ -20,9 +20,8 @@ from tests.core.office import EXTERNAL, FTP, PEER, Office, Pause, Wire, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import Connection, PrimaryConnection
-from sallyport.core.datapath import StreamEnd
-from sallyport.core.events import (
+from sallyport.core.model.connection import Connection, PrimaryConnection
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     ConnectionTerminating,
@@ -30,9 +29,10 @@ from sallyport.core.events import (
     Event,
     Listen,
 )
-from sallyport.core.filter import ApplicationFilter, DataFilter, Firewall, SessionFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.session import Session
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, Firewall, SessionFilter
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.errors import BindError
 from sallyport.flags import BindFlags, Transport
 

@@ -7,9 +7,9 @@ from tests.core.office import CLIENT, PEER, Pause, SlowDataPath, run
 from tests.core.openings_bench import LISTEN, OTHER_PEER, Bench
 
 from sallyport import limits
-from sallyport.core.datapath import FlowCounters, Pinhole
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Traffic
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import OutOfResources, Terminating
 from sallyport.testing import MemoryDataPath
 

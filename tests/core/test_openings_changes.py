@@ -8,10 +8,10 @@ from tests.core.openings_bench import LISTEN, OTHER_PEER, Bench, Recorded
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, Pinhole
-from sallyport.core.deadlines import Deadlines
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Openings, Traffic
+from sallyport.core.pinholes.datapath import DataPathKind, Pinhole
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Openings, Traffic
+from sallyport.core.runtime.deadlines import Deadlines
 from sallyport.errors import OutOfResources, Terminating
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

@@ -7,9 +7,9 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, Office
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.places import Places, choose_places
-from sallyport.core.policy import Relation
-from sallyport.core.request import BindRequest
+from sallyport.core.engine.listen_addresses import Places, choose_places
+from sallyport.core.model.request import BindRequest
+from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
 from sallyport.flags import BindFlags, Transport
 

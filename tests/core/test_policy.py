@@ -5,7 +5,7 @@ import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import (
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     Network,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sallyport import limits
 from sallyport.addresses import PortRange
-from sallyport.core.ports import PortPool, Ports
+from sallyport.core.pinholes.ports import PortPool, Ports
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.testing import VirtualWorld

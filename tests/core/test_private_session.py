@@ -8,11 +8,11 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.binding import Binding
-from sallyport.core.events import BindTcp
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
-from sallyport.core.session import Session
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.events import BindTcp
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument, QuotaExceeded, Terminating
 from sallyport.flags import SessionFlags, Transport
 

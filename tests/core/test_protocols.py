@@ -1,6 +1,6 @@
 from uuid import UUID
 
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.flags import Transport
 
 

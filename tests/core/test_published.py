@@ -8,10 +8,10 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, Office, WatchingFilter, Wir
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.policy import NetworkRule, Policy, PublishingRule, Relation
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import (
     AddressNotAllowed,
     InvalidArgument,

@@ -3,8 +3,9 @@
 import pytest
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter
 
-from sallyport.core.chain import Priority
-from sallyport.core.events import (
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.event_context import Question
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -15,9 +16,8 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.filter import DataFilter
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.question import Question
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.hooks import Hooks, Scope
 from sallyport.errors import BadContext
 from sallyport.flags import Transport
 

@@ -11,12 +11,12 @@ from tests.core.test_published import DATA, FTP_SERVER, OUTSIDE, RULE, Publishin
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.events import ConnectTcp, EstablishedConnection, UdpDestination
-from sallyport.core.future import FutureConnection
-from sallyport.core.hooks import Hooks, Scope
-from sallyport.core.lifecycle import State
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import ConnectTcp, EstablishedConnection, UdpDestination
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

@@ -8,8 +8,8 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, WatchingFilte
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.lifecycle import State
+from sallyport.core.model.binding import Binding
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     BindError,
     InvalidArgument,

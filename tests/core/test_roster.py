@@ -4,9 +4,9 @@ import pytest
 from tests.core.chain_bench import Conversation
 from tests.core.office import PEER, Office, WatchingFilter, Witness
 
-from sallyport.core.filter import Firewall, SessionFilter
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.model.filter import Firewall, SessionFilter
+from sallyport.core.model.session import Session
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
 

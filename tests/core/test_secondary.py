@@ -7,11 +7,11 @@ import pytest
 from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, Witness, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters
-from sallyport.core.filter import DataFilter
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Traffic
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.filter import DataFilter
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import FlowCounters
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import (
     AddressNotAllowed,
     BadContext,

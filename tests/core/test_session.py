@@ -1,7 +1,7 @@
 from tests.core.office import CLIENT, NEIGHBOUR, PEER, Office
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
+from sallyport.core.pinholes.lifecycle import State
 
 DATA = Endpoint.parse("10.0.0.8:4711")
 

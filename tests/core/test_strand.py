@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.core.office import Pause
 
-from sallyport.core.strand import Strand, Turn, Work
+from sallyport.core.runtime.serial import Strand, Turn, Work
 from sallyport.testing import VirtualWorld
 
 

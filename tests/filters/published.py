@@ -6,7 +6,7 @@ import pytest
 from tests.filters.talk import READY
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import PublishingRule
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.testing import Dialogue
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sallyport.core.policy import Policy
+from sallyport.core.policy.rules import Policy
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.testing import Dialogue
 

@@ -15,7 +15,7 @@ from tests.filters.talk import (
     refused,
 )
 
-from sallyport.core.policy import AllowedAddresses
+from sallyport.core.policy.rules import AllowedAddresses
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.testing import Dialogue, make_policy
 

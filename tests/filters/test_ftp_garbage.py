@@ -7,8 +7,8 @@ import pytest
 from tests.filters.talk import IPV4, OK, Family, agreed, both_families, forwarded, greeted
 
 from sallyport import limits
-from sallyport.core.binding import Binding
-from sallyport.core.openings import Opening
+from sallyport.core.model.binding import Binding
+from sallyport.core.pinholes.registry import Opening
 from sallyport.testing import Dialogue
 
 TRANSFERS = 3

@@ -21,7 +21,7 @@ from sallyport.api import (
     Session,
     SessionFilter,
 )
-from sallyport.core.datapath import DataPathKind
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.filters.ftp import FtpFilter, FtpTransfer
 from sallyport.testing import Dialogue, MemoryDataPath
 from sallyport.testing.flows import MemoryFlow

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport import limits
-from sallyport.core.datapath import Pinhole
-from sallyport.core.policy import Policy
+from sallyport.core.pinholes.datapath import Pinhole
+from sallyport.core.policy.rules import Policy
 from sallyport.errors import OutOfResources, ProtocolError
 from sallyport.filters.tftp import TFTP, TftpFilter
 from sallyport.flags import BindFlags, Transport

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
 from sallyport.frontends.tproxy import Interceptor, publishing_socket

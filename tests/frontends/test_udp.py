@@ -14,12 +14,12 @@ import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import Event, UdpDestination
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.session import Session
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import Event, UdpDestination
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.session import Session
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends import sockets, udp

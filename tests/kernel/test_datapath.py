@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Arrival, DataPathKind, FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import Arrival, DataPathKind, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument, KernelError, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

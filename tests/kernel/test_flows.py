@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tests.kernel.test_ruleset import EXTERNAL, RULES, lines, published
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import Policy
+from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.kernel.interception import Interception
 

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import Network, Policy
+from sallyport.core.policy.rules import Network, Policy
 from sallyport.flags import Transport
 from sallyport.kernel import phrases
 

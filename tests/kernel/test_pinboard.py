@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import KernelError
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from sallyport.addresses import Endpoint, PortRange
-from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.ruleset import GatewayRules, render_base, render_removal
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange, parse_address
-from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
-from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table

@@ -17,7 +17,7 @@ from tests.netns.kernel_bench import (
     send_syn,
 )
 
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument
 from sallyport.ipfilter import IpFilter
 from sallyport.lab.network import Lab

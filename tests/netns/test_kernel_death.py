@@ -24,7 +24,7 @@ WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 _VICTIM = """
 import asyncio, sys
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel.datapath import KernelDataPath

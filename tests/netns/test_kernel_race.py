@@ -12,7 +12,7 @@ from tests.netns import kernel_bench, kernel_race
 from tests.netns.kernel_bench import WAYS, Bench, datagrams, listen
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.lab.network import Lab
 

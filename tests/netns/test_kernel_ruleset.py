@@ -13,7 +13,7 @@ from tests.netns import kernel_bench
 from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, dial, listen
 
 from sallyport.addresses import Endpoint, IpNetwork, PortRange
-from sallyport.core.policy import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.kernel import table
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.pins import render_pins

@@ -16,7 +16,7 @@ from tests.netns.kernel_bench import (
 )
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

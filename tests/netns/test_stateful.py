@@ -24,9 +24,9 @@ from tests.contract.lab_talk import LabTalk
 from tests.contract.places import WAYS, Way
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.binding import Binding
-from sallyport.core.lifecycle import State
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import BindError, InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter

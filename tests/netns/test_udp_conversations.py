@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sallyport.addresses import PortRange
-from sallyport.core.gateway import Gateway
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import table

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
 from sallyport.ops.answers import Answers

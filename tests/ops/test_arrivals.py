@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy, PublishingRule
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FTP
 from sallyport.filters.tftp import TFTP

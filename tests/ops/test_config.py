@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint, IpInterface, PortRange
-from sallyport.core.policy import (
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     AllowedAddresses,

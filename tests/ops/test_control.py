@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sallyport import limits
-from sallyport.core.journal import Level
+from sallyport.core.runtime.journal import Level
 from sallyport.errors import NotFound, NotRunning, OperatorError, StartupError
 from sallyport.ops.control import ControlServer, Handler, RequestRefused, request
 from sallyport.ops.schema import SessionRow, Sessions

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import PublishingRule
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import ConfigErrors, StartupError
 from sallyport.ops.config import parse
 from sallyport.ops.publishing import is_routed, require_own_addresses

@@ -3,7 +3,7 @@ from ipaddress import ip_network
 import msgspec
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import (
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     AllowedAddresses,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sallyport.core.strand import FilterStuck, Strand, Turn, Work
+from sallyport.core.runtime.serial import FilterStuck, Strand, Turn, Work
 from sallyport.ops.watchdog import Watchdog, at_most
 from sallyport.testing import VirtualWorld
 

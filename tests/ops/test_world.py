@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from sallyport.core.deadlines import Deadlines
-from sallyport.core.strand import FilterStuck, Strand
+from sallyport.core.runtime.deadlines import Deadlines
+from sallyport.core.runtime.serial import FilterStuck, Strand
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing import MemoryJournal, make_gateway

@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 
 from sallyport.addresses import Endpoint, parse_address
-from sallyport.core.datapath import Arrival, FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

@@ -7,7 +7,7 @@ from tests.relay.loopback import TCP, UDP, Bench, bench, endpoint_of, name, run
 from tests.relay.test_streams import reset, stuffed
 from tests.taps import WritingTap
 
-from sallyport.core.datapath import Arrival, Pinhole
+from sallyport.core.pinholes.datapath import Arrival, Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 

@@ -8,7 +8,7 @@ import pytest
 from tests.relay.loopback import TCP, UDP, bench, descriptors, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPath, DataPathKind
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.errors import AddressInUse, AddressNotAvailable, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

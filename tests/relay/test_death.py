@@ -11,7 +11,7 @@ from tests.relay.loopback import bench, run
 DAEMON = """
 import asyncio, sys
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.relay.datapath import UserDataPath
 from sallyport.turns import Turns

@@ -9,7 +9,7 @@ import pytest
 from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets

@@ -8,7 +8,7 @@ import pytest
 from tests.relay.loopback import HOSTS, Bench, bench, descriptors, endpoint_of, run
 
 from sallyport import limits
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 from sallyport.relay import pump
 from sallyport.relay.pipes import LARGE_PIPE_BYTES
 

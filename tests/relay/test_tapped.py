@@ -10,7 +10,7 @@ from tests.taps import WritingTap
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 
 PEER = Endpoint.parse("198.51.100.9:20")
 

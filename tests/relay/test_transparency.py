@@ -9,7 +9,7 @@ import pytest
 from tests.relay.loopback import TCP, UDP, Told, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint, parse_address
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.frontends.sockets import foreign_socket

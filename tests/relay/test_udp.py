@@ -9,7 +9,7 @@ from tests.relay.loopback import HOSTS, UDP, Bench, bench, descriptors, endpoint
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 from sallyport.ipfilter import IpFilter
 from sallyport.relay.udp import UdpDoor
 

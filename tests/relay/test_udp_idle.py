@@ -5,7 +5,7 @@ from tests.relay.loopback import UDP, Bench, bench, endpoint_of, run
 from tests.relay.test_udp import datagram, send, waiting
 
 from sallyport import limits
-from sallyport.core.datapath import FlowCounters
+from sallyport.core.pinholes.datapath import FlowCounters
 
 
 class Clock:

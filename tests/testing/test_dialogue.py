@@ -1,10 +1,10 @@
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.events import ConnectTcp, Event
-from sallyport.core.filter import ApplicationFilter, SessionFilter
-from sallyport.core.policy import PublishingRule
-from sallyport.core.session import Session
+from sallyport.core.model.events import ConnectTcp, Event
+from sallyport.core.model.filter import ApplicationFilter, SessionFilter
+from sallyport.core.model.session import Session
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import OutOfResources
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.filters.tftp import TftpFilter

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import (
+from sallyport.core.pinholes.datapath import (
     Arrival,
     DataPathKind,
     FlowCounters,

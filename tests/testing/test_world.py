@@ -5,9 +5,9 @@ from ipaddress import ip_address
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.policy import Relation
-from sallyport.core.strand import Strand
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.policy.rules import Relation
+from sallyport.core.runtime.serial import Strand
 from sallyport.errors import AddressInUse
 from sallyport.filters.ftp import FTP
 from sallyport.flags import Transport

@@ -8,7 +8,7 @@ import click
 from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output
-from sallyport.core.journal import Level
+from sallyport.core.runtime.journal import Level
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import config, logs
 from sallyport.ops.config import Configuration

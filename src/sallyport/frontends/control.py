@@ -6,10 +6,10 @@ from typing import Final
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Relation
-from sallyport.core.protocols import Direction
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.policy.protocols import Direction
+from sallyport.core.policy.rules import Relation
 from sallyport.filtered import Ending, FilteredStream
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket
@@ -32,7 +32,7 @@ _REASONS: Final = {
 
 
 class Control:
-    """A client that was admitted, until its stream has begun (`core.datapath.Link`).
+    """A client that was admitted, until its stream has begun (`datapath.Link`).
 
     Nothing is read before the server has answered.
     """
@@ -61,12 +61,12 @@ class Control:
         self._gateway.announce_primary(self._primary, self._ready)
 
     def abort(self) -> None:
-        """See `core.datapath.Link`."""
+        """See `datapath.Link`."""
         self._let_go()
         self._accepted.close()
 
     def close(self) -> None:
-        """See `core.datapath.Link`; nothing was sent yet."""
+        """See `datapath.Link`; nothing was sent yet."""
         self._let_go()
         let_end(self._accepted)
 

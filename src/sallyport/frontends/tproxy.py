@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from sallyport.acceptor import Acceptor
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import PublishingRule
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.control import Control

@@ -14,11 +14,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.deadlines import Deadline
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Relation
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Relation
+from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
 from sallyport.flags import Transport
 from sallyport.frontends.sockets import INTERCEPTION, foreign_socket, interception_socket
@@ -137,7 +137,7 @@ class DatagramInterceptor:
 
 
 class Conversation:
-    """What one client port and one server port say to each other (`core.datapath.Link`).
+    """What one client port and one server port say to each other (`datapath.Link`).
 
     It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its
     filter says so; what comes while a filter waits for something is lost, as datagrams are.
@@ -173,11 +173,11 @@ class Conversation:
             self.primary.chain.from_accepted(data)
 
     def abort(self) -> None:
-        """See `core.connection.Link`; datagrams know neither reset nor end."""
+        """See `core.model.connection.Link`; datagrams know neither reset nor end."""
         self.close()
 
     def close(self) -> None:
-        """See `core.connection.Link`."""
+        """See `core.model.connection.Link`."""
         self._stop_idling()
         self._server.close()
         self._over(self.primary)

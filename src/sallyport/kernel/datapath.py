@@ -15,7 +15,7 @@ from typing import Self
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
+from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
 from sallyport.errors import (
     AddressInUse,
     InvalidArgument,

@@ -6,7 +6,7 @@ Decisions only; the data path carries them out (FlowEffects). Reports of one flo
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import OutOfResources
 from sallyport.flags import Transport
 from sallyport.kernel import marks

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.policy import Policy
+from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.kernel import marks
 from sallyport.kernel.phrases import chain, inside, outside, port_of, to

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from sallyport.addresses import MAX_PORT, Endpoint
-from sallyport.core.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from sallyport.addresses import Endpoint
-from sallyport.core.policy import Network, Policy
+from sallyport.core.policy.rules import Network, Policy
 from sallyport.flags import Transport
 
 

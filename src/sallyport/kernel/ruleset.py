@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sallyport.addresses import MAX_PORT, PortRange
-from sallyport.core.policy import Network, NetworkRule, Policy, Relation
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.kernel import interception, marks
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.phrases import between, chain, leaving, names, outside

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import sallyport
-from sallyport.core.binding import Binding
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.gateway import Gateway
-from sallyport.core.session import Session
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.control import Handler

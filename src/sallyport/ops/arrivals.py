@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from sallyport.addresses import Endpoint
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Policy
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket

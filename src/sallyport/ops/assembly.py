@@ -8,12 +8,12 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from sallyport.core.datapath import DataPath, DataPathKind
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy
-from sallyport.core.ports import Ports
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
 from sallyport.kernel import host, table

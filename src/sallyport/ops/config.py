@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sallyport import limits
 from sallyport.addresses import IpInterface, IpNetwork, PortRange
-from sallyport.core.policy import (
+from sallyport.core.policy.protocols import Direction
+from sallyport.core.policy.rules import (
     AccessRule,
     Action,
     AllowedAddresses,
@@ -20,7 +21,6 @@ from sallyport.core.policy import (
     Policy,
     Relation,
 )
-from sallyport.core.protocols import Direction
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
 from sallyport.ops.document import (
     AccessRuleShape,

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sallyport import limits
-from sallyport.core.policy import Action, Relation
+from sallyport.core.policy.rules import Action, Relation
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.settings import GatewaySettings
 from sallyport.ops.toml_lines import KeyPath

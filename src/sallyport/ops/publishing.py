@@ -7,8 +7,8 @@ the server's own address, and the gateway listens there (semantics section 7).
 from collections.abc import Iterable
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange
-from sallyport.core.policy import Policy, PublishingRule, Relation
-from sallyport.core.protocols import Direction
+from sallyport.core.policy.protocols import Direction
+from sallyport.core.policy.rules import Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
 from sallyport.ops.document import PublishingRuleShape, Report
 from sallyport.ops.selection import Selection

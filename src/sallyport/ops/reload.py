@@ -7,7 +7,7 @@ nothing. Sessions under way keep their filters and what they opened.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from sallyport.core.journal import Journal
+from sallyport.core.runtime.journal import Journal
 from sallyport.errors import ConfigErrors, OperatorError
 from sallyport.ops.config import Configuration, Source
 from sallyport.ops.schema import Reloaded, mistakes_of

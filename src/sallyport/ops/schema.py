@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from sallyport.core.policy import Policy
+from sallyport.core.policy.rules import Policy
 from sallyport.errors import ConfigErrors
 
 

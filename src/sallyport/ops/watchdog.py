@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from sallyport.core.strand import FilterStuck, Turn
+from sallyport.core.runtime.serial import FilterStuck, Turn
 
 # A turn handles one segment: hundreds of microseconds. A second is three orders of magnitude more,
 # and still short enough that other clients see a pause, not a failure.

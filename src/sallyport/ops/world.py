@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
-from sallyport.core.gateway import Gateway
-from sallyport.core.journal import Journal
-from sallyport.core.strand import FAULTS, Turn, Work
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.serial import FAULTS, Turn, Work
 
 # One system call for 64 numbers: chance is asked for at every bind.
 _CHANCE_BYTES = 512
 
 
 class AsyncWaiter:
-    """See `core.feed.Waiter`."""
+    """See `Waiter`."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -33,7 +33,7 @@ class AsyncWaiter:
 
 
 class AsyncWorld:
-    """See `core.world.World`; made inside a running loop.
+    """See `core.runtime.environment.World`; made inside a running loop.
 
     `drive` must be called once the gateway exists: timers fire its deadlines.
     """
@@ -71,7 +71,7 @@ class AsyncWorld:
         return AsyncWaiter()
 
     def park(self, work: Work, yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
-        """See `core.strand.Park`: carry the coroutine on as a task."""
+        """See `core.runtime.serial.Park`: carry the coroutine on as a task."""
         self._tasks.create_task(_carry_on(work, yielded, done, self.turn))
 
     def _fire(self) -> None:

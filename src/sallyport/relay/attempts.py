@@ -5,7 +5,7 @@ import socket
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Tap
+from sallyport.core.pinholes.datapath import Tap
 from sallyport.relay.doors import Means, Opening
 from sallyport.relay.streams import Stream
 from sallyport.relay.tapped import TappedStream
@@ -13,7 +13,7 @@ from sallyport.sockets import has_failed, prepare_leg
 
 
 class Attempt:
-    """A peer from its arrival (`core.datapath.Arrival`) until its client answers or does not.
+    """A peer from its arrival (`datapath.Arrival`) until its client answers or does not.
 
     It counts for its opening from the start. Without a peer's leg nobody is there, and somebody
     speaks for it (emulation).

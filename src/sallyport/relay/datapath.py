@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
+from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, FlowSink, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.relay import sockets

@@ -3,7 +3,7 @@
 import socket
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters
+from sallyport.core.pinholes.datapath import FlowCounters
 from sallyport.relay.doors import Means, Opening
 from sallyport.relay.pump import Pump
 from sallyport.sockets import has_failed, let_end

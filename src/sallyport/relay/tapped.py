@@ -3,7 +3,7 @@
 import socket
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Tap
+from sallyport.core.pinholes.datapath import FlowCounters, Tap
 from sallyport.filtered import Ending, FilteredStream
 from sallyport.relay.doors import Means, Opening
 

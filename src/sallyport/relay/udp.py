@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import FlowCounters, Tap
+from sallyport.core.pinholes.datapath import FlowCounters, Tap
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
 from sallyport.sockets import SocketName, endpoint_of
@@ -80,7 +80,7 @@ class UdpDoor(Door):
 
 
 class DatagramAttempt:
-    """A source that is not let in yet (`core.datapath.Arrival`); what it sends meanwhile is lost.
+    """A source that is not let in yet (`datapath.Arrival`); what it sends meanwhile is lost.
 
     It counts for its opening from the start.
     """
@@ -143,7 +143,7 @@ def start_flow(
 class DatagramFlow:
     """What one peer and the client send each other, until both have been silent for a while.
 
-    With a tap, data filters see every datagram, and this is their `core.datapath.Link`; what comes
+    With a tap, data filters see every datagram, and this is their `datapath.Link`; what comes
     while they wait for something is lost.
     """
 
@@ -214,7 +214,7 @@ class DatagramFlow:
         self._means.end(self._opening, self)
 
     def close(self) -> None:
-        """See `core.datapath.Link`; what was sent is on its way."""
+        """See `datapath.Link`; what was sent is on its way."""
         self.abort()
 
     @property
@@ -263,7 +263,7 @@ class DatagramFlow:
 
 
 class _DatagramEnd:
-    """One side of a flow, as a data filter may send to it (`core.datapath.StreamEnd`)."""
+    """One side of a flow, as a data filter may send to it (`datapath.StreamEnd`)."""
 
     __slots__ = ("_give",)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sallyport.core.policy import Policy
+from sallyport.core.policy.rules import Policy
 from sallyport.testing.conversation import Conversation, Says, Script
 from sallyport.testing.dialogue import policy_for
 from sallyport.testing.promises import PROMISES, Promise, Wrong

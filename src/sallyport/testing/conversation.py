@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sallyport.core.policy import PublishingRule
+from sallyport.core.policy.rules import PublishingRule
 
 
 class Side(StrEnum):

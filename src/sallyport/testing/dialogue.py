@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Self
 
 from sallyport.addresses import Endpoint
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.policy import Policy, PublishingRule
-from sallyport.core.protocols import Direction, ProtocolDefinition
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.testing.flows import MemoryEnd, MemoryLink
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.transfer import Transfer

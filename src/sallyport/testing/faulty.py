@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 
-from sallyport.core.binder import Binder
-from sallyport.core.binding import Binding
-from sallyport.core.filter import DataFilter, SessionFilter
-from sallyport.core.future import FutureConnection
-from sallyport.core.gateway import Gateway
-from sallyport.core.openings import Opening
-from sallyport.core.request import BindRequest, FutureRequest
-from sallyport.core.roster import Roster
-from sallyport.core.session import Session
+from sallyport.core.engine.binder import Binder
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.engine.roster import Roster
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.filter import DataFilter, SessionFilter
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.request import BindRequest, FutureRequest
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.registry import Opening
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Pinhole, Tap
+from sallyport.core.pinholes.datapath import Pinhole, Tap
 
 
 class MemoryEnd:
@@ -48,11 +48,11 @@ class MemoryLink:
         self.ended: str | None = None
 
     def abort(self) -> None:
-        """See `core.datapath.Link`."""
+        """See `datapath.Link`."""
         self._end("reset")
 
     def close(self) -> None:
-        """See `core.datapath.Link`."""
+        """See `datapath.Link`."""
         self._end("closed")
 
     def _end(self, how: str) -> None:
@@ -106,12 +106,12 @@ class MemoryFlow:
         self._end_if_complete()
 
     def abort(self) -> None:
-        """See `core.datapath.Link`."""
+        """See `datapath.Link`."""
         self.is_reset = True
         self._over(self)
 
     def close(self) -> None:
-        """See `core.datapath.Link`."""
+        """See `datapath.Link`."""
         self._over(self)
 
     @property
@@ -131,7 +131,7 @@ class MemoryFlow:
 
 
 class MemoryArrival:
-    """A peer that waits to be let in (`core.datapath.Arrival`); answered once."""
+    """A peer that waits to be let in (`datapath.Arrival`); answered once."""
 
     def __init__(self, let_in: Callable[[Tap | None], None], refuse: Callable[[], None]) -> None:
         self._let_in = let_in

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
+from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -66,7 +66,7 @@ class MemoryDataPath:
         self._owners: dict[int, Endpoint] = {}
         """The one source of each single UDP pinhole."""
 
-    # -- the contract (core.datapath.DataPath) ------------------------------------------------
+    # -- the contract (datapath.DataPath) ------------------------------------------------
 
     def attach(self, sink: FlowSink) -> None:
         """See `DataPath`."""

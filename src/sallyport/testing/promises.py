@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from sallyport import limits
-from sallyport.core.filter import DataFilter, SessionFilter
+from sallyport.core.model.filter import DataFilter, SessionFilter
 from sallyport.testing.conversation import (
     Says,
     Script,

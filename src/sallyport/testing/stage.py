@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Chain
-from sallyport.core.datapath import DataPathKind, Pinhole
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.policy import Policy
+from sallyport.core.model.chain import Chain
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.pinholes.datapath import DataPathKind, Pinhole
+from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.testing.conversation import (
     Closes,

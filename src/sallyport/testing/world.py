@@ -5,13 +5,13 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from sallyport.addresses import PortRange
-from sallyport.core.datapath import DataPathKind
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.gateway import Gateway
-from sallyport.core.journal import Level
-from sallyport.core.policy import AccessRule, Action, Network, NetworkRule, Policy, Relation
-from sallyport.core.ports import Ports
-from sallyport.core.strand import FAULTS, Turn, Work
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.rules import AccessRule, Action, Network, NetworkRule, Policy, Relation
+from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.serial import FAULTS, Turn, Work
 from sallyport.testing.memory import MemoryDataPath, pause
 
 
@@ -22,7 +22,7 @@ class MemoryJournal:
         self.records: list[tuple[str, dict[str, object]]] = []
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """See `core.journal.Journal`."""
+        """See `core.runtime.journal.Journal`."""
         self.records.append((event, {"level": level, **fields}))
 
     def events(self) -> list[str]:
@@ -35,7 +35,7 @@ class MemoryJournal:
 
 
 class VirtualWaiter:
-    """See `core.feed.Waiter`; whoever waits is stepped by hand and looks again at every step."""
+    """See `Waiter`; whoever waits is stepped by hand and looks again at every step."""
 
     def __init__(self) -> None:
         self._is_awake = False
@@ -62,23 +62,23 @@ class VirtualWorld:
         self._state = 1
 
     def now(self) -> float:
-        """See `core.world.World`."""
+        """See `core.runtime.environment.World`."""
         return self.seconds
 
     def random_below(self, bound: int) -> int:
-        """See `core.world.World`; a fixed sequence (Lehmer's generator)."""
+        """See `core.runtime.environment.World`; a fixed sequence (Lehmer's generator)."""
         self._state = self._state * 48271 % 2147483647
         return self._state % bound
 
     def wake_at(self, when: float) -> None:
-        """See `core.world.World`; `pass_time` looks for itself."""
+        """See `core.runtime.environment.World`; `pass_time` looks for itself."""
 
     def waiter(self) -> "VirtualWaiter":
-        """See `core.world.World`."""
+        """See `core.runtime.environment.World`."""
         return VirtualWaiter()
 
     def park(self, work: Work, _yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
-        """See `core.strand.Park`; a test carries it on with `resume`."""
+        """See `core.runtime.serial.Park`; a test carries it on with `resume`."""
         self.parked.append((work, done))
 
     def resume(self) -> None:

@@ -6,16 +6,16 @@ from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import Pinhole
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.pinholes.datapath import Pinhole
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, ConnectionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import SessionFilter
-    from sallyport.core.session import Session
+    from sallyport.core.model.filter import SessionFilter
+    from sallyport.core.model.session import Session
 
 
 _UDP = Transport.UDP

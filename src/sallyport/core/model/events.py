@@ -6,14 +6,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.openings import Traffic
-from sallyport.core.policy import Rule
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.pinholes.registry import Traffic
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Rule
 
 if TYPE_CHECKING:
-    from sallyport.core.connection import Connection, PrimaryConnection
-    from sallyport.core.future import FutureConnection
-    from sallyport.core.secondary import SecondaryConnection
+    from sallyport.core.model.connection import Connection, PrimaryConnection
+    from sallyport.core.model.future_connection import FutureConnection
+    from sallyport.core.model.secondary import SecondaryConnection
 
 NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
 

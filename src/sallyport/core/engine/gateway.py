@@ -11,26 +11,26 @@ from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
-from sallyport.core.announcer import Announcer
-from sallyport.core.binder import Binder
-from sallyport.core.binding import Binding
-from sallyport.core.chain import Priority
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
-from sallyport.core.deadlines import Deadline, Deadlines
-from sallyport.core.events import ConnectionTerminating, Event
-from sallyport.core.feed import Waiter
-from sallyport.core.filter import ApplicationFilter, DataFilter
-from sallyport.core.holder import Holder
-from sallyport.core.ledger import Ledger
-from sallyport.core.openings import Openings
-from sallyport.core.policy import Policy, PublishingRule, Verdict
-from sallyport.core.ports import Ports
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.roster import Roster
-from sallyport.core.session import Session
-from sallyport.core.strand import Strand, impatient
-from sallyport.core.world import World
+from sallyport.core.engine.binder import Binder
+from sallyport.core.engine.dispatch import Announcer
+from sallyport.core.engine.ledger import Ledger
+from sallyport.core.engine.roster import Roster
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import ConnectionTerminating, Event
+from sallyport.core.model.feed import Waiter
+from sallyport.core.model.filter import ApplicationFilter, DataFilter
+from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.pinholes.registry import Openings
+from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
+from sallyport.core.runtime.deadlines import Deadline, Deadlines
+from sallyport.core.runtime.environment import World
+from sallyport.core.runtime.serial import Strand, impatient
 from sallyport.errors import (
     InvalidArgument,
     OutOfResources,
@@ -295,11 +295,11 @@ class Gateway:
         return holder
 
     def client_session(self, client: IpAddress) -> Session:
-        """See `core.filter.Firewall`."""
+        """See `core.model.filter.Firewall`."""
         return self.sessions.get(client) or self._asked_for(client, is_private=False)
 
     def private_session(self, client: IpAddress) -> Session:
-        """See `core.filter.Firewall`."""
+        """See `core.model.filter.Firewall`."""
         if len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
             raise QuotaExceeded("too-many-private-sessions")
         return self._asked_for(client, is_private=True)

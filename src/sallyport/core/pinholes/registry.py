@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Arrival, DataPath, FlowCounters, Pinhole
-from sallyport.core.deadlines import Deadline, Deadlines
-from sallyport.core.lifecycle import (
+from sallyport.core.pinholes.datapath import Arrival, DataPath, FlowCounters, Pinhole
+from sallyport.core.pinholes.lifecycle import (
     ADMIT,
     ARM,
     ARMED,
@@ -28,14 +27,15 @@ from sallyport.core.lifecycle import (
     Step,
     after,
 )
-from sallyport.core.strand import Strand
+from sallyport.core.runtime.deadlines import Deadline, Deadlines
+from sallyport.core.runtime.serial import Strand
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.chain import Chain
-    from sallyport.core.question import Question
+    from sallyport.core.model.chain import Chain
+    from sallyport.core.model.event_context import Question
 
 
 class Traffic(NamedTuple):
@@ -248,7 +248,7 @@ class Openings:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    # -- the sink (core.datapath.FlowSink) ----------------------------------------------------
+    # -- the sink (datapath.FlowSink) ----------------------------------------------------
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
         """See `FlowSink`; unknown ids are flows of openings that were killed meanwhile."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from sallyport import limits
 
 if TYPE_CHECKING:
-    from sallyport.core.events import Event
+    from sallyport.core.model.events import Event
 
 
 class Waiter(Protocol):

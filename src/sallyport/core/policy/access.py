@@ -1,8 +1,8 @@
 """Access checks: what the rules would say about a client and a host, without any effect."""
 
 from sallyport.addresses import IpAddress
-from sallyport.core.policy import Policy, Verdict
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Policy, Verdict
 
 
 def check_host_access(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from sallyport import limits
-from sallyport.core.deadlines import Deadline
+from sallyport.core.runtime.deadlines import Deadline
 
 Work = Coroutine[Any, Any, None]
 

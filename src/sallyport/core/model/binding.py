@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.lifecycle import State
-from sallyport.core.policy import Rule
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.request import BindRequest
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.request import BindRequest
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Rule
 from sallyport.errors import BindError
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
 
 # A binding is as alive as its most alive connection.
 _LIVELINESS = (State.LIVE, State.ARMED, State.RESERVED, State.CLOSED)

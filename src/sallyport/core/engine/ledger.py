@@ -9,25 +9,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.binding import Binding
-from sallyport.core.events import (
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.events import (
     NO_PARAMETERS,
     ConnectionRefused,
     ConnectionTerminating,
     EstablishedConnection,
     Event,
 )
-from sallyport.core.future import FutureConnection
-from sallyport.core.journal import Level
-from sallyport.core.lifecycle import CLOSED
-from sallyport.core.openings import Traffic
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.request import BindRequest
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.request import BindRequest
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.lifecycle import CLOSED
+from sallyport.core.pinholes.registry import Traffic
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.runtime.journal import Level
 from sallyport.errors import BindError
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
 
 
 class Ledger:

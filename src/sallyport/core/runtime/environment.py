@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from sallyport.core.feed import Waiter
-from sallyport.core.journal import Journal
-from sallyport.core.strand import Park, Turn
+from sallyport.core.model.feed import Waiter
+from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.serial import Park, Turn
 
 
 class World(Protocol):

@@ -3,18 +3,18 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Arrival, DataPath, Pinhole
-from sallyport.core.holder import Holder
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Opening, Traffic
-from sallyport.core.policy import Rule
-from sallyport.core.question import Askable
-from sallyport.core.request import FutureRequest
+from sallyport.core.model.event_context import Askable
+from sallyport.core.model.request import FutureRequest
+from sallyport.core.pinholes.datapath import Arrival, DataPath, Pinhole
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.policy.rules import Rule
 from sallyport.errors import Terminating
 from sallyport.flags import ConnectionFlags
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
 
 
 class FutureConnection(Opening, Askable):

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable
 
 from sallyport.addresses import IpAddress, PortRange
-from sallyport.core.resting import Resting
+from sallyport.core.pinholes.resting import Resting
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 

@@ -3,27 +3,27 @@
 from typing import TYPE_CHECKING, Protocol
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Chain, Priority
-from sallyport.core.datapath import Link
-from sallyport.core.emulation import (
+from sallyport.core.model.chain import Chain, Priority
+from sallyport.core.model.emulation import (
     require_emulated,
     require_own,
     require_running,
     with_sent,
 )
-from sallyport.core.journal import Level
-from sallyport.core.openings import Opening, Traffic
-from sallyport.core.policy import Policy, PublishingRule, Relation, Rule
-from sallyport.core.protocols import Direction, ProtocolDefinition
-from sallyport.core.question import Askable
-from sallyport.core.strand import Strand
+from sallyport.core.model.event_context import Askable
+from sallyport.core.pinholes.datapath import Link
+from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
+from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.serial import Strand
 from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import DataFilter
-    from sallyport.core.gateway import Gateway
-    from sallyport.core.session import Session
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.filter import DataFilter
+    from sallyport.core.model.session import Session
 
 
 class Connection(Protocol):
@@ -70,10 +70,10 @@ class Connection(Protocol):
         priority: Priority = Priority.MIDDLE,
         context: object = None,
     ) -> None:
-        """See `core.question.Askable`."""
+        """See `core.model.event_context.Askable`."""
 
     def deny(self) -> None:
-        """See `core.question.Askable`."""
+        """See `core.model.event_context.Askable`."""
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """End it now and reset both ends; idempotent, never raises.

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from sallyport.core.chain import Chain, Priority
+from sallyport.core.model.chain import Chain, Priority
 from sallyport.errors import BadContext
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import DataFilter
+    from sallyport.core.model.filter import DataFilter
 
 
 class Question:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Link, StreamEnd
-from sallyport.core.deadlines import Deadline
-from sallyport.core.strand import Strand, Work
+from sallyport.core.pinholes.datapath import Link, StreamEnd
+from sallyport.core.runtime.deadlines import Deadline
+from sallyport.core.runtime.serial import Strand, Work
 from sallyport.errors import BadContext, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.connection import Connection
-    from sallyport.core.factory import DataFilterFactory
-    from sallyport.core.filter import DataFilter
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.connection import Connection
+    from sallyport.core.model.factory import DataFilterFactory
+    from sallyport.core.model.filter import DataFilter
 
 
 class Priority(IntEnum):
@@ -135,7 +135,7 @@ class _Joint:
 
 
 class Chain:
-    """The data filters of one flow (`core.datapath.Tap`).
+    """The data filters of one flow (`datapath.Tap`).
 
     `is_client_dialled`: whether the socket that was dialled is the client's, as of a peer that
     arrived at a bound port; else it is the server's.
@@ -206,7 +206,7 @@ class Chain:
         """Whether filters have sent each other what was not taken yet."""
         return self._under_way > 0 and not self._strand.is_closed
 
-    # -- for whoever holds the sockets (`core.datapath.Tap`) ----------------------------------
+    # -- for whoever holds the sockets (`datapath.Tap`) ----------------------------------
 
     @property
     def is_busy(self) -> bool:

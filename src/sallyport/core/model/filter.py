@@ -23,16 +23,16 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.chain import NOBODY, Place
-from sallyport.core.datapath import StreamEnd
-from sallyport.core.events import ConnectTcp, Event, UdpDestination
-from sallyport.core.hooks import Hooks
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.chain import NOBODY, Place
+from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
+from sallyport.core.model.hooks import Hooks
+from sallyport.core.pinholes.datapath import StreamEnd
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import BadContext
 
 if TYPE_CHECKING:
-    from sallyport.core.connection import Connection
-    from sallyport.core.session import Session
+    from sallyport.core.model.connection import Connection
+    from sallyport.core.model.session import Session
 
 API_VERSION = 1
 """The version of this interface; a filter declares the one it was written for."""

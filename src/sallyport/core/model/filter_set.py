@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sallyport.core.events import Event
-from sallyport.core.filter import ApplicationFilter, SessionFilter
-from sallyport.core.hooks import Hooks, Source
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.model.events import Event
+from sallyport.core.model.filter import ApplicationFilter, SessionFilter
+from sallyport.core.model.hooks import Hooks, Source
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import Terminating
 
 if TYPE_CHECKING:
-    from sallyport.core.session import Session
+    from sallyport.core.model.session import Session
 
 _Question = tuple[type[Event], ProtocolDefinition, bool, Source]
 

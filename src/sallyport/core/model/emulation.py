@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Chain, Priority
-from sallyport.core.datapath import Tap
-from sallyport.core.lifecycle import State
-from sallyport.core.openings import Traffic
-from sallyport.core.policy import Policy
+from sallyport.core.model.chain import Chain, Priority
+from sallyport.core.pinholes.datapath import Tap
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Traffic
+from sallyport.core.policy.rules import Policy
 from sallyport.errors import (
     AddressNotAvailable,
     AlreadyEmulated,
@@ -19,8 +19,8 @@ from sallyport.errors import (
 )
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import DataFilter
-    from sallyport.core.secondary import SecondaryConnection
+    from sallyport.core.model.filter import DataFilter
+    from sallyport.core.model.secondary import SecondaryConnection
 
 
 def take_over(connection: "SecondaryConnection") -> None:

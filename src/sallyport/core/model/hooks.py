@@ -7,13 +7,13 @@ comes unexpected is code nobody tested.
 from dataclasses import dataclass
 from enum import Flag, auto
 
-from sallyport.core.events import (
+from sallyport.core.model.events import (
     BIND_EVENTS,
     ConnectionRefused,
     EstablishedConnection,
     Event,
 )
-from sallyport.core.protocols import ProtocolDefinition
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import InvalidArgument
 
 

@@ -5,27 +5,27 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport.addresses import Endpoint, IpAddress, text_of
-from sallyport.core.access import check_host_access
-from sallyport.core.binding import Binding
-from sallyport.core.chain import Priority
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.events import Event
-from sallyport.core.factory import DataFilterFactory
-from sallyport.core.future import FutureConnection
-from sallyport.core.hooks import Hooks, Source
-from sallyport.core.openings import Opening
-from sallyport.core.policy import Verdict
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.request import BindRequest, FutureRequest
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import Event
+from sallyport.core.model.factory import DataFilterFactory
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.hooks import Hooks, Source
+from sallyport.core.model.request import BindRequest, FutureRequest
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.registry import Opening
+from sallyport.core.policy.access import check_host_access
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Verdict
 from sallyport.errors import Terminating
 from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import DataFilter, SessionFilter
-    from sallyport.core.filter_set import FilterSet
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.filter import DataFilter, SessionFilter
+    from sallyport.core.model.filter_set import FilterSet
 
 
 class Session:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Chain
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import Arrival
-from sallyport.core.events import (
+from sallyport.core.model.chain import Chain
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.event_context import Question
+from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
     BindUdp,
@@ -22,19 +22,19 @@ from sallyport.core.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.factory import DataFilterFactory
-from sallyport.core.filter import ApplicationFilter
-from sallyport.core.filter_set import attached
-from sallyport.core.future import FutureConnection
-from sallyport.core.question import Question
-from sallyport.core.secondary import SecondaryConnection
-from sallyport.core.strand import FAULTS, Strand, waited_too_long
+from sallyport.core.model.factory import DataFilterFactory
+from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.model.filter_set import attached
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import Arrival
+from sallyport.core.runtime.serial import FAULTS, Strand, waited_too_long
 from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.binding import Binding
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.binding import Binding
 
 _Secondary = SecondaryConnection | FutureConnection
 _TCP = Transport.TCP

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.datapath import DataPath
-from sallyport.core.ports import PortPool
+from sallyport.core.pinholes.datapath import DataPath
+from sallyport.core.pinholes.ports import PortPool
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 

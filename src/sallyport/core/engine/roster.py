@@ -4,17 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sallyport.core.faults import Faults
-from sallyport.core.filter import ApplicationFilter, DataFilter, SessionFilter
-from sallyport.core.filter_set import FilterSet
-from sallyport.core.journal import Journal
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.strand import FAULTS, Turn
+from sallyport.core.engine.faults import Faults
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.filter_set import FilterSet
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.serial import FAULTS, Turn
 from sallyport.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
-    from sallyport.core.session import Session
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.session import Session
 
 
 class Roster:

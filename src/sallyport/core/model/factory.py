@@ -4,13 +4,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.chain import Priority
-from sallyport.core.events import AcceptedConnection, BindUdp, ConnectTcp, Event, UdpDestination
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.events import (
+    AcceptedConnection,
+    BindUdp,
+    ConnectTcp,
+    Event,
+    UdpDestination,
+)
 from sallyport.errors import InvalidArgument, Terminating
 
 if TYPE_CHECKING:
-    from sallyport.core.filter import DataFilter
-    from sallyport.core.session import Session
+    from sallyport.core.model.filter import DataFilter
+    from sallyport.core.model.session import Session
 
 # A UDP port has no accept: what would be attached at the bind is attached as each peer comes.
 _RAISED_AS: dict[type[Event], type[Event]] = {

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.announcer import flow_event, permitted_event
-from sallyport.core.binding import Binding
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPath
-from sallyport.core.future import FutureConnection
-from sallyport.core.lifecycle import State
-from sallyport.core.places import choose_places, choose_redirects
-from sallyport.core.policy import AllowedAddresses, PublishingRule, Relation, Rule
-from sallyport.core.protocols import ProtocolDefinition
-from sallyport.core.request import BindRequest, FutureRequest
-from sallyport.core.secondary import SecondaryConnection
+from sallyport.core.engine.dispatch import flow_event, permitted_event
+from sallyport.core.engine.listen_addresses import choose_places, choose_redirects
+from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.request import BindRequest, FutureRequest
+from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import DataPath
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import AllowedAddresses, PublishingRule, Relation, Rule
 from sallyport.errors import (
     AddressNotAllowed,
     BadContext,
@@ -33,8 +33,8 @@ from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
-    from sallyport.core.session import Session
+    from sallyport.core.engine.gateway import Gateway
+    from sallyport.core.model.session import Session
 
 _WIDENED_BY = {
     BindFlags.ALLOW_ADDRESSES_IN_CLASS_C_NETWORK: AllowedAddresses.CLASS_C,

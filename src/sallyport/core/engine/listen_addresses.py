@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.connection import PrimaryConnection
-from sallyport.core.datapath import DataPath
-from sallyport.core.holder import Holder
-from sallyport.core.policy import Relation
-from sallyport.core.request import BindRequest, FutureRequest
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.request import BindRequest, FutureRequest
+from sallyport.core.pinholes.datapath import DataPath
+from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, InvalidArgument
 from sallyport.flags import ConnectionFlags
 
 if TYPE_CHECKING:
-    from sallyport.core.gateway import Gateway
+    from sallyport.core.engine.gateway import Gateway
 
 
 _NAT, _ROUTE = Relation

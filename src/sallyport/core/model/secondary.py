@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
-from sallyport.core.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
-from sallyport.core.emulation import (
+from sallyport.core.model.emulation import (
     deliver,
     require_emulated,
     require_own,
@@ -12,17 +11,18 @@ from sallyport.core.emulation import (
     take_over,
     with_sent,
 )
-from sallyport.core.feed import EventFeed
-from sallyport.core.holder import Holder
-from sallyport.core.openings import Opening, Traffic
-from sallyport.core.question import Askable
+from sallyport.core.model.event_context import Askable
+from sallyport.core.model.feed import EventFeed
+from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
+from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.pinholes.reservations import Holder
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.binding import Binding
-    from sallyport.core.filter import DataFilter
+    from sallyport.core.model.binding import Binding
+    from sallyport.core.model.filter import DataFilter
 
 # One for all: an empty set of its own would be a tenth of what a binding takes.
 _NOBODY: frozenset[Endpoint] = frozenset()

@@ -1,0 +1,1 @@
+"""The gateway at work: from a request to a binding, its books, and the calls to filters."""

@@ -1,0 +1,1 @@
+"""The SDK's objects: sessions, connections, bindings, events, filters, chains of data filters."""

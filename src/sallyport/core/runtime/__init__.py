@@ -1,0 +1,1 @@
+"""Time, waiting and serial execution, as the core knows them: each is handed in from outside."""
