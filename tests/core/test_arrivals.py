@@ -13,7 +13,7 @@ from tests.core.arrivals_bench import (
     deny,
     secondary_only,
 )
-from tests.core.chain_bench import Recording
+from tests.core.model.chain_bench import Recording
 from tests.core.office import (
     PEER,
     Office,

@@ -1,7 +1,7 @@
 """The lives of application filters: started once, replaced while sessions run, shut down once."""
 
 import pytest
-from tests.core.chain_bench import Conversation
+from tests.core.model.chain_bench import Conversation
 from tests.core.office import PEER, Office, WatchingFilter, Witness
 
 from sallyport.core.model.filter import Firewall, SessionFilter

@@ -12,7 +12,7 @@ from tests.core.arrivals_bench import (
     SlowWitness,
     deny,
 )
-from tests.core.chain_bench import Conversation, Recording
+from tests.core.model.chain_bench import Conversation, Recording
 from tests.core.office import (
     FTP,
     PEER,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 from tests.core.office import CLIENT, PEER, SlowDataPath, run
-from tests.core.openings_bench import LISTEN, OTHER_PEER, Bench, Recorded
+from tests.core.pinholes.registry_bench import LISTEN, OTHER_PEER, Bench, Recorded
 
 from sallyport import limits
 from sallyport.addresses import Endpoint

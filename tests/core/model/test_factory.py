@@ -1,7 +1,7 @@
 """Data filters promised for flows that may come."""
 
 import pytest
-from tests.core.chain_bench import Recording
+from tests.core.model.chain_bench import Recording
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Witness
 
 from sallyport.addresses import Endpoint

@@ -1,7 +1,7 @@
 """A chain of data filters: order, waiting, ends, and what each of them may do."""
 
 import pytest
-from tests.core.chain_bench import (
+from tests.core.model.chain_bench import (
     Conversation,
     Recording,
     Upper,

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 import pytest
-from tests.core.chain_bench import Conversation
+from tests.core.model.chain_bench import Conversation
 from tests.core.office import CLIENT, FTP, PEER, Office, WatchingFilter
 
 from sallyport import limits

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 from tests.core.office import CLIENT, PEER, Pause, SlowDataPath, run
-from tests.core.openings_bench import LISTEN, OTHER_PEER, Bench
+from tests.core.pinholes.registry_bench import LISTEN, OTHER_PEER, Bench
 
 from sallyport import limits
 from sallyport.core.pinholes.datapath import FlowCounters, Pinhole

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.chain_bench import (
+from tests.core.model.chain_bench import (
     Conversation,
     Holding,
     Placing,
