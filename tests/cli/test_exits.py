@@ -13,7 +13,7 @@ from sallyport.errors import (
     SallyportError,
     StartupError,
 )
-from sallyport.ops.control import RequestRefused
+from sallyport.ops.control.server import RequestRefused
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ops.offered import TALK, catalogue, offer, write
+from tests.ops.config.offered import TALK, catalogue, offer, write
 
 from sallyport.cli import filters, main
-from sallyport.ops.filters import Catalogue
-from sallyport.ops.schema import FilterRow, Filters
+from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.control.schema import FilterRow, Filters
 
 FILE = """\
 [networks.internal]

@@ -20,8 +20,7 @@ from sallyport.core.policy.rules import (
 )
 from sallyport.core.runtime.journal import Level
 from sallyport.errors import NotFound, PolicyDenied
-from sallyport.ops.control import ControlServer, Handler
-from sallyport.ops.schema import (
+from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
     ControlRow,
@@ -32,6 +31,7 @@ from sallyport.ops.schema import (
     Status,
     rules_of,
 )
+from sallyport.ops.control.server import ControlServer, Handler
 
 STATUS = Status(
     release="0.1.0",

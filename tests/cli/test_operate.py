@@ -10,10 +10,10 @@ import pytest
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
 from sallyport.ops import logs
-from sallyport.ops.config import Configuration, Source
-from sallyport.ops.control import RequestRefused
+from sallyport.ops.config.load import Configuration, Source
+from sallyport.ops.control.schema import Mistake, Reloaded
+from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.logs import EventJournal, Format
-from sallyport.ops.schema import Mistake, Reloaded
 
 GOOD = """\
 [networks.internal]

@@ -12,7 +12,7 @@ import pytest
 from tests.interop.matrix import GiveServer
 from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp
-from tests.ops.offered import write
+from tests.ops.config.offered import write
 
 from sallyport.errors import StartupError
 from sallyport.lab.gateway import RunningGateway, sallyport

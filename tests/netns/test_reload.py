@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.interop.office import configuration
 from tests.netns.test_daemon import Reloadable, asked, traces
-from tests.ops.offered import write
+from tests.ops.config.offered import write
 
 from sallyport.lab.gateway import sallyport
 from sallyport.lab.host import end, wait_until

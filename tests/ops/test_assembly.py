@@ -19,9 +19,9 @@ from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.kernel import host
 from sallyport.ops import assembly
 from sallyport.ops.assembly import Assembly, RestartNeeded, assemble
-from sallyport.ops.config import Configuration, parse
-from sallyport.ops.filters import FilterUnusable
-from sallyport.ops.settings import DataPathChoice
+from sallyport.ops.config.catalogue import FilterUnusable
+from sallyport.ops.config.load import Configuration, parse
+from sallyport.ops.config.settings import DataPathChoice
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing.world import MemoryJournal
 from sallyport.turns import Turns

@@ -6,9 +6,9 @@ import pytest
 
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.assembly import RestartNeeded
-from sallyport.ops.config import Configuration, Source, parse
+from sallyport.ops.config.load import Configuration, Source, parse
+from sallyport.ops.control.schema import Mistake, Reloaded
 from sallyport.ops.reload import NoSource, NotReady, Reloader
-from sallyport.ops.schema import Mistake, Reloaded
 from sallyport.testing.world import MemoryJournal
 
 FILE = Path("/etc/sallyport.toml")

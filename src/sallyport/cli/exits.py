@@ -11,7 +11,7 @@ from sallyport.errors import (
     QuotaExceeded,
     SallyportError,
 )
-from sallyport.ops.control import RequestRefused
+from sallyport.ops.control.server import RequestRefused
 
 
 class Exit(IntEnum):

@@ -8,11 +8,11 @@ import click
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output, or_dash
 from sallyport.errors import NotRunning
-from sallyport.ops import config
-from sallyport.ops.control import request
-from sallyport.ops.filter_rows import rows_installed, rows_of
-from sallyport.ops.filters import Catalogue, FilterUnusable
-from sallyport.ops.schema import FilterRow, Filters
+from sallyport.ops.config.catalogue import Catalogue, FilterUnusable
+from sallyport.ops.config.load import defaults, load
+from sallyport.ops.control.filter_rows import rows_installed, rows_of
+from sallyport.ops.control.schema import FilterRow, Filters
+from sallyport.ops.control.server import request
 
 
 @click.group()
@@ -43,13 +43,13 @@ def list_filters(output: Output, config_file: Path | None) -> None:
 def _rows(output: Output, config_file: Path | None, catalogue: Catalogue) -> list[FilterRow]:
     """Give the filters of a file, of the running gateway, or those on by default."""
     if config_file is not None:
-        return list(rows_of(config.load(config_file, catalogue).filters, {}))
+        return list(rows_of(load(config_file, catalogue).filters, {}))
     try:
         return request(output.control_socket, "filters.list", expect=Filters).filters
     except NotRunning:
         pass
     try:
-        return list(rows_of(config.defaults(catalogue), {}))
+        return list(rows_of(defaults(catalogue), {}))
     except FilterUnusable:
         return []  # shown as one that failed, among those that are installed
 

@@ -7,8 +7,7 @@ import click
 
 from sallyport.cli.options import with_output
 from sallyport.cli.render import Output, duration, or_dash, size
-from sallyport.ops.control import request
-from sallyport.ops.schema import (
+from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
     Document,
@@ -18,6 +17,7 @@ from sallyport.ops.schema import (
     Sessions,
     Status,
 )
+from sallyport.ops.control.server import request
 
 _T = TypeVar("_T", bound=Document)
 

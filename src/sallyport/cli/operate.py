@@ -10,11 +10,11 @@ from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output
 from sallyport.core.runtime.journal import Level
 from sallyport.errors import ConfigError, ConfigErrors
-from sallyport.ops import config, logs
-from sallyport.ops.config import Configuration
-from sallyport.ops.control import request
+from sallyport.ops import logs
+from sallyport.ops.config.load import Configuration, Source, from_interfaces, load
+from sallyport.ops.control.schema import Check, Mistake, Reloaded, mistakes_of
+from sallyport.ops.control.server import request
 from sallyport.ops.interfaces import addresses_of
-from sallyport.ops.schema import Check, Mistake, Reloaded, mistakes_of
 
 
 @click.command()
@@ -45,13 +45,13 @@ def run(
     log_format: str,
 ) -> None:
     """Run the gateway in the foreground, from a file or between two interfaces."""
-    source: config.Source | None = None
+    source: Source | None = None
     if config_file and not (internal or external):
         file = config_file.absolute()
-        source = config.Source(file, lambda: _with_socket(config.load(file), control_socket))
+        source = Source(file, lambda: _with_socket(load(file), control_socket))
         configuration = source.read()
     elif internal and external and not config_file:
-        configuration = config.from_interfaces(internal, external, addresses_of)
+        configuration = from_interfaces(internal, external, addresses_of)
         configuration = _with_socket(configuration, control_socket)
     else:
         raise click.UsageError("give --config FILE, or --internal IF and --external IF")
@@ -69,7 +69,7 @@ def check_config(output: Output, file: Path) -> Exit:
     """Read FILE as `run` would, and show everything that is wrong in it."""
     mistakes: list[Mistake] = []
     try:
-        policy = config.load(file).policy
+        policy = load(file).policy
     except ConfigErrors as errors:
         if not output.as_json:
             raise

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import click
 
 from sallyport.cli.render import Output, color_wanted
-from sallyport.ops.settings import GatewaySettings
+from sallyport.ops.config.settings import GatewaySettings
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

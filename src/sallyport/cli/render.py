@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from sallyport.ops.schema import Document
+from sallyport.ops.control.schema import Document
 
 _GAP = "  "
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sallyport.errors import OperatorError
 from sallyport.lab.host import Host, end, wait_until
 from sallyport.lab.network import Lab
-from sallyport.ops.control import request
+from sallyport.ops.control.server import request
 
 # What a NAT router does by itself: everything outbound, and what comes back. IPv6 is routed and
 # just as closed to newcomers, or active FTP would need no gateway there.

@@ -18,7 +18,7 @@ from sallyport.flags import Transport
 from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel.interception import Interception
-from sallyport.ops.publishing import is_routed
+from sallyport.ops.config.publishing import is_routed
 from sallyport.turns import Turns
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]

@@ -20,11 +20,11 @@ from sallyport.kernel import host, table
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
-from sallyport.ops.config import Configuration, allowed_outbound
-from sallyport.ops.filters import fence
+from sallyport.ops.config.catalogue import fence
+from sallyport.ops.config.load import Configuration, allowed_outbound
+from sallyport.ops.config.publishing import is_routed, require_own_addresses
+from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
 from sallyport.ops.interfaces import local_addresses
-from sallyport.ops.publishing import is_routed, require_own_addresses
-from sallyport.ops.settings import DataPathChoice, GatewaySettings
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath

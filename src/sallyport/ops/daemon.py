@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from sallyport.errors import OperatorError
-from sallyport.ops.answers import Answers
 from sallyport.ops.assembly import assemble
-from sallyport.ops.config import Configuration, Source
-from sallyport.ops.control import ControlServer, Handler
+from sallyport.ops.config.load import Configuration, Source
+from sallyport.ops.control.handlers import Answers
+from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.reload import Reloader
 from sallyport.ops.world import AsyncWorld

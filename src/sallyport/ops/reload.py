@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from sallyport.core.runtime.journal import Journal
 from sallyport.errors import ConfigErrors, OperatorError
-from sallyport.ops.config import Configuration, Source
-from sallyport.ops.schema import Reloaded, mistakes_of
+from sallyport.ops.config.load import Configuration, Source
+from sallyport.ops.control.schema import Reloaded, mistakes_of
 
 
 class NoSource(OperatorError):

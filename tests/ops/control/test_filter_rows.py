@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
-from tests.ops.offered import SCANNER, TALK, catalogue, offer, write
+from tests.ops.config.offered import SCANNER, TALK, catalogue, offer, write
 
-from sallyport.ops.config import defaults
-from sallyport.ops.filter_rows import rows_installed, rows_of
-from sallyport.ops.filters import Catalogue, read_file
-from sallyport.ops.schema import FilterRow
-from sallyport.ops.selection import Choice
+from sallyport.ops.config.catalogue import Catalogue, read_file
+from sallyport.ops.config.load import defaults
+from sallyport.ops.config.selection import Choice
+from sallyport.ops.control.filter_rows import rows_installed, rows_of
+from sallyport.ops.control.schema import FilterRow
 
 
 def test_a_row_says_where_a_filter_comes_from_and_what_it_registered_for(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from sallyport import limits
 from sallyport.core.runtime.journal import Level
 from sallyport.errors import NotFound, NotRunning, OperatorError, StartupError
-from sallyport.ops.control import ControlServer, Handler, RequestRefused, request
-from sallyport.ops.schema import SessionRow, Sessions
+from sallyport.ops.control.schema import SessionRow, Sessions
+from sallyport.ops.control.server import ControlServer, Handler, RequestRefused, request
 
 SESSION = SessionRow(
     id="8f3a", client="10.0.0.8", since="2026-01-01T00:00:00Z", controls=[], bindings=2

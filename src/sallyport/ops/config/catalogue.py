@@ -25,7 +25,7 @@ from msgspec import inspect
 from sallyport import limits
 from sallyport.api import API_VERSION, ApplicationFilter, Hooks, ProtocolDefinition, Scope
 from sallyport.errors import ConfigError, ConfigErrors, DeclarationError, OperatorError
-from sallyport.ops.toml_lines import line_map, read_toml
+from sallyport.ops.config.toml_lines import line_map, read_toml
 from sallyport.ops.watchdog import at_most
 
 GROUP = "sallyport.filters"

@@ -3,8 +3,8 @@ import tomllib
 import pytest
 
 from sallyport.errors import ConfigErrors
-from sallyport.ops.document import Document, Report, nearest, read_document, shown
-from sallyport.ops.toml_lines import line_map
+from sallyport.ops.config.document import Document, Report, nearest, read_document, shown
+from sallyport.ops.config.toml_lines import line_map
 
 
 def read(text: str) -> tuple[Document, list[str]]:

@@ -1,6 +1,6 @@
 """Configuration: from text, or from two interface names, to values that have a meaning.
 
-`ops.document` has checked every key by itself; here is what they mean together. A mistake is
+`ops.config.document` has checked every key by itself; here is what they mean together. A mistake is
 reported where it stands and the reading goes on, so that one run shows them all.
 """
 
@@ -22,7 +22,8 @@ from sallyport.core.policy.rules import (
     Relation,
 )
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
-from sallyport.ops.document import (
+from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.config.document import (
     AccessRuleShape,
     GatewayShape,
     NetworkRuleShape,
@@ -31,16 +32,15 @@ from sallyport.ops.document import (
     nearest,
     read_document,
 )
-from sallyport.ops.filters import Catalogue
-from sallyport.ops.publishing import read_rules
-from sallyport.ops.selection import Choice, Selection
-from sallyport.ops.settings import (
+from sallyport.ops.config.publishing import read_rules
+from sallyport.ops.config.selection import Choice, Selection
+from sallyport.ops.config.settings import (
     DataPathChoice,
     GatewaySettings,
     port_range_fault,
     socket_path_fault,
 )
-from sallyport.ops.toml_lines import KeyPath, line_map, read_toml
+from sallyport.ops.config.toml_lines import KeyPath, line_map, read_toml
 
 ON_BY_DEFAULT = ("ftp", "tftp")
 """The filters of whose protocols clients may use all where no file says otherwise."""

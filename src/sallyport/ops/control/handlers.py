@@ -1,4 +1,4 @@
-"""What the control socket answers: the gateway's objects as rows of `sallyport.ops.schema`."""
+"""The answers of the control socket: the gateway's objects as rows of `ops.control.schema`."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -12,10 +12,9 @@ from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
-from sallyport.ops.control import Handler
-from sallyport.ops.filter_rows import rows_of
-from sallyport.ops.logs import EventJournal
-from sallyport.ops.schema import (
+from sallyport.ops.config.selection import Choice
+from sallyport.ops.control.filter_rows import rows_of
+from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
     ControlRow,
@@ -28,7 +27,8 @@ from sallyport.ops.schema import (
     Status,
     rules_of,
 )
-from sallyport.ops.selection import Choice
+from sallyport.ops.control.server import Handler
+from sallyport.ops.logs import EventJournal
 
 _TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
     Transport.TCP: "tcp",

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.ops.offered import TALK
-from tests.ops.test_filters import complaint, written
+from tests.ops.config.offered import TALK
+from tests.ops.config.test_catalogue import complaint, written
 
 from sallyport import limits
 from sallyport.ops import watchdog
-from sallyport.ops.filters import FilterUnusable, read_file
+from sallyport.ops.config.catalogue import FilterUnusable, read_file
 
 
 @pytest.mark.parametrize(

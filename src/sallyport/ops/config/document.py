@@ -1,7 +1,7 @@
 """The shape of a configuration document: which keys there are and what each may hold.
 
 Each key is converted by itself, not the document at once, so that every mistake in a file is
-reported and not only the first. What keys mean together is decided in `ops.config`.
+reported and not only the first. What keys mean together is decided in `ops.config.load`.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from msgspec import Meta, Struct
 from sallyport import limits
 from sallyport.core.policy.rules import Action, Relation
 from sallyport.errors import ConfigError, ConfigErrors
-from sallyport.ops.settings import GatewaySettings
-from sallyport.ops.toml_lines import KeyPath
+from sallyport.ops.config.settings import GatewaySettings
+from sallyport.ops.config.toml_lines import KeyPath
 
 _Shape = TypeVar("_Shape")
 _DEFAULTS = GatewaySettings()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.ops.toml_lines import KeyPath, line_map
+from sallyport.ops.config.toml_lines import KeyPath, line_map
 
 EXAMPLE = """\
 # a comment = 1
@@ -131,6 +131,6 @@ def test_whatever_tomllib_reads_has_a_line_for_each_of_its_paths(text: str) -> N
 
 
 def test_the_projects_own_toml_file_is_mapped_completely() -> None:
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
 
     assert set(paths(tomllib.loads(text))) == set(line_map(text))

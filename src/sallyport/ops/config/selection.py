@@ -14,8 +14,7 @@ from msgspec import Meta, Struct
 
 from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Transport
 from sallyport.errors import ConfigErrors
-from sallyport.ops.document import Report, nearest, read_table
-from sallyport.ops.filters import (
+from sallyport.ops.config.catalogue import (
     LOADER_KEYS,
     Catalogue,
     FilterKind,
@@ -23,6 +22,7 @@ from sallyport.ops.filters import (
     fence,
     read_file,
 )
+from sallyport.ops.config.document import Report, nearest, read_table
 
 
 class _LoaderKeys(Struct, frozen=True):

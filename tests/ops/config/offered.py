@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.ops.filters import GROUP, Catalogue
+from sallyport.ops.config.catalogue import GROUP, Catalogue
 
 TALK = '''
 from dataclasses import dataclass

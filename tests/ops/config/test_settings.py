@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sallyport.addresses import PortRange
-from sallyport.ops.settings import GatewaySettings
+from sallyport.ops.config.settings import GatewaySettings
 
 
 def test_the_defaults_are_those_of_the_manual() -> None:

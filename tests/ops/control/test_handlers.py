@@ -8,9 +8,9 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
-from sallyport.ops.answers import Answers
-from sallyport.ops.config import defaults
-from sallyport.ops.filters import Catalogue
+from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.config.load import defaults
+from sallyport.ops.control.handlers import Answers
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.world import make_gateway

@@ -3,10 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.ops.offered import SCANNER, TALK, catalogue, offer, write
+from tests.ops.config.offered import SCANNER, TALK, catalogue, offer, write
 
 from sallyport.errors import ConfigErrors
-from sallyport.ops.filters import Catalogue, FilterKind, FilterUnusable, read_file
+from sallyport.ops.config.catalogue import Catalogue, FilterKind, FilterUnusable, read_file
 
 # Without privileges the suite runs where there is one user only (user_namespaces(7)).
 IDENTITIES = range(int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]))

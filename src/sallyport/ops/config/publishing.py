@@ -10,9 +10,9 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
-from sallyport.ops.document import PublishingRuleShape, Report
-from sallyport.ops.selection import Selection
-from sallyport.ops.toml_lines import KeyPath
+from sallyport.ops.config.document import PublishingRuleShape, Report
+from sallyport.ops.config.selection import Selection
+from sallyport.ops.config.toml_lines import KeyPath
 
 _EXAMPLE = "write one like 203.0.113.1:21"
 

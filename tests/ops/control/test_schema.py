@@ -13,7 +13,7 @@ from sallyport.core.policy.rules import (
     PublishingRule,
     Relation,
 )
-from sallyport.ops.schema import BindingRow, Bindings, Rules, rules_of
+from sallyport.ops.control.schema import BindingRow, Bindings, Rules, rules_of
 
 
 def test_a_policy_is_shown_in_words() -> None:

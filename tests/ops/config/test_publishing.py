@@ -6,8 +6,8 @@ import pytest
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import ConfigErrors, StartupError
-from sallyport.ops.config import parse
-from sallyport.ops.publishing import is_routed, require_own_addresses
+from sallyport.ops.config.load import parse
+from sallyport.ops.config.publishing import is_routed, require_own_addresses
 
 # Seventeen lines; the rule that follows begins in line 18.
 NETWORKS = """\

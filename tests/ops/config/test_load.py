@@ -18,8 +18,8 @@ from sallyport.core.policy.rules import (
     Relation,
 )
 from sallyport.errors import ConfigErrors, StartupError
-from sallyport.ops.config import from_interfaces, load, parse
-from sallyport.ops.settings import DataPathChoice, GatewaySettings
+from sallyport.ops.config.load import from_interfaces, load, parse
+from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
 
 EXAMPLE = """\
 [gateway]
@@ -121,7 +121,7 @@ def test_the_manuals_example_means_what_it_says() -> None:
 
 
 def test_the_readmes_example_can_be_run() -> None:
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
     example, *_parts = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
 
     policy = parse(example, "README.md").policy

@@ -1,11 +1,11 @@
-"""The filters as rows of `sallyport.ops.schema`: of a running gateway, or of what is installed."""
+"""The rows of `filters.list`: of a running gateway, or of what is installed."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sallyport.ops.config import ON_BY_DEFAULT
-from sallyport.ops.filters import Catalogue, FilterKind, FilterUnusable
-from sallyport.ops.schema import FilterRow, FilterState
-from sallyport.ops.selection import Choice
+from sallyport.ops.config.catalogue import Catalogue, FilterKind, FilterUnusable
+from sallyport.ops.config.load import ON_BY_DEFAULT
+from sallyport.ops.config.selection import Choice
+from sallyport.ops.control.schema import FilterRow, FilterState
 
 
 def rows_of(choices: Iterable[Choice], faults: Mapping[str, str]) -> Iterator[FilterRow]:

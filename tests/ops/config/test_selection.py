@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.ops.offered import SCANNER, TALK, catalogue, offer, write
+from tests.ops.config.offered import SCANNER, TALK, catalogue, offer, write
 
 from sallyport.api import Direction
 from sallyport.errors import ConfigErrors
-from sallyport.ops.config import Configuration, defaults, parse
-from sallyport.ops.filters import Catalogue
+from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.config.load import Configuration, defaults, parse
 
 NETWORKS = """\
 [networks.internal]
@@ -324,7 +324,7 @@ def test_a_published_protocol_is_not_one_that_clients_inside_may_be_allowed() ->
 
 
 def test_the_readmes_filter_can_be_run_beside_it(tmp_path: Path) -> None:
-    repository = Path(__file__).parents[2]
+    repository = Path(__file__).parents[3]
     readme = repository.joinpath("README.md").read_text(encoding="utf-8")
     example, section = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     write(tmp_path / "irc_dcc.py", repository.joinpath("examples/irc_dcc/irc_dcc.py").read_text())
