@@ -211,7 +211,7 @@ def test_peers_are_asked_about_one_after_another_and_each_gets_what_was_attached
     slow.be_slow()
     for peer in (PEER, OTHER):
         arriving.arrive(peer)
-    assert len(arriving.office.world.parked) == 1
+    assert len(arriving.office.world.suspended) == 1
     for _ in range(2):
         arriving.office.world.resume()
 
@@ -249,7 +249,7 @@ def test_what_ends_while_a_filter_is_asked_detaches_once_and_lets_nobody_in(
     assert arriving.opening.state is State.CLOSED
     assert arriving.office.user_path.flows == {}
     assert arriving.office.user_path.filtered == {}
-    assert not arriving.office.world.parked
+    assert not arriving.office.world.suspended
     failed = "filter.failed" in arriving.office.world.journal.events()
     assert failed is (end == "too long")
 

@@ -162,7 +162,7 @@ def test_x07_who_waits_too_long_about_a_bind_is_at_fault_and_not_the_caller() ->
     assert not office.gateway.sessions
     assert not office.data_path.reserved
     office.world.resume()
-    assert not office.world.parked
+    assert not office.world.suspended
     assert not office.data_path.pinholes
 
 

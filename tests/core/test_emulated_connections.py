@@ -127,7 +127,7 @@ def test_a_port_that_ends_while_other_filters_think_delivers_nothing(
     deliver(connection, player)
 
     end(connection)
-    while office.world.parked:
+    while office.world.suspended:
         office.world.resume()
 
     assert (player.done, connection.state) == (["detached"], State.CLOSED)

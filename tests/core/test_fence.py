@@ -190,6 +190,6 @@ def test_an_orphan_whose_filter_waits_too_long_and_then_fails_is_told_of_one_fau
     assert office.world.journal.events().count("filter.failed") == 1
     assert binding.state is State.CLOSED
 
-    while office.world.parked:
+    while office.world.suspended:
         office.world.resume()
     assert office.world.journal.events().count("filter.failed") == 1

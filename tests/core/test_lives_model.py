@@ -281,7 +281,7 @@ class LivesMachine(RuleBasedStateMachine):
 
     @rule()
     def resume(self) -> None:
-        if self.office.world.parked:
+        if self.office.world.suspended:
             self.office.world.resume()
 
     @rule(seconds=st.sampled_from([1.0, 10.0, limits.FILTER_WAIT_SECONDS]))
@@ -310,7 +310,7 @@ class LivesMachine(RuleBasedStateMachine):
         self.office.gateway.shut_down("stopping")
         for session in tuple(self.office.gateway.sessions.values()):
             session.kill()
-        while self.office.world.parked:
+        while self.office.world.suspended:
             self.office.world.resume()
         assert all(life.is_over for life in self.world.flows + self.world.sessions)
         assert all(

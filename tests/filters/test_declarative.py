@@ -383,7 +383,7 @@ def test_x07_a_pattern_that_takes_for_ever_is_cut_and_ends_its_client_only() -> 
     made = load_declarative(text, "slow.toml")
     dialogue = Dialogue(made, policy=make_policy(protocols=frozenset({"talk"})))
     other = Dialogue(made, client="10.0.0.9:50000", beside=dialogue)
-    watchdog = Watchdog(dialogue.world.turn, 0.05)
+    watchdog = Watchdog(dialogue.world.filter_running, 0.05)
     watchdog.start()
     try:
         dialogue.client_says(b"=" + b"x" * 1000 + b"\n")

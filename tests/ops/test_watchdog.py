@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sallyport.core.runtime.serial import FilterStuck, Strand, Turn, Work
+from sallyport.core.runtime.serial import FilterRunning, FilterStuck, SerialRunner, Work
 from sallyport.ops.watchdog import Watchdog, at_most
 from sallyport.testing import VirtualWorld
 
@@ -14,16 +14,18 @@ LOOK = 0.02
 
 
 @pytest.fixture
-def turn() -> Iterator[Turn]:
-    turn = Turn()
-    watchdog = Watchdog(turn, LOOK)
+def filter_running() -> Iterator[FilterRunning]:
+    filter_running = FilterRunning()
+    watchdog = Watchdog(filter_running, LOOK)
     watchdog.start()
-    yield turn
+    yield filter_running
     watchdog.stop()
 
 
-def strand_of(turn: Turn, faults: list[BaseException]) -> Strand:
-    return Strand(VirtualWorld().park, turn, lambda error, _owner: faults.append(error))
+def runner_of(filter_running: FilterRunning, faults: list[BaseException]) -> SerialRunner:
+    return SerialRunner(
+        VirtualWorld().suspend, filter_running, lambda error, _owner: faults.append(error)
+    )
 
 
 async def never_ends() -> None:
@@ -44,14 +46,14 @@ async def ends() -> None:
 
 
 @pytest.mark.parametrize("loops", [never_ends, never_ends_whatever_is_raised])
-def test_x07_a_filter_that_loops_ends_its_strand_and_nothing_else(
-    turn: Turn, loops: Callable[[], Work]
+def test_x07_a_filter_that_loops_ends_its_runner_and_nothing_else(
+    filter_running: FilterRunning, loops: Callable[[], Work]
 ) -> None:
     faults: list[BaseException] = []
     other_faults: list[BaseException] = []
 
-    strand_of(turn, faults).run(loops)
-    strand_of(turn, other_faults).run(ends)
+    runner_of(filter_running, faults).run(loops)
+    runner_of(filter_running, other_faults).run(ends)
 
     assert [type(fault) for fault in faults] == [FilterStuck]
     assert other_faults == []
@@ -60,8 +62,8 @@ def test_x07_a_filter_that_loops_ends_its_strand_and_nothing_else(
 class AnswersItself(Coroutine[Any, Any, None]):
     """Not `async def`: cut between being made and being given away, one complains when it dies."""
 
-    def __init__(self, strand: Strand) -> None:
-        self._strand = strand
+    def __init__(self, runner: SerialRunner) -> None:
+        self._runner = runner
 
     def send(self, _value: object) -> None:
         raise AssertionError("it does not wait")
@@ -73,46 +75,48 @@ class AnswersItself(Coroutine[Any, Any, None]):
         pass
 
     def __await__(self) -> Generator[Any, Any, None]:
-        self._strand.run(AnswersItself, (self._strand,))
+        self._runner.run(AnswersItself, (self._runner,))
         return (None for _ in ())
 
 
-def test_x07_neighbours_that_keep_each_other_busy_loop_too(turn: Turn) -> None:
+def test_x07_neighbours_that_keep_each_other_busy_loop_too(filter_running: FilterRunning) -> None:
     faults: list[BaseException] = []
-    strand = strand_of(turn, faults)
+    runner = runner_of(filter_running, faults)
 
-    strand.run(AnswersItself, (strand,))
+    runner.run(AnswersItself, (runner,))
 
     assert [type(fault) for fault in faults] == [FilterStuck]
-    assert strand.is_closed
-    assert not strand.is_busy
+    assert runner.is_closed
+    assert not runner.is_busy
 
 
-def test_many_short_steps_are_not_a_long_one(turn: Turn) -> None:
+def test_many_short_steps_are_not_a_long_one(filter_running: FilterRunning) -> None:
     faults: list[BaseException] = []
-    strand = strand_of(turn, faults)
+    runner = runner_of(filter_running, faults)
 
     # Some hundreds of milliseconds of steps, each with a number of its own.
     for _ in range(100_000):
-        strand.run(ends)
+        runner.run(ends)
 
     assert faults == []
-    assert turn.number == 100_000
+    assert filter_running.number == 100_000
 
 
-def test_nothing_is_raised_outside_a_step(turn: Turn) -> None:
+def test_nothing_is_raised_outside_a_step(filter_running: FilterRunning) -> None:
     for _ in range(2_000_000):
         pass
 
-    assert not turn.running
+    assert not filter_running.running
 
 
-def test_a_block_that_takes_too_long_is_cut_and_the_watchdog_looks_on(turn: Turn) -> None:
+def test_a_block_that_takes_too_long_is_cut_and_the_watchdog_looks_on(
+    filter_running: FilterRunning,
+) -> None:
     before = signal.getsignal(signal.SIGALRM)
 
     with pytest.raises(FilterStuck, match=r"longer than 0\.05 s"), at_most(0.05):
-        turn.run(lambda: [None for _ in count()])
+        filter_running.run(lambda: [None for _ in count()])
 
     assert signal.getsignal(signal.SIGALRM) == before
     with pytest.raises(FilterStuck, match=r"longer than 0\.02 s"):
-        turn.run(lambda: [None for _ in count()])
+        filter_running.run(lambda: [None for _ in count()])

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from sallyport.core.runtime.deadlines import Deadlines
-from sallyport.core.runtime.serial import FilterStuck, Strand
+from sallyport.core.runtime.serial import FilterStuck, SerialRunner
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing import MemoryJournal, make_gateway
@@ -21,7 +21,9 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
             world = AsyncWorld(MemoryJournal(), tasks)
             order: list[str] = []
             faults: list[BaseException] = []
-            strand = Strand(world.park, world.turn, lambda error, _: faults.append(error))
+            runner = SerialRunner(
+                world.suspend, world.filter_running, lambda error, _: faults.append(error)
+            )
             gate = asyncio.get_running_loop().create_future()
 
             async def first() -> None:
@@ -32,11 +34,11 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
                 order.append("second runs")
 
             idle = asyncio.Event()
-            strand.on_idle = idle.set
-            strand.run(first)
-            strand.run(second)
+            runner.on_idle = idle.set
+            runner.run(first)
+            runner.run(second)
             assert order == ["first waits"]
-            assert strand.is_busy
+            assert runner.is_busy
 
             gate.set_result("first goes on")
             await idle.wait()
@@ -47,19 +49,21 @@ def test_a_waiting_coroutine_is_carried_on_and_the_next_one_waits_for_it() -> No
     run(scenario())
 
 
-def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
+def test_what_a_waiting_coroutine_raises_reaches_the_runner() -> None:
     async def scenario() -> None:
         async with asyncio.TaskGroup() as tasks:
             world = AsyncWorld(MemoryJournal(), tasks)
             failed = asyncio.get_running_loop().create_future()
-            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
+            runner = SerialRunner(
+                world.suspend, world.filter_running, lambda error, _: failed.set_result(error)
+            )
             gate = asyncio.get_running_loop().create_future()
 
             async def work() -> None:
                 await gate
                 raise ValueError("after waiting")
 
-            strand.run(work)
+            runner.run(work)
             gate.set_result(None)
 
             assert str(await failed) == "after waiting"
@@ -68,20 +72,22 @@ def test_what_a_waiting_coroutine_raises_reaches_the_strand() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError(), SystemExit(1)])
-def test_x07_nothing_a_waiting_coroutine_raises_ends_more_than_its_strand(
+def test_x07_nothing_a_waiting_coroutine_raises_ends_more_than_its_runner(
     error: BaseException,
 ) -> None:
     async def scenario() -> None:
         async with asyncio.TaskGroup() as tasks:
             world = AsyncWorld(MemoryJournal(), tasks)
             failed = asyncio.get_running_loop().create_future()
-            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
+            runner = SerialRunner(
+                world.suspend, world.filter_running, lambda error, _: failed.set_result(error)
+            )
 
             async def work() -> None:
                 await asyncio.sleep(0)
                 raise error
 
-            strand.run(work)
+            runner.run(work)
 
             assert await failed is error
 
@@ -93,8 +99,10 @@ def test_x07_a_filter_that_loops_after_it_waited_is_cut_too() -> None:
         async with asyncio.TaskGroup() as tasks:
             world = AsyncWorld(MemoryJournal(), tasks)
             failed = asyncio.get_running_loop().create_future()
-            strand = Strand(world.park, world.turn, lambda error, _: failed.set_result(error))
-            watchdog = Watchdog(world.turn, seconds=0.02)
+            runner = SerialRunner(
+                world.suspend, world.filter_running, lambda error, _: failed.set_result(error)
+            )
+            watchdog = Watchdog(world.filter_running, seconds=0.02)
             watchdog.start()
 
             async def work() -> None:
@@ -102,7 +110,7 @@ def test_x07_a_filter_that_loops_after_it_waited_is_cut_too() -> None:
                 for _ in count():
                     pass
 
-            strand.run(work)
+            runner.run(work)
             assert type(await failed) is FilterStuck
             watchdog.stop()
 

@@ -7,7 +7,7 @@ import pytest
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.policy.rules import Relation
-from sallyport.core.runtime.serial import Strand
+from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import AddressInUse
 from sallyport.filters.ftp import FTP
 from sallyport.flags import Transport
@@ -66,7 +66,7 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
         faults.append((str(error), owner))
 
     for name in ("a", "b"):
-        Strand(world.park, world.turn, fault).run(
+        SerialRunner(world.suspend, world.filter_running, fault).run(
             partial(work, name, fails=name == "b"), owner=name
         )
     for _ in range(2):
@@ -77,7 +77,7 @@ def test_who_waits_goes_on_when_resumed_the_longest_waiting_first() -> None:
 
     assert done == ["a"]
     assert faults == [("b", "b")]
-    assert world.parked == []
+    assert world.suspended == []
 
 
 def test_the_policy_is_the_one_of_run_with_two_interfaces() -> None:

@@ -140,7 +140,7 @@ def assemble(
             filters=plan.filters,
         )
     world.drive(gateway)
-    watchdog = Watchdog(world.turn)
+    watchdog = Watchdog(world.filter_running)
     watchdog.start()
     undo.callback(watchdog.stop)
     front_ends = FrontEnds(gateway, tasks, turns)

@@ -1,8 +1,8 @@
 """Watchdog: cuts filter code that does not come back (attack X07).
 
 Filters run in the daemon's only thread, so a loop in one would stop everybody. An interval timer
-looks at the gateway's `Turn`; when the same one is still running at two looks in a row, the signal
-handler raises inside it, and the strand's fence ends that session.
+looks at the gateway's `FilterRunning`; when the same step is still running at two looks in a row,
+the signal handler raises inside it, and the runner's fence ends that session.
 """
 
 import signal
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from sallyport.core.runtime.serial import FilterStuck, Turn
+from sallyport.core.runtime.serial import FilterRunning, FilterStuck
 
 # A turn handles one segment: hundreds of microseconds. A second is three orders of magnitude more,
 # and still short enough that other clients see a pause, not a failure.
@@ -18,10 +18,10 @@ LOOK_SECONDS = 1.0
 
 
 class Watchdog:
-    """Watches one `Turn` every `seconds`; start and stop from the main thread."""
+    """Watches one `FilterRunning` every `seconds`; start and stop from the main thread."""
 
-    def __init__(self, turn: Turn, seconds: float = LOOK_SECONDS) -> None:
-        self._turn = turn
+    def __init__(self, filter_running: FilterRunning, seconds: float = LOOK_SECONDS) -> None:
+        self._filter_running = filter_running
         self._seconds = seconds
         self._seen = -1
 
@@ -37,13 +37,13 @@ class Watchdog:
 
     def _look(self, _signal: int, _frame: FrameType | None) -> None:
         # Python runs this in the main thread between two instructions, so nothing moves meanwhile.
-        if not self._turn.running:
+        if not self._filter_running.running:
             self._seen = -1
-        elif self._seen == self._turn.number:
+        elif self._seen == self._filter_running.number:
             self._seen = -1
             raise FilterStuck(f"ran longer than {self._seconds:g} s")
         else:
-            self._seen = self._turn.number
+            self._seen = self._filter_running.number
 
 
 @contextmanager

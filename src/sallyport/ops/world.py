@@ -10,7 +10,7 @@ from typing import Any
 
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.runtime.journal import Journal
-from sallyport.core.runtime.serial import FAULTS, Turn, Work
+from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 
 # One system call for 64 numbers: chance is asked for at every bind.
 _CHANCE_BYTES = 512
@@ -40,7 +40,7 @@ class AsyncWorld:
 
     def __init__(self, journal: Journal, tasks: asyncio.TaskGroup) -> None:
         self.journal = journal
-        self.turn = Turn()
+        self.filter_running = FilterRunning()
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
@@ -70,9 +70,14 @@ class AsyncWorld:
         """See `World`."""
         return AsyncWaiter()
 
-    def park(self, work: Work, yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
-        """See `core.runtime.serial.Park`: carry the coroutine on as a task."""
-        self._tasks.create_task(_carry_on(work, yielded, done, self.turn))
+    def suspend(
+        self,
+        work: Work,
+        yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """See `core.runtime.serial.Suspend`: carry the coroutine on as a task."""
+        self._tasks.create_task(_carry_on(work, yielded, done, self.filter_running))
 
     def _fire(self) -> None:
         self._timer = None
@@ -88,7 +93,9 @@ class AsyncWorld:
 
 
 @types.coroutine
-def _rest_of(work: Work, yielded: object, turn: Turn) -> Generator[object, object, None]:
+def _rest_of(
+    work: Work, yielded: object, filter_running: FilterRunning
+) -> Generator[object, object, None]:
     """Run the rest of a coroutine whose first step was already taken."""
     while True:
         try:
@@ -98,17 +105,20 @@ def _rest_of(work: Work, yielded: object, turn: Turn) -> Generator[object, objec
         else:
             step = partial(work.send, sent)
         try:
-            yielded = turn.run(step)
+            yielded = filter_running.run(step)
         except StopIteration:
             return
 
 
 async def _carry_on(
-    work: Work, yielded: object, done: Callable[[BaseException | None], None], turn: Turn
+    work: Work,
+    yielded: object,
+    done: Callable[[BaseException | None], None],
+    filter_running: FilterRunning,
 ) -> None:
     try:
-        await _rest_of(work, yielded, turn)
-    except FAULTS as error:  # told to the strand, which is the fence
+        await _rest_of(work, yielded, filter_running)
+    except FAULTS as error:  # told to the runner, which is the fence
         done(error)
     else:
         done(None)

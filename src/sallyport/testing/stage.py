@@ -116,12 +116,12 @@ class Stage:
     def settle(self) -> None:
         """Answer everything that filters wait for."""
         for _ in range(MAX_WAITS):
-            if not self.world.parked:
+            if not self.world.suspended:
                 return
             self.world.resume()
         self.hangs = True
         self.world.pass_time(self.gateway, limits.FILTER_WAIT_SECONDS)
-        self.world.parked.clear()
+        self.world.suspended.clear()
 
     def finish_flows(self) -> None:
         """Have everybody who has connected close in order, through the filters."""
@@ -261,7 +261,7 @@ class Play:
     # -- inside -------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        if self.stage.world.parked:
+        if self.stage.world.suspended:
             self.stage.settle()
             self._look()
 

@@ -11,7 +11,7 @@ from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.rules import AccessRule, Action, Network, NetworkRule, Policy, Relation
 from sallyport.core.runtime.journal import Level
-from sallyport.core.runtime.serial import FAULTS, Turn, Work
+from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 from sallyport.testing.memory import MemoryDataPath, pause
 
 
@@ -56,8 +56,8 @@ class VirtualWorld:
 
     def __init__(self) -> None:
         self.journal = MemoryJournal()
-        self.turn = Turn()
-        self.parked: list[tuple[Work, Callable[[BaseException | None], None]]] = []
+        self.filter_running = FilterRunning()
+        self.suspended: list[tuple[Work, Callable[[BaseException | None], None]]] = []
         self.seconds = 0.0
         self._state = 1
 
@@ -77,21 +77,26 @@ class VirtualWorld:
         """See `core.runtime.environment.World`."""
         return VirtualWaiter()
 
-    def park(self, work: Work, _yielded: Any, done: Callable[[BaseException | None], None]) -> None:  # noqa: ANN401 - whatever the coroutine yields
-        """See `core.runtime.serial.Park`; a test carries it on with `resume`."""
-        self.parked.append((work, done))
+    def suspend(
+        self,
+        work: Work,
+        _yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """See `core.runtime.serial.Suspend`; a test carries it on with `resume`."""
+        self.suspended.append((work, done))
 
     def resume(self) -> None:
         """Let the coroutine that waited longest go on."""
-        work, done = self.parked.pop(0)
+        work, done = self.suspended.pop(0)
         try:
-            self.turn.run(lambda: work.send(None))
+            self.filter_running.run(lambda: work.send(None))
         except StopIteration:
             done(None)
-        except FAULTS as error:  # handed to the strand, which is the fence
+        except FAULTS as error:  # handed to the runner, which is the fence
             done(error)
         else:
-            self.parked.append((work, done))
+            self.suspended.append((work, done))
 
     def pass_time(self, gateway: Gateway, seconds: float) -> None:
         """Move the clock, firing every deadline on the way at its own time."""

@@ -134,7 +134,7 @@ def test_x07_its_binds_and_arrivals_are_refused_too() -> None:
 def test_x07_leaving_or_looping_while_being_let_go_stays_behind_the_fence() -> None:
     class Bad(DataFilter):
         def detach(self) -> None:
-            assert conversation.office.world.turn.running  # so that a watchdog sees it
+            assert conversation.office.world.filter_running.running  # so that a watchdog sees it
             raise SystemExit
 
     conversation = Conversation(Bad())

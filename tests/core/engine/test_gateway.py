@@ -237,7 +237,7 @@ def test_what_waits_behind_a_filter_is_dropped_when_its_connection_ends() -> Non
     office.data_path.attempt(PEER, binding.proxy_address)
     office.data_path.attempt(PEER, binding.proxy_address)
     primary.close("done")
-    while office.world.parked:
+    while office.world.suspended:
         office.world.resume()
 
     assert sorted(witness.kinds()) == ["ConnectionRefused", "ConnectionTerminating"]

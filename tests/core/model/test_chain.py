@@ -284,7 +284,7 @@ def test_a_filter_that_waits_makes_the_whole_chain_wait() -> None:
     assert log == ["a client 1…"]
     assert conversation.heard() == (b"", b"")
 
-    while conversation.office.world.parked:
+    while conversation.office.world.suspended:
         assert idle == []
         conversation.office.world.resume()
     assert idle == [False]

@@ -122,10 +122,10 @@ def test_x07_a_fault_anywhere_ends_the_session_and_detaches_all_once(
     failing = Failing("b", log, where)
     failing.is_slow = is_waiting
     conversation = Conversation(Recording("a", log), failing, Recording("c", log))
-    while conversation.office.world.parked:
+    while conversation.office.world.suspended:
         conversation.office.world.resume()
     play_everything(conversation, failing)
-    while conversation.office.world.parked:
+    while conversation.office.world.suspended:
         conversation.office.world.resume()
 
     assert conversation.faults() == [("watching", f"ValueError({where!r})")]
@@ -254,7 +254,7 @@ def bare_chain(office: Office, *, is_client_dialled: bool = False) -> Chain:
         office.gateway,
         primary,
         PEER,
-        office.gateway.new_strand(primary.session),
+        office.gateway.new_runner(primary.session),
         is_client_dialled=is_client_dialled,
     )
 
@@ -375,9 +375,9 @@ def test_whoever_waits_no_call_overlaps_and_no_byte_is_lost(
         said[is_client] += segment
         (conversation.client_says if is_client else conversation.server_says)(segment)
         for _ in range(next(pauses, 0)):
-            if conversation.office.world.parked:
+            if conversation.office.world.suspended:
                 conversation.office.world.resume()
-    while conversation.office.world.parked:
+    while conversation.office.world.suspended:
         conversation.office.world.resume()
 
     assert conversation.heard() == (said[False], said[True])

@@ -28,7 +28,7 @@ from sallyport.core.model.filter_set import attached
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import Arrival
-from sallyport.core.runtime.serial import FAULTS, Strand, waited_too_long
+from sallyport.core.runtime.serial import FAULTS, SerialRunner, waited_too_long
 from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
@@ -138,7 +138,7 @@ class Announcer:
 
         flow = _Flow(primary, primary.peer, chain, event, deny, ready)
         factories = [one for one in session.factories if one.fits(event, primary.peer, None)]
-        self._ask_in_turn(primary.strand, flow, told, factories)
+        self._ask_in_turn(primary.runner, flow, told, factories)
 
     def flow_arrived(
         self,
@@ -179,10 +179,10 @@ class Announcer:
             arrival.proceed(None if chain.is_empty else chain)
 
         # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
-        if connection.strand is None:
-            connection.strand = self._gateway.new_strand(session)
+        if connection.runner is None:
+            connection.runner = self._gateway.new_runner(session)
         flow = _Flow(connection, remote, chain, event, deny, go_on)
-        self._ask_in_turn(connection.strand, flow, told, factories)
+        self._ask_in_turn(connection.runner, flow, told, factories)
 
     def _chain_to(self, connection: _Secondary, remote: Endpoint) -> Chain:
         """Make the chain of a flow that filters are asked about from now on."""
@@ -190,7 +190,7 @@ class Announcer:
             self._gateway,
             connection,
             remote,
-            self._gateway.new_strand(connection.session),
+            self._gateway.new_runner(connection.session),
             is_client_dialled=isinstance(connection, SecondaryConnection),
         )
         connection.asked_about.append(chain)
@@ -198,23 +198,23 @@ class Announcer:
 
     def _ask_in_turn(
         self,
-        strand: Strand,
+        runner: SerialRunner,
         flow: "_Flow",
         told: Sequence[ApplicationFilter],
         factories: Sequence[DataFilterFactory],
     ) -> None:
         """Ask every filter, attach what was ordered before, then let the flow go on."""
         for one in told:
-            strand.run(self._ask, (one, flow), one.name)
+            runner.run(self._ask, (one, flow), one.name)
         for factory in factories:
-            strand.run(_attach_made, (flow.chain, factory), factory.owner)
-        strand.run(_go_on, (flow,))
+            runner.run(_attach_made, (flow.chain, factory), factory.owner)
+        runner.run(_go_on, (flow,))
 
     @staticmethod
     def ask_no_more(connection: _Secondary) -> None:
         """Forget every peer of a connection that filters are being asked about: it is over."""
-        if connection.strand is not None:
-            connection.strand.close()
+        if connection.runner is not None:
+            connection.runner.close()
         while connection.asked_about:
             connection.asked_about.pop().end()
 
@@ -248,9 +248,9 @@ class Announcer:
         for one in told:
             session_filter = session.filters.get(one.name)
             if session_filter is not None and session_filter is not caller:
-                strand = self._gateway.new_strand(session)
+                runner = self._gateway.new_runner(session)
                 known = replace(event, parameters=session.filter_set.parameters[one.name])
-                strand.run(session_filter.on_event, (known,), one.name)
+                runner.run(session_filter.on_event, (known,), one.name)
 
 
 def resulting_event(connection: _Secondary) -> type[Event]:

@@ -30,7 +30,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import World
-from sallyport.core.runtime.serial import Strand, impatient
+from sallyport.core.runtime.serial import SerialRunner, impatient
 from sallyport.errors import (
     InvalidArgument,
     OutOfResources,
@@ -55,7 +55,7 @@ class Gateway:
         self.policy = policy
         self.journal = world.journal
         self.clock = world.now
-        self.roster = Roster(world.journal, world.turn, filters, policy.filter_settings)
+        self.roster = Roster(world.journal, world.filter_running, filters, policy.filter_settings)
         self.deadlines = Deadlines(world.wake_at)
         self.data_paths = data_paths
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
@@ -129,7 +129,7 @@ class Gateway:
             rule=verdict.rule,
             relation=verdict.relation,
             opened_at=self.clock(),
-            strand=self.new_strand(session),
+            runner=self.new_runner(session),
         )
         session.primaries[primary.id] = primary
         return primary
@@ -192,7 +192,7 @@ class Gateway:
         if not primary.is_open:
             return
         if not abort and primary.chain.is_passing:
-            primary.strand.run(self._end_in_turn, (primary, reason, explanation))
+            primary.runner.run(self._end_in_turn, (primary, reason, explanation))
             return
         primary.is_open = False
         for opening in tuple(primary.openings.values()):
@@ -366,18 +366,18 @@ class Gateway:
         """End a connection behind what its filters have sent each other."""
         self.end_primary(primary, reason, explanation, abort=False)
 
-    def new_strand(self, session: Session) -> Strand:
-        """Make a strand for filter code of a session; what fails there ends the session."""
+    def new_runner(self, session: Session) -> SerialRunner:
+        """Make a runner for filter code of a session; what fails there ends the session."""
 
         def fault(error: BaseException, name: str) -> None:
             self.roster.failed(session, error, name)
 
         def give_up(error: BaseException) -> None:
-            strand.fail(error, strand.owner)
+            runner.fail(error, runner.owner)
 
-        park = impatient(self._world.park, self.call_later, give_up)
-        strand = Strand(park, self._world.turn, fault)
-        return strand
+        suspend = impatient(self._world.suspend, self.call_later, give_up)
+        runner = SerialRunner(suspend, self._world.filter_running, fault)
+        return runner
 
     def _refused(
         self,

@@ -216,9 +216,9 @@ class Ledger:
         if session_filter is None or session.filter_set.is_retired:
             return
         primary = connection.primary
-        is_attended = primary is not None and primary.is_open and not primary.strand.is_closed
-        strand = primary.strand if is_attended and primary else self._gateway.new_strand(session)
-        strand.run(session_filter.on_event, (event,), connection.asked_by)
+        is_attended = primary is not None and primary.is_open and not primary.runner.is_closed
+        runner = primary.runner if is_attended and primary else self._gateway.new_runner(session)
+        runner.run(session_filter.on_event, (event,), connection.asked_by)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
         primary = future.primary

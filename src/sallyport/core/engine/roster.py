@@ -9,7 +9,7 @@ from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFi
 from sallyport.core.model.filter_set import FilterSet
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.journal import Journal
-from sallyport.core.runtime.serial import FAULTS, Turn
+from sallyport.core.runtime.serial import FAULTS, FilterRunning
 from sallyport.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ class Roster:
     def __init__(
         self,
         journal: Journal,
-        turn: Turn,
+        filter_running: FilterRunning,
         filters: Sequence[ApplicationFilter],
         parameters: Mapping[str, Mapping[str, object]],
     ) -> None:
         self._journal = journal
-        self._turn = turn
+        self._filter_running = filter_running
         self._faults = Faults()
         self.current = FilterSet(filters, parameters)
         """What sessions that begin now get."""
@@ -98,7 +98,7 @@ class Roster:
     def detach(self, attached: DataFilter | SessionFilter, session: "Session", name: str) -> None:
         """Let a filter release what it holds, behind the fence."""
         try:
-            self._turn.run(attached.detach)
+            self._filter_running.run(attached.detach)
         except FAULTS as error:  # a fence: whatever a filter raises stays here
             self._note(session, error, name)
 
@@ -138,7 +138,7 @@ class Roster:
     def _shut_down(self, filters: Iterable[ApplicationFilter]) -> None:
         for one in filters:
             try:
-                self._turn.run(one.shutdown)
+                self._filter_running.run(one.shutdown)
             except FAULTS as error:  # a fence: whatever a filter raises stays here
                 self._journal.record(
                     "filter.failed", level="error", filter=one.name, error=repr(error)

@@ -1,8 +1,8 @@
 """Chain: the data filters of one flow, between its two sockets.
 
 Client data passes the filters from the client's side to the server's, server data the other way.
-All of them run on one strand, one call at a time: what a filter sends to its neighbour waits until
-the filter has returned. Whoever holds the sockets reads nothing while the strand is busy, so what
+All of them run on one runner, one call at a time: what a filter sends to its neighbour waits until
+the filter has returned. Whoever holds the sockets reads nothing while the runner is busy, so what
 is under way is one segment of each side and what filters made of it.
 """
 
@@ -15,7 +15,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Link, StreamEnd
 from sallyport.core.runtime.deadlines import Deadline
-from sallyport.core.runtime.serial import Strand, Work
+from sallyport.core.runtime.serial import SerialRunner, Work
 from sallyport.errors import BadContext, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 
@@ -142,7 +142,7 @@ class Chain:
     """
 
     __slots__ = ("_connection", "_factories", "_gateway", "_is_client_dialled", "_link", "_peer",
-                 "_places", "_strand", "_under_way", "is_begun", "is_datagrams",
+                 "_places", "_runner", "_under_way", "is_begun", "is_datagrams",
                  "is_over")  # fmt: skip
 
     def __init__(
@@ -150,14 +150,14 @@ class Chain:
         gateway: "Gateway",
         connection: "Connection",
         peer: Endpoint,
-        strand: Strand,
+        runner: SerialRunner,
         *,
         is_client_dialled: bool = False,
     ) -> None:
         self._gateway = gateway
         self._connection = connection
         self._peer = peer
-        self._strand = strand
+        self._runner = runner
         self._is_client_dialled = is_client_dialled
         self._places: list[Place] = []
         self._factories: list[DataFilterFactory] = []
@@ -204,23 +204,23 @@ class Chain:
     @property
     def is_passing(self) -> bool:
         """Whether filters have sent each other what was not taken yet."""
-        return self._under_way > 0 and not self._strand.is_closed
+        return self._under_way > 0 and not self._runner.is_closed
 
     # -- for whoever holds the sockets (`datapath.Tap`) ----------------------------------
 
     @property
     def is_busy(self) -> bool:
         """Whether something waits: nothing more should be read."""
-        return self._strand.is_busy
+        return self._runner.is_busy
 
     @property
     def on_idle(self) -> Callable[[], None]:
         """What is called when nothing waits any more: reading may go on."""
-        return self._strand.on_idle
+        return self._runner.on_idle
 
     @on_idle.setter
     def on_idle(self, action: Callable[[], None]) -> None:
-        self._strand.on_idle = action
+        self._runner.on_idle = action
 
     def begin(self, link: Link, accepted: StreamEnd | None, dialled: StreamEnd | None) -> None:
         """Give every filter its two ends and start it; None where nobody is."""
@@ -234,7 +234,7 @@ class Chain:
         self._places.sort(key=lambda place: place.priority)
         for factory in self._factories:
             factory.used()
-        self._strand.run(self._start, (client, server))
+        self._runner.run(self._start, (client, server))
 
     def from_accepted(self, data: bytes) -> None:
         """Take bytes of the socket that was accepted."""
@@ -254,14 +254,14 @@ class Chain:
 
     def flooded(self) -> None:
         """Blame whoever is running: it sent more than an end, or a neighbour, takes."""
-        self._strand.fail(OutOfResources("filter-floods"), self._strand.owner)
+        self._runner.fail(OutOfResources("filter-floods"), self._runner.owner)
 
     def end(self) -> None:
         """Detach every filter: the flow is over, or never came to be. Idempotent, never raises."""
         if self.is_over:
             return
         self.is_over = True
-        self._strand.close()
+        self._runner.close()
         for place in self._places:
             place.forget_deadline()
             self._gateway.roster.detach(place.data_filter, self._connection.session, place.owner)
@@ -270,7 +270,7 @@ class Chain:
 
     def call(self, place: Place, method: Callable[..., Work], *data: bytes) -> None:
         """Run a filter's method in its turn."""
-        self._strand.run(method, data, place.owner)
+        self._runner.run(method, data, place.owner)
 
     def pass_on(self, place: Place, take: Callable[[bytes], Work], data: bytes) -> None:
         """Have a neighbour take `data` in its turn; too much at once ends the session."""
@@ -278,7 +278,7 @@ class Chain:
         if self._under_way > limits.MAX_CHAIN_BYTES:
             self.flooded()
         else:
-            self._strand.run(self._taken, (take, data), place.owner)
+            self._runner.run(self._taken, (take, data), place.owner)
 
     def reset(self) -> None:
         """Reset both sockets of this flow; idempotent, never raises."""
@@ -294,7 +294,7 @@ class Chain:
             assert self._connection.primary is not None  # noqa: S101 - it is its own
             self._connection.primary.close("closed-by-filter")
         elif self.is_passing:
-            self._strand.run(self._close_in_turn)
+            self._runner.run(self._close_in_turn)
         elif self._link is not None:
             self._link.close()
 
@@ -317,7 +317,7 @@ class Chain:
             if self.is_over:
                 return
             is_last = i == len(places) - 1
-            self._strand.owner = place.owner
+            self._runner.owner = place.owner
             place.data_filter.set_sockets(
                 _Joint(self, places[i - 1], is_upward=False) if i else client,
                 server if is_last else _Joint(self, places[i + 1], is_upward=True),
@@ -328,14 +328,14 @@ class Chain:
         for place in places:
             if self.is_over:
                 return
-            self._strand.owner = place.owner
+            self._runner.owner = place.owner
             await place.data_filter.started()
 
     def _received(self, data: bytes, *, is_client: bool) -> None:
         if not self.is_over:
             place = self._places[0 if is_client else -1]
             to = place.data_filter
-            self._strand.run(to.from_client if is_client else to.from_server, (data,), place.owner)
+            self._runner.run(to.from_client if is_client else to.from_server, (data,), place.owner)
 
     def _closed(self, *, is_client: bool) -> None:
         if not self.is_over:

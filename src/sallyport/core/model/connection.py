@@ -16,7 +16,7 @@ from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
 from sallyport.core.runtime.journal import Level
-from sallyport.core.runtime.serial import Strand
+from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags, Transport
 
@@ -104,7 +104,7 @@ class PrimaryConnection(Askable):
         rule: Rule,
         relation: Relation,
         opened_at: float,
-        strand: Strand,
+        runner: SerialRunner,
     ) -> None:
         self._gateway = gateway
         self.id = connection_id
@@ -140,9 +140,9 @@ class PrimaryConnection(Askable):
         self.traffic = Traffic()
         """What an emulating filter says it sent; nothing else is counted here."""
         self.question = None
-        self.strand = strand
+        self.runner = runner
         """On which this connection's filter code runs."""
-        self.chain = Chain(gateway, self, self.peer, strand)
+        self.chain = Chain(gateway, self, self.peer, runner)
 
     @property
     def transport(self) -> Transport:

@@ -365,7 +365,7 @@ class Session:
         self.is_ending = True
         for primary in self.primaries.values():
             # What ends from here on is told at once, not behind what will never be done.
-            primary.strand.close()
+            primary.runner.close()
         for opening in tuple(self.openings.values()):
             self._gateway.openings.kill(opening, reason)
         for primary in tuple(self.primaries.values()):

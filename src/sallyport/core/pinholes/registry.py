@@ -28,7 +28,7 @@ from sallyport.core.pinholes.lifecycle import (
     after,
 )
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
-from sallyport.core.runtime.serial import Strand
+from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -78,9 +78,9 @@ class Opening:
         "path",
         "pinhole",
         "question",
+        "runner",
         "running",
         "state",
-        "strand",
     )
 
     def __init__(
@@ -96,7 +96,7 @@ class Opening:
         self.explanation: str | None = None
         """What whoever killed it has to say to the protocol's user."""
         self.question: Question | None = None
-        self.strand: Strand | None = None
+        self.runner: SerialRunner | None = None
         """On which filters are asked about its flows, one after another."""
         self.asked_about: list[Chain] = []
         """Of the peers that wait for the answer."""

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from sallyport.core.model.feed import Waiter
 from sallyport.core.runtime.journal import Journal
-from sallyport.core.runtime.serial import Park, Turn
+from sallyport.core.runtime.serial import FilterRunning, Suspend
 
 
 class World(Protocol):
@@ -15,11 +15,11 @@ class World(Protocol):
         """Give the receiver of events."""
 
     @property
-    def turn(self) -> Turn:
+    def filter_running(self) -> FilterRunning:
         """Give the mark of who runs filter code."""
 
     @property
-    def park(self) -> Park:
+    def suspend(self) -> Suspend:
         """Give the function that carries waiting coroutines on."""
 
     def now(self) -> float:
@@ -32,4 +32,4 @@ class World(Protocol):
         """Have `Gateway.deadlines.fire` called at `when`."""
 
     def waiter(self) -> Waiter:
-        """Make something a coroutine outside every strand can wait for."""
+        """Make something a coroutine outside every runner can wait for."""

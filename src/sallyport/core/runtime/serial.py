@@ -1,4 +1,4 @@
-"""Strand: the order in which one connection's filter code runs, and the fence around it.
+"""SerialRunner: the order in which one connection's filter code runs, and the fence around it.
 
 Filters are `async def` but know no event loop. Most awaits on a session are answered at once, so a
 coroutine is stepped in place; only one that really waits is handed to whoever owns an event loop.
@@ -14,7 +14,7 @@ from sallyport.core.runtime.deadlines import Deadline
 Work = Coroutine[Any, Any, None]
 
 # Carries a waiting coroutine on: (coroutine, what it yielded, called when it is done or failed).
-Park = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
+Suspend = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
 
 _Result = TypeVar("_Result")
 
@@ -32,7 +32,7 @@ class FilterStuck(BaseException):
 FAULTS: Final = (Exception, SystemExit, FilterStuck)
 
 
-class Turn:
+class FilterRunning:
     """Whether filter code runs at this moment; a watchdog reads it to find code that loops.
 
     `number` changes with every turn, so that two looks a while apart tell a long one from many.
@@ -61,16 +61,16 @@ def waited_too_long(seconds: float) -> TimeoutError:
 
 
 def impatient(
-    park: Park,
+    suspend: Suspend,
     call_later: Callable[[float, Callable[[], None]], Deadline],
     give_up: Callable[[BaseException], None],
-) -> Park:
-    """Give a `park` that calls `give_up` with TimeoutError when a coroutine waits too long.
+) -> Suspend:
+    """Give a `suspend` that calls `give_up` with TimeoutError when a coroutine waits too long.
 
     What a filter may wait for is the kernel; who waits forever holds its connection (attack X07).
     """
 
-    def park_impatiently(
+    def suspend_impatiently(
         work: Work,
         yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
         done: Callable[[BaseException | None], None],
@@ -82,16 +82,16 @@ def impatient(
             limit.cancel()
             done(error)
 
-        park(work, yielded, finished)
+        suspend(work, yielded, finished)
 
-    return park_impatiently
+    return suspend_impatiently
 
 
 def _nothing() -> None:
     pass
 
 
-class Strand:
+class SerialRunner:
     """Runs `async def` methods one after another; an exception stops it and is told to `fault`.
 
     Each is called in its turn, so that the fence is around the call itself too. `fault` is called
@@ -99,9 +99,14 @@ class Strand:
     more.
     """
 
-    def __init__(self, park: Park, turn: Turn, fault: Callable[[BaseException, str], None]) -> None:
-        self._park = park
-        self._turn = turn
+    def __init__(
+        self,
+        suspend: Suspend,
+        filter_running: FilterRunning,
+        fault: Callable[[BaseException, str], None],
+    ) -> None:
+        self._suspend = suspend
+        self._filter_running = filter_running
         self._fault = fault
         self._waiting: deque[tuple[Callable[..., Work], tuple[object, ...], str]] = deque()
         self.owner = ""
@@ -114,7 +119,7 @@ class Strand:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something waits; whoever feeds the strand should pause."""
+        """Whether something waits; whoever feeds the runner should pause."""
         return self._busy
 
     @property
@@ -148,7 +153,7 @@ class Strand:
     def _drain(self) -> None:
         self._busy = True
         try:
-            if self._turn.run(self._go_on):
+            if self._filter_running.run(self._go_on):
                 return
         except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
             self.fail(error, self.owner)
@@ -167,7 +172,7 @@ class Strand:
             yielded = next(work.__await__(), _DONE)
             if yielded is not _DONE:
                 self._has_waited = True
-                self._park(work, yielded, self._resumed)
+                self._suspend(work, yielded, self._resumed)
                 return True
         return False
 
