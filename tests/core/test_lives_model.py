@@ -140,7 +140,7 @@ class Part(SessionFilter):
         mood = self.world.mood
         if mood == "wait":
             await Pause()
-        if isinstance(event, ConnectTcp | AcceptedConnection) and event.connection.question:
+        if isinstance(event, ConnectTcp | AcceptedConnection) and event.connection.event_context:
             if mood in ("attach", "wait"):
                 flow = Flow(self.world)
                 event.connection.attach_data_filter(flow)

@@ -4,7 +4,7 @@ import pytest
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter
 
 from sallyport.core.model.chain import Priority
-from sallyport.core.model.event_context import Question
+from sallyport.core.model.event_context import EventContext
 from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
@@ -48,7 +48,7 @@ class Curious(WatchingFilter):
             connection.attach_data_filter(DataFilter())
         except BadContext as error:
             attached = error.reason
-        if connection.question is None:  # type: ignore[attr-defined]
+        if connection.event_context is None:  # type: ignore[attr-defined]
             with pytest.raises(BadContext) as refusal:
                 connection.deny()
             denied = refusal.value.reason
@@ -92,7 +92,7 @@ def test_each_is_legal_where_it_has_a_meaning_and_nowhere_else() -> None:
 
 
 def test_a_question_is_not_denied_until_somebody_denies() -> None:
-    question = Question("a filter", None)
-    assert not question.is_denied
+    context = EventContext("a filter", None)
+    assert not context.is_denied
     with pytest.raises(BadContext, match=NO_FLOW):
-        question.attach(DataFilter(), Priority.MIDDLE, None)
+        context.attach(DataFilter(), Priority.MIDDLE, None)

@@ -11,7 +11,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.model.chain import Chain
 from sallyport.core.model.connection import PrimaryConnection
-from sallyport.core.model.event_context import Question
+from sallyport.core.model.event_context import EventContext
 from sallyport.core.model.events import (
     AcceptedConnection,
     BindTcp,
@@ -75,13 +75,13 @@ class Announcer:
                 continue
             is_denied = self._gateway.roster.is_off(one.name, session)
             for connection in () if is_denied else binding.connections:
-                question = Question(one.name, None)
-                connection.question = question if may_deny else None
+                context = EventContext(one.name, None)
+                connection.event_context = context if may_deny else None
                 try:
                     has_failed = not await self._tell_of_port(one, connection, event)
-                    is_denied = is_denied or has_failed or question.is_denied
+                    is_denied = is_denied or has_failed or context.is_denied
                 finally:
-                    connection.question = None
+                    connection.event_context = None
                 if connection.is_closed:
                     break
             if is_denied and may_deny:
@@ -225,13 +225,13 @@ class Announcer:
         if self._gateway.roster.is_off(one.name, session):
             flow.deny(one.name)
             return
-        question = flow.connection.question = Question(one.name, flow.chain)
+        context = flow.connection.event_context = EventContext(one.name, flow.chain)
         try:
             session_filter = attached(session, one)
             await session_filter.on_event(flow.announced(session.filter_set.parameters[one.name]))
         finally:
-            flow.connection.question = None
-        if question.is_denied and not flow.chain.is_over:
+            flow.connection.event_context = None
+        if context.is_denied and not flow.chain.is_over:
             flow.deny(one.name)
 
     # -- ends ---------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Priority(IntEnum):
     PRE_TRUST = 4
     EXTERNAL = 5
     EMULATION = 6
-    """The source of the data: a filter in the place of the server."""
+    """The source of the data: a filter in the slot of the server."""
 
 
 class Nobody:
@@ -56,8 +56,8 @@ class Nobody:
 NOBODY = Nobody()
 
 
-class Place:
-    """One data filter's place in a chain, and its deadline."""
+class Slot:
+    """One data filter's slot in a chain, and its deadline."""
 
     __slots__ = ("_chain", "_deadline", "context", "data_filter", "owner", "priority")
 
@@ -110,7 +110,7 @@ class _Joint:
 
     __slots__ = ("_chain", "_is_shut", "_is_upward", "_to")
 
-    def __init__(self, chain: "Chain", to: Place, *, is_upward: bool) -> None:
+    def __init__(self, chain: "Chain", to: Slot, *, is_upward: bool) -> None:
         self._chain = chain
         self._to = to
         self._is_upward = is_upward
@@ -141,9 +141,20 @@ class Chain:
     arrived at a bound port; else it is the server's.
     """
 
-    __slots__ = ("_connection", "_factories", "_gateway", "_is_client_dialled", "_link", "_peer",
-                 "_places", "_runner", "_under_way", "is_begun", "is_datagrams",
-                 "is_over")  # fmt: skip
+    __slots__ = (
+        "_connection",
+        "_factories",
+        "_gateway",
+        "_is_client_dialled",
+        "_link",
+        "_peer",
+        "_runner",
+        "_slots",
+        "_under_way",
+        "is_begun",
+        "is_datagrams",
+        "is_over",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -159,7 +170,7 @@ class Chain:
         self._peer = peer
         self._runner = runner
         self._is_client_dialled = is_client_dialled
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         self._factories: list[DataFilterFactory] = []
         self._link: Link | None = None
         self._under_way = 0
@@ -172,34 +183,34 @@ class Chain:
     def attach(
         self, data_filter: "DataFilter", priority: Priority, context: object, owner: str
     ) -> None:
-        """Give a filter its place; raises BadContext when bytes pass already.
+        """Give a filter its slot; raises BadContext when bytes pass already.
 
-        Raises InvalidArgument for one that has, or had, a place: two flows never meet in one; and
+        Raises InvalidArgument for one that has, or had, a slot: two flows never meet in one; and
         for what is no priority.
         """
         if self.is_begun or self.is_over:
             raise BadContext("the-connection-has-started")
-        if data_filter.place is not None:
+        if data_filter.slot is not None:
             raise InvalidArgument("data-filter-was-attached-already")
         if not isinstance(priority, Priority):
             raise InvalidArgument("not-a-priority")
-        data_filter.place = Place(self, data_filter, priority, context, owner)
-        self._places.append(data_filter.place)
+        data_filter.slot = Slot(self, data_filter, priority, context, owner)
+        self._slots.append(data_filter.slot)
 
     def attach_made(self, factory: "DataFilterFactory") -> None:
-        """Give a place to what a factory makes; it is used up when bytes begin to pass."""
+        """Give a slot to what a factory makes; it is used up when bytes begin to pass."""
         self.attach(factory.make(), factory.priority, factory.context, factory.owner)
         self._factories.append(factory)
 
     @property
     def is_empty(self) -> bool:
         """Whether nobody wants to see the bytes."""
-        return not self._places
+        return not self._slots
 
     @property
     def data_filters(self) -> "tuple[DataFilter, ...]":
         """Every filter; once bytes pass, from the client's side to the server's."""
-        return tuple(place.data_filter for place in self._places)
+        return tuple(slot.data_filter for slot in self._slots)
 
     @property
     def is_passing(self) -> bool:
@@ -231,7 +242,7 @@ class Chain:
         client, server = accepted or NOBODY, dialled or NOBODY
         if self._is_client_dialled:
             client, server = server, client
-        self._places.sort(key=lambda place: place.priority)
+        self._slots.sort(key=lambda slot: slot.priority)
         for factory in self._factories:
             factory.used()
         self._runner.run(self._start, (client, server))
@@ -262,23 +273,23 @@ class Chain:
             return
         self.is_over = True
         self._runner.close()
-        for place in self._places:
-            place.forget_deadline()
-            self._gateway.roster.detach(place.data_filter, self._connection.session, place.owner)
+        for slot in self._slots:
+            slot.forget_deadline()
+            self._gateway.roster.detach(slot.data_filter, self._connection.session, slot.owner)
 
     # -- inside -------------------------------------------------------------------------------
 
-    def call(self, place: Place, method: Callable[..., Work], *data: bytes) -> None:
+    def call(self, slot: Slot, method: Callable[..., Work], *data: bytes) -> None:
         """Run a filter's method in its turn."""
-        self._runner.run(method, data, place.owner)
+        self._runner.run(method, data, slot.owner)
 
-    def pass_on(self, place: Place, take: Callable[[bytes], Work], data: bytes) -> None:
+    def pass_on(self, slot: Slot, take: Callable[[bytes], Work], data: bytes) -> None:
         """Have a neighbour take `data` in its turn; too much at once ends the session."""
         self._under_way += len(data)
         if self._under_way > limits.MAX_CHAIN_BYTES:
             self.flooded()
         else:
-            self._runner.run(self._taken, (take, data), place.owner)
+            self._runner.run(self._taken, (take, data), slot.owner)
 
     def reset(self) -> None:
         """Reset both sockets of this flow; idempotent, never raises."""
@@ -312,33 +323,33 @@ class Chain:
 
     async def _start(self, client: StreamEnd, server: StreamEnd) -> None:
         """Give all of them their ends before the first one may speak; any of them may end it."""
-        places = self._places
-        for i, place in enumerate(places):
+        slots = self._slots
+        for i, slot in enumerate(slots):
             if self.is_over:
                 return
-            is_last = i == len(places) - 1
-            self._runner.owner = place.owner
-            place.data_filter.set_sockets(
-                _Joint(self, places[i - 1], is_upward=False) if i else client,
-                server if is_last else _Joint(self, places[i + 1], is_upward=True),
+            is_last = i == len(slots) - 1
+            self._runner.owner = slot.owner
+            slot.data_filter.set_sockets(
+                _Joint(self, slots[i - 1], is_upward=False) if i else client,
+                server if is_last else _Joint(self, slots[i + 1], is_upward=True),
                 self._connection,
                 self._peer,
-                place.context,
+                slot.context,
             )
-        for place in places:
+        for slot in slots:
             if self.is_over:
                 return
-            self._runner.owner = place.owner
-            await place.data_filter.started()
+            self._runner.owner = slot.owner
+            await slot.data_filter.started()
 
     def _received(self, data: bytes, *, is_client: bool) -> None:
         if not self.is_over:
-            place = self._places[0 if is_client else -1]
-            to = place.data_filter
-            self._runner.run(to.from_client if is_client else to.from_server, (data,), place.owner)
+            slot = self._slots[0 if is_client else -1]
+            to = slot.data_filter
+            self._runner.run(to.from_client if is_client else to.from_server, (data,), slot.owner)
 
     def _closed(self, *, is_client: bool) -> None:
         if not self.is_over:
-            place = self._places[0 if is_client else -1]
-            to = place.data_filter
-            self.call(place, to.client_closed if is_client else to.server_closed)
+            slot = self._slots[0 if is_client else -1]
+            to = slot.data_filter
+            self.call(slot, to.client_closed if is_client else to.server_closed)

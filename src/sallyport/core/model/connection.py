@@ -139,7 +139,7 @@ class PrimaryConnection(Askable):
         """Whether a filter plays the server: nobody is dialled."""
         self.traffic = Traffic()
         """What an emulating filter says it sent; nothing else is counted here."""
-        self.question = None
+        self.event_context = None
         self.runner = runner
         """On which this connection's filter code runs."""
         self.chain = Chain(gateway, self, self.peer, runner)
@@ -199,12 +199,12 @@ class PrimaryConnection(Askable):
         connection. Raises BadContext at any other time, AlreadyEmulated the second time,
         Terminating when the connection is over.
         """
-        if self.question is None or self.transport is not Transport.TCP:
+        if self.event_context is None or self.transport is not Transport.TCP:
             raise BadContext("not-in-connect-tcp-of-this-connection")
         require_running(is_over=not self.is_open)
         if self.is_emulated:
             raise AlreadyEmulated("a-filter-plays-the-server")
-        self.question.attach(data_filter, Priority.EMULATION, context)
+        self.event_context.attach(data_filter, Priority.EMULATION, context)
         self.is_emulated = True
 
     def set_socket_name(self, address: Endpoint) -> None:

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 def take_over(connection: "SecondaryConnection") -> None:
     """See `SecondaryConnection.emulate_for_bind`."""
-    question = connection.question
-    if question is None or not question.is_about_bind:
+    context = connection.event_context
+    if context is None or not context.is_about_bind:
         raise BadContext("not-in-a-bind-event-of-this-connection")
     require_running(is_over=connection.is_closed)
     if connection.is_emulated:
         raise AlreadyEmulated("a-filter-has-the-bind")
     gateway = connection.gateway
-    connection.become_emulated(gateway.user_path, question.owner)
+    connection.become_emulated(gateway.user_path, context.owner)
     gateway.journal.record(
         "binding.emulated",
         session=connection.session.id,
         binding=connection.binding_id,
-        filter=question.owner,
+        filter=context.owner,
     )
 
 

@@ -1,4 +1,4 @@
-"""Question: what filters may decide about a connection while they are told of it."""
+"""EventContext: what filters may decide about a connection while they are told of it."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sallyport.core.model.filter import DataFilter
 
 
-class Question:
+class EventContext:
     """One filter being told of one event: it may deny, and attach where there is a chain."""
 
     __slots__ = ("_chain", "is_denied", "owner")
@@ -37,7 +37,7 @@ class Askable:
 
     __slots__ = ()
 
-    question: Question | None
+    event_context: EventContext | None
 
     def attach_data_filter(
         self,
@@ -51,9 +51,9 @@ class Askable:
         UdpDestination and AcceptedConnection of this connection; raises BadContext at any other
         time, so also on a connection in the kernel, which no filter can look into.
         """
-        if self.question is None:
+        if self.event_context is None:
             raise BadContext("not-in-an-event-of-this-connection")
-        self.question.attach(data_filter, priority, context)
+        self.event_context.attach(data_filter, priority, context)
 
     def deny(self) -> None:
         """Refuse what the event is about (`Deny`); rules are the better place for it.
@@ -62,6 +62,6 @@ class Askable:
         datagrams are dropped. Legal in BindTcp, BindUdp, ConnectTcp, UdpDestination and
         AcceptedConnection; raises BadContext at any other time.
         """
-        if self.question is None:
+        if self.event_context is None:
             raise BadContext("not-in-an-event-of-this-connection")
-        self.question.is_denied = True
+        self.event_context.is_denied = True

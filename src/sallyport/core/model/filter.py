@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.model.chain import NOBODY, Place
+from sallyport.core.model.chain import NOBODY, Slot
 from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.model.hooks import Hooks
 from sallyport.core.pinholes.datapath import StreamEnd
@@ -74,7 +74,7 @@ class DataFilter:
     peer: Endpoint
     context: object = None
     """What the filter was attached with."""
-    place: Place | None = None
+    slot: Slot | None = None
     """The chain's; filters use `set_deadline` and `reset`."""
 
     def set_sockets(
@@ -114,9 +114,9 @@ class DataFilter:
         One deadline a data filter; setting it again moves it. Raises BadContext before
         `set_sockets`, InvalidArgument for what is not a number.
         """
-        if self.place is None:
+        if self.slot is None:
             raise BadContext("not-attached")
-        self.place.set_deadline(seconds)
+        self.slot.set_deadline(seconds)
 
     async def deadline_passed(self) -> None:
         """The deadline has passed; the default ends the connection."""
@@ -124,16 +124,16 @@ class DataFilter:
 
     def reset(self) -> None:
         """Reset this flow alone; `connection.kill` also closes the port it came by."""
-        if self.place is not None:
-            self.place.reset()
+        if self.slot is not None:
+            self.slot.reset()
 
     def close(self, explanation: str | None = None) -> None:
         """End this flow in order: what was sent arrives, then both ends are closed.
 
         `explanation` is for the protocol's user; `ConnectionTerminating` carries it.
         """
-        if self.place is not None:
-            self.place.close(explanation)
+        if self.slot is not None:
+            self.slot.close(explanation)
 
     def detach(self) -> None:
         """Release everything: called exactly once, when the flow is over."""

@@ -35,7 +35,7 @@ from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
     from sallyport.core.model.chain import Chain
-    from sallyport.core.model.event_context import Question
+    from sallyport.core.model.event_context import EventContext
 
 
 class Traffic(NamedTuple):
@@ -69,6 +69,7 @@ class Opening:
         "asked_about",
         "deadline",
         "ended",
+        "event_context",
         "explanation",
         "is_emulated",
         "is_filtered",
@@ -77,7 +78,6 @@ class Opening:
         "latest_peer",
         "path",
         "pinhole",
-        "question",
         "runner",
         "running",
         "state",
@@ -95,7 +95,7 @@ class Opening:
         """Whether a filter delivers its flows: the data path lets nobody in."""
         self.explanation: str | None = None
         """What whoever killed it has to say to the protocol's user."""
-        self.question: Question | None = None
+        self.event_context: EventContext | None = None
         self.runner: SerialRunner | None = None
         """On which filters are asked about its flows, one after another."""
         self.asked_about: list[Chain] = []
