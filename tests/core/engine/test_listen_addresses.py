@@ -7,7 +7,7 @@ from tests.core.office import CLIENT, EXTERNAL, FTP, Office
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.engine.listen_addresses import Places, choose_places
+from sallyport.core.engine.listen_addresses import ListenAddresses, choose_listen_addresses
 from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
@@ -23,7 +23,7 @@ def choose(
     *clients: Endpoint,
     proxy: Endpoint | None = None,
     **fields: Any,  # noqa: ANN401 - any field of BindRequest
-) -> Places:
+) -> ListenAddresses:
     primary = office.dial()
     everything: dict[str, Any] = {
         "session": primary.session,
@@ -40,33 +40,33 @@ def choose(
         "primary": primary,
     }
     request = BindRequest(**(everything | fields))
-    return choose_places(office.gateway, request, relation, office.data_path)
+    return choose_listen_addresses(office.gateway, request, relation, office.data_path)
 
 
 def test_behind_nat_each_client_address_gets_a_held_port_of_the_gateway() -> None:
     office = Office()
-    places, holder = choose(office, Relation.NAT, CLIENT, CLIENT)
+    addresses, reservations = choose(office, Relation.NAT, CLIENT, CLIENT)
 
-    assert [place.address for place in places] == [EXTERNAL] * 2
-    assert office.data_path.reserved == {(Transport.TCP, place) for place in places}
-    assert holder is not None
-    for place in places:
-        holder.give_back(place)
+    assert [address.address for address in addresses] == [EXTERNAL] * 2
+    assert office.data_path.reserved == {(Transport.TCP, address) for address in addresses}
+    assert reservations is not None
+    for address in addresses:
+        reservations.give_back(address)
     assert not office.data_path.reserved
 
 
 def test_a_port_that_was_given_back_rests_for_the_time_of_the_limits() -> None:
     office = Office(ports="40000-40001")
-    (first,), holder = choose(office, Relation.NAT, CLIENT)
-    assert holder is not None
-    holder.give_back(first)
+    (first,), reservations = choose(office, Relation.NAT, CLIENT)
+    assert reservations is not None
+    reservations.give_back(first)
 
     office.world.pass_time(office.gateway, limits.PORT_REST_SECONDS - 0.1)
-    (second,) = holder.any_run(1)
+    (second,) = reservations.any_run(1)
     assert second != first
-    holder.give_back(second)
+    reservations.give_back(second)
     office.world.pass_time(office.gateway, 0.1)
-    assert holder.any_run(1) == [first]
+    assert reservations.any_run(1) == [first]
 
 
 def test_an_adapter_can_be_forced_and_one_port_on_it() -> None:
@@ -75,9 +75,9 @@ def test_an_adapter_can_be_forced_and_one_port_on_it() -> None:
     forced = INSIDE.with_port(40123)
 
     assert any_port.address == INSIDE.address
-    places, holder = choose(office, Relation.NAT, CLIENT, proxy=forced)
-    assert list(places) == [forced]
-    assert holder is not None
+    addresses, reservations = choose(office, Relation.NAT, CLIENT, proxy=forced)
+    assert list(addresses) == [forced]
+    assert reservations is not None
 
 
 @pytest.mark.parametrize("proxy", [None, CLIENT, CLIENT.with_port(0)])
@@ -91,9 +91,9 @@ def test_a_routed_client_is_reached_at_its_own_address_and_nothing_is_held(
 
 
 def test_a_routed_client_of_unknown_address_is_reached_where_the_proxy_address_says() -> None:
-    places = choose(Office(), Relation.ROUTE, ZERO, proxy=CLIENT)
+    addresses = choose(Office(), Relation.ROUTE, ZERO, proxy=CLIENT)
 
-    assert places == ((CLIENT,), None)
+    assert addresses == ((CLIENT,), None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.dispatch import flow_event, permitted_event
-from sallyport.core.engine.listen_addresses import choose_places, choose_redirects
+from sallyport.core.engine.listen_addresses import choose_listen_addresses, choose_redirects
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.future_connection import FutureConnection
@@ -67,20 +67,20 @@ class Binder:
                 self._check_client_address(request.session, client, request.flags, rule)
             self._check_quota(request.session, request.primary, rule, len(request.client_addresses))
             path, is_filtered = self._path_for(request, protocol)
-            places, holder = choose_places(gateway, request, relation, path)
-            if holder is None:
-                for place, client in zip(places, request.client_addresses, strict=True):
+            addresses, reservations = choose_listen_addresses(gateway, request, relation, path)
+            if reservations is None:
+                for address, client in zip(addresses, request.client_addresses, strict=True):
                     if client.is_zero:
                         # On a routed relation the proxy address says where the client will listen.
-                        self._check_client_address(request.session, place, request.flags, rule)
+                        self._check_client_address(request.session, address, request.flags, rule)
         except BindError as refusal:
             gateway.ledger.refused(request, refusal)
             raise
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
-        for place, client in zip(places, request.client_addresses, strict=True):
-            pinhole = request.pinhole(gateway.openings.new_id(), place, client)
+        for address, client in zip(addresses, request.client_addresses, strict=True):
+            pinhole = request.pinhole(gateway.openings.new_id(), address, client)
             connection = SecondaryConnection(
-                binding, pinhole, path=path, is_filtered=is_filtered, holder=holder
+                binding, pinhole, path=path, is_filtered=is_filtered, reservations=reservations
             )
             binding.connections += (connection,)
         if request.is_for_primary:
@@ -157,7 +157,7 @@ class Binder:
         path, is_filtered = gateway.path_for(
             session, request.protocol, request.flags, permitted_event(request.transport)
         )
-        listens, holder = choose_redirects(gateway, request, path)
+        listens, reservations = choose_redirects(gateway, request, path)
         futures = tuple(
             FutureConnection(
                 request,
@@ -166,7 +166,7 @@ class Binder:
                 path,
                 rule,
                 is_filtered=is_filtered,
-                holder=holder,
+                reservations=reservations,
             )
             for listen, address, rule in zip(listens, request.addresses, rules, strict=True)
         )

@@ -25,7 +25,7 @@ from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.pinholes.registry import Openings
-from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
@@ -70,7 +70,7 @@ class Gateway:
         """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
         """
         self._ports = ports
-        self._holders: dict[tuple[DataPath, Transport, IpAddress], Holder] = {}
+        self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._world = world
         self._session_numbers = count(1)
         self._connection_numbers = count(1)
@@ -285,14 +285,18 @@ class Gateway:
         """Give a name no binding of this process ever had."""
         return f"b{next(self._binding_numbers)}"
 
-    def holder(self, path: DataPath, transport: Transport, address: IpAddress) -> Holder:
+    def reservations_at(
+        self, path: DataPath, transport: Transport, address: IpAddress
+    ) -> PortReservations:
         """Give who holds ports of a gateway address for flows on this data path."""
         key = path, transport, address
-        holder = self._holders.get(key)
-        if holder is None:
+        reservations = self._reservations.get(key)
+        if reservations is None:
             pool = self._ports.of(transport, address)
-            holder = self._holders[key] = Holder(path, transport, address, pool, self.clock)
-        return holder
+            reservations = self._reservations[key] = PortReservations(
+                path, transport, address, pool, self.clock
+            )
+        return reservations
 
     def client_session(self, client: IpAddress) -> Session:
         """See `core.model.filter.Firewall`."""

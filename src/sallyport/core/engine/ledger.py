@@ -109,8 +109,8 @@ class Ledger:
         """Give back what the connection held and tell the caller of the bind."""
         session, primary = connection.session, connection.primary
         binding, listen = connection.binding, connection.proxy_address
-        if connection.holder is not None:
-            connection.holder.give_back(listen)
+        if connection.reservations is not None:
+            connection.reservations.give_back(listen)
         session.let_go(connection, primary)
         if primary is not None:
             primary.openings.pop(connection.pinhole.id, None)
@@ -165,8 +165,8 @@ class Ledger:
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Forget a permission and give back the port it held, if any."""
-        if future.holder is not None:
-            future.holder.give_back(future.proxy_address)
+        if future.reservations is not None:
+            future.reservations.give_back(future.proxy_address)
         future.session.let_go(future, future.primary)
         if future.primary is not None:
             future.primary.openings.pop(future.pinhole.id, None)

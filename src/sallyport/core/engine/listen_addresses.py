@@ -1,4 +1,4 @@
-"""Places: where connections come to, for each address of one request."""
+"""ListenAddresses: where connections come to, for each address of one request."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.request import BindRequest, FutureRequest
 from sallyport.core.pinholes.datapath import DataPath
-from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, InvalidArgument
 from sallyport.flags import ConnectionFlags
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _NAT, _ROUTE = Relation
 
-# Where peers connect, one place for each address, and who holds ports of the gateway there, if any.
-Places = tuple[Sequence[Endpoint], Holder | None]
+# Where peers connect, one address for each client address, and the reservations of their ports.
+ListenAddresses = tuple[Sequence[Endpoint], PortReservations | None]
 
 
-def choose_places(
+def choose_listen_addresses(
     gateway: "Gateway", request: BindRequest, relation: Relation, path: DataPath
-) -> Places:
-    """Choose one place for each client address; holding its port is the first effect of a bind.
+) -> ListenAddresses:
+    """Choose one address for each client address; holding its port is the first effect of a bind.
 
     Raises AddressInUse, AddressNotAvailable, InvalidArgument, OutOfResources, KernelError; then
     nothing is held.
@@ -40,22 +40,22 @@ def choose_places(
     if proxy is not None and proxy.address not in own:
         raise AddressNotAvailable("not-an-address-of-the-gateway")
     address = proxy.address if proxy is not None else _external_address(request.primary)
-    holder = gateway.holder(path, request.transport, address)
+    reservations = gateway.reservations_at(path, request.transport, address)
     if proxy is not None and proxy.port:
-        return holder.exactly(proxy.port), holder
-    return holder.any_run(len(request.client_addresses)), holder
+        return reservations.exactly(proxy.port), reservations
+    return reservations.any_run(len(request.client_addresses)), reservations
 
 
-def choose_redirects(gateway: "Gateway", request: FutureRequest, path: DataPath) -> Places:
-    """Choose where the client connects for each address; raises as `choose_places`.
+def choose_redirects(gateway: "Gateway", request: FutureRequest, path: DataPath) -> ListenAddresses:
+    """Choose where the client connects for each address; raises as `choose_listen_addresses`.
 
     The address itself, or one of a run of ports of ours.
     """
     inside = _internal_address(gateway, request)
     if inside is None:
         return request.addresses, None
-    holder = gateway.holder(path, request.transport, inside)
-    return holder.any_run(len(request.addresses)), holder
+    reservations = gateway.reservations_at(path, request.transport, inside)
+    return reservations.any_run(len(request.addresses)), reservations
 
 
 def _routed(request: BindRequest) -> tuple[Endpoint, ...]:

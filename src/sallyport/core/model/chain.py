@@ -154,7 +154,7 @@ class Chain:
         "is_begun",
         "is_datagrams",
         "is_over",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from sallyport.core.model.request import FutureRequest
 from sallyport.core.pinholes.datapath import Arrival, DataPath, Pinhole
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Opening, Traffic
-from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.rules import Rule
 from sallyport.errors import Terminating
 from sallyport.flags import ConnectionFlags
@@ -24,9 +24,9 @@ class FutureConnection(Opening, Askable):
         "asked_by",
         "context",
         "gateway",
-        "holder",
         "primary",
         "protocol",
+        "reservations",
         "rule",
         "session",
         "session_filter",
@@ -43,7 +43,7 @@ class FutureConnection(Opening, Askable):
         rule: Rule,
         *,
         is_filtered: bool,
-        holder: Holder | None,
+        reservations: PortReservations | None,
     ) -> None:
         super().__init__(
             pinhole,
@@ -59,7 +59,7 @@ class FutureConnection(Opening, Askable):
         self.session_filter = request.session_filter
         self.asked_by = request.session.name_of(request.session_filter)
         self.context = request.context
-        self.holder = holder
+        self.reservations = reservations
         """Who holds a port of the gateway for it; nobody, where the client dials the far end."""
 
     @property

@@ -15,7 +15,7 @@ from sallyport.core.model.event_context import Askable
 from sallyport.core.model.feed import EventFeed
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.pinholes.registry import Opening, Traffic
-from sallyport.core.pinholes.reservations import Holder
+from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
 from sallyport.ipfilter import IpFilter
@@ -39,11 +39,11 @@ class SecondaryConnection(Opening, Askable):
         "expected",
         "feeds",
         "gateway",
-        "holder",
         "index",
         "is_secondary",
         "primary",
         "protocol",
+        "reservations",
         "rule",
         "session",
         "session_filter",
@@ -57,7 +57,7 @@ class SecondaryConnection(Opening, Askable):
         *,
         path: DataPath,
         is_filtered: bool,
-        holder: Holder | None,
+        reservations: PortReservations | None,
     ) -> None:
         super().__init__(
             pinhole, path=path, is_timed=binding.flags.is_timed, is_filtered=is_filtered
@@ -82,7 +82,7 @@ class SecondaryConnection(Opening, Askable):
         self.is_secondary = not binding.is_for_primary
         """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
         self.index = len(binding.connections)
-        self.holder = holder
+        self.reservations = reservations
         """Who holds a port of the gateway for it; on a routed relation nobody does."""
         self.feeds: tuple[EventFeed, ...] = ()
         self.emulator = ""
@@ -95,7 +95,7 @@ class SecondaryConnection(Opening, Askable):
     @property
     def holds_port(self) -> bool:
         """Whether a port of the gateway is reserved for it."""
-        return self.holder is not None
+        return self.reservations is not None
 
     @property
     def binding(self) -> "Binding | None":
@@ -237,7 +237,7 @@ class SecondaryConnection(Opening, Askable):
         InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
         """
         self.gateway.binder.require_peer(self, peer)
-        path = self.path if self.holder is None else self.holder.path
+        path = self.path if self.reservations is None else self.reservations.path
         path.send_from(self.pinhole.listen, peer, data)
 
     def events(self) -> EventFeed:

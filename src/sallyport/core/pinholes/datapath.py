@@ -90,7 +90,7 @@ class Tap(Protocol):
     """The data filters of one flow, as whoever holds its two sockets feeds them."""
 
     on_idle: Callable[[], None]
-    """To be set by the holder: called when nothing waits any more."""
+    """To be set by the reservations: called when nothing waits any more."""
 
     @property
     def is_busy(self) -> bool:

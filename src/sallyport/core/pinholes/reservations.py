@@ -1,4 +1,4 @@
-"""Holder: the ports of one gateway address that are held, and how they are given back."""
+"""PortReservations: the ports of one gateway address that are held, and how they are given back."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 
 
-class Holder:
+class PortReservations:
     """Holds ports of one address, of one transport: in the pool, and against local programs.
 
     One for all binds there: what holds a port is also who takes it back.
