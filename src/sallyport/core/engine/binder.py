@@ -88,7 +88,7 @@ class Binder:
             emulated.become_emulated(path, emulated.asked_by)
         gateway.ledger.made(binding)
         try:
-            await gateway.announcer.ask_about_bind(binding)
+            await gateway.dispatcher.ask_about_bind(binding)
         except BaseException as error:  # giving up while asking leaves nothing held either
             if isinstance(error, BindError):
                 gateway.ledger.refused(request, error)

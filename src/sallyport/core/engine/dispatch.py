@@ -1,4 +1,4 @@
-"""Announcer: tells filters what happens, and takes their answer: attach, deny, or nothing.
+"""EventDispatcher: tells filters what happens, and takes their answer: attach, deny, or nothing.
 
 While a filter may deny, one that fails or is switched off has denied: fail closed.
 """
@@ -40,7 +40,7 @@ _Secondary = SecondaryConnection | FutureConnection
 _TCP = Transport.TCP
 
 
-class Announcer:
+class EventDispatcher:
     """The one place where filters are told, except what only the caller of a bind is (Ledger)."""
 
     def __init__(self, gateway: "Gateway") -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.engine.binder import Binder
-from sallyport.core.engine.dispatch import Announcer
+from sallyport.core.engine.dispatch import EventDispatcher
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
 from sallyport.core.model.binding import Binding
@@ -62,7 +62,7 @@ class Gateway:
         self.openings = Openings(data_paths.values(), self.deadlines, world.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
-        self.announcer = Announcer(self)
+        self.dispatcher = EventDispatcher(self)
         self.sessions: dict[IpAddress, Session] = {}
         """The clients' ordinary ones; see `all_sessions`."""
         self._private: dict[IpAddress, list[Session]] = {}
@@ -150,7 +150,7 @@ class Gateway:
         Then its server is dialled, unless `primary.is_emulated`. Set `primary.link` before: who
         denies resets the client.
         """
-        self.announcer.primary_starts(primary, ready)
+        self.dispatcher.primary_starts(primary, ready)
 
     def start_primary(
         self,
@@ -200,7 +200,7 @@ class Gateway:
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
         primary.chain.end()
-        self.announcer.terminating(
+        self.dispatcher.terminating(
             primary,
             ConnectionTerminating(
                 primary, reason, primary.traffic, None, explanation or primary.explanation

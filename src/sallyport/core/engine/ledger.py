@@ -186,7 +186,7 @@ class Ledger:
     def _terminating(
         self, connection: SecondaryConnection | FutureConnection, reason: str, traffic: Traffic
     ) -> ConnectionTerminating:
-        self._gateway.announcer.ask_no_more(connection)
+        self._gateway.dispatcher.ask_no_more(connection)
         event = ConnectionTerminating(
             connection,
             reason,
@@ -195,7 +195,7 @@ class Ledger:
             connection.explanation,
             parameters=_settings_for(connection),
         )
-        self._gateway.announcer.terminating(connection, event)
+        self._gateway.dispatcher.terminating(connection, event)
         return event
 
     def _tell_of_peer(

@@ -62,7 +62,7 @@ def deliver(
     def play_peer(chain: Chain) -> None:
         chain.attach(data_filter, Priority.EMULATION, context, connection.emulator)
 
-    gateway.announcer.flow_arrived(connection, remote, Delivery(connection, remote), play_peer)
+    gateway.dispatcher.flow_arrived(connection, remote, Delivery(connection, remote), play_peer)
 
 
 def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:

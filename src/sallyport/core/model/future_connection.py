@@ -95,7 +95,7 @@ class FutureConnection(Opening, Askable):
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_Connect_Tcp`, `fwx_Udp_Destination`, secondary)."""
-        self.gateway.announcer.flow_arrived(self, peer, arrival)
+        self.gateway.dispatcher.flow_arrived(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell who asked for it (`fwx_EstablishedConnection`)."""

@@ -263,7 +263,7 @@ class SecondaryConnection(Opening, Askable):
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_AcceptedConnection`, `fwx_Udp_Destination`)."""
-        self.gateway.announcer.flow_arrived(self, peer, arrival)
+        self.gateway.dispatcher.flow_arrived(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
