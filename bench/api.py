@@ -125,7 +125,7 @@ class Subject:
             policy=_policy(),
             data_paths={kind: path},
             ports=Ports(_PORTS, world.random_below),
-            world=world,
+            environment=world,
             filters=(),
         )
         world.drive(self._gateway)

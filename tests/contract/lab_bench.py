@@ -85,7 +85,7 @@ class LabBench(Bench):
             policy=policy(self.way, **rule),
             data_paths=self.paths,
             ports=self.ports,
-            world=world,
+            environment=world,
             filters=(Owner(), *filters),
         )
         world.drive(self.gateway)

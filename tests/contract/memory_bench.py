@@ -45,7 +45,7 @@ class MemoryBench(Bench):
             policy=policy(way, **rule),
             data_paths=self.paths,
             ports=self.ports,
-            world=self.world,
+            environment=self.world,
             filters=(Owner(), *filters),
         )
         self._peer_ports = count(_FIRST_PEER_PORT)

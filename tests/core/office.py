@@ -165,7 +165,7 @@ class Office:
                 path.kind: path for path in (self.data_path, self.user_path) if path.kind in kinds
             },
             ports=self.ports,
-            world=self.world,
+            environment=self.world,
             filters=filters,
         )
         self.primaries: list[PrimaryConnection] = []

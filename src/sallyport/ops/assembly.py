@@ -136,7 +136,7 @@ def assemble(
             policy=plan.policy,
             data_paths=data_paths,
             ports=Ports(settings.port_range, world.random_below),
-            world=world,
+            environment=world,
             filters=plan.filters,
         )
     world.drive(gateway)

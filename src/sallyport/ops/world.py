@@ -33,7 +33,7 @@ class AsyncWaiter:
 
 
 class AsyncWorld:
-    """See `core.runtime.environment.World`; made inside a running loop.
+    """See `core.runtime.environment.Environment`; made inside a running loop.
 
     `drive` must be called once the gateway exists: timers fire its deadlines.
     """
@@ -54,20 +54,20 @@ class AsyncWorld:
         self._rearm()
 
     def random_below(self, bound: int) -> int:
-        """See `World`; from the system's generator, because guessing a port is an attack (X03)."""
+        """Draw from the system's generator: guessing a port is an attack (X03)."""
         if not self._chance:
             self._chance = array("Q", os.urandom(_CHANCE_BYTES))
         # Of 64 bits: no port is more likely than another by one in 2^48.
         return self._chance.pop() % bound
 
     def wake_at(self, when: float) -> None:
-        """See `World`."""
+        """See `Environment`."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._fire)
 
     def waiter(self) -> "AsyncWaiter":
-        """See `World`."""
+        """See `Environment`."""
         return AsyncWaiter()
 
     def suspend(

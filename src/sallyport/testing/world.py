@@ -62,19 +62,19 @@ class VirtualWorld:
         self._state = 1
 
     def now(self) -> float:
-        """See `core.runtime.environment.World`."""
+        """See `core.runtime.environment.Environment`."""
         return self.seconds
 
     def random_below(self, bound: int) -> int:
-        """See `core.runtime.environment.World`; a fixed sequence (Lehmer's generator)."""
+        """See `core.runtime.environment.Environment`; a fixed sequence (Lehmer's generator)."""
         self._state = self._state * 48271 % 2147483647
         return self._state % bound
 
     def wake_at(self, when: float) -> None:
-        """See `core.runtime.environment.World`; `pass_time` looks for itself."""
+        """See `core.runtime.environment.Environment`; `pass_time` looks for itself."""
 
     def waiter(self) -> "VirtualWaiter":
-        """See `core.runtime.environment.World`."""
+        """See `core.runtime.environment.Environment`."""
         return VirtualWaiter()
 
     def suspend(
@@ -146,7 +146,7 @@ def make_gateway(
         policy=policy or make_policy(),
         data_paths={path.kind: path for path in (kernel, user)},
         ports=Ports(PortRange.parse(ports), world.random_below),
-        world=world,
+        environment=world,
         filters=filters,
     )
     return gateway, kernel, world

@@ -29,7 +29,7 @@ from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
-from sallyport.core.runtime.environment import World
+from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner, impatient
 from sallyport.errors import (
     InvalidArgument,
@@ -49,17 +49,19 @@ class Gateway:
         policy: Policy,
         data_paths: Mapping[DataPathKind, DataPath],
         ports: Ports,
-        world: World,
+        environment: Environment,
         filters: Sequence[ApplicationFilter],
     ) -> None:
         self.policy = policy
-        self.journal = world.journal
-        self.clock = world.now
-        self.roster = Roster(world.journal, world.filter_running, filters, policy.filter_settings)
-        self.deadlines = Deadlines(world.wake_at)
+        self.journal = environment.journal
+        self.clock = environment.now
+        self.roster = Roster(
+            environment.journal, environment.filter_running, filters, policy.filter_settings
+        )
+        self.deadlines = Deadlines(environment.wake_at)
         self.data_paths = data_paths
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
-        self.openings = Openings(data_paths.values(), self.deadlines, world.now)
+        self.openings = Openings(data_paths.values(), self.deadlines, environment.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
         self.dispatcher = EventDispatcher(self)
@@ -71,7 +73,7 @@ class Gateway:
         """
         self._ports = ports
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
-        self._world = world
+        self._environment = environment
         self._session_numbers = count(1)
         self._connection_numbers = count(1)
         self._binding_numbers = count(1)
@@ -279,7 +281,7 @@ class Gateway:
 
     def new_waiter(self) -> Waiter:
         """Make something a program that follows events can wait for."""
-        return self._world.waiter()
+        return self._environment.waiter()
 
     def new_binding_id(self) -> str:
         """Give a name no binding of this process ever had."""
@@ -379,8 +381,8 @@ class Gateway:
         def give_up(error: BaseException) -> None:
             runner.fail(error, runner.owner)
 
-        suspend = impatient(self._world.suspend, self.call_later, give_up)
-        runner = SerialRunner(suspend, self._world.filter_running, fault)
+        suspend = impatient(self._environment.suspend, self.call_later, give_up)
+        runner = SerialRunner(suspend, self._environment.filter_running, fault)
         return runner
 
     def _refused(

@@ -7,7 +7,7 @@ from sallyport.core.runtime.journal import Journal
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 
 
-class World(Protocol):
+class Environment(Protocol):
     """What the gateway needs besides data paths."""
 
     @property
