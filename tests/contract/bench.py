@@ -283,7 +283,7 @@ class Bench(ABC):
         pools = [(t, a) for t in Transport for a in (self.way.outside, self.way.inside)]
         return Holdings(
             path=self.kept(),
-            openings=len(self.gateway.openings),
+            openings=len(self.gateway.registry),
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),
             quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),

@@ -240,7 +240,7 @@ class Office:
             reserved=frozenset(self.data_path.reserved),
             pinholes=frozenset(self.data_path.pinholes) | frozenset(self.user_path.pinholes),
             ports=self.ports.of(Transport.TCP, EXTERNAL).free,
-            openings=len(self.gateway.openings),
+            openings=len(self.gateway.registry),
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),
             quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),

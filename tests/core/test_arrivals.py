@@ -220,8 +220,8 @@ def test_peers_are_asked_about_one_after_another_and_each_gets_what_was_attached
 
 
 ENDS: dict[str, Callable[[Arriving], object]] = {
-    "kill": lambda arriving: arriving.office.gateway.openings.kill(arriving.opening, "enough"),
-    "withdraw": lambda arriving: arriving.office.gateway.openings.withdraw(arriving.opening, "x"),
+    "kill": lambda arriving: arriving.office.gateway.registry.kill(arriving.opening, "enough"),
+    "withdraw": lambda arriving: arriving.office.gateway.registry.withdraw(arriving.opening, "x"),
     "primary": lambda arriving: arriving.primary.close("done"),
     "session": lambda arriving: arriving.primary.session.kill(),
     "shut down": lambda arriving: arriving.office.gateway.shut_down("stopping"),

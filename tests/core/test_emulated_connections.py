@@ -157,7 +157,7 @@ def test_a_client_that_refuses_is_told_and_can_be_dialled_again() -> None:
 
     def refuse(pinhole: Any, peer: Endpoint, tap: Any) -> None:  # noqa: ANN401 - of UserPath.deliver
         tap.end()
-        office.gateway.openings.flow_refused(pinhole.id, peer)
+        office.gateway.registry.flow_refused(pinhole.id, peer)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(office.user_path, "deliver", refuse)

@@ -319,7 +319,7 @@ class LivesMachine(RuleBasedStateMachine):
         )
         assert not self.office.gateway.sessions
         assert not self.office.data_path.reserved
-        assert len(self.office.gateway.openings) == 0
+        assert len(self.office.gateway.registry) == 0
         self.office.pass_time(limits.PORT_REST_SECONDS)
         assert len(self.office.gateway.deadlines) == 0
 

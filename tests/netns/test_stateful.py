@@ -284,7 +284,7 @@ class KernelMachine(RuleBasedStateMachine):
     @invariant()
     def exactly_what_is_not_closed_holds_its_place(self) -> None:
         open_ = [port for port in self.ports if port.state is not State.CLOSED]
-        assert len(self.bench.gateway.openings) == len(open_)
+        assert len(self.bench.gateway.registry) == len(open_)
         held = len(open_) if self.way.is_nat else 0
         assert self.bench.ports.of(self.transport, self.way.outside).free == 1000 - held
 

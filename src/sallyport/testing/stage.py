@@ -162,7 +162,7 @@ class Stage:
         self.settle()
         if left := [str(session.client_address) for session in self.gateway.all_sessions()]:
             return f"sessions are left: {', '.join(left)}"
-        if len(self.gateway.openings) or any(path.reserved for path in self.paths):
+        if len(self.gateway.registry) or any(path.reserved for path in self.paths):
             return "ports are left reserved"
         return None
 

@@ -335,7 +335,7 @@ class GatewayMachine(RuleBasedStateMachine):
         ports = self.open_ports()
         port = ports[choice % len(ports)]
         if how == "kill one" or not isinstance(port.opening, SecondaryConnection):
-            self.office.gateway.openings.kill(port.opening, "killed")
+            self.office.gateway.registry.kill(port.opening, "killed")
             port.kill()
             return
         binding = port.opening.binding

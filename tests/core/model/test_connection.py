@@ -266,7 +266,7 @@ def test_a_closed_port_rests_before_another_binding_gets_it() -> None:
     office = Office(ports="40000-40001")
     primary = office.dial()
     first = office.bind(primary).proxy_address
-    office.gateway.openings.kill(next(iter(primary.openings.values())), "killed")
+    office.gateway.registry.kill(next(iter(primary.openings.values())), "killed")
     assert office.data_path.reserved == set()
 
     second = office.bind(primary).proxy_address
@@ -281,8 +281,8 @@ def test_a_late_report_of_a_killed_flow_changes_nothing() -> None:
     office.data_path.connect(PEER, secondary.proxy_address)
     secondary.kill()
     before = office.holdings()
-    office.gateway.openings.flow_ended(secondary.pinhole.id, FlowCounters(PEER, 1, 1))
-    office.gateway.openings.flow_established(secondary.pinhole.id, Endpoint.parse("192.0.2.1:1"))
+    office.gateway.registry.flow_ended(secondary.pinhole.id, FlowCounters(PEER, 1, 1))
+    office.gateway.registry.flow_established(secondary.pinhole.id, Endpoint.parse("192.0.2.1:1"))
 
     assert office.holdings() == before
     assert secondary.state is State.CLOSED

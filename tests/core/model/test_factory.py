@@ -245,12 +245,12 @@ def test_a_peer_whose_client_is_not_there_does_not_use_a_promise_up(shop: Worksh
 
         def proceed(self, tap: object) -> None:
             tap.end()  # type: ignore[attr-defined]
-            office.gateway.openings.flow_refused(secondary.pinhole.id, PEER)
+            office.gateway.registry.flow_refused(secondary.pinhole.id, PEER)
 
         def refuse(self) -> None:
             raise AssertionError("nobody denied it")
 
-    office.gateway.openings.flow_arrived(secondary.pinhole.id, PEER, Refusing())
+    office.gateway.registry.flow_arrived(secondary.pinhole.id, PEER, Refusing())
     assert shop.made[0].log == [" detached"]
     assert primary.session.factories == [factory]
 

@@ -1,10 +1,10 @@
-"""Openings over a data path in memory, and one that keeps what it is told."""
+"""OpeningRegistry over a data path in memory, and one that keeps what it is told."""
 
 from tests.core.office import CLIENT, PEER, run
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPath, Pinhole
-from sallyport.core.pinholes.registry import Opening, Openings, Traffic
+from sallyport.core.pinholes.registry import Opening, OpeningRegistry, Traffic
 from sallyport.core.runtime.deadlines import Deadlines
 from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath
@@ -38,13 +38,13 @@ class Recorded(Opening):
 
 
 class Bench:
-    """Openings over a data path in memory."""
+    """OpeningRegistry over a data path in memory."""
 
     def __init__(self, data_path: MemoryDataPath | None = None) -> None:
         self.data_path = data_path or MemoryDataPath([LISTEN.address])
         self.now = 0.0
         self.deadlines = Deadlines(lambda _: None)
-        self.openings = Openings([self.data_path], self.deadlines, lambda: self.now)
+        self.registry = OpeningRegistry([self.data_path], self.deadlines, lambda: self.now)
 
     def add(
         self,

@@ -1,4 +1,4 @@
-"""Openings of datagrams, and openings that are changed while they live."""
+"""OpeningRegistry of datagrams, and openings that are changed while they live."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind, Pinhole
 from sallyport.core.pinholes.lifecycle import State
-from sallyport.core.pinholes.registry import Openings, Traffic
+from sallyport.core.pinholes.registry import OpeningRegistry, Traffic
 from sallyport.core.runtime.deadlines import Deadlines
 from sallyport.errors import OutOfResources, Terminating
 from sallyport.flags import Transport
@@ -197,7 +197,7 @@ def test_a_change_of_what_ended_meanwhile_says_so(change: str) -> None:
 def test_each_opening_is_on_its_own_data_path_and_both_report_here() -> None:
     kernel = MemoryDataPath([LISTEN.address])
     user = MemoryDataPath([LISTEN.address], kind=DataPathKind.USER, beside=kernel)
-    openings = Openings([kernel, user], Deadlines(lambda _: None), lambda: 0.0)
+    openings = OpeningRegistry([kernel, user], Deadlines(lambda _: None), lambda: 0.0)
     made = []
     for offset, path in enumerate((kernel, user)):
         listen = LISTEN.with_port(LISTEN.port + offset)

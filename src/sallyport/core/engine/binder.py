@@ -78,7 +78,7 @@ class Binder:
             raise
         binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
         for address, client in zip(addresses, request.client_addresses, strict=True):
-            pinhole = request.pinhole(gateway.openings.new_id(), address, client)
+            pinhole = request.pinhole(gateway.registry.new_id(), address, client)
             connection = SecondaryConnection(
                 binding, pinhole, path=path, is_filtered=is_filtered, reservations=reservations
             )
@@ -111,7 +111,7 @@ class Binder:
             raise InvalidArgument("routed-address-is-the-proxy-address")
         rule, _ = self._ask_policy(binding.session, binding.protocol, binding.primary)
         self._check_client_address(binding.session, client, binding.flags, rule)
-        await self._gateway.openings.retarget(connection, client)
+        await self._gateway.registry.retarget(connection, client)
 
     async def restrict(self, connection: SecondaryConnection, ip_filter: IpFilter | None) -> None:
         """See `SecondaryConnection.set_ip_filter`."""
@@ -119,7 +119,7 @@ class Binder:
             raise BadContext("nobody-connects-to-an-emulated-port")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
-        await self._gateway.openings.set_sources(connection, ip_filter)
+        await self._gateway.registry.set_sources(connection, ip_filter)
 
     def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """See `SecondaryConnection.send_to`."""
@@ -162,7 +162,7 @@ class Binder:
             FutureConnection(
                 request,
                 gateway,
-                request.pinhole(gateway.openings.new_id(), listen, address),
+                request.pinhole(gateway.registry.new_id(), listen, address),
                 path,
                 rule,
                 is_filtered=is_filtered,
@@ -173,7 +173,7 @@ class Binder:
         for future in futures:
             gateway.ledger.permitted(future)
         if armed:
-            await gateway.openings.arm(futures)
+            await gateway.registry.arm(futures)
         return futures
 
     async def approve(
@@ -210,7 +210,7 @@ class Binder:
                 if flags.is_roomy
                 else pinhole.receive_buffer,
             )
-            await gateway.openings.arm([connection])
+            await gateway.registry.arm([connection])
         except BindError as refusal:
             gateway.ledger.not_armed(binding, refusal)
             raise

@@ -24,7 +24,7 @@ from sallyport.core.model.filter import ApplicationFilter, DataFilter
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
 from sallyport.core.pinholes.ports import Ports
-from sallyport.core.pinholes.registry import Openings
+from sallyport.core.pinholes.registry import OpeningRegistry
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
@@ -61,7 +61,7 @@ class Gateway:
         self.deadlines = Deadlines(environment.wake_at)
         self.data_paths = data_paths
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
-        self.openings = Openings(data_paths.values(), self.deadlines, environment.now)
+        self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
         self.binder = Binder(self)
         self.ledger = Ledger(self)
         self.dispatcher = EventDispatcher(self)

@@ -65,7 +65,7 @@ class Ledger:
         session.bindings[binding.id] = binding
         for connection in binding.connections:
             session.hold(connection, binding.primary)
-            self._gateway.openings.add(connection)
+            self._gateway.registry.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
         self._note_bound("binding.reserved", binding.connections[0], "debug")
@@ -151,7 +151,7 @@ class Ledger:
         future.session.hold(future, future.primary)
         if future.primary is not None:
             future.primary.openings[future.pinhole.id] = future
-        self._gateway.openings.add(future)
+        self._gateway.registry.add(future)
 
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""

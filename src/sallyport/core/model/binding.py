@@ -91,7 +91,7 @@ class Binding:
         KernelError when the kernel refuses; the binding is then withdrawn.
         """
         try:
-            await self.gateway.openings.arm(self.connections)
+            await self.gateway.registry.arm(self.connections)
         except BindError as refusal:
             self.gateway.ledger.not_armed(self, refusal)
             raise
@@ -99,7 +99,7 @@ class Binding:
     def withdraw(self, reason: str = "withdrawn") -> None:
         """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""
         for connection in self.connections:
-            self.gateway.openings.withdraw(connection, reason)
+            self.gateway.registry.withdraw(connection, reason)
 
     def kill(self, reason: str = "killed") -> None:
         """Kill every connection of it. Idempotent, never raises."""

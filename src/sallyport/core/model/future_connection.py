@@ -74,11 +74,11 @@ class FutureConnection(Opening, Askable):
 
     async def arm(self) -> None:
         """Open what was allowed with `armed=False`; raises as `Binding.arm`."""
-        await self.gateway.openings.arm([self])
+        await self.gateway.registry.arm([self])
 
     def withdraw(self, reason: str) -> None:
         """Withdraw the permission; a connection already made goes on. Idempotent, never raises."""
-        self.gateway.openings.withdraw(self, reason)
+        self.gateway.registry.withdraw(self, reason)
 
     def cancel(self) -> None:
         """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`).
@@ -91,7 +91,7 @@ class FutureConnection(Opening, Askable):
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Withdraw the permission and reset what came of it. Idempotent, never raises."""
-        self.gateway.openings.kill(self, reason, explanation)
+        self.gateway.registry.kill(self, reason, explanation)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_Connect_Tcp`, `fwx_Udp_Destination`, secondary)."""

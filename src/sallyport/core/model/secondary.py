@@ -135,7 +135,7 @@ class SecondaryConnection(Opening, Askable):
 
     def traffic(self) -> Traffic:
         """Sum up every admitted flow so far; costs a look at the data path."""
-        return self.gateway.openings.traffic(self)
+        return self.gateway.registry.traffic(self)
 
     def external_peer_name(self) -> Endpoint:
         """Give who connected; the latest, where many may (`GetExternalPeerName`).
@@ -255,7 +255,7 @@ class SecondaryConnection(Opening, Askable):
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""
-        self.gateway.openings.kill(self, reason, explanation)
+        self.gateway.registry.kill(self, reason, explanation)
 
     def on_armed(self) -> None:
         """Write it down."""

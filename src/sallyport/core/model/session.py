@@ -367,7 +367,7 @@ class Session:
             # What ends from here on is told at once, not behind what will never be done.
             primary.runner.close()
         for opening in tuple(self.openings.values()):
-            self._gateway.openings.kill(opening, reason)
+            self._gateway.registry.kill(opening, reason)
         for primary in tuple(self.primaries.values()):
             primary.kill(reason)
         self._gateway.forget_idle(self)

@@ -1,4 +1,4 @@
-"""Openings: every pinhole there is, its life, its time limit, and who is told what became of it.
+"""OpeningRegistry: every pinhole there is, its life, its time limit, and who is told what became of it.
 
 An opening is the common part of a secondary inbound connection (`bind_for_client`) and of a
 permission for an outbound one (`allow_future_connect`): for a data path both are pinholes.
@@ -137,7 +137,7 @@ class Opening:
         """Nothing is left; called exactly once, after the data path has let go."""
 
 
-class Openings:
+class OpeningRegistry:
     """The registry of openings, and the sink that every data path reports to."""
 
     def __init__(
@@ -344,7 +344,7 @@ class Openings:
             opening.deadline.put_off(when)
         else:
             # By the class: there is no bound method to keep for each of 60 000.
-            time_out = partial(Openings._time_out, self, opening)
+            time_out = partial(OpeningRegistry._time_out, self, opening)
             opening.deadline = self._deadlines.set(when, time_out)
 
     def _time_out(self, opening: Opening) -> None:
