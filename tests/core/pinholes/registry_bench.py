@@ -56,16 +56,16 @@ class Bench:
         target: Endpoint | None = CLIENT,
     ) -> Recorded:
         listen = LISTEN.with_port(LISTEN.port + offset)
-        pinhole = Pinhole(self.openings.new_id(), transport, listen, target, None, single)
+        pinhole = Pinhole(self.registry.new_id(), transport, listen, target, None, single)
         opening = Recorded(pinhole, path=self.data_path, is_timed=is_timed)
-        self.openings.add(opening)
+        self.registry.add(opening)
         return opening
 
     def armed(
         self, transport: Transport = Transport.TCP, *, single: bool = True, is_timed: bool = False
     ) -> Recorded:
         opening = self.add(transport, single=single, is_timed=is_timed)
-        run(self.openings.arm([opening]))
+        run(self.registry.arm([opening]))
         return opening
 
     def pass_time(self, seconds: float) -> None:

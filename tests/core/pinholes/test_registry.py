@@ -23,7 +23,7 @@ def test_a_whole_life_is_told_in_order() -> None:
 
     assert opening.told == ["armed", "refused 20", "admitted 20", "finished"]
     assert opening.traffic_at_end == Traffic(1, 10, 20)
-    assert len(bench.openings) == 0
+    assert len(bench.registry) == 0
 
 
 def test_an_attempt_that_fails_does_not_use_a_single_pinhole_up() -> None:
@@ -40,17 +40,17 @@ def test_an_opening_is_armed_once() -> None:
     bench = Bench()
     opening = bench.armed()
     with pytest.raises(Terminating, match="cannot-arm-when-armed"):
-        run(bench.openings.arm([opening]))
+        run(bench.registry.arm([opening]))
     assert opening.state is State.ARMED
 
 
 def test_what_has_ended_is_not_armed_and_neither_is_what_is_armed_with_it() -> None:
     bench = Bench()
     whole, ended = bench.add(), bench.add(offset=1)
-    bench.openings.withdraw(ended, "withdrawn")
+    bench.registry.withdraw(ended, "withdrawn")
 
     with pytest.raises(Terminating, match="cannot-arm-when-closed"):
-        run(bench.openings.arm([whole, ended]))
+        run(bench.registry.arm([whole, ended]))
     assert whole.state is State.RESERVED
     assert not bench.data_path.pinholes
 
@@ -61,7 +61,7 @@ def test_when_the_data_path_refuses_all_are_withdrawn() -> None:
     bench.data_path.fail_next = OutOfResources("set-full")
 
     with pytest.raises(OutOfResources):
-        run(bench.openings.arm(both))
+        run(bench.registry.arm(both))
     assert [opening.told for opening in both] == [["could-not-open"]] * 2
 
 
@@ -72,9 +72,9 @@ def test_what_ends_while_the_data_path_is_busy_leaves_no_pinhole_open(
 ) -> None:
     bench = Bench(SlowDataPath([LISTEN.address]))
     three = [bench.add(offset=offset) for offset in range(3)]
-    arming = bench.openings.arm(three)
+    arming = bench.registry.arm(three)
     arming.send(None)
-    getattr(bench.openings, ending)(three[ended], "meanwhile")
+    getattr(bench.registry, ending)(three[ended], "meanwhile")
 
     with pytest.raises(Terminating, match="ended-while-arming"):
         arming.send(None)
@@ -83,13 +83,13 @@ def test_what_ends_while_the_data_path_is_busy_leaves_no_pinhole_open(
     assert sorted(opening.told[0] for opening in three) == ["ended-while-arming"] * 2 + [
         "meanwhile"
     ]
-    assert len(bench.openings) == 0
+    assert len(bench.registry) == 0
 
 
 def test_a_coroutine_given_up_while_the_data_path_is_busy_withdraws_its_openings() -> None:
     bench = Bench(SlowDataPath([LISTEN.address]))
     opening = bench.add()
-    arming = bench.openings.arm([opening])
+    arming = bench.registry.arm([opening])
     arming.send(None)
     arming.close()
 
@@ -102,7 +102,7 @@ def test_f22_withdrawing_lets_nothing_new_in_and_a_transfer_finish() -> None:
     opening = bench.armed(single=False)
     bench.data_path.connect(PEER, LISTEN)
     for _ in range(2):
-        bench.openings.withdraw(opening, "withdrawn")
+        bench.registry.withdraw(opening, "withdrawn")
 
     assert opening.state is State.LIVE
     assert bench.data_path.connect(OTHER_PEER, LISTEN) is None
@@ -116,7 +116,7 @@ def test_withdrawing_ends_what_has_only_flows_that_are_over() -> None:
     opening = bench.armed(single=False)
     bench.data_path.connect(PEER, LISTEN)
     bench.data_path.finish(PEER, 1, 2)
-    bench.openings.withdraw(opening, "withdrawn")
+    bench.registry.withdraw(opening, "withdrawn")
 
     assert opening.told[-1] == "withdrawn"
     assert opening.traffic_at_end == Traffic(1, 1, 2)
@@ -128,7 +128,7 @@ def test_killing_resets_every_flow_and_says_so_once() -> None:
     bench.data_path.connect(PEER, LISTEN)
     bench.data_path.connect(OTHER_PEER, LISTEN)
     for _ in range(2):
-        bench.openings.kill(opening, "operator")
+        bench.registry.kill(opening, "operator")
 
     assert bench.data_path.resets == [(opening.pinhole.id, PEER), (opening.pinhole.id, OTHER_PEER)]
     assert opening.told == ["armed", "admitted 20", "admitted 21", "operator"]
@@ -141,7 +141,7 @@ def test_killing_a_transfer_keeps_its_reason_and_its_byte_counts() -> None:
     opening = bench.armed()
     bench.data_path.connect(PEER, LISTEN)
     bench.data_path.flows[opening.pinhole.id][PEER] = FlowCounters(PEER, 10, 20)
-    bench.openings.kill(opening, "operator")
+    bench.registry.kill(opening, "operator")
 
     assert opening.told[-1] == "operator"
     assert opening.traffic_at_end == Traffic(1, 10, 20)
@@ -150,12 +150,12 @@ def test_killing_a_transfer_keeps_its_reason_and_its_byte_counts() -> None:
 def test_reports_about_what_is_gone_are_ignored() -> None:
     bench = Bench()
     opening = bench.armed()
-    bench.openings.kill(opening, "killed")
+    bench.registry.kill(opening, "killed")
     told = list(opening.told)
     number = opening.pinhole.id
-    bench.openings.flow_established(number, PEER)
-    bench.openings.flow_refused(number, PEER)
-    bench.openings.flow_ended(number, FlowCounters(PEER, 0, 0))
+    bench.registry.flow_established(number, PEER)
+    bench.registry.flow_refused(number, PEER)
+    bench.registry.flow_ended(number, FlowCounters(PEER, 0, 0))
 
     assert opening.told == told
     assert opening.state is State.CLOSED
@@ -169,7 +169,7 @@ def test_byte_counts_can_be_read_while_a_transfer_runs_and_after_it() -> None:
     bench.data_path.finish(OTHER_PEER, 3, 4)
     bench.data_path.flows[opening.pinhole.id][PEER] = FlowCounters(PEER, 1, 2)
 
-    assert bench.openings.traffic(opening) == Traffic(2, 1 + 3, 2 + 4)
+    assert bench.registry.traffic(opening) == Traffic(2, 1 + 3, 2 + 4)
 
 
 def test_ten_thousand_flows_that_have_ended_leave_nothing_but_a_sum() -> None:
@@ -180,7 +180,7 @@ def test_ten_thousand_flows_that_have_ended_leave_nothing_but_a_sum() -> None:
         bench.data_path.finish(PEER, 3, 4)
 
     assert opening.running == {}
-    assert bench.openings.traffic(opening) == Traffic(10_000, 30_000, 40_000)
+    assert bench.registry.traffic(opening) == Traffic(10_000, 30_000, 40_000)
 
 
 class LateDataPath(MemoryDataPath):
@@ -201,7 +201,7 @@ def test_a_flow_admitted_just_before_the_end_may_finish(single: bool, is_timed: 
     if is_timed:
         bench.pass_time(limits.ACCEPT_TIMEOUT_SECONDS)
     else:
-        bench.openings.withdraw(opening, "withdrawn")
+        bench.registry.withdraw(opening, "withdrawn")
 
     assert opening.told == ["armed", "admitted 20"]
     assert opening.state is State.LIVE
@@ -222,7 +222,7 @@ class QuickDataPath(MemoryDataPath):
 def test_a_flow_that_is_quicker_than_open_returns_is_admitted() -> None:
     bench = Bench(QuickDataPath([LISTEN.address]))
     opening = bench.add(is_timed=True)
-    arming = bench.openings.arm([opening])
+    arming = bench.registry.arm([opening])
     arming.send(None)
     with pytest.raises(StopIteration):
         arming.send(None)
@@ -235,7 +235,7 @@ def test_a_flow_that_is_quicker_than_open_returns_is_admitted() -> None:
 def test_a_flow_that_was_quicker_than_a_failure_is_reset() -> None:
     bench = Bench(QuickDataPath([LISTEN.address]))
     opening = bench.add()
-    arming = bench.openings.arm([opening])
+    arming = bench.registry.arm([opening])
     arming.send(None)
     arming.close()
 
@@ -258,14 +258,14 @@ def test_a_timed_opening_that_nobody_uses_ends_after_a_minute(is_armed: bool) ->
 
     assert opening.told[-1] == "timed-out"
     assert not bench.data_path.pinholes
-    assert len(bench.openings) == len(bench.deadlines) == 0
+    assert len(bench.registry) == len(bench.deadlines) == 0
 
 
 def test_the_minute_starts_again_when_the_pinhole_opens() -> None:
     bench = Bench()
     opening = bench.add(is_timed=True)
     bench.pass_time(LIMIT - 1)
-    run(bench.openings.arm([opening]))
+    run(bench.registry.arm([opening]))
     bench.pass_time(LIMIT - 1)
     assert opening.state is State.ARMED
     bench.pass_time(1)
@@ -300,5 +300,5 @@ def test_an_untimed_opening_waits_for_ever() -> None:
 
 
 def test_no_number_is_given_twice() -> None:
-    openings = Bench().openings
-    assert len({openings.new_id() for _ in range(100)}) == 100
+    registry = Bench().registry
+    assert len({registry.new_id() for _ in range(100)}) == 100

@@ -71,7 +71,7 @@ def test_who_hears_of_a_late_flow_may_kill_the_opening_that_ends() -> None:
         def on_admitted(self, peer: Endpoint) -> None:
             super().on_admitted(peer)
             if len(self.told) > 2:
-                bench.openings.kill(self, "enough")
+                bench.registry.kill(self, "enough")
 
     class ReturningDataPath(MemoryDataPath):
         def close(self, pinhole_ids: Iterable[int]) -> None:
@@ -81,10 +81,10 @@ def test_who_hears_of_a_late_flow_may_kill_the_opening_that_ends() -> None:
             super().close(numbers)
 
     bench = Bench(ReturningDataPath([LISTEN.address]))
-    pinhole = Pinhole(bench.openings.new_id(), Transport.UDP, LISTEN, CLIENT, None)
+    pinhole = Pinhole(bench.registry.new_id(), Transport.UDP, LISTEN, CLIENT, None)
     opening = Killing(pinhole, path=bench.data_path, is_timed=True)
-    bench.openings.add(opening)
-    run(bench.openings.arm([opening]))
+    bench.registry.add(opening)
+    run(bench.registry.arm([opening]))
     bench.data_path.send(PEER, LISTEN)
     bench.data_path.finish(PEER)
 
@@ -99,7 +99,7 @@ def test_withdrawing_a_live_udp_opening_closes_it_and_what_runs_may_finish(is_si
     bench.data_path.send(PEER, LISTEN)
     if is_silent:
         bench.data_path.finish(PEER)
-    bench.openings.withdraw(opening, "withdrawn")
+    bench.registry.withdraw(opening, "withdrawn")
 
     assert not bench.data_path.pinholes
     if not is_silent:
@@ -125,19 +125,19 @@ def test_a_udp_opening_for_many_stays_armed_while_sources_come_and_go() -> None:
 def test_nothing_is_admitted_until_the_target_is_known() -> None:
     bench = Bench()
     opening = bench.add(target=None)
-    run(bench.openings.arm([opening]))
+    run(bench.registry.arm([opening]))
     assert bench.data_path.connect(PEER, LISTEN) is None
 
-    run(bench.openings.retarget(opening, CLIENT))
+    run(bench.registry.retarget(opening, CLIENT))
     assert bench.data_path.connect(PEER, LISTEN) == CLIENT
 
 
 def test_what_is_changed_before_the_pinhole_opens_is_how_it_opens() -> None:
     bench = Bench()
     opening = bench.add(target=None)
-    run(bench.openings.retarget(opening, CLIENT))
-    run(bench.openings.set_sources(opening, IpFilter()))
-    run(bench.openings.arm([opening]))
+    run(bench.registry.retarget(opening, CLIENT))
+    run(bench.registry.set_sources(opening, IpFilter()))
+    run(bench.registry.arm([opening]))
 
     assert bench.data_path.pinholes == {opening.pinhole.id: opening.pinhole}
     assert bench.data_path.connect(PEER, LISTEN) is None
@@ -146,10 +146,10 @@ def test_what_is_changed_before_the_pinhole_opens_is_how_it_opens() -> None:
 def test_what_is_changed_while_the_pinhole_opens_has_taken_effect_when_it_is_open() -> None:
     bench = Bench(SlowDataPath([LISTEN.address]))
     opening = bench.add(target=None)
-    arming = bench.openings.arm([opening])
+    arming = bench.registry.arm([opening])
     arming.send(None)
-    run(bench.openings.retarget(opening, CLIENT))
-    run(bench.openings.set_sources(opening, IpFilter.of(PEER.address)))
+    run(bench.registry.retarget(opening, CLIENT))
+    run(bench.registry.set_sources(opening, IpFilter.of(PEER.address)))
     with pytest.raises(StopIteration):
         arming.send(None)
 
@@ -161,15 +161,15 @@ def test_what_is_changed_while_the_pinhole_opens_has_taken_effect_when_it_is_ope
 def test_a_change_the_data_path_refuses_has_changed_nothing() -> None:
     bench = Bench()
     opening = bench.add(target=None)
-    run(bench.openings.arm([opening]))
+    run(bench.registry.arm([opening]))
     before = opening.pinhole
 
     bench.data_path.fail_next = OutOfResources("set-full")
     with pytest.raises(OutOfResources):
-        run(bench.openings.retarget(opening, CLIENT))
+        run(bench.registry.retarget(opening, CLIENT))
     bench.data_path.fail_next = OutOfResources("set-full")
     with pytest.raises(OutOfResources):
-        run(bench.openings.set_sources(opening, IpFilter()))
+        run(bench.registry.set_sources(opening, IpFilter()))
     assert opening.pinhole == before
     assert bench.data_path.pinholes == {before.id: before}
     assert opening.state is State.ARMED
@@ -179,15 +179,15 @@ def test_a_change_the_data_path_refuses_has_changed_nothing() -> None:
 def test_a_change_of_what_ended_meanwhile_says_so(change: str) -> None:
     bench = Bench()
     opening = bench.add(target=None)
-    run(bench.openings.arm([opening]))
+    run(bench.registry.arm([opening]))
     bench.data_path.is_slow = True
     changing = (
-        bench.openings.retarget(opening, CLIENT)
+        bench.registry.retarget(opening, CLIENT)
         if change == "retarget"
-        else bench.openings.set_sources(opening, IpFilter())
+        else bench.registry.set_sources(opening, IpFilter())
     )
     changing.send(None)
-    bench.openings.kill(opening, "meanwhile")
+    bench.registry.kill(opening, "meanwhile")
 
     with pytest.raises(Terminating, match="ended-meanwhile"):
         changing.send(None)

@@ -198,7 +198,7 @@ class Gateway:
             return
         primary.is_open = False
         for opening in tuple(primary.openings.values()):
-            self.openings.withdraw(opening, "primary-ended")
+            self.registry.withdraw(opening, "primary-ended")
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
         primary.chain.end()
@@ -224,7 +224,7 @@ class Gateway:
         """
         for session in tuple(self.all_sessions()):
             for opening in tuple(session.openings.values()):
-                self.openings.withdraw(opening, reason)
+                self.registry.withdraw(opening, reason)
             for primary in tuple(session.primaries.values()):
                 primary.kill(reason)
         for session in tuple(self.all_sessions()):

@@ -1,4 +1,4 @@
-"""OpeningRegistry: every pinhole there is, its life, its time limit, and who is told what became of it.
+"""OpeningRegistry: every pinhole there is, its life, its time limit and its outcome.
 
 An opening is the common part of a secondary inbound connection (`bind_for_client`) and of a
 permission for an outbound one (`allow_future_connect`): for a data path both are pinholes.
