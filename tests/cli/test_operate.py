@@ -10,7 +10,7 @@ import pytest
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
 from sallyport.ops import logs
-from sallyport.ops.config.load import Configuration, Source
+from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.schema import Mistake, Reloaded
 from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.logs import EventJournal, Format
@@ -39,17 +39,21 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sources() -> list[Source | None]:
+def sources() -> list[ConfigFile | None]:
     """Where those in `started` came from."""
     return []
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, sources: list[Source | None]) -> list[Configuration]:
+def started(
+    monkeypatch: pytest.MonkeyPatch, sources: list[ConfigFile | None]
+) -> list[Configuration]:
     """Put a gateway that only notes what it is started with in the place of the real one."""
     configurations: list[Configuration] = []
 
-    def run(configuration: Configuration, _journal: EventJournal, source: Source | None) -> None:
+    def run(
+        configuration: Configuration, _journal: EventJournal, source: ConfigFile | None
+    ) -> None:
         configurations.append(configuration)
         sources.append(source)
 
@@ -174,7 +178,7 @@ def test_check_config_in_json_says_that_a_file_is_fine(
 
 
 def test_a_gateway_with_a_file_can_read_it_again(
-    good: Path, started: list[Configuration], sources: list[Source | None]
+    good: Path, started: list[Configuration], sources: list[ConfigFile | None]
 ) -> None:
     assert main(["run", "--config", str(good), "--control-socket", "/run/other"]) == 0
     (source,) = sources
@@ -191,7 +195,7 @@ def test_a_gateway_with_a_file_can_read_it_again(
 def test_a_file_is_found_again_wherever_the_gateway_goes(
     good: Path,
     started: list[Configuration],
-    sources: list[Source | None],
+    sources: list[ConfigFile | None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(good.parent)
@@ -203,7 +207,7 @@ def test_a_file_is_found_again_wherever_the_gateway_goes(
 
 
 def test_a_gateway_between_two_interfaces_has_no_file(
-    started: list[Configuration], sources: list[Source | None]
+    started: list[Configuration], sources: list[ConfigFile | None]
 ) -> None:
     assert main(["run", "--internal", "int0", "--external", "ext0"]) == 0
     assert (len(started), sources) == (1, [None])

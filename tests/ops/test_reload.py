@@ -6,7 +6,7 @@ import pytest
 
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.assembly import RestartNeeded
-from sallyport.ops.config.load import Configuration, Source, parse
+from sallyport.ops.config.load import ConfigFile, Configuration, parse
 from sallyport.ops.control.schema import Mistake, Reloaded
 from sallyport.ops.reload import NoSource, NotReady, Reloader
 from sallyport.testing.world import MemoryJournal
@@ -40,15 +40,15 @@ class Taking:
         self.taken.append(configuration)
 
 
-def reloader(taking: Taking, source: Source | None) -> tuple[Reloader, MemoryJournal]:
+def reloader(taking: Taking, source: ConfigFile | None) -> tuple[Reloader, MemoryJournal]:
     journal = MemoryJournal()
     one = Reloader(source, journal)
     one.open(taking.take)
     return one, journal
 
 
-def saying(text: str) -> Source:
-    return Source(FILE, lambda: parse(text, str(FILE)))
+def saying(text: str) -> ConfigFile:
+    return ConfigFile(FILE, lambda: parse(text, str(FILE)))
 
 
 def test_what_the_file_says_now_is_in_force_afterwards() -> None:
@@ -83,7 +83,7 @@ def test_each_mistake_is_a_record_for_whoever_reloads_by_signal() -> None:
     def read() -> Configuration:
         raise ConfigErrors([ConfigError("f", 1, "one"), ConfigError("f", 2, "two")])
 
-    one, journal = reloader(Taking(), Source(FILE, read))
+    one, journal = reloader(Taking(), ConfigFile(FILE, read))
 
     one.on_signal()
 

@@ -11,7 +11,7 @@ from sallyport.cli.render import Output
 from sallyport.core.runtime.journal import Level
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import logs
-from sallyport.ops.config.load import Configuration, Source, from_interfaces, load
+from sallyport.ops.config.load import ConfigFile, Configuration, from_interfaces, load
 from sallyport.ops.control.schema import Check, Mistake, Reloaded, mistakes_of
 from sallyport.ops.control.server import request
 from sallyport.ops.interfaces import addresses_of
@@ -45,10 +45,10 @@ def run(
     log_format: str,
 ) -> None:
     """Run the gateway in the foreground, from a file or between two interfaces."""
-    source: Source | None = None
+    source: ConfigFile | None = None
     if config_file and not (internal or external):
         file = config_file.absolute()
-        source = Source(file, lambda: _with_socket(load(file), control_socket))
+        source = ConfigFile(file, lambda: _with_socket(load(file), control_socket))
         configuration = source.read()
     elif internal and external and not config_file:
         configuration = from_interfaces(internal, external, addresses_of)

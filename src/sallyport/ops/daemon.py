@@ -13,8 +13,8 @@ from typing import Any
 
 from sallyport.errors import OperatorError
 from sallyport.ops.assembly import assemble
-from sallyport.ops.config.load import Configuration, Source
-from sallyport.ops.control.handlers import Answers
+from sallyport.ops.config.load import ConfigFile, Configuration
+from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.reload import Reloader
@@ -26,7 +26,9 @@ class _Stopped(Exception):
     """Ends the task group: it waits for its tasks, or cancels them when its body raises."""
 
 
-def run(configuration: Configuration, journal: EventJournal, source: Source | None = None) -> None:
+def run(
+    configuration: Configuration, journal: EventJournal, source: ConfigFile | None = None
+) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
 
     `source` is where the configuration came from, None when that is no file. Raises StartupError,
@@ -43,7 +45,7 @@ def run(configuration: Configuration, journal: EventJournal, source: Source | No
 
 
 async def _serve(
-    configuration: Configuration, turns: Turns, journal: EventJournal, source: Source | None
+    configuration: Configuration, turns: Turns, journal: EventJournal, source: ConfigFile | None
 ) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,8 +64,8 @@ async def _serve(
             with ExitStack() as undo:
                 assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
                 gateway = assembly.gateway
-                answers = Answers(gateway, journal, lambda: assembly.configuration.filters)
-                handlers.update(answers.handlers(), reload=reloader.answer)
+                questions = Handlers(gateway, journal, lambda: assembly.configuration.filters)
+                handlers.update(questions.table(), reload=reloader.answer)
                 reloader.open(assembly.replace)
                 undo.callback(reloader.close)
                 journal.record(

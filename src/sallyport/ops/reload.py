@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from sallyport.core.runtime.journal import Journal
 from sallyport.errors import ConfigErrors, OperatorError
-from sallyport.ops.config.load import Configuration, Source
+from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.schema import Reloaded, mistakes_of
 
 
@@ -28,7 +28,7 @@ class NotReady(OperatorError):
 class Reloader:
     """Reloads one gateway, for the control socket and for SIGHUP; between `open` and `close`."""
 
-    def __init__(self, source: Source | None, journal: Journal) -> None:
+    def __init__(self, source: ConfigFile | None, journal: Journal) -> None:
         """`source` None: the gateway was started without a file."""
         self._take: Callable[[Configuration], None] | None = None
         self._source = source
@@ -60,7 +60,7 @@ class Reloader:
         self._journal.record("gateway.reloaded", file=file, filters=", ".join(filters))
         return Reloaded(file=file, valid=True, errors=[], filters=filters)
 
-    def _reload(self, source: Source | None) -> list[str]:
+    def _reload(self, source: ConfigFile | None) -> list[str]:
         if self._take is None:
             raise NotReady("the gateway is starting or stopping; ask again when it runs")
         if source is None:

@@ -3,11 +3,11 @@ import tomllib
 import pytest
 
 from sallyport.errors import ConfigErrors
-from sallyport.ops.config.document import Document, Report, nearest, read_document, shown
+from sallyport.ops.config.document import ConfigDocument, Report, nearest, read_document, shown
 from sallyport.ops.config.toml_lines import line_map
 
 
-def read(text: str) -> tuple[Document, list[str]]:
+def read(text: str) -> tuple[ConfigDocument, list[str]]:
     report = Report("f", line_map(text))
     document = read_document(tomllib.loads(text), report)
     return document, [str(error) for error in report.errors]

@@ -10,7 +10,7 @@ from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.load import defaults
-from sallyport.ops.control.handlers import Answers
+from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.world import make_gateway
@@ -19,7 +19,7 @@ CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:2
 PROXY = Endpoint.parse("203.0.113.1:40271")
 
 
-class Told(Answers):
+class Told(Handlers):
     """The answers of a gateway in memory with one control connection."""
 
     def __init__(self) -> None:

@@ -146,7 +146,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ConfigDocument:
     """A document by its tables; None stands for a table that has been reported already.
 
     `filters` is as it was written: the filters themselves say which keys there may be.
@@ -160,7 +160,7 @@ class Document:
     filters: Mapping[str, object]
 
 
-def read_document(raw: Mapping[str, object], report: Report) -> Document:
+def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
     """Give the tables of `raw`; mistakes go to `report`, nothing is raised."""
     known = ("gateway", "networks", "network_rules", "access_rules", "publishing_rules", "filters")
     for key in raw.keys() - set(known):
@@ -172,7 +172,7 @@ def read_document(raw: Mapping[str, object], report: Report) -> Document:
                 ("networks", name),
                 f"{shown(name)} cannot name a network; write 1 to 32 letters, digits, - or _",
             )
-    return Document(
+    return ConfigDocument(
         gateway=read_table(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
         networks={
             name: read_table(table, NetworkShape, ("networks", name), report)

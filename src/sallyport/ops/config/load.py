@@ -56,7 +56,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ConfigFile:
     """The file a configuration came from; `read` gives what it says now, or raises ConfigErrors."""
 
     file: Path

@@ -41,7 +41,7 @@ def _usual_path(gateway: Gateway) -> DataPathKind:
     return min(gateway.data_paths, key=list(DataPathKind).index)
 
 
-class Answers:
+class Handlers:
     """The handlers of one gateway."""
 
     def __init__(
@@ -56,8 +56,8 @@ class Answers:
         self._journal = journal
         self._started = gateway.clock()
 
-    def handlers(self) -> Mapping[str, Handler]:
-        """Give the table the control server answers from."""
+    def table(self) -> Mapping[str, Handler]:
+        """Return the handler of each command, for the control server."""
         return {
             "status": self.status,
             "sessions.list": self.sessions,
