@@ -38,10 +38,10 @@ from sallyport.core.runtime.journal import Level
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import table
+from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.pins import PINS_TABLE
-from sallyport.kernel.ruleset import GatewayRules, render_base
+from sallyport.kernel.pins_table import PINS_TABLE
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath

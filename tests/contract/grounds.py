@@ -12,9 +12,9 @@ from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.kernel import table
+from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
 from sallyport.turns import Turns

@@ -15,8 +15,8 @@ from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.placeholders import Placeholders
-from sallyport.kernel.pokes import Pokes
 from sallyport.kernel.table import OwnedTable
 from sallyport.wire import conntrack, nftset
 from sallyport.wire.conntrack import FlowReport, FlowTuple
@@ -80,8 +80,8 @@ class Kernel:
         self.asked.append(f"forget {conntrack.read_tuple(original).source}")
         return True
 
-    def poke(self, original: FlowTuple, reply: FlowTuple) -> None:
-        self.asked.append(f"poke {original.source} {reply.source}")
+    def send(self, original: FlowTuple, reply: FlowTuple) -> None:
+        self.asked.append(f"forged acks {original.source} {reply.source}")
 
     def close(self) -> None:
         self.asked.append("closed")
@@ -110,7 +110,7 @@ def path(kernel: Kernel) -> KernelDataPath:
         cast("OwnedTable", kernel),
         cast("EventSocket", kernel),
         cast("ConntrackRequests", kernel),
-        cast("Pokes", kernel),
+        cast("ForgedAcks", kernel),
         Placeholders(limit=0),
         last=0,
         idle_seconds=60,
@@ -157,7 +157,7 @@ def test_a_refused_batch_opens_nothing_and_says_why(
     with pytest.raises(expected):
         open_all(path, pinhole(1), pinhole(2))
 
-    assert path.live_openings == 0
+    assert path.live_pinholes == 0
     path.close([1, 2])
     assert kernel.asked == ["add 6"]
 
@@ -169,9 +169,9 @@ def test_an_idle_time_that_is_not_offered_reaches_the_kernel_never(
     with pytest.raises(InvalidArgument, match="idle-time-not-offered"):
         open_all(path, pinhole(1), odd)
 
-    assert (kernel.asked, path.live_openings) == ([], 0)
+    assert (kernel.asked, path.live_pinholes) == ([], 0)
     open_all(path, odd._replace(idle_seconds=60))
-    assert path.live_openings == 1
+    assert path.live_pinholes == 1
 
 
 def test_ranges_that_overlap_are_an_address_in_use(path: KernelDataPath, kernel: Kernel) -> None:
@@ -374,7 +374,7 @@ def test_a_close_that_the_kernel_has_no_memory_for_is_tried_again(
     open_all(path, pinhole(1))
     kernel.refusals = [errno.ENOMEM]
     retries = []
-    monkeypatch.setattr(path._board, "_later", lambda _seconds, action: retries.append(action))
+    monkeypatch.setattr(path._elements, "_later", lambda _seconds, action: retries.append(action))
     path.close([1])
     retries.pop()()
 
@@ -422,7 +422,7 @@ def test_kill_closes_marks_and_pokes_each_flow_once(path: KernelDataPath, kernel
         "add 3",
         "delete 3",
         "set 0x20000000",
-        "poke 203.0.113.9:20 10.0.0.8:1553",
+        "forged acks 203.0.113.9:20 10.0.0.8:1553",
     ]
 
 

@@ -11,7 +11,7 @@ from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
 from sallyport.kernel.flows import FlowTable
-from sallyport.kernel.openings import Flow, Opening
+from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport, FlowTuple
 
@@ -45,15 +45,15 @@ class Bench:
         bytes_each = f"{counters.from_peer_bytes}/{counters.to_peer_bytes}"
         self.said.append(f"{pinhole_id} ended {counters.peer} {bytes_each}")
 
-    def retire(self, opening: Opening) -> None:
-        self.flows.close([opening])
-        self.said.append(f"{opening.pinhole.id} retired")
+    def retire(self, installed: InstalledPinhole) -> None:
+        self.flows.close([installed])
+        self.said.append(f"{installed.pinhole.id} retired")
 
-    def renew(self, opening: Opening) -> None:
-        self.said.append(f"{opening.pinhole.id} is {opening.owner}'s")
+    def renew(self, installed: InstalledPinhole) -> None:
+        self.said.append(f"{installed.pinhole.id} is {installed.owner}'s")
 
-    def watch(self, opening: Opening, flow: Flow) -> None:
-        self.said.append(f"watch {opening.pinhole.id} {flow.peer}")
+    def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
+        self.said.append(f"watch {installed.pinhole.id} {flow.peer}")
 
     def kill_flow(self, flow: Flow) -> None:
         self.said.append(f"kill {flow.peer}")
@@ -62,25 +62,27 @@ class Bench:
         assert flow.peer == PEER
         return self.readable
 
-    def enter(self, number: int = 1, *, single: bool = True) -> Opening:
-        (opening,) = self.flows.enter([pinhole(number, single=single)])
-        return opening
+    def enter(self, number: int = 1, *, single: bool = True) -> InstalledPinhole:
+        (installed,) = self.flows.enter([pinhole(number, single=single)])
+        return installed
 
-    def enter_udp(self, *, single: bool = True, idle_seconds: float | None = None) -> Opening:
+    def enter_udp(
+        self, *, single: bool = True, idle_seconds: float | None = None
+    ) -> InstalledPinhole:
         udp = pinhole(single=single)._replace(transport=Transport.UDP, idle_seconds=idle_seconds)
-        (opening,) = self.flows.enter([udp])
-        return opening
+        (installed,) = self.flows.enter([udp])
+        return installed
 
 
 def pinhole(number: int = 1, *, single: bool = True) -> Pinhole:
     return Pinhole(number, Transport.TCP, LISTEN, TARGET, IpFilter.of(PEER.address), single)
 
 
-def report(opening: Opening, bits: int, *, destroyed: bool = False) -> FlowReport:
+def report(installed: InstalledPinhole, bits: int, *, destroyed: bool = False) -> FlowReport:
     original = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
     reply = conntrack.write_tuple(FlowTuple(6, TARGET, PEER))
     counts = (100, 200) if destroyed else (0, 0)
-    mark = marks.PIN | bits | opening.generation
+    mark = marks.PIN | bits | installed.generation
     return FlowReport(destroyed, mark, original, reply, *counts)
 
 
@@ -102,44 +104,44 @@ def test_winning_leaves_a_pinhole_for_many_open(bench: Bench) -> None:
 
 
 def test_a_flow_is_told_once_however_often_it_is_reported(bench: Bench) -> None:
-    opening = bench.enter(single=False)
+    installed = bench.enter(single=False)
     for _ in range(3):
-        bench.flows.hear(report(opening, marks.WON))
+        bench.flows.hear(report(installed, marks.WON))
 
     assert len(bench.said) == 1
 
 
 def test_both_sides_closing_is_the_end_and_the_entry_is_not_another(bench: Bench) -> None:
-    opening = bench.enter(single=False)
-    bench.flows.hear(report(opening, marks.WON))
-    bench.flows.hear(report(opening, marks.WON | marks.ENDS))
-    bench.flows.hear(report(opening, marks.WON | marks.ENDS, destroyed=True))
+    installed = bench.enter(single=False)
+    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.hear(report(installed, marks.WON | marks.ENDS))
+    bench.flows.hear(report(installed, marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 7/8"]
 
 
 def test_one_side_closing_is_not_the_end(bench: Bench) -> None:
-    opening = bench.enter(single=False)
-    bench.flows.hear(report(opening, marks.WON))
-    bench.flows.hear(report(opening, marks.WON | marks.END_ORIGINAL))
+    installed = bench.enter(single=False)
+    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.hear(report(installed, marks.WON | marks.END_ORIGINAL))
 
     assert bench.said == ["1 established 203.0.113.9:20"]
 
 
 def test_a_destroyed_flow_ends_with_the_bytes_of_its_report(bench: Bench) -> None:
-    opening = bench.enter(single=False)
-    bench.flows.hear(report(opening, marks.WON))
-    bench.flows.hear(report(opening, marks.WON, destroyed=True))
+    installed = bench.enter(single=False)
+    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.hear(report(installed, marks.WON, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
 
 
 def test_when_the_entry_is_gone_before_it_is_read_its_own_report_ends_it(bench: Bench) -> None:
-    opening = bench.enter(single=False)
+    installed = bench.enter(single=False)
     bench.readable = None
-    bench.flows.hear(report(opening, marks.WON))
-    bench.flows.hear(report(opening, marks.WON | marks.ENDS))
-    bench.flows.hear(report(opening, marks.WON | marks.ENDS, destroyed=True))
+    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.hear(report(installed, marks.WON | marks.ENDS))
+    bench.flows.hear(report(installed, marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
 
@@ -153,17 +155,17 @@ def test_f26_an_attempt_that_never_won_is_refused_and_shuts_nothing(bench: Bench
 def test_the_first_datagram_makes_its_source_the_owner_and_leaves_the_pinhole_open(
     bench: Bench,
 ) -> None:
-    opening = bench.enter_udp()
-    bench.flows.hear(report(opening, marks.WON))
+    installed = bench.enter_udp()
+    bench.flows.hear(report(installed, marks.WON))
 
     assert bench.said == ["1 is 203.0.113.9:20's", "1 established 203.0.113.9:20"]
-    assert opening.is_open
+    assert installed.is_open
 
 
 def test_an_owner_that_comes_back_is_told_of_and_changes_nothing(bench: Bench) -> None:
-    opening = bench.enter_udp()
+    installed = bench.enter_udp()
     for destroyed in (False, True, False):
-        bench.flows.hear(report(opening, marks.WON, destroyed=destroyed))
+        bench.flows.hear(report(installed, marks.WON, destroyed=destroyed))
     bench.flows.settle()
 
     assert bench.said[2:] == ["1 ended 203.0.113.9:20 100/200", "1 established 203.0.113.9:20"]
@@ -177,9 +179,9 @@ def test_a_pinhole_for_many_sources_has_no_owner(bench: Bench) -> None:
 
 
 def test_a_timed_flow_is_watched_each_time_it_begins(bench: Bench) -> None:
-    opening = bench.enter_udp(single=False, idle_seconds=60)
+    installed = bench.enter_udp(single=False, idle_seconds=60)
     for destroyed in (False, True, False):
-        bench.flows.hear(report(opening, marks.WON, destroyed=destroyed))
+        bench.flows.hear(report(installed, marks.WON, destroyed=destroyed))
 
     assert bench.said.count("watch 1 203.0.113.9:20") == 2
 
@@ -201,38 +203,38 @@ def test_a_flow_that_lived_and_died_in_an_overrun_uses_the_pinhole_up(bench: Ben
 
 
 def test_reports_of_unknown_numbers_are_ignored(bench: Bench) -> None:
-    opening = bench.enter()
-    bench.flows.withdraw([opening])
-    bench.flows.hear(report(opening, marks.WON))
+    installed = bench.enter()
+    bench.flows.withdraw([installed])
+    bench.flows.hear(report(installed, marks.WON))
 
     assert bench.said == []
 
 
 def test_a_flow_that_won_just_before_the_close_is_still_told(bench: Bench) -> None:
-    opening = bench.enter()
-    bench.flows.close([opening])
-    bench.flows.hear(report(opening, marks.WON))
+    installed = bench.enter()
+    bench.flows.close([installed])
+    bench.flows.hear(report(installed, marks.WON))
     bench.flows.settle()
 
     assert bench.said == ["1 established 203.0.113.9:20"]
-    assert bench.flows.of([1]) == [opening]
+    assert bench.flows.of([1]) == [installed]
 
 
 def test_a_flow_that_won_just_before_the_kill_is_killed(bench: Bench) -> None:
-    opening = bench.enter()
-    opening.is_killed = True
-    bench.flows.close([opening])
-    bench.flows.hear(report(opening, marks.WON))
+    installed = bench.enter()
+    installed.is_killed = True
+    bench.flows.close([installed])
+    bench.flows.hear(report(installed, marks.WON))
 
     assert bench.said == ["kill 203.0.113.9:20", "1 established 203.0.113.9:20"]
 
 
 def test_what_is_closed_and_has_no_flows_is_forgotten(bench: Bench) -> None:
-    opening = bench.enter()
-    bench.flows.hear(report(opening, marks.WON))
+    installed = bench.enter()
+    bench.flows.hear(report(installed, marks.WON))
     bench.flows.settle()
     assert len(bench.flows) == 1
-    bench.flows.hear(report(opening, marks.WON, destroyed=True))
+    bench.flows.hear(report(installed, marks.WON, destroyed=True))
     bench.flows.settle()
 
     assert len(bench.flows) == 0

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.kernel.test_ruleset import EXTERNAL, RULES, lines, published
+from tests.kernel.test_base_table import EXTERNAL, RULES, lines, published
 
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import Policy

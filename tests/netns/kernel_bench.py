@@ -15,11 +15,11 @@ from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
+from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.pinboard import SWEEP_SECONDS
-from sallyport.kernel.pins import PINS_TABLE
-from sallyport.kernel.ruleset import GatewayRules, render_base
+from sallyport.kernel.element_writer import SWEEP_SECONDS
+from sallyport.kernel.pins_table import PINS_TABLE
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.turns import Turns

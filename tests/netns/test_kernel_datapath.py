@@ -330,7 +330,7 @@ def test_two_thousand_cycles_leave_no_elements_and_no_openings(bench: Bench) -> 
     bench.path.drain()
 
     assert bench.elements() == []
-    assert bench.path.live_openings == 0
+    assert bench.path.live_pinholes == 0
 
 
 @WAY

@@ -12,8 +12,8 @@ from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, WAYS, Way
 
 from sallyport.errors import StartupError
 from sallyport.kernel import table
-from sallyport.kernel.pins import PINS_TABLE, render_pins
-from sallyport.kernel.ruleset import render_base
+from sallyport.kernel.base_table import render_base
+from sallyport.kernel.pins_table import PINS_TABLE, render_pins
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns

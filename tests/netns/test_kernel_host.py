@@ -10,9 +10,9 @@ from tests.netns.kernel_bench import POLICY, RULES
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
 from sallyport.kernel import host, table
+from sallyport.kernel.base_table import render_base
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.pins import PINS_TABLE, render_pins
-from sallyport.kernel.ruleset import render_base
+from sallyport.kernel.pins_table import PINS_TABLE, render_pins
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns

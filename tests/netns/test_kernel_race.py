@@ -144,7 +144,7 @@ def test_beside_sixty_thousand_pinholes_one_more_opens_and_closes(
         bench.open(*made[start : start + 500])
     crowded = speed(bench)
 
-    assert bench.path.live_openings == len(made)
+    assert bench.path.live_pinholes == len(made)
     assert bench.size_of("once") == len(made)
     bench.path.close([pinhole.id for pinhole in made])
     assert bench.size_of("once") == 0

@@ -30,8 +30,8 @@ from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import BindError, InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel.pinboard import SWEEP_SECONDS
-from sallyport.kernel.pins import PINS_TABLE
+from sallyport.kernel.element_writer import SWEEP_SECONDS
+from sallyport.kernel.pins_table import PINS_TABLE
 
 pytestmark = pytest.mark.netns
 

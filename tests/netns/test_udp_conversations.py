@@ -13,9 +13,9 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import table
+from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.host import HostSettings
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.ruleset import GatewayRules, render_base
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.testing.world import make_gateway, make_policy

@@ -251,7 +251,7 @@ def test_an_answer_after_the_pinhole_is_gone_does_no_harm(transport: Transport) 
             else:
                 await sent(b, b.new(UDP), pinhole, b"?")
             b.path.close([pinhole.id])
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
             waiting[0].proceed(WritingTap(b.told.log))
             waiting[0].refuse()

@@ -75,9 +75,9 @@ def test_all_pinholes_open_or_none() -> None:
 
             with pytest.raises(ConnectionRefusedError):
                 b.peer(first)
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
             await b.path.open([first, second])
-            assert b.path.live_openings == 2
+            assert b.path.live_pinholes == 2
 
     run(scenario())
 

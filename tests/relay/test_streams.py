@@ -95,7 +95,7 @@ def test_closing_a_pinhole_resets_the_peer_whose_client_is_being_dialled() -> No
 
             assert await b.is_reset(peer)
             assert b.told.refused == []
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -117,7 +117,7 @@ def test_the_end_of_one_direction_is_passed_on_and_the_other_goes_on(host: str) 
             assert await b.read(peer, 1000) == b"the answer"
             await b.told.until(lambda: b.told.ended)
             assert b.told.ended == [(pinhole.id, FlowCounters(endpoint_of(peer), 8, 10))]
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
             assert b.path.counters(pinhole.id) == []
 
     run(scenario())
@@ -318,7 +318,7 @@ def test_a_flow_may_be_killed_by_whoever_is_told_that_it_began() -> None:
 
             assert await b.is_reset(peer)
             assert len(b.told.ended) == 1
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 

@@ -58,7 +58,7 @@ def test_the_tap_sees_what_peer_and_client_say_in_the_order_that_is_promised(hos
                 "ended",
             ]
             assert b.told.ended == [(pinhole.id, FlowCounters(endpoint_of(peer), 13, 11))]
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -188,7 +188,7 @@ def test_a_filter_speaks_for_a_peer_that_is_not_there(is_open: bool) -> None:
             assert b.told.log == ["established", "begin", "dialled: thanks", "end", "ended"]
             assert b.told.established == [(pinhole.id, PEER)]
             assert b.told.ended == [(pinhole.id, FlowCounters(PEER, 7, 0))]
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
             with pytest.raises(ConnectionRefusedError):
                 b.peer(pinhole)
 
@@ -204,7 +204,7 @@ def test_a_client_that_is_not_there_refuses_what_is_made_up() -> None:
 
             assert b.told.log == ["end", "refused"]
             assert b.told.refused == [(pinhole.id, PEER)]
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -240,7 +240,7 @@ def test_a_pinhole_that_opens_after_something_was_made_up_kills_both() -> None:
 
             assert await b.is_reset(made_up)
             assert await b.is_reset(peer)
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -370,7 +370,7 @@ def test_a_filter_speaks_to_a_client_in_datagrams_for_a_peer_that_is_not_there()
             assert b.told.log == ["established", "begin", "dialled: thanks", "end", "ended"]
             assert b.told.ended == [(pinhole.id, FlowCounters(PEER, 7, 0))]
             assert descriptors() == before
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -386,6 +386,6 @@ def test_without_a_descriptor_what_is_made_up_is_refused(monkeypatch: pytest.Mon
             b.path.deliver(pinhole, PEER, WritingTap(b.told.log))
 
             assert b.told.log == ["end", "refused"]
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())

@@ -172,7 +172,7 @@ def test_a_port_released_under_a_running_flow_goes_with_the_flow() -> None:
 
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.bind(name(pinhole.listen))
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 
@@ -207,7 +207,7 @@ def test_a_flow_may_be_killed_by_whoever_is_told_that_it_began() -> None:
             await b.told.until(lambda: b.told.ended)
 
             assert waiting(client) == []
-            assert b.path.live_openings == 0
+            assert b.path.live_pinholes == 0
 
     run(scenario())
 

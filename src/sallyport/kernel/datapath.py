@@ -27,17 +27,17 @@ from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
+from sallyport.kernel.element_writer import RETRY_SECONDS, ElementWriter
+from sallyport.kernel.event_queue import EventQueue
 from sallyport.kernel.flows import FlowTable
-from sallyport.kernel.openings import Flow, Opening
-from sallyport.kernel.pinboard import RETRY_SECONDS, Pinboard
-from sallyport.kernel.pins import PINS_TABLE, render_pins
+from sallyport.kernel.forged_acks import ForgedAcks
+from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
+from sallyport.kernel.pins_table import PINS_TABLE, render_pins
 from sallyport.kernel.placeholders import (
     DESCRIPTOR_SHARE,
     Placeholders,
     raise_descriptor_limit,
 )
-from sallyport.kernel.pokes import Pokes
-from sallyport.kernel.reports import Reports
 from sallyport.kernel.table import OwnedTable
 from sallyport.turns import Turns
 from sallyport.wire import conntrack
@@ -65,17 +65,17 @@ class KernelDataPath:
         pins: OwnedTable,
         events: EventSocket,
         requests: ConntrackRequests,
-        pokes: Pokes,
+        forged_acks: ForgedAcks,
         placeholders: Placeholders,
         *,
         last: int,
         idle_seconds: float,
     ) -> None:
         """Put the parts together; pinholes are numbered from the one after `last` on."""
-        self._board = Pinboard(pins, self._later)
-        self._reports = Reports(events)
+        self._elements = ElementWriter(pins, self._later)
+        self._events = EventQueue(events)
         self._requests = requests
-        self._pokes = pokes
+        self._forged_acks = forged_acks
         self._placeholders = placeholders
         self._idle_seconds = idle_seconds
         self._flows = FlowTable(self, last)
@@ -104,7 +104,7 @@ class KernelDataPath:
                 pins,
                 EventSocket(),
                 ConntrackRequests(),
-                Pokes(),
+                ForgedAcks(),
                 placeholders,
                 last=last,
                 idle_seconds=idle_seconds,
@@ -119,7 +119,13 @@ class KernelDataPath:
         if self._turns is not None:
             self._turns.forget(self)
             self._turns = None
-        for part in (self._board, self._reports, self._requests, self._pokes, self._placeholders):
+        for part in (
+            self._elements,
+            self._events,
+            self._requests,
+            self._forged_acks,
+            self._placeholders,
+        ):
             part.close()
 
     def run_in(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
@@ -142,7 +148,7 @@ class KernelDataPath:
             self._placeholders.reserve(transport, address)
         except AddressInUse:
             # Perhaps it waits to be given back.
-            if not self._board.sweep():
+            if not self._elements.sweep():
                 raise
             self._placeholders.reserve(transport, address)
 
@@ -151,7 +157,7 @@ class KernelDataPath:
 
         Nobody else gets it before what was opened there has left the kernel.
         """
-        self._board.when_swept(partial(self._placeholders.release, transport, address))
+        self._elements.when_swept(partial(self._placeholders.release, transport, address))
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
         """Open all or none, in one transaction; when it returns the next SYN finds them.
@@ -164,7 +170,7 @@ class KernelDataPath:
                 raise InvalidArgument("idle-time-not-offered")
         entered = self._flows.enter(pinholes)
         try:
-            self._board.put(entered)
+            self._elements.put(entered)
         except KernelError as error:
             self._flows.withdraw(entered)
             raise _refusal(error) from error
@@ -175,10 +181,10 @@ class KernelDataPath:
         Raises InvalidArgument when there is a target already. A pinhole that has been closed
         stays closed.
         """
-        for opening in self._flows.of([pinhole_id]):
-            if opening.pinhole.target is not None:
+        for installed in self._flows.of([pinhole_id]):
+            if installed.pinhole.target is not None:
                 raise InvalidArgument("target-is-known")
-            self._alter(opening, opening.pinhole._replace(target=target))
+            self._alter(installed, installed.pinhole._replace(target=target))
 
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
         """Replace who may open flows; see DataPath.
@@ -186,10 +192,10 @@ class KernelDataPath:
         A handshake under way from a source that may no longer is cut off; what it costs grows with
         conntrack's table (27 ms at 75 000 entries).
         """
-        for opening in self._flows.of([pinhole_id]):
-            self._alter(opening, opening.pinhole._replace(sources=sources))
-            if opening.is_open and opening.pinhole.transport is Transport.TCP:
-                self._cut_off_strangers(opening)
+        for installed in self._flows.of([pinhole_id]):
+            self._alter(installed, installed.pinhole._replace(sources=sources))
+            if installed.is_open and installed.pinhole.transport is Transport.TCP:
+                self._cut_off_strangers(installed)
 
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """Send one UDP datagram to `peer`, as if `listen` had sent it; see DataPath.
@@ -212,68 +218,70 @@ class KernelDataPath:
 
         `flow_ended` comes for each when its entry is gone: TCP about a second later, UDP at once.
         """
-        condemned = [opening for opening in self._flows.of(pinhole_ids) if not opening.is_killed]
+        condemned = [
+            installed for installed in self._flows.of(pinhole_ids) if not installed.is_killed
+        ]
         self._shut(condemned)
-        for opening in condemned:
+        for installed in condemned:
             # A flow that has just won and is not known yet is killed when it is heard of.
-            opening.is_killed = True
-            for flow in opening.flows.values():
+            installed.is_killed = True
+            for flow in installed.flows.values():
                 self.kill_flow(flow)
         self._hear_of(condemned)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
         flows = [
-            flow for opening in self._flows.of([pinhole_id]) for flow in opening.flows.values()
+            flow for installed in self._flows.of([pinhole_id]) for flow in installed.flows.values()
         ]
         return [counters for counters in map(self.read, flows) if counters is not None]
 
     @property
-    def live_openings(self) -> int:
+    def live_pinholes(self) -> int:
         """How many pinholes are open or still have flows."""
         return len(self._flows)
 
     def fileno(self) -> int:
         """Give the descriptor that is readable when `drain` has work."""
-        return self._reports.fileno()
+        return self._events.fileno()
 
     def drain(self, budget: int = _EVENTS_PER_TURN) -> None:
         """Read at most `budget` events and tell the sink; the rest keeps the socket readable."""
         for _ in range(budget):
             try:
-                report = self._reports.next()
+                report = self._events.next()
             except BlockingIOError:
                 self._catch_up()
                 return
             if report is not None:
                 self._flows.hear(report)
-        if self._reports:
+        if self._events:
             self._drain_soon()
 
     # -- FlowEffects ------------------------------------------------------------------------------
 
-    def retire(self, opening: Opening) -> None:
+    def retire(self, installed: InstalledPinhole) -> None:
         """Close a pinhole whose one place is taken; never raises."""
-        self._flows.close([opening])
-        self._board.retire(opening)
+        self._flows.close([installed])
+        self._elements.retire(installed)
 
-    def renew(self, opening: Opening) -> None:
+    def renew(self, installed: InstalledPinhole) -> None:
         """Let the kernel hold for an open pinhole what it needs now; never raises."""
-        if not opening.is_open:
+        if not installed.is_open:
             return
         try:
-            self._board.sync(opening)
+            self._elements.sync(installed)
         except KernelError:
             # The place is spent: until this succeeds nobody gets in, not even its owner.
-            self._later(RETRY_SECONDS, lambda: self.renew(opening))
+            self._later(RETRY_SECONDS, lambda: self.renew(installed))
 
-    def watch(self, opening: Opening, flow: Flow) -> None:
+    def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
         """Have conntrack notice that a flow's idle time is over; never raises.
 
         It collects what has expired when it passes by, within a minute; asked for an entry, it
         looks at once.
         """
-        self._later(self._idle_seconds, lambda: self._look_at(opening, flow))
+        self._later(self._idle_seconds, lambda: self._look_at(installed, flow))
 
     def kill_flow(self, flow: Flow) -> None:
         """End a flow at both ends and have conntrack forget it; never raises."""
@@ -284,7 +292,7 @@ class KernelDataPath:
             return
         with contextlib.suppress(KernelError, OSError):
             self._requests.set_bits(flow.key, marks.KILL)
-        self._pokes.poke(original, flow.reply)
+        self._forged_acks.send(original, flow.reply)
         self._later(KILL_LINGER_SECONDS, lambda: self._forget(flow))
 
     def read(self, flow: Flow) -> FlowCounters | None:
@@ -297,54 +305,54 @@ class KernelDataPath:
 
     # -- the rest ---------------------------------------------------------------------------------
 
-    def _shut(self, openings: Sequence[Opening]) -> None:
-        """Delete the elements of openings that are still open; never raises."""
-        still_open = [opening for opening in openings if opening.is_open]
+    def _shut(self, pinholes: Sequence[InstalledPinhole]) -> None:
+        """Delete the elements of pinholes that are still open; never raises."""
+        still_open = [installed for installed in pinholes if installed.is_open]
         self._flows.close(still_open)
-        self._board.take_down(still_open)
+        self._elements.take_down(still_open)
         if still_open:
             # Lets the table forget them even if no event ever comes.
             self._drain_soon()
 
-    def _alter(self, opening: Opening, pinhole: Pinhole) -> None:
-        before, opening.pinhole = opening.pinhole, pinhole
-        if not opening.is_open:
+    def _alter(self, installed: InstalledPinhole, pinhole: Pinhole) -> None:
+        before, installed.pinhole = installed.pinhole, pinhole
+        if not installed.is_open:
             return
         try:
-            self._board.sync(opening)
+            self._elements.sync(installed)
         except KernelError as error:
-            opening.pinhole = before
+            installed.pinhole = before
             raise _refusal(error) from error
 
-    def _cut_off_strangers(self, opening: Opening) -> None:
-        unproven = marks.PIN | opening.generation, marks.PIN | marks.WON | marks.GENERATION
+    def _cut_off_strangers(self, installed: InstalledPinhole) -> None:
+        unproven = marks.PIN | installed.generation, marks.PIN | marks.WON | marks.GENERATION
         with contextlib.suppress(KernelError, OSError):
             for report in list(self._requests.dump(*unproven)):
-                if not opening.admits(conntrack.read_source(report.original)):
+                if not installed.admits(conntrack.read_source(report.original)):
                     self._requests.delete(report.original)
 
-    def _hear_of(self, closed: Sequence[Opening]) -> None:
+    def _hear_of(self, closed: Sequence[InstalledPinhole]) -> None:
         """Tell what has happened to these up to now; what concerns others waits for its turn."""
-        if not self._reports.collect():
+        if not self._events.collect():
             return
-        for report in self._reports.take({opening.generation for opening in closed}):
+        for report in self._events.take({installed.generation for installed in closed}):
             self._flows.hear(report)
-        if self._reports.has_overrun:
-            self.drain(len(self._reports) + 1)
-        if self._reports:
+        if self._events.has_overrun:
+            self.drain(len(self._events) + 1)
+        if self._events:
             self._drain_soon()
 
-    def _look_at(self, opening: Opening, flow: Flow) -> None:
-        if opening.flows.get(flow.key) is not flow:
+    def _look_at(self, installed: InstalledPinhole, flow: Flow) -> None:
+        if installed.flows.get(flow.key) is not flow:
             return
         try:
             seconds = self._requests.seconds_left(flow.key)
         except (KernelError, OSError):
-            self.watch(opening, flow)
+            self.watch(installed, flow)
             return
         if seconds is not None:
             # A second more: the kernel counts in whole ones, downwards.
-            self._later(seconds + 1, lambda: self._look_at(opening, flow))
+            self._later(seconds + 1, lambda: self._look_at(installed, flow))
 
     def _forget(self, flow: Flow) -> None:
         with contextlib.suppress(KernelError, OSError):
@@ -365,13 +373,13 @@ class KernelDataPath:
             self.drain()
 
     def _catch_up(self) -> None:
-        if self._reports.has_overrun:
-            self._reports.has_overrun = False
+        if self._events.has_overrun:
+            self._events.has_overrun = False
             try:
                 self._flows.resync(list(self._requests.dump(marks.PIN, marks.PIN)))
             except (KernelError, OSError):
                 # Tried again at the next event.
-                self._reports.has_overrun = True
+                self._events.has_overrun = True
                 return
         self._flows.settle()
 

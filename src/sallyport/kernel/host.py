@@ -15,7 +15,7 @@ from pathlib import Path
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
 from sallyport.kernel import marks, table
-from sallyport.kernel.pins import PINS_TABLE
+from sallyport.kernel.pins_table import PINS_TABLE
 
 # `reset tcp option` is the newest thing our rules need; owned tables came in 5.12.
 _MINIMUM_KERNEL = (5, 18)

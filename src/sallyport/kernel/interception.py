@@ -11,7 +11,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.kernel import marks
-from sallyport.kernel.phrases import chain, inside, outside, port_of, to
+from sallyport.kernel.nft_text import chain, inside, outside, port_of, to
 
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
 INTERCEPTED_ZONE = 0x5A11

@@ -17,8 +17,8 @@ from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
 from sallyport.kernel import host, table
+from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.ruleset import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
 from sallyport.ops.config.catalogue import fence
 from sallyport.ops.config.load import Configuration, allowed_outbound

@@ -148,7 +148,7 @@ class UserDataPath:
         return [flow.counters() for opening in self._find([pinhole_id]) for flow in opening.flows]
 
     @property
-    def live_openings(self) -> int:
+    def live_pinholes(self) -> int:
         """How many pinholes are open or still have flows."""
         return len(self._openings)
 

@@ -1,6 +1,6 @@
 """Elements of nftables sets and maps as nfnetlink batches (linux/netfilter/nf_tables.h).
 
-Only what changes per pinhole is here. Rules are text and nft's business (kernel/ruleset.py).
+Only what changes per pinhole is here. Rules are text and nft's business (kernel/base_table.py).
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The openings' elements in the pins table: put up, changed, taken down, and swept.
+"""The pinholes' elements in the pins table: put up, changed, taken down, and swept.
 
 A pinhole whose one place is taken lets nobody past the handshake any more, whatever is looked up.
 So what is left of it needs no transaction of its own: it is *retired*, and goes with the next that
@@ -9,8 +9,8 @@ import errno
 from collections.abc import Callable, Sequence
 
 from sallyport.errors import KernelError
-from sallyport.kernel import openings
-from sallyport.kernel.openings import Opening
+from sallyport.kernel import installed_pinhole
+from sallyport.kernel.installed_pinhole import InstalledPinhole
 from sallyport.kernel.table import OwnedTable
 
 # The kernel was out of memory for a moment; an open pinhole may not stay for want of a retry.
@@ -27,13 +27,13 @@ Later = Callable[[float, Callable[[], None]], None]
 """Does something in so many seconds, or never if there is no loop any more."""
 
 
-class Pinboard:
-    """What the kernel holds for openings."""
+class ElementWriter:
+    """What the kernel holds for pinholes."""
 
     def __init__(self, table: OwnedTable, later: Later) -> None:
         self._table = table
         self._later = later
-        self._retired: list[Opening] = []
+        self._retired: list[InstalledPinhole] = []
         self._waiting: list[Callable[[], None]] = []
         self._is_sweep_due = False
 
@@ -42,11 +42,11 @@ class Pinboard:
         self._retired.clear()
         self._table.close()
 
-    def put(self, entered: Sequence[Opening]) -> None:
-        """Put up all or none of these openings, in one transaction; raises KernelError."""
-        added = openings.additions(map(openings.wanted, entered))
+    def put(self, entered: Sequence[InstalledPinhole]) -> None:
+        """Put up all or none of these pinholes, in one transaction; raises KernelError."""
+        added = installed_pinhole.additions(map(installed_pinhole.wanted, entered))
         if self._retired:
-            removed = openings.removals(map(openings.held, self._retired))
+            removed = installed_pinhole.removals(map(installed_pinhole.held, self._retired))
             try:
                 self._table.change(removed, added)
             except KernelError:
@@ -58,16 +58,18 @@ class Pinboard:
                 self._go_on()
         else:
             self._table.change((), added)
-        for opening in entered:
-            opening.note_installed()
+        for installed in entered:
+            installed.note_installed()
 
-    def sync(self, opening: Opening) -> None:
-        """Bring the kernel up to what an opening wants, in one transaction; raises KernelError."""
-        gone, new = openings.difference(openings.held(opening), openings.wanted(opening))
-        self._table.change(openings.removals([gone]), openings.additions([new]))
-        opening.note_installed()
+    def sync(self, installed: InstalledPinhole) -> None:
+        """Bring the kernel up to what a pinhole wants, in one transaction; raises KernelError."""
+        gone, new = installed_pinhole.difference(
+            installed_pinhole.held(installed), installed_pinhole.wanted(installed)
+        )
+        self._table.change(installed_pinhole.removals([gone]), installed_pinhole.additions([new]))
+        installed.note_installed()
 
-    def take_down(self, closed: Sequence[Opening]) -> None:
+    def take_down(self, closed: Sequence[InstalledPinhole]) -> None:
         """Delete the elements of these, and of all that are retired; never raises.
 
         Those that the kernel cannot delete now are retired, and tried again.
@@ -80,12 +82,12 @@ class Pinboard:
         else:
             self._go_on()
 
-    def retire(self, opening: Opening) -> None:
-        """Take down an opening whose one place is taken, soon; never raises.
+    def retire(self, installed: InstalledPinhole) -> None:
+        """Take down a pinhole whose one place is taken, soon; never raises.
 
         Until then its number and its port must not be given out again (`when_swept`).
         """
-        self._retired.append(opening)
+        self._retired.append(installed)
         if len(self._retired) % _CLOSED_PER_BATCH == 0:
             self.sweep()
         else:
@@ -118,15 +120,15 @@ class Pinboard:
         for action in waiting:
             action()
 
-    def _delete(self, closed: Sequence[Opening]) -> list[Opening]:
+    def _delete(self, closed: Sequence[InstalledPinhole]) -> list[InstalledPinhole]:
         """Delete the elements of these; give those whose elements could not be deleted."""
-        removed = openings.removals(map(openings.held, closed))
+        removed = installed_pinhole.removals(map(installed_pinhole.held, closed))
         try:
             self._table.change(removed, ())
         except KernelError as error:
             if len(closed) > 1:
                 # One of them is gone already; the others must not stay open for its sake.
-                return [left for opening in closed for left in self._delete([opening])]
+                return [left for installed in closed for left in self._delete([installed])]
             if error.errno != errno.ENOENT:
                 return list(closed)
         return []

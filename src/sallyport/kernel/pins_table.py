@@ -4,11 +4,11 @@ The daemon's netlink socket owns `inet sallyport_pins`: when the daemon dies the
 table, and with it every open pinhole. Elements therefore need no timeout, and no rule makes one:
 what is in the sets is what the daemon put there.
 
-It only marks flows; the base table (kernel/ruleset.py) accepts them by the mark.
+It only marks flows; the base table (kernel/base_table.py) accepts them by the mark.
 """
 
 from sallyport.kernel import marks
-from sallyport.kernel.phrases import chain
+from sallyport.kernel.nft_text import chain
 
 PINS_TABLE = "sallyport_pins"
 
@@ -101,7 +101,7 @@ _ADMIT = chain(
 #
 # UDP proves nothing: of a single pinhole the first datagram takes the place, and the daemon then
 # narrows the pinhole to its source. The flow is marked as won where it is looked up in all other
-# cases (openings.py).
+# cases (installed_pinhole.py).
 _PROVE = chain(
     "prove",
     [

@@ -2,7 +2,7 @@
 
 import re
 
-from sallyport.kernel.pins import render_pins
+from sallyport.kernel.pins_table import render_pins
 
 
 def test_the_table_is_owned_and_made_of_whole_lines() -> None:

@@ -35,7 +35,7 @@ _UDP = Transport.UDP
 
 @dataclass(slots=True)
 class Flow:
-    """One admitted flow of an opening; the tuples are named as conntrack names them."""
+    """One admitted flow of a pinhole; the tuples are named as conntrack names them."""
 
     key: bytes
     reply_key: bytes
@@ -58,7 +58,7 @@ Elements = list[tuple[str, nftset.Key, bytes]]
 
 
 @dataclass(slots=True)
-class Opening:
+class InstalledPinhole:
     """A pinhole with its place in the kernel; it outlasts the pinhole while flows go on."""
 
     pinhole: Pinhole
@@ -68,14 +68,14 @@ class Opening:
     owner: Endpoint | None = None
     """UDP, single: the source that came first. Nobody else gets in any more."""
     flows: dict[bytes, Flow] = field(default_factory=dict)
-    installed: Pinhole | None = None
+    in_kernel: Pinhole | None = None
     """The pinhole as the kernel knows it; None: it knows nothing of it."""
-    installed_owner: Endpoint | None = None
+    owner_in_kernel: Endpoint | None = None
     """The owner as the kernel knows it."""
 
     def note_installed(self) -> None:
-        """The kernel holds now what the opening wants."""
-        self.installed, self.installed_owner = self.pinhole, self.owner
+        """The kernel holds now what the pinhole needs now."""
+        self.in_kernel, self.owner_in_kernel = self.pinhole, self.owner
 
     def admits(self, peer: Endpoint) -> bool:
         """Whether the pinhole is meant for this peer."""
@@ -87,16 +87,16 @@ def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
     return (sources is None or peer.address in sources) and (ports is None or peer.port in ports)
 
 
-def wanted(opening: Opening) -> Elements:
-    """Give the elements an opening needs, as it is now."""
-    return _elements(opening.generation, opening.pinhole, opening.owner)
+def wanted(installed: InstalledPinhole) -> Elements:
+    """Give the elements a pinhole needs, as it is now."""
+    return _elements(installed.generation, installed.pinhole, installed.owner)
 
 
-def held(opening: Opening) -> Elements:
-    """Give the elements that the kernel holds for an opening."""
-    if opening.installed is None:
+def held(installed: InstalledPinhole) -> Elements:
+    """Give the elements that the kernel holds for a pinhole."""
+    if installed.in_kernel is None:
         return []
-    return _elements(opening.generation, opening.installed, opening.installed_owner)
+    return _elements(installed.generation, installed.in_kernel, installed.owner_in_kernel)
 
 
 def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elements:
@@ -174,7 +174,7 @@ def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: byte
     return [(name, key, value) for key in keys]
 
 
-# A server is met again with every transfer: this is a sixth of the time an opening takes in Python.
+# A server is met again with every transfer: this is a sixth of the time a pinhole takes in Python.
 @lru_cache(maxsize=1024)
 def _singles(sources: IpFilter | None, version: int) -> tuple[bytes, ...] | None:
     """Give the addresses of one IP version one by one; None when they are too many."""

@@ -7,8 +7,8 @@ import pytest
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.kernel.base_table import GatewayRules, render_base, render_removal
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.ruleset import GatewayRules, render_base, render_removal
 
 INTERNAL = Network("internal", ("int0",), (ip_network("10.0.0.0/24"), ip_network("fd00:a::/64")))
 EXTERNAL = Network("external", ("ext0",))

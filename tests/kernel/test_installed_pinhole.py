@@ -9,9 +9,9 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
-from sallyport.kernel.openings import (
+from sallyport.kernel.installed_pinhole import (
     Elements,
-    Opening,
+    InstalledPinhole,
     additions,
     difference,
     held,
@@ -38,7 +38,7 @@ def written(elements: list[Elements]) -> dict[str, list[bytes]]:
 
 
 def sets(pinhole: Pinhole, owner: Endpoint | None = None) -> dict[str, list[bytes]]:
-    return written([wanted(Opening(pinhole, 5, owner=owner))])
+    return written([wanted(InstalledPinhole(pinhole, 5, owner=owner))])
 
 
 def mark_of(pinhole: Pinhole, owner: Endpoint | None = None) -> int:
@@ -162,7 +162,10 @@ def test_an_owner_that_may_no_longer_come_is_not_looked_up(pinhole: Pinhole) -> 
 
 def test_other_sources_leave_the_place_and_the_target_alone() -> None:
     two = IpFilter.of("203.0.113.9", "203.0.113.10")
-    old, new = wanted(Opening(TCP, 5)), wanted(Opening(TCP._replace(sources=two), 5))
+    old, new = (
+        wanted(InstalledPinhole(TCP, 5)),
+        wanted(InstalledPinhole(TCP._replace(sources=two), 5)),
+    )
 
     gone, come = difference(old, new)
     assert (removals([gone]), [name for name, _ in additions([come])]) == ([], ["exact4"])
@@ -172,7 +175,7 @@ def test_other_sources_leave_the_place_and_the_target_alone() -> None:
 
 def test_a_key_with_another_value_is_deleted_and_added() -> None:
     ports = UDP._replace(sources=SERVER, source_ports=frozenset({PEER.port}))
-    old, new = wanted(Opening(ports, 5)), wanted(Opening(ports, 5, owner=PEER))
+    old, new = wanted(InstalledPinhole(ports, 5)), wanted(InstalledPinhole(ports, 5, owner=PEER))
 
     gone, come = difference(old, new)
     assert [name for name, _ in removals([gone])] == ["narrow4", "target4", "once"]
@@ -180,15 +183,15 @@ def test_a_key_with_another_value_is_deleted_and_added() -> None:
 
 
 def test_the_kernel_holds_what_it_was_last_told() -> None:
-    opening = Opening(UDP, 5)
-    assert held(opening) == []
+    installed = InstalledPinhole(UDP, 5)
+    assert held(installed) == []
 
-    opening.note_installed()
-    before = wanted(opening)
-    opening.owner = PEER
+    installed.note_installed()
+    before = wanted(installed)
+    installed.owner = PEER
 
-    assert held(opening) == before
-    assert wanted(opening) != before
+    assert held(installed) == before
+    assert wanted(installed) != before
 
 
 _PINHOLES = st.builds(
@@ -207,7 +210,7 @@ _PINHOLES = st.builds(
 def test_a_difference_leads_from_one_set_of_elements_to_the_other(
     one: Pinhole, other: Pinhole, owner: Endpoint | None
 ) -> None:
-    old, new = wanted(Opening(one, 5)), wanted(Opening(other, 5, owner=owner))
+    old, new = wanted(InstalledPinhole(one, 5)), wanted(InstalledPinhole(other, 5, owner=owner))
     gone, come = difference(old, new)
     stays = [element for element in old if element not in gone]
 

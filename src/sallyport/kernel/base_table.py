@@ -1,8 +1,9 @@
 """The base table as text; pure: policy values in, an nft script out.
 
 `inet sallyport` guards and translates. It outlives the daemon, so that a crash fails closed and
-transfers under way go on. Admission is the pins table's part (kernel/pins.py); since an accept in
-one table does not override a drop in another, it only marks, and the mark is accepted here.
+transfers under way go on. Admission is the pins table's part (kernel/pins_table.py); since an
+accept in one table does not override a drop in another, it only marks, and the mark is accepted
+here.
 
 Closing braces stand on lines of their own: nft 1.0.6 wants it.
 """
@@ -14,7 +15,7 @@ from sallyport.addresses import MAX_PORT, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.kernel import interception, marks
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.phrases import between, chain, leaving, names, outside
+from sallyport.kernel.nft_text import between, chain, leaving, names, outside
 
 BASE_TABLE = "sallyport"
 
@@ -65,7 +66,7 @@ def render_base(policy: Policy, rules: GatewayRules) -> str:
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
         chain("postrouting", _postrouting(policy, rules)),
-        _POKES,
+        _FORGED_ACKS,
         interception.OPENED_HERE,
     ]
     body = "\n".join([_counters(), *chains])
@@ -153,8 +154,8 @@ _OURS = "\n".join(
     ]
 )
 
-_POKES = chain(
-    "pokes",
+_FORGED_ACKS = chain(
+    "forged_acks",
     [
         "type filter hook output priority raw; policy accept;",
         f"meta mark & {marks.UNTRACKED:#x} != 0 notrack",

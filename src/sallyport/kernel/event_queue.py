@@ -12,7 +12,7 @@ from sallyport.kernel.conntrack import EventSocket
 from sallyport.wire.conntrack import FlowReport
 
 
-class Reports:
+class EventQueue:
     """What the event socket holds, and what was taken out of it and not yet asked for."""
 
     def __init__(self, events: EventSocket) -> None:

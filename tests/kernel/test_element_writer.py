@@ -14,8 +14,8 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import KernelError
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel.openings import Opening, additions, removals, wanted
-from sallyport.kernel.pinboard import RETRY_SECONDS, SWEEP_SECONDS, Pinboard
+from sallyport.kernel.element_writer import RETRY_SECONDS, SWEEP_SECONDS, ElementWriter
+from sallyport.kernel.installed_pinhole import InstalledPinhole, additions, removals, wanted
 from sallyport.kernel.table import OwnedTable
 from sallyport.wire import nftset
 
@@ -56,25 +56,27 @@ class Bench:
     def __init__(self) -> None:
         self.table = Table()
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.board = Pinboard(
+        self.writer = ElementWriter(
             cast("OwnedTable", self.table),
             lambda seconds, action: self.timers.append((seconds, action)),
         )
         self.numbers = 0
 
-    def put(self, count: int = 1) -> list[Opening]:
+    def put(self, count: int = 1) -> list[InstalledPinhole]:
         entered = []
         for _ in range(count):
             self.numbers += 1
             listen = PINHOLE.listen.with_port(40000 + self.numbers)
-            entered.append(Opening(PINHOLE._replace(id=self.numbers, listen=listen), self.numbers))
-        self.board.put(entered)
+            entered.append(
+                InstalledPinhole(PINHOLE._replace(id=self.numbers, listen=listen), self.numbers)
+            )
+        self.writer.put(entered)
         return entered
 
-    def retire(self) -> Opening:
-        (opening,) = self.put()
-        self.board.retire(opening)
-        return opening
+    def retire(self) -> InstalledPinhole:
+        (installed,) = self.put()
+        self.writer.retire(installed)
+        return installed
 
     def fire(self) -> None:
         timers, self.timers = self.timers, []
@@ -99,8 +101,8 @@ def test_what_is_retired_goes_with_the_next_that_is_put_up(bench: Bench) -> None
 
 def test_what_is_retired_goes_when_its_time_is_up_and_all_in_one(bench: Bench) -> None:
     first, second = bench.put(2)
-    bench.board.retire(first)
-    bench.board.retire(second)
+    bench.writer.retire(first)
+    bench.writer.retire(second)
 
     assert [seconds for seconds, _ in bench.timers] == [SWEEP_SECONDS]
     bench.fire()
@@ -111,15 +113,15 @@ def test_what_is_retired_goes_when_its_time_is_up_and_all_in_one(bench: Bench) -
 
 def test_what_is_retired_goes_with_what_is_taken_down(bench: Bench) -> None:
     unused, used = bench.put(2)
-    bench.board.retire(used)
-    bench.board.take_down([unused])
+    bench.writer.retire(used)
+    bench.writer.take_down([unused])
 
     assert bench.table.asked == ["-0 +6", "-6 +0"]
 
 
 def test_a_burst_is_swept_before_it_outgrows_a_batch(bench: Bench) -> None:
-    for opening in bench.put(257):
-        bench.board.retire(opening)
+    for installed in bench.put(257):
+        bench.writer.retire(installed)
 
     assert bench.table.asked == ["-0 +771", "-768 +0"]
     bench.fire()
@@ -160,14 +162,14 @@ def test_a_sweep_without_memory_is_tried_again(bench: Bench) -> None:
 def test_no_port_is_given_back_as_long_as_its_elements_could_not_be_deleted(
     bench: Bench, *, is_retired: bool
 ) -> None:
-    (opening,) = bench.put()
+    (installed,) = bench.put()
     bench.table.refusals = [errno.ENOMEM]
     if is_retired:
-        bench.board.retire(opening)
+        bench.writer.retire(installed)
     else:
-        bench.board.take_down([opening])
+        bench.writer.take_down([installed])
     done: list[str] = []
-    bench.board.when_swept(lambda: done.append(bench.table.asked[-1]))
+    bench.writer.when_swept(lambda: done.append(bench.table.asked[-1]))
     if is_retired:
         bench.fire()
     assert (done, len(bench.timers)) == ([], 1)
@@ -181,22 +183,22 @@ def test_no_port_is_given_back_as_long_as_its_elements_could_not_be_deleted(
 def test_one_that_cannot_be_deleted_yet_is_tried_with_the_next_that_is_put_up(
     bench: Bench,
 ) -> None:
-    (opening,) = bench.put()
+    (installed,) = bench.put()
     bench.table.refusals = [errno.ENOMEM]
-    bench.board.take_down([opening])
+    bench.writer.take_down([installed])
     bench.put()
 
     assert bench.table.asked == ["-0 +3", "-3 +0", "-3 +3"]
 
 
-@pytest.mark.parametrize("sweep", [Bench.put, Bench.fire, lambda bench: bench.board.sweep()])
+@pytest.mark.parametrize("sweep", [Bench.put, Bench.fire, lambda bench: bench.writer.sweep()])
 def test_what_waits_for_a_sweep_comes_behind_it(
     bench: Bench, sweep: Callable[[Bench], object]
 ) -> None:
     done: list[str] = []
-    bench.board.when_swept(lambda: done.append("nothing to wait for"))
+    bench.writer.when_swept(lambda: done.append("nothing to wait for"))
     bench.retire()
-    bench.board.when_swept(lambda: done.append(bench.table.asked[-1]))
+    bench.writer.when_swept(lambda: done.append(bench.table.asked[-1]))
     assert len(done) == 1
     sweep(bench)
 
@@ -205,22 +207,22 @@ def test_what_waits_for_a_sweep_comes_behind_it(
 
 
 def test_a_sweep_says_whether_there_was_anything_to_sweep(bench: Bench) -> None:
-    assert not bench.board.sweep()
+    assert not bench.writer.sweep()
     bench.retire()
-    assert bench.board.sweep()
-    assert not bench.board.sweep()
+    assert bench.writer.sweep()
+    assert not bench.writer.sweep()
 
 
 def test_after_its_end_nothing_is_asked_of_the_table(bench: Bench) -> None:
     bench.retire()
-    bench.board.close()
+    bench.writer.close()
     bench.fire()
 
     assert bench.table.asked == ["-0 +3", "closed"]
 
 
 def test_what_is_put_up_is_what_is_wanted(bench: Bench) -> None:
-    (opening,) = bench.put()
+    (installed,) = bench.put()
 
-    asked = {element for _, elements in additions([wanted(opening)]) for element in elements}
+    asked = {element for _, elements in additions([wanted(installed)]) for element in elements}
     assert bench.table.present == asked

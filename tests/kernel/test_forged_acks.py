@@ -1,4 +1,4 @@
-"""Pokes with false raw sockets; that they make idle ends speak is shown in tests/netns."""
+"""ForgedAcks with false raw sockets; that they make idle ends speak is shown in tests/netns."""
 
 import socket
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.kernel import marks
-from sallyport.kernel.pokes import Pokes
+from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.wire.conntrack import FlowTuple
 
 PEER, LISTEN = Endpoint.parse("203.0.113.9:20"), Endpoint.parse("203.0.113.1:40000")
@@ -49,7 +49,7 @@ def raw(monkeypatch: pytest.MonkeyPatch) -> type[Raw]:
 
 
 def test_each_end_hears_from_whom_it_believes_to_talk_to(raw: type[Raw]) -> None:
-    Pokes().poke(ORIGINAL, REPLY)
+    ForgedAcks().send(ORIGINAL, REPLY)
 
     (to_peer, peer), (to_client, client) = raw.sent
     assert (peer, client) == ("203.0.113.9", "10.0.0.8")
@@ -58,15 +58,15 @@ def test_each_end_hears_from_whom_it_believes_to_talk_to(raw: type[Raw]) -> None
 
 
 def test_pokes_are_marked_so_that_conntrack_leaves_them_alone(raw: type[Raw]) -> None:
-    Pokes().close()
+    ForgedAcks().close()
 
     assert set(raw.options) == {(socket.SOL_SOCKET, socket.SO_MARK, marks.UNTRACKED)}
 
 
 def test_without_the_capability_nothing_is_sent_and_nothing_raised(raw: type[Raw]) -> None:
     raw.refuses = True
-    pokes = Pokes()
-    pokes.poke(ORIGINAL, REPLY)
-    pokes.close()
+    acks = ForgedAcks()
+    acks.send(ORIGINAL, REPLY)
+    acks.close()
 
     assert raw.sent == ()

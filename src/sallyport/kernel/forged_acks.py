@@ -13,8 +13,8 @@ from sallyport.wire import tcp
 from sallyport.wire.conntrack import FlowTuple
 
 
-class Pokes:
-    """Raw sockets for both IP versions; without CAP_NET_RAW every poke is quietly skipped."""
+class ForgedAcks:
+    """Raw sockets for both IP versions; without CAP_NET_RAW nothing is sent, quietly."""
 
     def __init__(self) -> None:
         self._sockets = {4: _open(socket.AF_INET), 6: _open(socket.AF_INET6)}
@@ -25,8 +25,11 @@ class Pokes:
             if sock is not None:
                 sock.close()
 
-    def poke(self, original: FlowTuple, reply: FlowTuple) -> None:
-        """Poke both ends in each other's name; never raises, a lost poke only delays the reset."""
+    def send(self, original: FlowTuple, reply: FlowTuple) -> None:
+        """Send one to each end in the other's name; never raises.
+
+        A lost one only delays the reset.
+        """
         # Each end is sent what it would see: untranslated packets, in the address it knows.
         self._send(original.destination, original.source)
         self._send(reply.destination, reply.source)

@@ -15,9 +15,9 @@ from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, dial, lis
 from sallyport.addresses import Endpoint, IpNetwork, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.kernel import table
+from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.pins import render_pins
-from sallyport.kernel.ruleset import GatewayRules, render_base
+from sallyport.kernel.pins_table import render_pins
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
