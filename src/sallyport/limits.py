@@ -16,10 +16,6 @@ INCREASED_RECEIVE_BUFFER = 64 * 1024
 # The longest queue `listen` grants where nobody raised net.core.somaxconn: 4096 since Linux 5.4.
 MAX_BACKLOG = 4096
 
-# Events kept for a reader of `connection.events()` that does not keep up: a scan of a range of
-# ports in one breath. The oldest are dropped then, and counted.
-MAX_UNREAD_EVENTS = 256
-
 # A client that holds more has either failed or is flooding (attack F23); the rule may say other.
 MAX_BINDINGS_PER_CLIENT = 64
 

@@ -1,7 +1,5 @@
 """Who is told what: the caller of the bind alone, with its context, in the order of events."""
 
-import asyncio
-
 import pytest
 from tests.contract.bench import Bench, Guard, Watcher, Witness
 from tests.contract.conftest import Build
@@ -13,7 +11,6 @@ from sallyport.core.model.events import (
     BindUdp,
     ConnectionTerminating,
     EstablishedConnection,
-    Event,
 )
 from sallyport.core.model.filter import DataFilter
 from sallyport.core.pinholes.lifecycle import State
@@ -144,40 +141,6 @@ def test_the_end_is_told_with_what_was_transferred(bench: Bench) -> None:
 
     assert isinstance(event, ConnectionTerminating)
     assert (event.reason, event.context, event.traffic.flows) == ("finished", "mine", 1)
-
-
-def test_events_come_from_an_iterator_that_ends_with_the_connection(bench: Bench) -> None:
-    client = bench.client()
-    bench.serve(client)
-    (connection,) = bench.bind(client).connections
-    feed = connection.events()
-    bench.reach(bench.way.server, connection.proxy_address)
-    connection.kill()
-
-    async def read() -> list[Event]:
-        return [event async for event in feed]
-
-    assert [type(event).__name__ for event in bench.run(read())] == [
-        "EstablishedConnection",
-        "ConnectionTerminating",
-    ]
-
-
-@REAL
-def test_events_wake_a_reader_that_waits_for_them(bench: Bench) -> None:
-    client = bench.client()
-    bench.serve(client)
-    (connection,) = bench.bind(client).connections
-
-    async def first() -> Event:
-        return await anext(connection.events())
-
-    async def both() -> Event:
-        waiting = asyncio.ensure_future(first())
-        await bench.come(bench.way.server, connection.proxy_address)
-        return await waiting
-
-    assert isinstance(bench.run(both()), EstablishedConnection)
 
 
 # -- what a connection knows of itself ------------------------------------------------------------

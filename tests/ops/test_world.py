@@ -150,26 +150,3 @@ def test_chance_stays_below_its_bound_and_reaches_every_value() -> None:
             assert {world.random_below(4) for _ in range(500)} == {0, 1, 2, 3}
 
     run(scenario())
-
-
-def test_a_waiter_waits_until_it_is_woken_and_then_again() -> None:
-    async def scenario() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            waiter = AsyncWorld(MemoryJournal(), tasks).waiter()
-            woken: list[int] = []
-
-            async def wait_twice() -> None:
-                for number in range(2):
-                    await waiter.wait()
-                    woken.append(number)
-
-            waiting = tasks.create_task(wait_twice())
-            waiter.wake()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert woken == [0]
-            waiter.wake()
-            await waiting
-            assert woken == [0, 1]
-
-    run(scenario())

@@ -118,20 +118,3 @@ def test_the_gateway_has_both_data_paths_on_one_host() -> None:
     user.reserve(Transport.TCP, port)
     with pytest.raises(AddressInUse):
         kernel.reserve(Transport.TCP, port)
-
-
-def test_a_waiter_waits_until_it_is_woken_and_then_again() -> None:
-    waiter = VirtualWorld().waiter()
-    waiting = waiter.wait()
-    waiting.send(None)
-    waiting.send(None)
-    waiter.wake()
-    with pytest.raises(StopIteration):
-        waiting.send(None)
-
-    waiter.wake()
-    with pytest.raises(StopIteration):
-        waiter.wait().send(None)
-    again = waiter.wait()
-    again.send(None)
-    again.close()

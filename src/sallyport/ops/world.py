@@ -16,22 +16,6 @@ from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 _CHANCE_BYTES = 512
 
 
-class AsyncWaiter:
-    """See `Waiter`."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def wake(self) -> None:
-        """See `Waiter`."""
-        self._event.set()
-
-    async def wait(self) -> None:
-        """See `Waiter`."""
-        await self._event.wait()
-        self._event.clear()
-
-
 class AsyncWorld:
     """See `core.runtime.environment.Environment`; made inside a running loop.
 
@@ -65,10 +49,6 @@ class AsyncWorld:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._fire)
-
-    def waiter(self) -> "AsyncWaiter":
-        """See `Environment`."""
-        return AsyncWaiter()
 
     def suspend(
         self,

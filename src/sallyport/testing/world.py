@@ -12,7 +12,7 @@ from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.rules import AccessRule, Action, Network, NetworkRule, Policy, Relation
 from sallyport.core.runtime.journal import Level
 from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
-from sallyport.testing.memory import MemoryDataPath, pause
+from sallyport.testing.memory import MemoryDataPath
 
 
 class MemoryJournal:
@@ -32,23 +32,6 @@ class MemoryJournal:
     def reasons(self, event: str) -> list[object]:
         """The `reason` of every record of one event."""
         return [fields.get("reason") for name, fields in self.records if name == event]
-
-
-class VirtualWaiter:
-    """See `Waiter`; whoever waits is stepped by hand and looks again at every step."""
-
-    def __init__(self) -> None:
-        self._is_awake = False
-
-    def wake(self) -> None:
-        """See `Waiter`."""
-        self._is_awake = True
-
-    async def wait(self) -> None:
-        """See `Waiter`."""
-        while not self._is_awake:
-            await pause()
-        self._is_awake = False
 
 
 class VirtualWorld:
@@ -72,10 +55,6 @@ class VirtualWorld:
 
     def wake_at(self, when: float) -> None:
         """See `core.runtime.environment.Environment`; `pass_time` looks for itself."""
-
-    def waiter(self) -> "VirtualWaiter":
-        """See `core.runtime.environment.Environment`."""
-        return VirtualWaiter()
 
     def suspend(
         self,

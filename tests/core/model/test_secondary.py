@@ -4,13 +4,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from tests.core.office import CLIENT, EXTERNAL, FTP, PEER, Office, Witness, run
+from tests.core.office import CLIENT, EXTERNAL, PEER, Office, run
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.filter import DataFilter
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import FlowCounters
-from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import (
     AddressNotAllowed,
@@ -185,56 +184,3 @@ def test_in_user_mode_the_datagram_leaves_by_the_user_path() -> None:
     secondary.send_to(SERVER, b"request")
 
     assert office.user_path.sent == [(secondary.proxy_address, SERVER, b"request")]
-
-
-# -- events -----------------------------------------------------------------------------------
-
-
-def test_a_program_follows_the_events_the_session_filter_is_told_until_the_last() -> None:
-    office, witness = Office(), Witness()
-    (secondary,) = office.bind(office.dial(), session_filter=witness).connections
-    seen: list[str] = []
-
-    async def follow() -> None:
-        seen.extend([type(event).__name__ async for event in secondary.events()])
-        seen.append("over")
-
-    following = follow()
-    following.send(None)
-    office.data_path.attempt(PEER.with_port(4711), secondary.proxy_address)
-    office.data_path.connect(PEER, secondary.proxy_address)
-    following.send(None)
-    assert seen == []
-    office.data_path.finish(PEER)
-    with pytest.raises(StopIteration):
-        following.send(None)
-
-    kinds = ["ConnectionRefused", "EstablishedConnection", "ConnectionTerminating"]
-    assert witness.kinds() == kinds
-    assert seen == [*kinds, "over"]
-
-
-def test_events_of_what_is_over_are_none() -> None:
-    async def count(secondary: SecondaryConnection) -> int:
-        return len([event async for event in secondary.events()])
-
-    assert run(count(over(Office()))) == 0
-
-
-def test_two_readers_see_the_same_and_neither_keeps_the_connection_open() -> None:
-    office = Office()
-    session = office.dial().session
-    binding = run(
-        session.bind_for_client(
-            [CLIENT], transport=Transport.TCP, protocol=FTP, proxy_address=OUTSIDE
-        )
-    )
-    (secondary,) = binding.connections
-    feeds = [secondary.events(), secondary.events()]
-    secondary.kill("enough")
-
-    async def read() -> list[list[str]]:
-        return [[type(event).__name__ async for event in feed] for feed in feeds]
-
-    assert run(read()) == [["ConnectionTerminating"]] * 2
-    assert secondary.state is State.CLOSED

@@ -19,7 +19,6 @@ from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.events import ConnectionTerminating, Event
-from sallyport.core.model.feed import Waiter
 from sallyport.core.model.filter import ApplicationFilter, DataFilter
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
@@ -278,10 +277,6 @@ class Gateway:
         if DataPathKind.USER not in self.data_paths:
             raise OutOfResources("no-user-data-path")
         return cast("UserPath", self.data_paths[DataPathKind.USER])  # what is of that kind is one
-
-    def new_waiter(self) -> Waiter:
-        """Make something a program that follows events can wait for."""
-        return self._environment.waiter()
 
     def new_binding_id(self) -> str:
         """Give a name no binding of this process ever had."""

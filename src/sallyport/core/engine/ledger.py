@@ -5,7 +5,6 @@ gives back: ports, reservations, places in the client's quota, entries of the pr
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
@@ -127,8 +126,6 @@ class Ledger:
         )
         # Told last: the filter may kill the rest of the binding from there.
         self._tell(connection, self._terminating(connection, reason, traffic))
-        for feed in connection.feeds:
-            feed.end()
         self._gateway.forget_idle(session)
 
     def flow_denied(
@@ -209,9 +206,6 @@ class Ledger:
 
     def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
         """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
-        if isinstance(connection, SecondaryConnection):
-            for feed in connection.feeds:
-                feed.put(replace(event, parameters=NO_PARAMETERS))
         session, session_filter = connection.session, connection.session_filter
         if session_filter is None or session.filter_set.is_retired:
             return

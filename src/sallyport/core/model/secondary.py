@@ -12,7 +12,6 @@ from sallyport.core.model.emulation import (
     with_sent,
 )
 from sallyport.core.model.event_context import Askable
-from sallyport.core.model.feed import EventFeed
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
@@ -37,7 +36,6 @@ class SecondaryConnection(Opening, Askable):
         "context",
         "emulator",
         "expected",
-        "feeds",
         "gateway",
         "index",
         "is_secondary",
@@ -84,7 +82,6 @@ class SecondaryConnection(Opening, Askable):
         self.index = len(binding.connections)
         self.reservations = reservations
         """Who holds a port of the gateway for it; on a routed relation nobody does."""
-        self.feeds: tuple[EventFeed, ...] = ()
         self.emulator = ""
         """Which filter took it over, if one did."""
         self.expected = _NOBODY
@@ -239,19 +236,6 @@ class SecondaryConnection(Opening, Askable):
         self.gateway.binder.require_peer(self, peer)
         path = self.path if self.reservations is None else self.reservations.path
         path.send_from(self.pinhole.listen, peer, data)
-
-    def events(self) -> EventFeed:
-        """Follow what happens from now on: `async for event in connection.events()`.
-
-        For programs around the gateway. A filter is told by `SessionFilter.on_event`: its
-        coroutines may wait for a transaction, not for a peer.
-        """
-        feed = EventFeed(self.gateway.new_waiter())
-        if self.is_closed:
-            feed.end()
-        else:
-            self.feeds += (feed,)
-        return feed
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""

@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-from sallyport.core.model.feed import Waiter
 from sallyport.core.runtime.journal import Journal
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 
@@ -30,6 +29,3 @@ class Environment(Protocol):
 
     def wake_at(self, when: float) -> None:
         """Have `Gateway.deadlines.fire` called at `when`."""
-
-    def waiter(self) -> Waiter:
-        """Make something a coroutine outside every runner can wait for."""
