@@ -34,7 +34,7 @@ from sallyport.core.policy.rules import (
     Policy,
     Relation,
 )
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import table

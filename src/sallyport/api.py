@@ -5,7 +5,6 @@ written for, and is refused by a gateway that speaks another.
 """
 
 from sallyport.addresses import Endpoint
-from sallyport.core.model.action import FirewallAction
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
@@ -21,6 +20,7 @@ from sallyport.core.model.events import (
     Listen,
     UdpDestination,
 )
+from sallyport.core.model.factory import FirewallAction
 from sallyport.core.model.filter import (
     API_VERSION,
     ApplicationFilter,

@@ -18,7 +18,7 @@ from sallyport.core.policy.rules import (
     PublishingRule,
     Relation,
 )
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.errors import NotFound, PolicyDenied
 from sallyport.ops.control.schema import (
     BindingRow,

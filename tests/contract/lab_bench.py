@@ -25,7 +25,7 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Pinhole
 from sallyport.core.pinholes.ports import Ports
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.errors import OutOfResources
 from sallyport.flags import BindFlags, Transport
 from sallyport.lab.host import Host

@@ -9,7 +9,7 @@ from enum import StrEnum
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.environment import Journal
 from sallyport.ops.logs import EventJournal, Format, StandardLogging, set_up
 
 Reader = Callable[[], str]

@@ -8,7 +8,7 @@ import click
 from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import logs
 from sallyport.ops.config.load import ConfigFile, Configuration, from_interfaces, load

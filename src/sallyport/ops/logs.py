@@ -17,7 +17,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 
 STDERR = 2
 

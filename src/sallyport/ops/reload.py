@@ -7,7 +7,7 @@ nothing. Sessions under way keep their filters and what they opened.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.environment import Journal
 from sallyport.errors import ConfigErrors, OperatorError
 from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.schema import Reloaded, mistakes_of

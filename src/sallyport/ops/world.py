@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sallyport.core.engine.gateway import Gateway
-from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 
 # One system call for 64 numbers: chance is asked for at every bind.

@@ -10,7 +10,7 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.rules import AccessRule, Action, Network, NetworkRule, Policy, Relation
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 from sallyport.testing.memory import MemoryDataPath
 

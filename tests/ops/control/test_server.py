@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sallyport import limits
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.errors import NotFound, NotRunning, OperatorError, StartupError
 from sallyport.ops.control.schema import SessionRow, Sessions
 from sallyport.ops.control.server import ControlServer, Handler, RequestRefused, request

@@ -22,7 +22,7 @@ from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.lifecycle import CLOSED
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
 
 if TYPE_CHECKING:

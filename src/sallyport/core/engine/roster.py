@@ -8,7 +8,7 @@ from sallyport.core.engine.faults import Faults
 from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.model.filter_set import FilterSet
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import FAULTS, FilterRunning
 from sallyport.errors import InvalidArgument
 

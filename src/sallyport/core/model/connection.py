@@ -15,7 +15,7 @@ from sallyport.core.pinholes.datapath import Link
 from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
-from sallyport.core.runtime.journal import Level
+from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags, Transport

@@ -1,7 +1,7 @@
 """DataFilterFactory: a promise to put a data filter into a flow that may come."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.chain import Priority
@@ -25,6 +25,17 @@ _RAISED_AS: dict[type[Event], type[Event]] = {
     AcceptedConnection: AcceptedConnection,
     BindUdp: UdpDestination,
 }
+
+
+class FirewallAction(Protocol):
+    """What `allow_future_connect`, `redirect_connections` and `set_data_filter_factory` give.
+
+    (`IFWXFirewallAction`.) It ends by itself when it was used, if it was for one use only; when
+    its time has passed; and with its session.
+    """
+
+    def cancel(self) -> None:
+        """Take the promise back; raises Terminating when it is over already."""
 
 
 class DataFilterFactory:

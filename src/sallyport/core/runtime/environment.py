@@ -1,9 +1,18 @@
-"""World: time, chance, a journal and an event loop's services, as the core asks for them."""
+"""Environment: time, chance, a journal and an event loop's services, as the core asks for them."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
-from sallyport.core.runtime.journal import Journal
 from sallyport.core.runtime.serial import FilterRunning, Suspend
+
+# The mildest first.
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Journal(Protocol):
+    """A receiver of events with fields: past tense, no sentences, no payload, no credentials."""
+
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """Take one event such as `binding.armed`; never raises."""
 
 
 class Environment(Protocol):

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sallyport import limits
-from sallyport.core.runtime.journal import Journal
+from sallyport.core.runtime.environment import Journal
 from sallyport.errors import NotRunning, OperatorError, SallyportError, StartupError
 
 Handler = Callable[[Mapping[str, object]], object]

@@ -3,7 +3,7 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.core.pinholes.resting import Resting
+from sallyport.core.pinholes.ports import Resting
 
 
 def test_the_first_to_come_is_the_first() -> None:
