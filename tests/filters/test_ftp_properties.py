@@ -11,8 +11,8 @@ from tests.filters.talk import ASK_SECOND, IPV4, IPV6, OK, READY, Family, greete
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.filters.ftp.verbs import KNOWN_VERBS
 from sallyport.testing import Dialogue
-from sallyport.wire.ftp.verbs import KNOWN_VERBS
 
 Turn = tuple[str, bytes]
 

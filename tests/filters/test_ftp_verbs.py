@@ -1,7 +1,7 @@
 import pytest
 from tests.filters.talk import IPV6, Family, both_families, forwarded, greeted, refused
 
-from sallyport.wire.ftp import verbs
+from sallyport.filters.ftp import verbs
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from sallyport.addresses import Endpoint
+from sallyport.api import Endpoint
 from sallyport.wire.ftp.formats import Command
 
 

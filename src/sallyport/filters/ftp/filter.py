@@ -1,6 +1,6 @@
 """FTP (RFC 959, 2428, 4217): opens the data connection that both sides agreed on, and no other.
 
-What is said, and when it counts, is `sallyport.wire.ftp`'s; here is what opens when it does.
+What is said, and when it counts, is the dialogue's; here is what opens when it does.
 """
 
 from collections.abc import Coroutine
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sallyport import api
-from sallyport.wire.ftp import Agreement, FtpDialogue, FtpTransfer, Offer
-
-__all__ = ["FTP", "FTP_SERVER", "FtpFilter", "FtpSettings", "FtpTransfer"]
+from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Offer
+from sallyport.filters.ftp.dialogue import FtpDialogue
 
 FTP = api.ProtocolDefinition("ftp", api.Transport.TCP, 21)
 """Servers outside, as access rules know the protocol."""
@@ -65,7 +64,7 @@ class _FtpSession(api.SessionFilter):
 
 
 class _FtpControl(api.DataFilter):
-    """One control connection, and the host of its dialogue (`sallyport.wire.ftp.Host`).
+    """One control connection, and the host of its dialogue (`sallyport.filters.ftp.host.Host`).
 
     What only hands on gives the coroutine of whoever does it: one around it would only cost.
     """

@@ -1,15 +1,15 @@
 """The stream under an FTP dialogue: from segments to command lines and reply lines, and back off.
 
 Telnet, line ends, limits, TLS and the question "is this FTP at all?" are settled here; what a
-command or a reply means is settled in `sallyport.wire.ftp.dialogue`.
+command or a reply means is settled in `sallyport.filters.ftp.dialogue`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from sallyport import limits
-from sallyport.errors import ProtocolError
-from sallyport.wire.ftp.host import Host
+from sallyport.api import ProtocolError
+from sallyport.filters.ftp.host import Host
 from sallyport.wire.ftp.replies import ReplyLine, ReplyReader
 from sallyport.wire.guard import Opening, foreign_protocol, foreign_server
 from sallyport.wire.lines import LineSplitter

@@ -8,7 +8,8 @@ import pytest
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.errors import OutOfResources
-from sallyport.wire.ftp import Agreement, FtpDialogue, FtpTransfer
+from sallyport.filters.ftp.agreement import Agreement, FtpTransfer
+from sallyport.filters.ftp.dialogue import FtpDialogue
 
 READY = b"220 ready\r\n"
 PORT = b"PORT 10,0,0,8,6,17\r\n"

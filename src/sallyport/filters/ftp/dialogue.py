@@ -4,7 +4,7 @@ The rules in words: PORT or EPRT reserves an opening; the server hears of that o
 very command arms it before the client hears the 2xx. The reply to PASV or EPSV arms an opening
 before the client hears where. What an opening is depends on which side is ours to protect: that is
 the host's to know. What the client hears of a transfer that somebody looks into: see
-`sallyport.wire.ftp.answers`.
+`sallyport.filters.ftp.reply_queue`.
 """
 
 from collections import deque
@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
-from sallyport.errors import AddressNotAllowed, BindError, ProtocolError, Terminating
-from sallyport.wire.ftp import formats
-from sallyport.wire.ftp.agreement import Agreement, FtpTransfer, Offer
-from sallyport.wire.ftp.answers import Answer, Answers
-from sallyport.wire.ftp.formats import Command, EpsvRequest, UnsupportedFamily
-from sallyport.wire.ftp.host import Host
-from sallyport.wire.ftp.replies import ReplyLine, reply
-from sallyport.wire.ftp.stream import FtpStream
-from sallyport.wire.ftp.verbs import (
+from sallyport.api import (
+    AddressNotAllowed,
+    BindError,
+    Endpoint,
+    ProtocolError,
+    Terminating,
+)
+from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Offer
+from sallyport.filters.ftp.host import Host
+from sallyport.filters.ftp.reply_queue import Answer, Answers
+from sallyport.filters.ftp.stream import FtpStream
+from sallyport.filters.ftp.verbs import (
     BARRIERS,
     GREETING,
     KNOWN_VERBS,
@@ -30,6 +32,9 @@ from sallyport.wire.ftp.verbs import (
     TRANSFERS,
     WITHDRAWING,
 )
+from sallyport.wire.ftp import formats
+from sallyport.wire.ftp.formats import Command, EpsvRequest, UnsupportedFamily
+from sallyport.wire.ftp.replies import ReplyLine, reply
 from sallyport.wire.lines import LINE_TOO_LONG, fault_of
 from sallyport.wire.telnet import unescape
 

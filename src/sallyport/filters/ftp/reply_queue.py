@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from sallyport.wire.ftp.agreement import Agreement, Offer
+from sallyport.filters.ftp.agreement import Agreement, Offer
+from sallyport.filters.ftp.verbs import DATA_VERBS
 from sallyport.wire.ftp.replies import ReplyLine, foreign_reply
-from sallyport.wire.ftp.verbs import DATA_VERBS
 
 
 @dataclass(slots=True, eq=False)

@@ -2,8 +2,8 @@
 
 from typing import Literal, Protocol
 
-from sallyport.addresses import Endpoint
-from sallyport.wire.ftp.agreement import FtpTransfer, Offer
+from sallyport.api import Endpoint
+from sallyport.filters.ftp.agreement import FtpTransfer, Offer
 
 
 class End(Protocol):
