@@ -36,6 +36,7 @@ from sallyport.core.policy.rules import (
 )
 from sallyport.core.runtime.environment import Level
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import table
 from sallyport.kernel.base_table import GatewayRules, render_base
@@ -45,7 +46,6 @@ from sallyport.kernel.pins_table import PINS_TABLE
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
 
 _PROTOCOL = ProtocolDefinition("bench", Transport.TCP, 7)
 _CLIENT, _SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:7")

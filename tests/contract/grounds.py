@@ -11,13 +11,13 @@ from tests.contract.places import PORTS, WAYS, Way, policy
 from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
+from sallyport.io.fair_poller import Turns
 from sallyport.kernel import table
 from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
 
 Paths = Mapping[DataPathKind, DataPath]
 

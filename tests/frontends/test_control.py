@@ -19,10 +19,10 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
 from sallyport.frontends import control
 from sallyport.frontends.control import Control
-from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import RESET_ON_CLOSE, prepare_leg
 from sallyport.testing.memory import pause
 from sallyport.testing.world import VirtualWorld, make_gateway
-from sallyport.turns import Turns
 
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
 FTP = ProtocolDefinition("ftp", Transport.TCP, 21)

@@ -12,7 +12,7 @@ from sallyport.frontends.sockets import (
     foreign_socket,
     interception_socket,
 )
-from sallyport.sockets import endpoint_of, make
+from sallyport.io.sockets import endpoint_of, make
 
 
 def test_urgent_data_stays_in_its_place_on_whatever_a_control_listener_accepts() -> None:

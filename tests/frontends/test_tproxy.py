@@ -13,9 +13,9 @@ from sallyport.core.policy.rules import Network, NetworkRule, Policy, Publishing
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
-from sallyport.sockets import endpoint_of, name_of
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import endpoint_of, name_of
 from sallyport.testing.world import VirtualWorld, make_gateway
-from sallyport.turns import Turns
 
 SERVER = Endpoint.parse("127.0.0.20:21")
 

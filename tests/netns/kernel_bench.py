@@ -13,6 +13,7 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange, parse_address
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.base_table import GatewayRules, render_base
@@ -22,7 +23,6 @@ from sallyport.kernel.element_writer import SWEEP_SECONDS
 from sallyport.kernel.pins_table import PINS_TABLE
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
-from sallyport.turns import Turns
 
 # Long enough for a loaded machine, and never waited for when things go well.
 PATIENCE = 5.0

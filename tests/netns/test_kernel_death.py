@@ -28,7 +28,7 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.turns import Turns
+from sallyport.io.fair_poller import Turns
 from tests.netns.kernel_bench import Recorder
 
 listen, target, peer = sys.argv[1:]

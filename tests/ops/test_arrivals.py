@@ -15,11 +15,11 @@ from sallyport.errors import StartupError
 from sallyport.filters.ftp import FTP
 from sallyport.filters.tftp import TFTP
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.kernel.interception import Interception
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Listeners, Place
 from sallyport.testing.world import make_policy
-from sallyport.turns import Turns
 
 BOTH = {Transport.TCP: {21: FTP}, Transport.UDP: {69: TFTP}}
 STREAMS = {Transport.TCP: {21: FTP}}

@@ -16,6 +16,7 @@ from sallyport.addresses import Endpoint, PortRange
 from sallyport.api import Firewall
 from sallyport.errors import OperatorError, StartupError
 from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.io.fair_poller import Turns
 from sallyport.kernel import host
 from sallyport.ops import assembly
 from sallyport.ops.assembly import Assembly, RestartNeeded, assemble
@@ -24,7 +25,6 @@ from sallyport.ops.config.load import Configuration, parse
 from sallyport.ops.config.settings import DataPathChoice
 from sallyport.ops.world import AsyncWorld
 from sallyport.testing.world import MemoryJournal
-from sallyport.turns import Turns
 
 TEXT = """\
 [gateway]

@@ -11,9 +11,9 @@ from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.ipfilter import IpFilter
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
 
 HOSTS = ["127.0.0.1", "::1"]
 TCP, UDP = Transport.TCP, Transport.UDP

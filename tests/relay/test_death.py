@@ -14,7 +14,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
+from sallyport.io.fair_poller import Turns
 
 class Sink:
     def flow_arrived(self, _id, _peer, arrival): arrival.proceed(None)

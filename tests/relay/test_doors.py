@@ -11,12 +11,12 @@ from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse
+from sallyport.io.fair_poller import Turns
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
-from sallyport.turns import Turns
 
 HERE = Endpoint.parse("127.0.0.1:2000")
 ONE, OTHER = Endpoint.parse("198.51.100.1:20"), Endpoint.parse("198.51.100.2:20")

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.relay.loopback import run
 
+from sallyport.io.sockets import PAUSE_SECONDS
 from sallyport.relay import pump
 from sallyport.relay.pipes import Pipe, Pipes
 from sallyport.relay.pump import Pump
-from sallyport.sockets import PAUSE_SECONDS
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -8,8 +8,8 @@ from tests.relay.loopback import HOSTS, TCP, UDP, endpoint_of
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError
+from sallyport.io.sockets import make, name_of
 from sallyport.relay import sockets
-from sallyport.sockets import make, name_of
 
 
 def at(host: str, port: int = 0) -> Endpoint:

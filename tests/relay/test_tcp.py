@@ -10,8 +10,8 @@ from tests.relay.loopback import HOSTS, bench, descriptors, endpoint_of, name, r
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.io.sockets import PAUSE_SECONDS
 from sallyport.ipfilter import IpFilter
-from sallyport.sockets import PAUSE_SECONDS
 
 
 @pytest.mark.parametrize("host", HOSTS)

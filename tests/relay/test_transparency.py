@@ -13,10 +13,10 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.frontends.sockets import foreign_socket
+from sallyport.io.fair_poller import Turns
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
 
 pytestmark = pytest.mark.netns
 

@@ -10,10 +10,11 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
-from sallyport.filtered import Ending, FilteredStream
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket
-from sallyport.sockets import (
+from sallyport.io.fair_poller import Turns
+from sallyport.io.filtered_stream import Ending, FilteredStream
+from sallyport.io.sockets import (
     closed_on_error,
     endpoint_of,
     has_failed,
@@ -22,7 +23,6 @@ from sallyport.sockets import (
     name_of,
     prepare_leg,
 )
-from sallyport.turns import Turns
 
 _REASONS: Final = {
     Ending.ACCEPTED_RESET: "client-reset",

@@ -5,7 +5,7 @@ import socket
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
 
 # Loopback only: the kernel delivers there what it intercepts, nobody else can reach it. The port is
 # of the kernel's choice.

@@ -9,7 +9,6 @@ import asyncio
 import socket
 from collections.abc import Mapping
 
-from sallyport.acceptor import Acceptor
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.connection import PrimaryConnection
@@ -19,8 +18,9 @@ from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.control import Control
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
-from sallyport.sockets import endpoint_of, make
-from sallyport.turns import Turns
+from sallyport.io.acceptor import Acceptor
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import endpoint_of, make
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024

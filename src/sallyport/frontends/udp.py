@@ -22,7 +22,7 @@ from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
 from sallyport.flags import Transport
 from sallyport.frontends.sockets import INTERCEPTION, foreign_socket, interception_socket
-from sallyport.sockets import closed_on_error, endpoint_of, make, name_of
+from sallyport.io.sockets import closed_on_error, endpoint_of, make, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
 IP_RECVORIGDSTADDR = 20

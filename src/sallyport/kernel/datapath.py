@@ -24,6 +24,7 @@ from sallyport.errors import (
     StartupError,
 )
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
@@ -39,7 +40,6 @@ from sallyport.kernel.placeholders import (
     raise_descriptor_limit,
 )
 from sallyport.kernel.table import OwnedTable
-from sallyport.turns import Turns
 from sallyport.wire import conntrack
 
 # A killed flow stays in conntrack this long: its entry is what turns the ends' answers into resets,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
+from sallyport.io.sockets import make, make_transparent, name_of, refusal
 from sallyport.kernel import marks
-from sallyport.sockets import make, make_transparent, name_of, refusal
 
 # Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
 # The rest is for conversations, which need two each. Beyond it ports are only probed, and

@@ -17,9 +17,9 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
+from sallyport.io.fair_poller import Turns
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
-from sallyport.turns import Turns
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""

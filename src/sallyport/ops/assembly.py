@@ -16,6 +16,7 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
 from sallyport.kernel import host, table
 from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
@@ -28,7 +29,6 @@ from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
-from sallyport.turns import Turns
 
 # What sockets, tables and sysctls were made for at the start; the rest may change.
 _FIXED = ("data_path", "port_range", "control_socket", "masquerade")

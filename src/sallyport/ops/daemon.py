@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from sallyport.errors import OperatorError
+from sallyport.io.fair_poller import Turns
 from sallyport.ops.assembly import assemble
 from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.handlers import Handlers
@@ -19,7 +20,6 @@ from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.reload import Reloader
 from sallyport.ops.world import AsyncWorld
-from sallyport.turns import Turns
 
 
 class _Stopped(Exception):

@@ -6,10 +6,10 @@ import socket
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Tap
+from sallyport.io.sockets import has_failed, prepare_leg
 from sallyport.relay.doors import Means, Opening
 from sallyport.relay.streams import Stream
 from sallyport.relay.tapped import TappedStream
-from sallyport.sockets import has_failed, prepare_leg
 
 
 class Attempt:

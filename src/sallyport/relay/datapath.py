@@ -12,6 +12,8 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.attempts import Attempt
@@ -19,8 +21,6 @@ from sallyport.relay.doors import Door, Means, Opening
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpDoor
 from sallyport.relay.udp import UdpDoor, start_flow
-from sallyport.sockets import name_of
-from sallyport.turns import Turns
 
 _DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
 

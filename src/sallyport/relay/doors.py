@@ -13,10 +13,10 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
 from sallyport.relay import sockets
 from sallyport.relay.pipes import Pipes
-from sallyport.sockets import closed_on_error, make, make_transparent, name_of
-from sallyport.turns import Turns
 
 
 @dataclass(slots=True)

@@ -10,8 +10,8 @@ from typing import Final
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressNotAvailable, BindError
 from sallyport.flags import Transport
-from sallyport.sockets import closed_on_error, make, make_transparent, name_of
-from sallyport.sockets import refusal as plain_refusal
+from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.io.sockets import refusal as plain_refusal
 
 # Not in the socket module of Python 3.11 (asm-generic/socket.h).
 _SO_ATTACH_FILTER: Final = 26

@@ -4,9 +4,9 @@ import socket
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters
+from sallyport.io.sockets import has_failed, let_end
 from sallyport.relay.doors import Means, Opening
 from sallyport.relay.pump import Pump
-from sallyport.sockets import has_failed, let_end
 
 
 class Stream:

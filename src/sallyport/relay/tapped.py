@@ -4,7 +4,7 @@ import socket
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
-from sallyport.filtered import Ending, FilteredStream
+from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.relay.doors import Means, Opening
 
 

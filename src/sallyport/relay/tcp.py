@@ -9,8 +9,8 @@ through.
 
 import socket
 
-from sallyport.acceptor import Acceptor
 from sallyport.addresses import Endpoint
+from sallyport.io.acceptor import Acceptor
 from sallyport.relay import sockets
 from sallyport.relay.attempts import Attempt
 from sallyport.relay.doors import Door, Means

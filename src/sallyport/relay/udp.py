@@ -11,9 +11,9 @@ from collections.abc import Callable
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
+from sallyport.io.sockets import SocketName, endpoint_of
 from sallyport.relay import sockets
 from sallyport.relay.doors import Door, Means, Opening
-from sallyport.sockets import SocketName, endpoint_of
 
 
 class UdpDoor(Door):

@@ -13,7 +13,7 @@ import pytest
 from tests.relay.loopback import run
 from tests.relay.test_pump import pair
 
-from sallyport.turns import Turns
+from sallyport.io.fair_poller import Turns
 
 
 class Flood:

@@ -5,11 +5,11 @@ import socket
 
 import pytest
 
-from sallyport import sockets
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError, OutOfResources
 from sallyport.flags import Transport
-from sallyport.sockets import SocketName
+from sallyport.io import sockets
+from sallyport.io.sockets import SocketName
 
 FAMILIES = [(4, socket.AF_INET), (6, socket.AF_INET6)]
 KINDS = [

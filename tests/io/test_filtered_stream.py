@@ -12,9 +12,9 @@ from tests.relay.test_pump import pair
 from tests.taps import WritingTap
 
 from sallyport import limits
-from sallyport.filtered import Ending, FilteredStream
-from sallyport.sockets import RESET_ON_CLOSE, prepare_leg
-from sallyport.turns import Turns
+from sallyport.io.fair_poller import Turns
+from sallyport.io.filtered_stream import Ending, FilteredStream
+from sallyport.io.sockets import RESET_ON_CLOSE, prepare_leg
 
 
 class Bench:

@@ -15,8 +15,8 @@ from typing import Final
 
 from sallyport import limits
 from sallyport.core.pinholes.datapath import Tap
-from sallyport.sockets import has_failed, let_end
-from sallyport.turns import Turns
+from sallyport.io.fair_poller import Turns
+from sallyport.io.sockets import has_failed, let_end
 
 # Measured on loopback through a filter that passes everything: reads of 64 KiB halve the speed.
 _READ_BYTES = 512 * 1024

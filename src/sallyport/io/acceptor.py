@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from sallyport.addresses import Endpoint
-from sallyport.sockets import EXHAUSTED, PAUSE_SECONDS, endpoint_of, prepare_leg
+from sallyport.io.sockets import EXHAUSTED, PAUSE_SECONDS, endpoint_of, prepare_leg
 
 # Accepts per wake-up: about a millisecond with the dialling, then the others get their turn.
 _ACCEPTS_PER_TURN = 16

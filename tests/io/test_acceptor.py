@@ -8,8 +8,8 @@ from contextlib import ExitStack, asynccontextmanager
 import pytest
 from tests.relay.loopback import endpoint_of, run
 
-from sallyport.acceptor import Acceptor
 from sallyport.addresses import Endpoint
+from sallyport.io.acceptor import Acceptor
 
 
 class Bench:

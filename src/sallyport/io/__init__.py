@@ -1,0 +1,1 @@
+"""Sockets, served on the event loop: made, accepted, watched in fair order, filtered."""
