@@ -36,7 +36,7 @@ from sallyport.core.policy.rules import (
 )
 from sallyport.core.runtime.environment import Level
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import table
 from sallyport.kernel.base_table import GatewayRules, render_base
@@ -223,18 +223,18 @@ def _elements() -> int:
 async def _serve(kind: DataPathKind, folder: Path) -> None:
     loop = asyncio.get_running_loop()
     with ExitStack() as undo:
-        turns = Turns(loop)
-        undo.callback(turns.close)
+        poller = FairPoller(loop)
+        undo.callback(poller.close)
         table.load(render_base(_policy(), GatewayRules(_PORTS, masquerade=False)))
         HostSettings(_PORTS, ("int0", "ext0"), folder / "host.state").apply()
         path: DataPath
         if kind is DataPathKind.KERNEL:
             kernel = KernelDataPath.start()
             undo.callback(kernel.stop)
-            kernel.run_in(loop, turns)
+            kernel.run_in(loop, poller)
             path = kernel
         else:
-            user = UserDataPath(loop, turns, is_transparent=True)
+            user = UserDataPath(loop, poller, is_transparent=True)
             undo.callback(user.stop)
             path = user
         async with asyncio.TaskGroup() as tasks:

@@ -11,7 +11,7 @@ from tests.contract.places import PORTS, WAYS, Way, policy
 from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import table
 from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
@@ -67,9 +67,9 @@ class Ground:
         """
         self.set_guard(None if way.is_nat else way)
         with ExitStack() as undo:
-            turns = Turns(loop)
-            undo.callback(turns.close)
-            user = UserDataPath(loop, turns, is_transparent=not way.is_nat)
+            poller = FairPoller(loop)
+            undo.callback(poller.close)
+            user = UserDataPath(loop, poller, is_transparent=not way.is_nat)
             undo.callback(user.stop)
             yield {DataPathKind.USER: user}
 
@@ -78,11 +78,11 @@ class Ground:
         """Both data paths behind the guard, the kernel's first, as the daemon has them."""
         self.set_guard(way)
         with ExitStack() as undo:
-            turns = Turns(loop)
-            undo.callback(turns.close)
+            poller = FairPoller(loop)
+            undo.callback(poller.close)
             kernel = KernelDataPath.start(int(limits.UDP_IDLE_SECONDS))
             undo.callback(kernel.stop)
-            kernel.run_in(loop, turns)
-            user = UserDataPath(loop, turns, is_transparent=True)
+            kernel.run_in(loop, poller)
+            user = UserDataPath(loop, poller, is_transparent=True)
             undo.callback(user.stop)
             yield {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

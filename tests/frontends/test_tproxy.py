@@ -13,7 +13,7 @@ from sallyport.core.policy.rules import Network, NetworkRule, Policy, Publishing
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import endpoint_of, name_of
 from sallyport.testing.world import VirtualWorld, make_gateway
 
@@ -52,14 +52,14 @@ async def serving(published: PublishingRule, inside: str) -> AsyncIterator[Virtu
     policy = policy_of(published, inside)
     gateway, _, world = make_gateway([FtpFilter()], policy=policy)
     async with asyncio.TaskGroup() as tasks:
-        turns = Turns(asyncio.get_running_loop())
-        interceptor = Interceptor(gateway, {}, tasks, turns)
+        poller = FairPoller(asyncio.get_running_loop())
+        interceptor = Interceptor(gateway, {}, tasks, poller)
         with publishing_socket(published) as listener:
             interceptor.serve(listener)
             yield world
             interceptor.close()
         gateway.shut_down("over")
-    turns.close()
+    poller.close()
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
         gateway, _, _ = make_gateway(policy=policy_of(published, "127.0.0.0/24"))
         async with asyncio.TaskGroup() as tasks:
             with publishing_socket(published) as listener:
-                turns = Turns(asyncio.get_running_loop())
-                first, second = (Interceptor(gateway, {}, tasks, turns) for _ in range(2))
+                poller = FairPoller(asyncio.get_running_loop())
+                first, second = (Interceptor(gateway, {}, tasks, poller) for _ in range(2))
                 first.serve(listener)
                 first.leave(listener)
                 with socket.create_connection(name_of(place)) as client:

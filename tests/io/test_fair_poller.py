@@ -1,4 +1,4 @@
-"""Turns, on loopback with real sockets."""
+"""The fair poller, on loopback with real sockets."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,14 @@ import pytest
 from tests.relay.loopback import run
 from tests.relay.test_pump import pair
 
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 
 
 class Flood:
     """Sockets with something to read, which nobody does read; and who was served, in order."""
 
-    def __init__(self, turns: Turns, undo: ExitStack) -> None:
-        self.turns = turns
+    def __init__(self, poller: FairPoller, undo: ExitStack) -> None:
+        self.poller = poller
         self.served: list[str] = []
         self._undo = undo
 
@@ -28,7 +28,7 @@ class Flood:
         ours, theirs = (self._undo.enter_context(end) for end in pair())
         theirs.send(b"something")
         select.select([ours], [], [])
-        self.turns.watch(
+        self.poller.watch(
             ours, lambda _events: self.served.append(name), client=client, events=select.EPOLLIN
         )
         return ours
@@ -39,14 +39,14 @@ class Flood:
 
     def turn_in_order(self) -> list[str]:
         self.served.clear()
-        self.turns.serve()
+        self.poller.serve()
         return list(self.served)
 
 
 @pytest.fixture
 def flood() -> Iterator[Flood]:
-    with contextlib.closing(Turns()) as turns, ExitStack() as undo:
-        yield Flood(turns, undo)
+    with contextlib.closing(FairPoller()) as poller, ExitStack() as undo:
+        yield Flood(poller, undo)
 
 
 def test_a_client_that_floods_on_many_connections_has_one_call_a_turn_like_any_other(
@@ -70,7 +70,7 @@ def test_a_client_that_is_alone_waits_for_nobody(flood: Flood) -> None:
     gone = flood.add("three", "other")
     assert flood.turn() != ["one", "two"]
 
-    flood.turns.forget(gone)
+    flood.poller.forget(gone)
 
     assert flood.turn() == ["one", "two"]
 
@@ -104,35 +104,37 @@ def test_who_spoke_last_comes_after_who_has_waited(flood: Flood) -> None:
     assert flood.turn() == ["neighbour", "newcomer"]
     assert flood.turn() == ["busy", "neighbour"]
 
-    flood.turns.forget(busy)
-    flood.turns.forget(busy)
+    flood.poller.forget(busy)
+    flood.poller.forget(busy)
     assert flood.turn() == ["neighbour", "newcomer"]
 
 
 def test_what_is_watched_may_change(flood: Flood) -> None:
     ours = flood.add("one", "client")
-    flood.turns.watch(ours, lambda events: flood.served.append(f"now {events}"), events=0)
+    flood.poller.watch(ours, lambda events: flood.served.append(f"now {events}"), events=0)
     assert flood.turn() == []
 
-    flood.turns.watch(
+    flood.poller.watch(
         ours, lambda events: flood.served.append(f"now {events}"), events=select.EPOLLOUT
     )
     assert flood.turn() == [f"now {select.EPOLLOUT}"]
 
 
-def drive(scenario: Callable[[Turns], Coroutine[None, None, None]], *, is_by_itself: bool) -> None:
+def drive(
+    scenario: Callable[[FairPoller], Coroutine[None, None, None]], *, is_by_itself: bool
+) -> None:
     """Run a scenario in the loop that turns make, or have an ordinary loop serve them."""
 
     async def ordinary() -> None:
-        with contextlib.closing(Turns(asyncio.get_running_loop())) as turns:
-            await scenario(turns)
+        with contextlib.closing(FairPoller(asyncio.get_running_loop())) as poller:
+            await scenario(poller)
 
     if is_by_itself:
         asyncio.run(ordinary())
         return
-    turns = Turns()
-    with contextlib.closing(turns), asyncio.Runner(loop_factory=turns.new_loop) as runner:
-        runner.run(scenario(turns))
+    poller = FairPoller()
+    with contextlib.closing(poller), asyncio.Runner(loop_factory=poller.new_loop) as runner:
+        runner.run(scenario(poller))
 
 
 EITHER_LOOP = pytest.mark.parametrize("is_by_itself", [False, True])
@@ -142,13 +144,13 @@ EITHER_LOOP = pytest.mark.parametrize("is_by_itself", [False, True])
 def test_a_loop_that_serves_has_its_own_descriptors_timers_and_threads(
     is_by_itself: bool,
 ) -> None:
-    async def scenario(turns: Turns) -> None:
+    async def scenario(poller: FairPoller) -> None:
         loop = asyncio.get_running_loop()
         news: asyncio.Queue[bytes] = asyncio.Queue()
         with ExitStack() as undo:
             ours, to_ours = (undo.enter_context(end) for end in pair())
             theirs, to_theirs = (undo.enter_context(end) for end in pair())
-            turns.watch(ours, lambda _events: news.put_nowait(ours.recv(9)), events=select.EPOLLIN)
+            poller.watch(ours, lambda _events: news.put_nowait(ours.recv(9)), events=select.EPOLLIN)
             for _ in range(2):
                 to_ours.send(b"turn")
                 to_theirs.send(b"loop")
@@ -158,29 +160,29 @@ def test_a_loop_that_serves_has_its_own_descriptors_timers_and_threads(
             assert await news.get() == b"timer"
             await asyncio.to_thread(to_ours.send, b"thread")
             assert await news.get() == b"thread"
-            turns.forget(ours)
+            poller.forget(ours)
 
     drive(scenario, is_by_itself=is_by_itself)
 
 
 @EITHER_LOOP
 def test_what_is_to_come_soon_comes_after_all_whose_turn_it_is(is_by_itself: bool) -> None:
-    async def scenario(turns: Turns) -> None:
+    async def scenario(poller: FairPoller) -> None:
         order: list[str] = []
 
         def served(name: str, _events: int) -> None:
             order.append(name)
-            turns.soon(lambda: order.append(f"after {name}"))
+            poller.soon(lambda: order.append(f"after {name}"))
 
         with ExitStack() as undo:
-            flood = Flood(turns, undo)
+            flood = Flood(poller, undo)
             for name in ("one", "two"):
                 ours = flood.add(name, "client")
-                turns.watch(ours, partial(served, name), events=select.EPOLLIN)
-            turns.serve()
+                poller.watch(ours, partial(served, name), events=select.EPOLLIN)
+            poller.serve()
             assert [order[:2], order[2:]] == [sorted(order)[2:], [f"after {n}" for n in order[:2]]]
 
-        turns.soon(lambda: order.append("outside of a turn"))
+        poller.soon(lambda: order.append("outside of a turn"))
         assert len(order) == 4
         await asyncio.sleep(0)
         assert order[-1] == "outside of a turn"
@@ -190,9 +192,9 @@ def test_what_is_to_come_soon_comes_after_all_whose_turn_it_is(is_by_itself: boo
 
 @EITHER_LOOP
 def test_a_thread_may_have_something_done_soon(is_by_itself: bool) -> None:
-    async def scenario(turns: Turns) -> None:
+    async def scenario(poller: FairPoller) -> None:
         done = asyncio.Event()
-        await asyncio.to_thread(turns.soon, done.set)
+        await asyncio.to_thread(poller.soon, done.set)
         await done.wait()
 
     drive(scenario, is_by_itself=is_by_itself)
@@ -206,7 +208,7 @@ def fail(_events: int) -> None:
 def test_a_cancellation_that_nobody_caught_ends_neither_the_turn_nor_the_loop(
     is_by_itself: bool,
 ) -> None:
-    async def scenario(turns: Turns) -> None:
+    async def scenario(poller: FairPoller) -> None:
         faults: list[str] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: faults.append(repr(context["exception"])))
@@ -216,16 +218,16 @@ def test_a_cancellation_that_nobody_caught_ends_neither_the_turn_nor_the_loop(
             raise asyncio.CancelledError
 
         with ExitStack() as undo:
-            flood = Flood(turns, undo)
+            flood = Flood(poller, undo)
             bad = flood.add("bad", "a")
 
             def both(_events: int) -> None:
-                turns.forget(bad)
-                turns.soon(cancelled)
-                turns.soon(done.set)
+                poller.forget(bad)
+                poller.soon(cancelled)
+                poller.soon(done.set)
                 cancelled()
 
-            turns.watch(bad, both, events=select.EPOLLIN)
+            poller.watch(bad, both, events=select.EPOLLIN)
             await done.wait()
         assert faults == ["CancelledError()"] * 2
 
@@ -236,16 +238,16 @@ def test_a_cancellation_that_nobody_caught_ends_neither_the_turn_nor_the_loop(
 def test_what_goes_wrong_in_one_call_is_told_and_the_others_are_served(
     is_by_itself: bool,
 ) -> None:
-    async def scenario(turns: Turns) -> None:
+    async def scenario(poller: FairPoller) -> None:
         faults: list[str] = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _loop, context: faults.append(repr(context["exception"]))
         )
         with ExitStack() as undo:
-            flood = Flood(turns, undo)
+            flood = Flood(poller, undo)
             bad = flood.add("bad", "a")
             flood.add("good", "b")
-            turns.watch(bad, fail, events=select.EPOLLIN)
+            poller.watch(bad, fail, events=select.EPOLLIN)
 
             assert flood.turn() == ["good"]
         assert faults == ["ValueError('no')"]
@@ -255,34 +257,34 @@ def test_what_goes_wrong_in_one_call_is_told_and_the_others_are_served(
 
 def test_a_reset_is_told_though_nobody_reads() -> None:
     async def scenario() -> None:
-        turns = Turns(asyncio.get_running_loop())
+        poller = FairPoller(asyncio.get_running_loop())
         told = asyncio.Event()
         ours, theirs = pair()
         with ours, theirs:
-            turns.watch(ours, lambda _events: told.set())
+            poller.watch(ours, lambda _events: told.set())
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             theirs.close()
 
             await told.wait()
-            turns.forget(ours)
-        turns.close()
+            poller.forget(ours)
+        poller.close()
 
     run(scenario())
 
 
 def test_a_reset_that_came_before_the_watch_is_told_too() -> None:
     async def scenario() -> None:
-        turns = Turns(asyncio.get_running_loop())
+        poller = FairPoller(asyncio.get_running_loop())
         told = asyncio.Event()
         ours, theirs = pair()
         with ours, theirs:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             theirs.close()
-            turns.watch(ours, lambda _events: told.set())
+            poller.watch(ours, lambda _events: told.set())
 
             await told.wait()
-            turns.forget(ours)
-        turns.close()
+            poller.forget(ours)
+        poller.close()
 
     run(scenario())
 
@@ -299,7 +301,7 @@ def test_a_reset_is_told_though_another_socket_of_the_same_client_has_the_turn(
     with ExitStack() as undo:
         for name in ("a", "b"):
             ours, theirs = (undo.enter_context(end) for end in pair())
-            flood.turns.watch(ours, partial(hung_up, name), client="client")
+            flood.poller.watch(ours, partial(hung_up, name), client="client")
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             theirs.close()
 
@@ -313,12 +315,12 @@ def told_when(act: Callable[[socket.socket, socket.socket], object]) -> int:
     """Ask for nothing of a socket, act on it and its peer, and count what is told in ten turns."""
     told: list[int] = []
     ours, theirs = pair()
-    with contextlib.closing(Turns()) as turns, ours, theirs:
-        turns.watch(ours, told.append)
+    with contextlib.closing(FairPoller()) as poller, ours, theirs:
+        poller.watch(ours, told.append)
         act(ours, theirs)
         for _ in range(10):
-            turns.serve()
-        turns.forget(ours)
+            poller.serve()
+        poller.forget(ours)
     return len(told)
 
 
@@ -340,7 +342,7 @@ def test_a_socket_that_was_shut_both_ways_is_told_of_once() -> None:
 
 def test_a_forgotten_socket_is_not_told_of_even_in_the_same_turn() -> None:
     async def scenario() -> None:
-        turns = Turns(asyncio.get_running_loop())
+        poller = FairPoller(asyncio.get_running_loop())
         told: list[str] = []
         news = asyncio.Event()
         pairs = {"a": pair(), "b": pair()}
@@ -348,19 +350,19 @@ def test_a_forgotten_socket_is_not_told_of_even_in_the_same_turn() -> None:
         def hung_up(name: str) -> None:
             told.append(name)
             for ours, _ in pairs.values():
-                turns.forget(ours)
+                poller.forget(ours)
             news.set()
 
         for name, (ours, theirs) in pairs.items():
-            turns.watch(ours, lambda _events, name=name: hung_up(name))  # type: ignore[misc]
+            poller.watch(ours, lambda _events, name=name: hung_up(name))  # type: ignore[misc]
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             theirs.close()
         await news.wait()
         await asyncio.sleep(0)
         for ours, _ in pairs.values():
-            turns.forget(ours)
+            poller.forget(ours)
             ours.close()
-        turns.close()
+        poller.close()
 
         assert len(told) == 1
 

@@ -12,7 +12,7 @@ from tests.relay.test_pump import pair
 from tests.taps import WritingTap
 
 from sallyport import limits
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.sockets import RESET_ON_CLOSE, prepare_leg
 
@@ -27,7 +27,7 @@ class Bench:
         self.tap = WritingTap()
         self.endings: list[Ending] = []
         self._over = asyncio.Event()
-        self.served_by = Turns(self.loop)
+        self.served_by = FairPoller(self.loop)
         undo.callback(self.served_by.close)
         self.client, accepted = (undo.enter_context(end) for end in pair())
         self.server, dialled = (undo.enter_context(end) for end in pair())

@@ -13,7 +13,7 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange, parse_address
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.base_table import GatewayRules, render_base
@@ -168,17 +168,17 @@ class Bench:
 def running(lab: Lab, idle_seconds: int = 60) -> Iterator[Bench]:
     """Both tables and a data path in the lab's gateway, gone at the end."""
     sink, loop = Recorder(), asyncio.new_event_loop()
-    turns = Turns(loop)
+    poller = FairPoller(loop)
     with lab.gateway.entered():
         table.load(render_base(POLICY, RULES))
         path = KernelDataPath.start(idle_seconds)
     try:
         path.attach(sink)
-        path.run_in(loop, turns)
+        path.run_in(loop, poller)
         yield Bench(lab, path, loop, sink)
     finally:
         path.stop()
-        turns.close()
+        poller.close()
         loop.close()
         lab.gateway.run(["nft", "delete", "table", "inet", "sallyport"])
 

@@ -28,7 +28,7 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from tests.netns.kernel_bench import Recorder
 
 listen, target, peer = sys.argv[1:]
@@ -42,7 +42,7 @@ def pinhole(number):
 
 async def main():
     loop = asyncio.get_running_loop()
-    path.run_in(loop, Turns(loop))
+    path.run_in(loop, FairPoller(loop))
     await path.open([pinhole(0), pinhole(1)])
     print("open", flush=True)
     await asyncio.Event().wait()

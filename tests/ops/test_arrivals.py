@@ -15,7 +15,7 @@ from sallyport.errors import StartupError
 from sallyport.filters.ftp import FTP
 from sallyport.filters.tftp import TFTP
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Listeners, Place
@@ -176,7 +176,7 @@ def test_each_socket_is_served_once_by_the_front_end_of_its_transport(
     listeners.open(policy(publish(), versions="127.0.0.1"), BOTH)
     tcp, udp = (listeners.sockets[transport, 4] for transport in (Transport.TCP, Transport.UDP))
     front_ends = FrontEnds(
-        cast("Gateway", None), cast("asyncio.TaskGroup", None), cast("Turns", None)
+        cast("Gateway", None), cast("asyncio.TaskGroup", None), cast("FairPoller", None)
     )
 
     front_ends.serve(listeners, BOTH)

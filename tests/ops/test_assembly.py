@@ -16,7 +16,7 @@ from sallyport.addresses import Endpoint, PortRange
 from sallyport.api import Firewall
 from sallyport.errors import OperatorError, StartupError
 from sallyport.filters.ftp import FtpFilter, FtpSettings
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.ops import assembly
 from sallyport.ops.assembly import Assembly, RestartNeeded, assemble
@@ -67,10 +67,10 @@ def start(configuration: Configuration) -> MemoryJournal:
 
     async def scenario() -> None:
         with ExitStack() as undo:
-            turns = Turns(asyncio.get_running_loop())
-            undo.callback(turns.close)
+            poller = FairPoller(asyncio.get_running_loop())
+            undo.callback(poller.close)
             async with asyncio.TaskGroup() as tasks:
-                assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
+                assemble(configuration, AsyncWorld(journal, tasks), tasks, poller, undo)
 
     failures: list[Exception] = []
     try:
@@ -166,10 +166,12 @@ def running(configuration: Configuration, act: Callable[[Assembly], None]) -> No
 
     async def scenario() -> None:
         with ExitStack() as undo:
-            turns = Turns(asyncio.get_running_loop())
-            undo.callback(turns.close)
+            poller = FairPoller(asyncio.get_running_loop())
+            undo.callback(poller.close)
             async with asyncio.TaskGroup() as tasks:
-                act(assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, turns, undo))
+                act(
+                    assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, poller, undo)
+                )
 
     asyncio.run(scenario())
 

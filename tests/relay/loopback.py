@@ -11,7 +11,7 @@ from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.relay.datapath import UserDataPath
 
@@ -95,9 +95,9 @@ class Bench:
     def __init__(self, host: str, undo: ExitStack) -> None:
         self.host = host
         self.loop = asyncio.get_running_loop()
-        self.turns = Turns(self.loop)
-        undo.callback(self.turns.close)
-        self.path = UserDataPath(self.loop, self.turns)
+        self.poller = FairPoller(self.loop)
+        undo.callback(self.poller.close)
+        self.path = UserDataPath(self.loop, self.poller)
         self.told = Told()
         self.path.attach(self.told)
         self._undo = undo

@@ -236,7 +236,7 @@ def test_stopping_resets_every_flow_and_leaves_no_descriptor() -> None:
         async with bench() as b:
             client, listener = b.client(), b.new(UDP)
             before = descriptors()
-            path = UserDataPath(b.loop, b.turns)
+            path = UserDataPath(b.loop, b.poller)
             path.attach(b.told)
             b.path.stop()
             b.path = path

@@ -14,7 +14,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.flags import Transport
 from sallyport.relay.datapath import UserDataPath
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 
 class Sink:
     def flow_arrived(self, _id, _peer, arrival): arrival.proceed(None)
@@ -24,7 +24,7 @@ class Sink:
 
 async def main():
     loop = asyncio.get_running_loop()
-    path = UserDataPath(loop, Turns(loop))
+    path = UserDataPath(loop, FairPoller(loop))
     path.attach(Sink())
     listen, target = map(Endpoint.parse, sys.argv[1:])
     path.reserve(Transport.TCP, listen)

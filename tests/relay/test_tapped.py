@@ -382,7 +382,7 @@ def test_without_a_descriptor_what_is_made_up_is_refused(monkeypatch: pytest.Mon
     async def scenario() -> None:
         async with bench() as b:
             pinhole = b.pinhole(b.new(UDP), UDP)
-            monkeypatch.setattr("sallyport.relay.doors.make", exhausted)
+            monkeypatch.setattr("sallyport.relay.bound_ports.make", exhausted)
             b.path.deliver(pinhole, PEER, WritingTap(b.told.log))
 
             assert b.told.log == ["end", "refused"]

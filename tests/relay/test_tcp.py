@@ -1,4 +1,4 @@
-"""Who gets through a TCP door, on loopback with real sockets."""
+"""Who gets through a TCP port, on loopback with real sockets."""
 
 import asyncio
 import errno
@@ -203,7 +203,7 @@ def test_without_descriptors_a_door_rests_instead_of_spinning_and_then_goes_on(
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
             try:
                 b.connect(peer, pinhole)
-                # Twice the pause: the door looks again once in between.
+                # Twice the pause: the port looks again once in between.
                 await asyncio.sleep(2 * PAUSE_SECONDS)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

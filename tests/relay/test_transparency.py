@@ -13,7 +13,7 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.frontends.sockets import foreign_socket
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
@@ -57,9 +57,9 @@ class Scene:
         self.lab, self.version = lab, version
         self.loop = asyncio.get_running_loop()
         self.told = Told()
-        self.turns = Turns(self.loop)
-        undo.callback(self.turns.close)
-        self.path = UserDataPath(self.loop, self.turns, is_transparent=True)
+        self.poller = FairPoller(self.loop)
+        undo.callback(self.poller.close)
+        self.path = UserDataPath(self.loop, self.poller, is_transparent=True)
         self.path.attach(self.told)
         undo.callback(self.path.stop)
         self._undo = undo

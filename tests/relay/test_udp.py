@@ -1,4 +1,4 @@
-"""Datagrams through a door, on loopback with real sockets."""
+"""Datagrams through a port, on loopback with real sockets."""
 
 import asyncio
 import resource
@@ -11,7 +11,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 from sallyport.ipfilter import IpFilter
-from sallyport.relay.udp import UdpDoor
+from sallyport.relay.udp import UdpPort
 
 
 async def datagram(b: Bench, sock: socket.socket) -> bytes:
@@ -85,9 +85,9 @@ def test_without_an_answer_allowed_the_clients_datagrams_reach_nobody() -> None:
             assert waiting(peer) == []
             assert b.path.counters(pinhole.id) == [FlowCounters(endpoint_of(peer), 1, 0)]
             # Nor do they pile up on our side of the client.
-            (door,) = b.path._doors.values()
-            assert isinstance(door, UdpDoor)
-            (flow,) = door.flows.values()
+            (port,) = b.path._ports.values()
+            assert isinstance(port, UdpPort)
+            (flow,) = port.flows.values()
             assert waiting(flow._client_leg) == []
 
     run(scenario())

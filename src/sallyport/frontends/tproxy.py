@@ -16,10 +16,10 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.control import Control
+from sallyport.frontends.control_connection import ControlConnection
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
 from sallyport.io.acceptor import Acceptor
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import endpoint_of, make
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
@@ -56,14 +56,14 @@ class Interceptor:
         gateway: Gateway,
         protocols: Mapping[int, ProtocolDefinition],
         tasks: asyncio.TaskGroup,
-        turns: Turns,
+        poller: FairPoller,
     ) -> None:
         """Serve `gateway`; `protocols` are those of clients inside, by the port they dial."""
         self._gateway = gateway
         self._protocols = protocols
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._turns = turns
+        self._poller = poller
         self._acceptors: dict[socket.socket, Acceptor] = {}
 
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
@@ -92,7 +92,7 @@ class Interceptor:
         except BindError:
             leg.close()
             return
-        Control(self._gateway, self._turns, self._tasks, primary, accepted=leg).begin()
+        ControlConnection(self._gateway, self._poller, self._tasks, primary, accepted=leg).begin()
 
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""

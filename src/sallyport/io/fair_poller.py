@@ -1,4 +1,4 @@
-"""Turns: the one place where it is decided whose socket is served next.
+"""The fair poller: the one place that decides whose socket is served next.
 
 A turn gives each client that has news one call, however many connections it has; the others of its
 sockets stay ready, in the kernel, and come back with the next turn. Who floods waits for itself.
@@ -37,7 +37,7 @@ class _Seat:
         self.last_turn = 0
 
 
-class Turns:
+class FairPoller:
     """Tells who watches a socket of its events, in fair order.
 
     Errors and hang-ups are told of sockets that asked for nothing too, once each time they happen:
@@ -173,21 +173,21 @@ def _survive(culprit: Callable[..., None], error: BaseException) -> None:
 class _Guest(selectors.EpollSelector):
     """asyncio's own descriptors: together one of those that are watched."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, poller: FairPoller) -> None:
         super().__init__()
-        self._turns = turns
+        self._poller = poller
         self._has_news = False
-        turns.watch(self, self._told, events=select.EPOLLIN)
+        poller.watch(self, self._told, events=select.EPOLLIN)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve one turn; give what there is for asyncio."""
         self._has_news = False
-        self._turns.serve(timeout)
+        self._poller.serve(timeout)
         return super().select(0) if self._has_news else []
 
     def close(self) -> None:
         """Close it; it is watched no more."""
-        self._turns.forget(self)
+        self._poller.forget(self)
         super().close()
 
     def _told(self, _events: int) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from sallyport import limits
 from sallyport.core.pinholes.datapath import Tap
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import has_failed, let_end
 
 # Measured on loopback through a filter that passes everything: reads of 64 KiB halve the speed.
@@ -64,7 +64,7 @@ class FilteredStream:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        turns: Turns,
+        poller: FairPoller,
         accepted: socket.socket | None,
         dialled: socket.socket | None,
         *,
@@ -73,7 +73,7 @@ class FilteredStream:
         is_dialogue: bool = False,
     ) -> None:
         self.loop = loop
-        self.turns = turns
+        self.poller = poller
         self.client = client
         self.accepted = None if accepted is None else End(self, accepted, Ending.ACCEPTED_RESET)
         self.dialled = None if dialled is None else End(self, dialled, Ending.DIALLED_RESET)
@@ -292,11 +292,11 @@ class End:
         if self.is_reading:
             events |= select.EPOLLIN
         stream = self._stream
-        stream.turns.watch(self.socket, self._served, client=stream.client, events=events)
+        stream.poller.watch(self.socket, self._served, client=stream.client, events=events)
 
     def stop(self) -> None:
         """Neither read nor write any more; what is queued is lost."""
-        self._stream.turns.forget(self.socket)
+        self._stream.poller.forget(self.socket)
         self.is_reading = False
         self._queue.clear()
 

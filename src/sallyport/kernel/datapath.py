@@ -24,7 +24,7 @@ from sallyport.errors import (
     StartupError,
 )
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
@@ -83,7 +83,7 @@ class KernelDataPath:
         living = requests.dump(marks.PIN, marks.PIN)
         self._flows.avoid(report.mark & marks.GENERATION for report in living)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns: Turns | None = None
+        self._poller: FairPoller | None = None
         self._is_drain_due = False
 
     @classmethod
@@ -116,9 +116,9 @@ class KernelDataPath:
     def stop(self) -> None:
         """Close every pinhole and give every port back; admitted flows go on. Idempotent."""
         self._loop = None
-        if self._turns is not None:
-            self._turns.forget(self)
-            self._turns = None
+        if self._poller is not None:
+            self._poller.forget(self)
+            self._poller = None
         for part in (
             self._elements,
             self._events,
@@ -128,10 +128,10 @@ class KernelDataPath:
         ):
             part.close()
 
-    def run_in(self, loop: asyncio.AbstractEventLoop, turns: Turns) -> None:
-        """Read events in these turns and finish kills in this loop; called once."""
-        self._loop, self._turns = loop, turns
-        turns.watch(self, lambda _events: self.drain(), events=select.EPOLLIN)
+    def run_in(self, loop: asyncio.AbstractEventLoop, poller: FairPoller) -> None:
+        """Read events as this poller says and finish kills in this loop; called once."""
+        self._loop, self._poller = loop, poller
+        poller.watch(self, lambda _events: self.drain(), events=select.EPOLLIN)
 
     @property
     def kind(self) -> DataPathKind:

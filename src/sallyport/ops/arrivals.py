@@ -17,7 +17,7 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
 
@@ -104,8 +104,8 @@ def _loopback_versions(policy: Policy) -> list[int]:
 class FrontEnds:
     """Those who accept at the listening sockets; one pair per gateway."""
 
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, turns: Turns) -> None:
-        self._streams = Interceptor(gateway, {}, tasks, turns)
+    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, poller: FairPoller) -> None:
+        self._streams = Interceptor(gateway, {}, tasks, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._served: dict[Place, socket.socket] = {}
 

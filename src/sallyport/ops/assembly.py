@@ -16,7 +16,7 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host, table
 from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
 from sallyport.kernel.datapath import KernelDataPath
@@ -109,7 +109,7 @@ def assemble(
     configuration: Configuration,
     world: AsyncWorld,
     tasks: asyncio.TaskGroup,
-    turns: Turns,
+    poller: FairPoller,
     undo: ExitStack,
 ) -> Assembly:
     """Build every part and start it; what must be undone is pushed on `undo`.
@@ -130,7 +130,7 @@ def assemble(
     base = _base_table(settings, plan, listeners)
     if lack is None:
         _prepare_host(settings, plan.policy, base, undo)
-    data_paths = _data_paths(settings, turns, undo, is_privileged=lack is None)
+    data_paths = _data_paths(settings, poller, undo, is_privileged=lack is None)
     with fence("the start of a filter"):
         gateway = Gateway(
             policy=plan.policy,
@@ -143,7 +143,7 @@ def assemble(
     watchdog = Watchdog(world.filter_running)
     watchdog.start()
     undo.callback(watchdog.stop)
-    front_ends = FrontEnds(gateway, tasks, turns)
+    front_ends = FrontEnds(gateway, tasks, poller)
     undo.callback(front_ends.close)
     front_ends.serve(listeners, plan.protocols)
     return Assembly(configuration, gateway, listeners, front_ends, lack=lack, base=base)
@@ -213,14 +213,14 @@ def _prepare_host(settings: GatewaySettings, policy: Policy, base: str, undo: Ex
 
 
 def _data_paths(
-    settings: GatewaySettings, turns: Turns, undo: ExitStack, *, is_privileged: bool
+    settings: GatewaySettings, poller: FairPoller, undo: ExitStack, *, is_privileged: bool
 ) -> dict[DataPathKind, DataPath]:
     loop = asyncio.get_running_loop()
-    user = UserDataPath(loop, turns, is_transparent=is_privileged)
+    user = UserDataPath(loop, poller, is_transparent=is_privileged)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}
     kernel = KernelDataPath.start()
     undo.callback(kernel.stop)
-    kernel.run_in(loop, turns)
+    kernel.run_in(loop, poller)
     return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from sallyport.errors import OperatorError
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ops.assembly import assemble
 from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.handlers import Handlers
@@ -35,17 +35,20 @@ def run(
     one line that says what is wrong, with everything undone.
     """
 
-    async def serve(turns: Turns) -> None:
-        with journal.gathered(turns.soon):
-            await _serve(configuration, turns, journal, source)
+    async def serve(poller: FairPoller) -> None:
+        with journal.gathered(poller.soon):
+            await _serve(configuration, poller, journal, source)
 
-    turns = Turns()
-    with contextlib.closing(turns), asyncio.Runner(loop_factory=turns.new_loop) as runner:
-        runner.run(serve(turns))
+    poller = FairPoller()
+    with contextlib.closing(poller), asyncio.Runner(loop_factory=poller.new_loop) as runner:
+        runner.run(serve(poller))
 
 
 async def _serve(
-    configuration: Configuration, turns: Turns, journal: EventJournal, source: ConfigFile | None
+    configuration: Configuration,
+    poller: FairPoller,
+    journal: EventJournal,
+    source: ConfigFile | None,
 ) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,7 +65,7 @@ async def _serve(
     try:
         async with asyncio.TaskGroup() as tasks:
             with ExitStack() as undo:
-                assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, turns, undo)
+                assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, poller, undo)
                 gateway = assembly.gateway
                 questions = Handlers(gateway, journal, lambda: assembly.configuration.filters)
                 handlers.update(questions.table(), reload=reloader.answer)

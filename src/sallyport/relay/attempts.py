@@ -7,7 +7,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Tap
 from sallyport.io.sockets import has_failed, prepare_leg
-from sallyport.relay.doors import Means, Opening
+from sallyport.relay.bound_ports import OpenPinhole, RelayContext
 from sallyport.relay.streams import Stream
 from sallyport.relay.tapped import TappedStream
 
@@ -19,13 +19,17 @@ class Attempt:
     speaks for it (emulation).
     """
 
-    __slots__ = ("_client_leg", "_deadline", "_means", "_opening", "_peer_leg", "_tap", "peer")
+    __slots__ = ("_client_leg", "_context", "_deadline", "_opening", "_peer_leg", "_tap", "peer")
 
     def __init__(
-        self, means: Means, opening: Opening, peer: Endpoint, peer_leg: socket.socket | None
+        self,
+        context: RelayContext,
+        opening: OpenPinhole,
+        peer: Endpoint,
+        peer_leg: socket.socket | None,
     ) -> None:
         self.peer = peer
-        self._means = means
+        self._context = context
         self._opening = opening
         self._peer_leg = peer_leg
         self._client_leg: socket.socket | None = None
@@ -33,7 +37,7 @@ class Attempt:
         self._deadline: asyncio.TimerHandle | None = None
         opening.attempts.add(self)
         if peer_leg is not None:
-            means.turns.watch(peer_leg, self._peer_hung_up)
+            context.poller.watch(peer_leg, self._peer_hung_up)
 
     def proceed(self, tap: Tap | None) -> None:
         """Connect to the client; the peer is reset when that fails."""
@@ -42,9 +46,9 @@ class Attempt:
                 tap.end()
             return
         self._tap = tap
-        loop = self._means.loop
+        loop = self._context.loop
         try:
-            self._client_leg = self._means.client_leg(
+            self._client_leg = self._context.client_leg(
                 self._opening.pinhole, self.peer, is_alone=self._peer_leg is None
             )
             prepare_leg(self._client_leg)
@@ -59,7 +63,7 @@ class Attempt:
         self.abort()
 
     def abort(self) -> None:
-        """See `doors.Attempt`."""
+        """See `bound_ports.Attempt`."""
         if self in self._opening.attempts:
             self._let_go()
             for leg in (self._peer_leg, self._client_leg):
@@ -67,24 +71,24 @@ class Attempt:
                     leg.close()
             if self._tap is not None:
                 self._tap.end()
-            self._means.changed(self._opening)
+            self._context.changed(self._opening)
 
     def _answered(self, client_leg: socket.socket) -> None:
         if has_failed(client_leg):
             self._give_up()
             return
         self._let_go()
-        means, opening, tap = self._means, self._opening, self._tap
+        context, opening, tap = self._context, self._opening, self._tap
         if tap is not None:
             TappedStream(
-                means, opening, self.peer, peer_leg=self._peer_leg, client_leg=client_leg, tap=tap
+                context, opening, self.peer, peer_leg=self._peer_leg, client_leg=client_leg, tap=tap
             ).start()
         elif self._peer_leg is not None:
-            Stream(means, opening, self.peer, self._peer_leg, client_leg).start()
+            Stream(context, opening, self.peer, self._peer_leg, client_leg).start()
 
     def _give_up(self) -> None:
         self.abort()
-        self._means.sink.flow_refused(self._opening.pinhole.id, self.peer)
+        self._context.sink.flow_refused(self._opening.pinhole.id, self.peer)
 
     def _peer_hung_up(self, _events: int) -> None:
         if self._peer_leg is not None and has_failed(self._peer_leg):
@@ -93,8 +97,8 @@ class Attempt:
     def _let_go(self) -> None:
         self._opening.attempts.discard(self)
         if self._peer_leg is not None:
-            self._means.turns.forget(self._peer_leg)
+            self._context.poller.forget(self._peer_leg)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._client_leg is not None:
-            self._means.loop.remove_writer(self._client_leg)
+            self._context.loop.remove_writer(self._client_leg)

@@ -12,17 +12,17 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.attempts import Attempt
-from sallyport.relay.doors import Door, Means, Opening
+from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
 from sallyport.relay.pipes import Pipes
-from sallyport.relay.tcp import TcpDoor
-from sallyport.relay.udp import UdpDoor, start_flow
+from sallyport.relay.tcp import TcpPort
+from sallyport.relay.udp import UdpPort, start_flow
 
-_DOORS: dict[Transport, type[TcpDoor | UdpDoor]] = {Transport.TCP: TcpDoor, Transport.UDP: UdpDoor}
+_PORTS: dict[Transport, type[TcpPort | UdpPort]] = {Transport.TCP: TcpPort, Transport.UDP: UdpPort}
 
 
 class UserDataPath:
@@ -34,12 +34,12 @@ class UserDataPath:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, turns: Turns, *, is_transparent: bool = False
+        self, loop: asyncio.AbstractEventLoop, poller: FairPoller, *, is_transparent: bool = False
     ) -> None:
-        self._means = Means(loop, Pipes(), turns, is_transparent)
-        self._means.changed = self._changed
-        self._doors: dict[tuple[Transport, Endpoint], Door] = {}
-        self._openings: dict[int, Opening] = {}
+        self._context = RelayContext(loop, Pipes(), poller, is_transparent)
+        self._context.changed = self._changed
+        self._ports: dict[tuple[Transport, Endpoint], BoundPort] = {}
+        self._openings: dict[int, OpenPinhole] = {}
 
     def stop(self) -> None:
         """Reset every flow, give every port back; nothing else may be called then. Idempotent.
@@ -47,10 +47,10 @@ class UserDataPath:
         Flows cannot outlive this process, and an end that is not the end must not look like one.
         """
         self.kill(tuple(self._openings))
-        for door in self._doors.values():
-            door.close()
-        self._doors.clear()
-        self._means.pipes.close()
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+        self._context.pipes.close()
 
     @property
     def kind(self) -> DataPathKind:
@@ -59,18 +59,18 @@ class UserDataPath:
 
     def attach(self, sink: FlowSink) -> None:
         """Set who is told; called once, before anything is opened."""
-        self._means.sink = sink
+        self._context.sink = sink
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
         """Hold a gateway port; see DataPath."""
-        if (transport, address) in self._doors:
+        if (transport, address) in self._ports:
             raise AddressInUse("port-already-reserved")
-        self._new_door(transport, address, is_reserved=True)
+        self._new_port(transport, address, is_reserved=True)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Give a reserved port back, with the last flow that needs it. Idempotent, never raises."""
-        if door := self._doors.get((transport, address)):
-            door.is_reserved = False
+        if port := self._ports.get((transport, address)):
+            port.is_reserved = False
             self._forget_unneeded(transport, address)
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
@@ -111,22 +111,22 @@ class UserDataPath:
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """Send one datagram; see DataPath. From a foreign address it needs transparency."""
         with contextlib.suppress(OSError):
-            if door := self._doors.get((Transport.UDP, listen)):
-                door.socket.sendto(data, name_of(peer))
+            if port := self._ports.get((Transport.UDP, listen)):
+                port.socket.sendto(data, name_of(peer))
                 return
             with sockets.bound(Transport.UDP, listen, is_foreign=True) as passing:
                 passing.sendto(data, name_of(peer))
 
     def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
         """Dial the client as if `peer` had connected; see UserPath."""
-        opening = self._openings.setdefault(pinhole.id, Opening(pinhole))
+        opening = self._openings.setdefault(pinhole.id, OpenPinhole(pinhole))
         if opening.is_full:
             tap.end()
-            self._means.sink.flow_refused(pinhole.id, peer)
+            self._context.sink.flow_refused(pinhole.id, peer)
         elif pinhole.transport is Transport.TCP:
-            Attempt(self._means, opening, peer, None).proceed(tap)
+            Attempt(self._context, opening, peer, None).proceed(tap)
         else:
-            start_flow(self._means, opening, peer, tap)
+            start_flow(self._context, opening, peer, tap)
         self._changed(opening)
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
@@ -154,44 +154,44 @@ class UserDataPath:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _find(self, pinhole_ids: Iterable[int]) -> list[Opening]:
+    def _find(self, pinhole_ids: Iterable[int]) -> list[OpenPinhole]:
         return [self._openings[i] for i in pinhole_ids if i in self._openings]
 
     def _enter(self, pinhole: Pinhole) -> None:
         transport, listen = pinhole.transport, pinhole.listen
-        door = self._doors.get((transport, listen))
-        if door is None:
-            if not self._means.is_transparent:
+        port = self._ports.get((transport, listen))
+        if port is None:
+            if not self._context.is_transparent:
                 raise AddressNotAvailable("foreign-address-needs-transparency")
-            door = self._new_door(transport, listen, is_reserved=False)
-        opening = self._openings.get(pinhole.id) or Opening(pinhole)
+            port = self._new_port(transport, listen, is_reserved=False)
+        opening = self._openings.get(pinhole.id) or OpenPinhole(pinhole)
         opening.pinhole = pinhole
         try:
-            door.enter(opening)
+            port.enter(opening)
         except OSError as error:
             raise sockets.refusal(error) from error
         finally:
             self._forget_unneeded(transport, listen)
         self._openings[pinhole.id] = opening
 
-    def _new_door(self, transport: Transport, address: Endpoint, *, is_reserved: bool) -> Door:
+    def _new_port(self, transport: Transport, address: Endpoint, *, is_reserved: bool) -> BoundPort:
         try:
             sock = sockets.bound(transport, address, is_foreign=not is_reserved)
         except OSError as error:
             raise sockets.refusal(error) from error
-        made = _DOORS[transport](self._means, sock, is_reserved=is_reserved)
-        self._doors[transport, address] = made
+        made = _PORTS[transport](self._context, sock, is_reserved=is_reserved)
+        self._ports[transport, address] = made
         return made
 
-    def _changed(self, opening: Opening) -> None:
-        if opening.door is not None:
-            opening.door.settle()
+    def _changed(self, opening: OpenPinhole) -> None:
+        if opening.port is not None:
+            opening.port.settle()
         if opening.is_over:
             self._openings.pop(opening.pinhole.id, None)
         self._forget_unneeded(opening.pinhole.transport, opening.pinhole.listen)
 
     def _forget_unneeded(self, transport: Transport, address: Endpoint) -> None:
-        door = self._doors.get((transport, address))
-        if door is not None and not (door.is_reserved or door.is_needed):
-            del self._doors[transport, address]
-            door.close()
+        port = self._ports.get((transport, address))
+        if port is not None and not (port.is_reserved or port.is_needed):
+            del self._ports[transport, address]
+            port.close()

@@ -5,25 +5,25 @@ import socket
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters
 from sallyport.io.sockets import has_failed, let_end
-from sallyport.relay.doors import Means, Opening
+from sallyport.relay.bound_ports import OpenPinhole, RelayContext
 from sallyport.relay.pump import Pump
 
 
 class Stream:
     """An admitted flow: two pumps, until both directions are complete or something breaks."""
 
-    __slots__ = ("_inward", "_legs", "_means", "_open_directions", "_opening", "_outward", "peer")
+    __slots__ = ("_context", "_inward", "_legs", "_open_directions", "_opening", "_outward", "peer")
 
     def __init__(
         self,
-        means: Means,
-        opening: Opening,
+        context: RelayContext,
+        opening: OpenPinhole,
         peer: Endpoint,
         peer_leg: socket.socket,
         client_leg: socket.socket,
     ) -> None:
         self.peer = peer
-        self._means = means
+        self._context = context
         self._opening = opening
         self._legs = (peer_leg, client_leg)
         self._inward = self._pump(peer_leg, client_leg)
@@ -32,7 +32,7 @@ class Stream:
 
     def start(self) -> None:
         """Be admitted, tell so, and move bytes."""
-        self._means.begin(self._opening, self)
+        self._context.begin(self._opening, self)
         if self._open_directions:  # whoever was told may have killed it
             for leg, pump in zip(self._legs, (self._inward, self._outward), strict=True):
                 self._watch(leg, pump)
@@ -43,18 +43,23 @@ class Stream:
         return FlowCounters(self.peer, self._inward.moved, self._outward.moved)
 
     def abort(self) -> None:
-        """See `doors.Flow`."""
+        """See `bound_ports.Flow`."""
         if self._open_directions:
             self._open_directions = 0
             self._let_go()
             for leg in self._legs:
                 leg.close()
-            self._means.end(self._opening, self)
+            self._context.end(self._opening, self)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> Pump:
-        means = self._means
+        context = self._context
         return Pump(
-            means.loop, means.pipes, source, sink, ended=self._direction_ended, broken=self.abort
+            context.loop,
+            context.pipes,
+            source,
+            sink,
+            ended=self._direction_ended,
+            broken=self.abort,
         )
 
     def _watch(self, leg: socket.socket, pump: Pump) -> None:
@@ -63,7 +68,7 @@ class Stream:
             if not pump.is_reading and has_failed(leg):
                 self.abort()
 
-        self._means.turns.watch(leg, hung_up)
+        self._context.poller.watch(leg, hung_up)
 
     def _direction_ended(self) -> None:
         self._open_directions -= 1
@@ -71,10 +76,10 @@ class Stream:
             self._let_go()
             for leg in self._legs:
                 let_end(leg)
-            self._means.end(self._opening, self)
+            self._context.end(self._opening, self)
 
     def _let_go(self) -> None:
         self._inward.stop()
         self._outward.stop()
         for leg in self._legs:
-            self._means.turns.forget(leg)
+            self._context.poller.forget(leg)

@@ -5,18 +5,18 @@ import socket
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
 from sallyport.io.filtered_stream import Ending, FilteredStream
-from sallyport.relay.doors import Means, Opening
+from sallyport.relay.bound_ports import OpenPinhole, RelayContext
 
 
 class TappedStream:
     """A filtered stream that counts for an opening."""
 
-    __slots__ = ("_means", "_opening", "_stream", "_tap", "peer")
+    __slots__ = ("_context", "_opening", "_stream", "_tap", "peer")
 
     def __init__(
         self,
-        means: Means,
-        opening: Opening,
+        context: RelayContext,
+        opening: OpenPinhole,
         peer: Endpoint,
         *,
         peer_leg: socket.socket | None,
@@ -24,13 +24,13 @@ class TappedStream:
         tap: Tap,
     ) -> None:
         self.peer = peer
-        self._means = means
+        self._context = context
         self._opening = opening
         self._tap = tap
         target = opening.pinhole.target
         self._stream = FilteredStream(
-            means.loop,
-            means.turns,
+            context.loop,
+            context.poller,
             peer_leg,
             client_leg,
             client=None if target is None else target.address,
@@ -39,7 +39,7 @@ class TappedStream:
 
     def start(self) -> None:
         """Be admitted, tell so, and have the tap begin."""
-        self._means.begin(self._opening, self)
+        self._context.begin(self._opening, self)
         stream = self._stream
         if not stream.is_over:  # whoever was told may have killed it
             self._tap.begin(stream, stream.accepted, stream.dialled)
@@ -53,9 +53,9 @@ class TappedStream:
         )
 
     def abort(self) -> None:
-        """See `doors.Flow`."""
+        """See `bound_ports.Flow`."""
         self._stream.abort()
 
     def _over(self, _ending: Ending) -> None:
         self._tap.end()
-        self._means.end(self._opening, self)
+        self._context.end(self._opening, self)

@@ -1,4 +1,4 @@
-"""TCP in user mode: the door, where peers are accepted.
+"""TCP in user mode: the port, where peers are accepted.
 
 Whoever is not let in is reset at once and never counts. A single pinhole deals with one peer at a
 time: while the sink thinks about it or its client is dialled the next ones wait in the accept
@@ -13,16 +13,16 @@ from sallyport.addresses import Endpoint
 from sallyport.io.acceptor import Acceptor
 from sallyport.relay import sockets
 from sallyport.relay.attempts import Attempt
-from sallyport.relay.doors import Door, Means
+from sallyport.relay.bound_ports import BoundPort, RelayContext
 
 
-class TcpDoor(Door):
+class TcpPort(BoundPort):
     """Listens while an opening is reachable; otherwise its socket only holds the port."""
 
-    def __init__(self, means: Means, sock: socket.socket, *, is_reserved: bool) -> None:
-        super().__init__(means, sock, is_reserved=is_reserved)
+    def __init__(self, context: RelayContext, sock: socket.socket, *, is_reserved: bool) -> None:
+        super().__init__(context, sock, is_reserved=is_reserved)
         self._is_listening = False
-        self._acceptor = Acceptor(means.loop, sock, self._meet)
+        self._acceptor = Acceptor(context.loop, sock, self._meet)
 
     @property
     def is_needed(self) -> bool:
@@ -30,7 +30,7 @@ class TcpDoor(Door):
         return any(opening.is_open for opening in self.openings)
 
     def settle(self) -> None:
-        """See Door."""
+        """See BoundPort."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
         backlogs = [o.pinhole.backlog for o in self.openings if o.is_reachable]
         if backlogs and not self._is_listening:
@@ -44,7 +44,7 @@ class TcpDoor(Door):
         self._acceptor.turn(is_on=self._is_listening and not is_busy)
 
     def close(self) -> None:
-        """See Door; what waits in the accept queue is reset."""
+        """See BoundPort; what waits in the accept queue is reset."""
         self._acceptor.turn(is_on=False)
         self.socket.close()
 
@@ -53,6 +53,6 @@ class TcpDoor(Door):
         if opening is None or opening.is_full:
             accepted.close()
             return
-        attempt = Attempt(self.means, opening, peer, accepted)
+        attempt = Attempt(self.context, opening, peer, accepted)
         self.settle()
-        self.means.sink.flow_arrived(opening.pinhole.id, peer, attempt)
+        self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)

@@ -1,4 +1,4 @@
-"""UDP in user mode: one door for all peers, one connected socket towards the client for each peer.
+"""UDP in user mode: one port for all peers, one connected socket towards the client for each peer.
 
 So the client's answers come back by peer, and the client can tell its peers apart by port.
 """
@@ -13,14 +13,14 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
 from sallyport.io.sockets import SocketName, endpoint_of
 from sallyport.relay import sockets
-from sallyport.relay.doors import Door, Means, Opening
+from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
 
 
-class UdpDoor(Door):
+class UdpPort(BoundPort):
     """Hears while an opening is reachable or a flow lives; otherwise its socket is deaf."""
 
-    def __init__(self, means: Means, sock: socket.socket, *, is_reserved: bool) -> None:
-        super().__init__(means, sock, is_reserved=is_reserved)
+    def __init__(self, context: RelayContext, sock: socket.socket, *, is_reserved: bool) -> None:
+        super().__init__(context, sock, is_reserved=is_reserved)
         self.flows: dict[SocketName, DatagramFlow] = {}
         self.attempts: set[SocketName] = set()
         self._is_hearing = False
@@ -31,30 +31,30 @@ class UdpDoor(Door):
         return bool(self.flows) or any(opening.is_open for opening in self.openings)
 
     def settle(self) -> None:
-        """See Door."""
+        """See BoundPort."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
         is_wanted = bool(self.flows) or any(o.is_reachable for o in self.openings)
         if is_wanted and not self._is_hearing:
             self.show()
             sockets.hear(self.socket)
-            self.means.loop.add_reader(self.socket, self._turn)
+            self.context.loop.add_reader(self.socket, self._turn)
         elif self._is_hearing and not is_wanted:
-            self.means.loop.remove_reader(self.socket)
+            self.context.loop.remove_reader(self.socket)
             sockets.deafen(self.socket)
             self._empty()
         self._is_hearing = is_wanted
 
     def close(self) -> None:
-        """See Door."""
-        self.means.loop.remove_reader(self.socket)
+        """See BoundPort."""
+        self.context.loop.remove_reader(self.socket)
         self.socket.close()
 
     def _turn(self) -> None:
-        buffer = self.means.buffer
+        buffer = self.context.buffer
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 size, name = self.socket.recvfrom_into(buffer)
-            except OSError:  # nothing more, or an action of this turn has closed the door
+            except OSError:  # nothing more, or an action of this turn has closed the port
                 return
             flow = self.flows.get(name) or self._meet(name)
             if flow is not None:
@@ -69,14 +69,14 @@ class UdpDoor(Door):
         if opening is None or opening.is_full or (opening.pinhole.single and opening.attempts):
             return None
         attempt = DatagramAttempt(self, opening, peer, name)
-        self.means.sink.flow_arrived(opening.pinhole.id, peer, attempt)
+        self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
         return self.flows.get(name)
 
     def _empty(self) -> None:
         """Forget what was queued: it came for an opening that is over."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.socket.recv_into(self.means.buffer)
+                self.socket.recv_into(self.context.buffer)
 
 
 class DatagramAttempt:
@@ -85,15 +85,17 @@ class DatagramAttempt:
     It counts for its opening from the start.
     """
 
-    __slots__ = ("_door", "_name", "_opening", "peer")
+    __slots__ = ("_name", "_opening", "_port", "peer")
 
-    def __init__(self, door: UdpDoor, opening: Opening, peer: Endpoint, name: SocketName) -> None:
+    def __init__(
+        self, port: UdpPort, opening: OpenPinhole, peer: Endpoint, name: SocketName
+    ) -> None:
         self.peer = peer
-        self._door = door
+        self._port = port
         self._opening = opening
         self._name = name
         opening.attempts.add(self)
-        door.attempts.add(name)
+        port.attempts.add(name)
 
     def proceed(self, tap: Tap | None) -> None:
         """Begin its flow; it is refused when that fails."""
@@ -102,42 +104,42 @@ class DatagramAttempt:
                 tap.end()
             return
         self._let_go()
-        start_flow(self._door.means, self._opening, self.peer, tap, (self._door, self._name))
+        start_flow(self._port.context, self._opening, self.peer, tap, (self._port, self._name))
 
     def refuse(self) -> None:
         """See `Arrival`."""
         self.abort()
 
     def abort(self) -> None:
-        """See `doors.Attempt`; datagrams know no reset."""
+        """See `bound_ports.Attempt`; datagrams know no reset."""
         if self in self._opening.attempts:
             self._let_go()
-            self._door.means.changed(self._opening)
+            self._port.context.changed(self._opening)
 
     def _let_go(self) -> None:
         self._opening.attempts.discard(self)
-        self._door.attempts.discard(self._name)
+        self._port.attempts.discard(self._name)
 
 
 def start_flow(
-    means: Means,
-    opening: Opening,
+    context: RelayContext,
+    opening: OpenPinhole,
     peer: Endpoint,
     tap: Tap | None,
-    way_back: tuple[UdpDoor, SocketName] | None = None,
+    way_back: tuple[UdpPort, SocketName] | None = None,
 ) -> None:
     """Connect a peer through to the client, or tell that it is refused.
 
     Without a way back nobody is there, and a tap speaks for the peer (emulation).
     """
     try:
-        client_leg = means.client_leg(opening.pinhole, peer, is_alone=way_back is None)
+        client_leg = context.client_leg(opening.pinhole, peer, is_alone=way_back is None)
     except OSError:
         if tap is not None:
             tap.end()
-        means.sink.flow_refused(opening.pinhole.id, peer)
+        context.sink.flow_refused(opening.pinhole.id, peer)
         return
-    DatagramFlow(means, opening, peer, client_leg=client_leg, tap=tap, way_back=way_back).start()
+    DatagramFlow(context, opening, peer, client_leg=client_leg, tap=tap, way_back=way_back).start()
 
 
 class DatagramFlow:
@@ -147,21 +149,32 @@ class DatagramFlow:
     while they wait for something is lost.
     """
 
-    __slots__ = ("_client_leg", "_from_peer", "_is_over", "_last", "_means", "_opening", "_tap",
-                 "_timer", "_to_peer", "_way_back", "peer")  # fmt: skip
+    __slots__ = (
+        "_client_leg",
+        "_context",
+        "_from_peer",
+        "_is_over",
+        "_last",
+        "_opening",
+        "_tap",
+        "_timer",
+        "_to_peer",
+        "_way_back",
+        "peer",
+    )  # fmt: skip
 
     def __init__(
         self,
-        means: Means,
-        opening: Opening,
+        context: RelayContext,
+        opening: OpenPinhole,
         peer: Endpoint,
         *,
         client_leg: socket.socket,
         tap: Tap | None,
-        way_back: tuple[UdpDoor, SocketName] | None,
+        way_back: tuple[UdpPort, SocketName] | None,
     ) -> None:
         self.peer = peer
-        self._means = means
+        self._context = context
         self._opening = opening
         self._client_leg = client_leg
         self._tap = tap
@@ -169,26 +182,26 @@ class DatagramFlow:
         self._is_over = False
         self._from_peer = 0
         self._to_peer = 0
-        self._last = means.loop.time()
-        self._timer: asyncio.TimerHandle = means.loop.call_later(self._patience, self._check)
+        self._last = context.loop.time()
+        self._timer: asyncio.TimerHandle = context.loop.call_later(self._patience, self._check)
 
     def start(self) -> None:
         """Be admitted, tell so, and have the tap begin."""
         if self._way_back is not None:
-            door, name = self._way_back
-            door.flows[name] = self
+            port, name = self._way_back
+            port.flows[name] = self
         if self._opening.pinhole.is_answered:
-            self._means.loop.add_reader(self._client_leg, self._turn)
+            self._context.loop.add_reader(self._client_leg, self._turn)
         else:
             sockets.deafen(self._client_leg)
-        self._means.begin(self._opening, self)
+        self._context.begin(self._opening, self)
         if self._tap is not None and not self._is_over:  # whoever was told may have killed it
             back = None if self._way_back is None else _DatagramEnd(self._to_the_peer)
             self._tap.begin(self, back, _DatagramEnd(self._to_the_client))
 
     def received(self, data: memoryview) -> None:
         """Pass a datagram of the peer on."""
-        self._last = self._means.loop.time()
+        self._last = self._context.loop.time()
         if self._tap is None:
             self._to_the_client(data)
         elif not self._tap.is_busy:
@@ -199,19 +212,19 @@ class DatagramFlow:
         return FlowCounters(self.peer, self._from_peer, self._to_peer)
 
     def abort(self) -> None:
-        """See `doors.Flow`; datagrams know no reset."""
+        """See `bound_ports.Flow`; datagrams know no reset."""
         if self._is_over:
             return
         self._is_over = True
         self._timer.cancel()
-        self._means.loop.remove_reader(self._client_leg)
+        self._context.loop.remove_reader(self._client_leg)
         self._client_leg.close()
         if self._way_back is not None:
-            door, name = self._way_back
-            del door.flows[name]
+            port, name = self._way_back
+            del port.flows[name]
         if self._tap is not None:
             self._tap.end()
-        self._means.end(self._opening, self)
+        self._context.end(self._opening, self)
 
     def close(self) -> None:
         """See `datapath.Link`; what was sent is on its way."""
@@ -223,13 +236,13 @@ class DatagramFlow:
         return limits.UDP_IDLE_SECONDS if seconds is None else seconds
 
     def _turn(self) -> None:
-        buffer = self._means.buffer
+        buffer = self._context.buffer
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 size = self._client_leg.recv_into(buffer)
             except OSError:  # nothing more, news about a datagram to the client, or it is over
                 return
-            self._last = self._means.loop.time()
+            self._last = self._context.loop.time()
             if self._tap is None:
                 self._to_the_peer(buffer[:size])
             elif not self._tap.is_busy:
@@ -249,13 +262,13 @@ class DatagramFlow:
 
     def _to_the_peer(self, data: memoryview | bytes) -> None:
         if self._way_back is not None and not self._is_over:
-            door, name = self._way_back
+            port, name = self._way_back
             with contextlib.suppress(OSError):
-                self._to_peer += door.socket.sendto(data, name)
+                self._to_peer += port.socket.sendto(data, name)
 
     def _check(self) -> None:
         """End when idle; else look again at the earliest moment that could be."""
-        loop = self._means.loop
+        loop = self._context.loop
         if (left := self._last + self._patience - loop.time()) <= 0:
             self.abort()
         else:

@@ -17,9 +17,9 @@ from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFi
 from sallyport.core.model.session import Session
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
-from sallyport.frontends import control
-from sallyport.frontends.control import Control
-from sallyport.io.fair_poller import Turns
+from sallyport.frontends import control_connection
+from sallyport.frontends.control_connection import ControlConnection
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import RESET_ON_CLOSE, prepare_leg
 from sallyport.testing.memory import pause
 from sallyport.testing.world import VirtualWorld, make_gateway
@@ -93,10 +93,12 @@ class Bench:
         self.listener = undo.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.listener.setblocking(False)
         self._undo = undo
-        turns = Turns(asyncio.get_running_loop())
-        undo.callback(turns.close)
+        poller = FairPoller(asyncio.get_running_loop())
+        undo.callback(poller.close)
         undo.callback(self.primary.kill)
-        self.control = Control(self.gateway, turns, tasks, self.primary, accepted=self.accepted)
+        self.control = ControlConnection(
+            self.gateway, poller, tasks, self.primary, accepted=self.accepted
+        )
 
     async def connected(self) -> socket.socket:
         """Begin, and give the server's side."""
@@ -126,7 +128,9 @@ class Bench:
 @pytest.fixture(autouse=True)
 def nearby(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every server be whoever listens on the loopback; a port the test knows of."""
-    monkeypatch.setattr(control, "name_of", lambda endpoint: WHERE.get(endpoint, ("127.0.0.1", 9)))
+    monkeypatch.setattr(
+        control_connection, "name_of", lambda endpoint: WHERE.get(endpoint, ("127.0.0.1", 9))
+    )
 
 
 WHERE: dict[Endpoint, object] = {}
@@ -274,7 +278,7 @@ def test_a_connection_killed_while_its_server_is_dialled_gives_the_dialling_up()
                 raise AssertionError("nobody sets it")
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(control, "_dial", never)
+                patch.setattr(control_connection, "_dial", never)
                 b.control.begin()
                 await dialling.wait()
                 b.primary.kill()

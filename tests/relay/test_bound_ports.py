@@ -1,4 +1,4 @@
-"""What a door decides: who collides with whom, and who lets whom in."""
+"""What a port decides: who collides with whom, and who lets whom in."""
 
 import asyncio
 import socket
@@ -11,33 +11,33 @@ from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
-from sallyport.relay.doors import Door, Means, Opening
+from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
 from sallyport.relay.pipes import Pipes
-from sallyport.relay.tcp import TcpDoor
+from sallyport.relay.tcp import TcpPort
 
 HERE = Endpoint.parse("127.0.0.1:2000")
 ONE, OTHER = Endpoint.parse("198.51.100.1:20"), Endpoint.parse("198.51.100.2:20")
 
 
 @contextmanager
-def door() -> Iterator[Door]:
-    """A door that listens on loopback."""
-    turns = Turns(asyncio.get_running_loop())
-    means = Means(asyncio.get_running_loop(), Pipes(), turns, is_transparent=False)
-    made = TcpDoor(means, sockets.bound(TCP, HERE.with_port(0)), is_reserved=True)
+def port() -> Iterator[BoundPort]:
+    """A port that listens on loopback."""
+    poller = FairPoller(asyncio.get_running_loop())
+    context = RelayContext(asyncio.get_running_loop(), Pipes(), poller, is_transparent=False)
+    made = TcpPort(context, sockets.bound(TCP, HERE.with_port(0)), is_reserved=True)
     try:
         yield made
     finally:
         made.close()
-        turns.close()
+        poller.close()
 
 
-def opening(at: Door, number: int, sources: IpFilter | None, **changes: object) -> Opening:
+def opening(at: BoundPort, number: int, sources: IpFilter | None, **changes: object) -> OpenPinhole:
     pinhole = Pinhole(number, TCP, HERE, HERE, sources, **changes)  # type: ignore[arg-type]
-    return Opening(pinhole)
+    return OpenPinhole(pinhole)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_two_pinholes_share_a_door_unless_one_peer_could_mean_both(
     first: IpFilter | None, second: IpFilter | None, collide: bool
 ) -> None:
     async def scenario() -> None:
-        with door() as at:
+        with port() as at:
             at.enter(opening(at, 1, first))
             if collide:
                 with pytest.raises(AddressInUse):
@@ -68,7 +68,7 @@ def test_two_pinholes_share_a_door_unless_one_peer_could_mean_both(
 
 def test_the_pinhole_that_names_a_peer_comes_before_the_one_for_anybody() -> None:
     async def scenario() -> None:
-        with door() as at:
+        with port() as at:
             at.enter(opening(at, 1, None))
             at.enter(opening(at, 2, IpFilter.of(ONE.address)))
 
@@ -82,7 +82,7 @@ def test_the_pinhole_that_names_a_peer_comes_before_the_one_for_anybody() -> Non
 
 def test_a_closed_opening_is_neither_found_nor_in_the_way() -> None:
     async def scenario() -> None:
-        with door() as at:
+        with port() as at:
             first = opening(at, 1, None)
             at.enter(first)
             first.close()
@@ -95,7 +95,7 @@ def test_a_closed_opening_is_neither_found_nor_in_the_way() -> None:
 
 def test_an_opening_that_could_not_enter_is_not_behind_the_door() -> None:
     async def scenario() -> None:
-        with door() as at:
+        with port() as at:
             at.socket.close()
 
             with pytest.raises(OSError, match="descriptor"):
@@ -107,7 +107,7 @@ def test_an_opening_that_could_not_enter_is_not_behind_the_door() -> None:
 
 def test_an_owned_opening_lets_nobody_else_in() -> None:
     async def scenario() -> None:
-        with door() as at:
+        with port() as at:
             owned = opening(at, 1, None)
             at.enter(owned)
             owned.owner = ONE
@@ -121,8 +121,8 @@ def test_an_owned_opening_lets_nobody_else_in() -> None:
 
 def test_an_opening_without_a_target_lets_nobody_in() -> None:
     async def scenario() -> None:
-        with door() as at:
-            without = Opening(Pinhole(1, TCP, HERE, None, None))
+        with port() as at:
+            without = OpenPinhole(Pinhole(1, TCP, HERE, None, None))
             at.enter(without)
 
             assert not without.lets_in(ONE)
@@ -135,7 +135,7 @@ def test_a_receive_buffer_is_what_the_pinhole_asks_for() -> None:
         async with bench() as b:
             pinhole = b.pinhole(b.new(UDP), UDP, receive_buffer=1 << 17)
             await b.path.open([pinhole])
-            (only,) = b.path._doors.values()
+            (only,) = b.path._ports.values()
 
             size = only.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
             assert size == 2 * (1 << 17)

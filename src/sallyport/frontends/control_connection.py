@@ -12,7 +12,7 @@ from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.sockets import (
     closed_on_error,
@@ -31,7 +31,7 @@ _REASONS: Final = {
 }
 
 
-class Control:
+class ControlConnection:
     """A client that was admitted, until its stream has begun (`datapath.Link`).
 
     Nothing is read before the server has answered.
@@ -40,7 +40,7 @@ class Control:
     def __init__(
         self,
         gateway: Gateway,
-        turns: Turns,
+        poller: FairPoller,
         tasks: asyncio.TaskGroup,
         primary: PrimaryConnection,
         *,
@@ -48,7 +48,7 @@ class Control:
     ) -> None:
         """Take over `accepted`, a leg (`sockets.prepare_leg`)."""
         self._gateway = gateway
-        self._turns = turns
+        self._poller = poller
         self._tasks = tasks
         self._primary = primary
         self._accepted = accepted
@@ -56,7 +56,7 @@ class Control:
 
     def begin(self) -> None:
         """Tell the filters, then dial the server."""
-        self._turns.watch(self._accepted, self._hung_up)
+        self._poller.watch(self._accepted, self._hung_up)
         self._primary.link = self
         self._gateway.announce_primary(self._primary, self._ready)
 
@@ -75,7 +75,7 @@ class Control:
             self._primary.kill("client-reset")
 
     def _let_go(self) -> None:
-        self._turns.forget(self._accepted)
+        self._poller.forget(self._accepted)
         if self._dialling is not None:
             self._dialling.cancel()
 
@@ -99,11 +99,11 @@ class Control:
 
     def _start(self, dialled: socket.socket | None, ours: Endpoint) -> None:
         self._dialling = None
-        self._turns.forget(self._accepted)
+        self._poller.forget(self._accepted)
         primary = self._primary
         stream = FilteredStream(
             asyncio.get_running_loop(),
-            self._turns,
+            self._poller,
             self._accepted,
             dialled,
             client=primary.client.address,

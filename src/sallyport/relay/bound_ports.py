@@ -13,23 +13,23 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
-from sallyport.io.fair_poller import Turns
+from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
 from sallyport.relay import sockets
 from sallyport.relay.pipes import Pipes
 
 
 @dataclass(slots=True)
-class Means:
-    """What all doors and flows of one data path share."""
+class RelayContext:
+    """What all ports and flows of one data path share."""
 
     loop: asyncio.AbstractEventLoop
     pipes: Pipes
-    turns: Turns
+    poller: FairPoller
     is_transparent: bool
     """Whether the host hands us what comes for transparent sockets, whatever its address."""
     sink: FlowSink = field(init=False)
-    changed: Callable[["Opening"], None] = field(init=False)
+    changed: Callable[["OpenPinhole"], None] = field(init=False)
     """To be called when an attempt or a flow of an opening has begun or ended."""
     buffer: memoryview = field(
         default_factory=lambda: memoryview(bytearray(limits.MAX_DATAGRAM_BYTES))
@@ -52,14 +52,14 @@ class Means:
                 made.connect(name_of(pinhole.target))
             return made
 
-    def begin(self, opening: "Opening", flow: "Flow") -> None:
+    def begin(self, opening: "OpenPinhole", flow: "Flow") -> None:
         """Count a flow as admitted, and tell so."""
         opening.flows.add(flow)
         opening.admitted(flow.peer)
         self.changed(opening)
         self.sink.flow_established(opening.pinhole.id, flow.peer)
 
-    def end(self, opening: "Opening", flow: "Flow") -> None:
+    def end(self, opening: "OpenPinhole", flow: "Flow") -> None:
         """Count a flow no more, and tell so."""
         opening.flows.remove(flow)
         self.changed(opening)
@@ -91,17 +91,17 @@ class Flow(Protocol):
         """End it now, reset both ends, and tell the sink; idempotent, never raises."""
 
 
-class Opening:
+class OpenPinhole:
     """One pinhole of this data path, what it lets in, and what came of it.
 
-    It is open from when it enters its door; without one it can only be delivered to (emulation).
+    It is open from when it enters its port; without one it can only be delivered to (emulation).
     """
 
-    __slots__ = ("attempts", "door", "flows", "is_open", "owner", "pinhole")
+    __slots__ = ("attempts", "flows", "is_open", "owner", "pinhole", "port")
 
     def __init__(self, pinhole: Pinhole) -> None:
         self.pinhole = pinhole
-        self.door: Door | None = None
+        self.port: BoundPort | None = None
         self.is_open = False
         self.owner: Endpoint | None = None
         """UDP, single: the source that came first, for the life of the pinhole."""
@@ -147,19 +147,19 @@ class Opening:
         )
 
 
-class Door(ABC):
+class BoundPort(ABC):
     """One bound socket and the openings at its address.
 
     It lasts while its port is reserved or somebody needs it, whichever is longer.
     """
 
-    def __init__(self, means: Means, sock: socket.socket, *, is_reserved: bool) -> None:
-        self.means = means
+    def __init__(self, context: RelayContext, sock: socket.socket, *, is_reserved: bool) -> None:
+        self.context = context
         self.socket = sock
         self.is_reserved = is_reserved
-        self.openings: list[Opening] = []
+        self.openings: list[OpenPinhole] = []
 
-    def enter(self, opening: Opening) -> None:
+    def enter(self, opening: OpenPinhole) -> None:
         """Let in what `opening` lets in, from now on.
 
         Raises AddressInUse when another one takes the same peers here, and OSError; then nothing
@@ -169,17 +169,17 @@ class Door(ABC):
         if any(_collide(opening.pinhole, other) for other in others):
             raise AddressInUse("pinhole-exists")
         self.openings.append(opening)
-        opening.door, opening.is_open = self, True
+        opening.port, opening.is_open = self, True
         try:
             if (size := opening.pinhole.receive_buffer) is not None:
                 sockets.widen_receive_buffer(self.socket, size)
             self.settle()
         except OSError:
             self.openings.remove(opening)
-            opening.door, opening.is_open = None, False
+            opening.port, opening.is_open = None, False
             raise
 
-    def find(self, peer: Endpoint) -> Opening | None:
+    def find(self, peer: Endpoint) -> OpenPinhole | None:
         """Find the opening that lets `peer` in; one that names its sources comes first."""
         fitting = [opening for opening in self.openings if opening.lets_in(peer)]
         return min(fitting, key=lambda opening: opening.pinhole.sources is None, default=None)
@@ -188,7 +188,7 @@ class Door(ABC):
         """Let the host's own rules see that whoever comes here is let in; raises OSError."""
         # The base table knows a pinhole of user mode by `socket transparent`. Not from the start: a
         # bind must find out that an address is not this host's, and what is only reserved is shut.
-        if self.means.is_transparent:
+        if self.context.is_transparent:
             make_transparent(self.socket)
 
     @property
