@@ -108,8 +108,10 @@ class Stage:
         user = self.gateway.data_paths[DataPathKind.USER]
         assert isinstance(user, MemoryDataPath)
         self.paths = kernel, user
-        self.binder = self.gateway.binder = FaultyBinder(self.gateway)
+        self.binder = FaultyBinder(self.gateway)
+        self.gateway.bind, self.gateway.allow = self.binder.bind, self.binder.allow
         self.roster = self.gateway.roster = WatchedRoster(self.gateway.roster)
+        self.gateway.detach = self.roster.detach
         self.hangs = False
         self.has_stuck = False
 

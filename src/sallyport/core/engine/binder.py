@@ -12,6 +12,7 @@ from sallyport.core.engine.dispatch import flow_event, permitted_event
 from sallyport.core.engine.listen_addresses import choose_listen_addresses, choose_redirects
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.request import BindRequest, FutureRequest
 from sallyport.core.model.secondary import SecondaryConnection
@@ -33,7 +34,6 @@ from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.session import Session
 
 _WIDENED_BY = {
@@ -53,32 +53,32 @@ _NEIGHBOURS = {4: 24, 6: 64}
 class Binder:
     """Checks requests and turns them into openings."""
 
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
         """See `Session.bind_for_client`."""
-        gateway = self._gateway
+        engine = self._engine
         try:
             request.require_sense()
-            protocol = gateway.protocol(request.protocol)
+            protocol = engine.protocol(request.protocol)
             rule, relation = self._ask_policy(request.session, protocol, request.primary)
             for client in request.client_addresses:
                 self._check_client_address(request.session, client, request.flags, rule)
             self._check_quota(request.session, request.primary, rule, len(request.client_addresses))
             path, is_filtered = self._path_for(request, protocol)
-            addresses, reservations = choose_listen_addresses(gateway, request, relation, path)
+            addresses, reservations = choose_listen_addresses(engine, request, relation, path)
             if reservations is None:
                 for address, client in zip(addresses, request.client_addresses, strict=True):
                     if client.is_zero:
                         # On a routed relation the proxy address says where the client will listen.
                         self._check_client_address(request.session, address, request.flags, rule)
         except BindError as refusal:
-            gateway.ledger.refused(request, refusal)
+            engine.bind_refused(request, refusal)
             raise
-        binding = Binding(gateway, gateway.new_binding_id(), request, protocol, rule)
+        binding = Binding(engine, engine.new_binding_id(), request, protocol, rule)
         for address, client in zip(addresses, request.client_addresses, strict=True):
-            pinhole = request.pinhole(gateway.registry.new_id(), address, client)
+            pinhole = request.pinhole(engine.registry.new_id(), address, client)
             connection = SecondaryConnection(
                 binding, pinhole, path=path, is_filtered=is_filtered, reservations=reservations
             )
@@ -86,19 +86,21 @@ class Binder:
         if request.is_for_primary:
             (emulated,) = binding.connections
             emulated.become_emulated(path, emulated.asked_by)
-        gateway.ledger.made(binding)
+        engine.binding_made(binding)
         try:
-            await gateway.dispatcher.ask_about_bind(binding)
+            await engine.ask_about_bind(binding)
         except BaseException as error:  # giving up while asking leaves nothing held either
             if isinstance(error, BindError):
-                gateway.ledger.refused(request, error)
+                engine.bind_refused(request, error)
             binding.withdraw("refused")
             raise
         if armed:
             await binding.arm()
         return binding
 
-    async def complete(self, connection: SecondaryConnection, client: Endpoint) -> None:
+    async def complete_client_address(
+        self, connection: SecondaryConnection, client: Endpoint
+    ) -> None:
         """See `SecondaryConnection.set_client_address`."""
         binding = connection.binding
         if binding is None or connection.is_closed:
@@ -111,17 +113,19 @@ class Binder:
             raise InvalidArgument("routed-address-is-the-proxy-address")
         rule, _ = self._ask_policy(binding.session, binding.protocol, binding.primary)
         self._check_client_address(binding.session, client, binding.flags, rule)
-        await self._gateway.registry.retarget(connection, client)
+        await self._engine.registry.retarget(connection, client)
 
-    async def restrict(self, connection: SecondaryConnection, ip_filter: IpFilter | None) -> None:
+    async def restrict_peers(
+        self, connection: SecondaryConnection, ip_filter: IpFilter | None
+    ) -> None:
         """See `SecondaryConnection.set_ip_filter`."""
         if connection.is_emulated:
             raise BadContext("nobody-connects-to-an-emulated-port")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
-        await self._gateway.registry.set_sources(connection, ip_filter)
+        await self._engine.registry.set_sources(connection, ip_filter)
 
-    def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+    def require_sendable(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """See `SecondaryConnection.send_to`."""
         if connection.transport is not Transport.UDP:
             raise BadContext("send-to-is-for-udp")
@@ -129,9 +133,9 @@ class Binder:
             raise BadContext("no-port-is-held")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
-        self.check_peer(connection, peer)
+        self.require_peer(connection, peer)
 
-    def check_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+    def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Check that `peer` may be at the other end of a bound port.
 
         Raises InvalidArgument, AddressNotAllowed when the bind keeps it out, PolicyDenied.
@@ -149,20 +153,20 @@ class Binder:
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
         """See `Session.allow_future_connect` and `Session.redirect_connections`."""
-        gateway, session = self._gateway, request.session
+        engine, session = self._engine, request.session
         request.require_sense()
         rules = [self._rule_towards(request, address) for address in request.addresses]
         for rule in rules:
             self._check_quota(session, request.primary, rule, len(rules))
-        path, is_filtered = gateway.path_for(
+        path, is_filtered = engine.path_for(
             session, request.protocol, request.flags, permitted_event(request.transport)
         )
-        listens, reservations = choose_redirects(gateway, request, path)
+        listens, reservations = choose_redirects(engine, request, path)
         futures = tuple(
             FutureConnection(
                 request,
-                gateway,
-                request.pinhole(gateway.registry.new_id(), listen, address),
+                engine,
+                request.pinhole(engine.registry.new_id(), listen, address),
                 path,
                 rule,
                 is_filtered=is_filtered,
@@ -171,9 +175,9 @@ class Binder:
             for listen, address, rule in zip(listens, request.addresses, rules, strict=True)
         )
         for future in futures:
-            gateway.ledger.permitted(future)
+            engine.permission_made(future)
         if armed:
-            await gateway.registry.arm(futures)
+            await engine.registry.arm(futures)
         return futures
 
     async def approve(
@@ -187,7 +191,7 @@ class Binder:
         ip_filter: IpFilter | None,
     ) -> bool:
         """See `Session.retroactive_allow_bind`."""
-        gateway = self._gateway
+        engine = self._engine
         if address.port == 0:
             raise InvalidArgument("the-port-must-be-known")
         if flags & ~_APPROVAL_FLAGS:
@@ -210,9 +214,9 @@ class Binder:
                 if flags.is_roomy
                 else pinhole.receive_buffer,
             )
-            await gateway.registry.arm([connection])
+            await engine.registry.arm([connection])
         except BindError as refusal:
-            gateway.ledger.not_armed(binding, refusal)
+            engine.arming_refused(binding, refusal)
             raise
         binding.flags |= flags
         return True
@@ -222,8 +226,8 @@ class Binder:
     ) -> tuple[DataPath, bool]:
         """Decide which data path it is, and whether filters are asked about each flow."""
         if request.is_for_primary:
-            return self._gateway.user_path, True
-        return self._gateway.path_for(
+            return self._engine.user_path, True
+        return self._engine.path_for(
             request.session, protocol, request.flags, flow_event(request.transport)
         )
 
@@ -247,7 +251,7 @@ class Binder:
             raise Terminating("session-is-over")
         if primary is not None and (not primary.is_open or primary.session is not session):
             raise Terminating("primary-has-ended")
-        policy = self._gateway.policy
+        policy = self._engine.policy
         if primary is not None and peer is None and primary.is_granted(protocol, policy):
             return primary.rule, primary.relation
         if primary is not None and isinstance(primary.rule, PublishingRule):
@@ -283,7 +287,7 @@ class Binder:
         self, client: IpAddress, address: IpAddress, flags: BindFlags, rule: Rule
     ) -> bool:
         """Whether a client may name an address that is not its own."""
-        policy = self._gateway.policy
+        policy = self._engine.policy
         # Nothing translates between families; a pinhole never leads to the gateway (attack X08).
         if address.version != client.version or policy.is_own(address):
             return False

@@ -11,6 +11,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.model.chain import Chain
 from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import EventContext
 from sallyport.core.model.events import (
     AcceptedConnection,
@@ -33,7 +34,6 @@ from sallyport.errors import AddressInUse, Terminating
 from sallyport.flags import Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.binding import Binding
 
 _Secondary = SecondaryConnection | FutureConnection
@@ -43,8 +43,8 @@ _TCP = Transport.TCP
 class EventDispatcher:
     """The one place where filters are told, except what only the caller of a bind is (Ledger)."""
 
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     # -- binds --------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class EventDispatcher:
         for one in told:
             if session.filters.get(one.name) is binding.session_filter is not None:
                 continue
-            is_denied = self._gateway.roster.is_off(one.name, session)
+            is_denied = self._engine.is_off(one.name, session)
             for connection in () if is_denied else binding.connections:
                 context = EventContext(one.name, None)
                 connection.event_context = context if may_deny else None
@@ -85,7 +85,7 @@ class EventDispatcher:
                 if connection.is_closed:
                     break
             if is_denied and may_deny:
-                self._gateway.ledger.denied(binding, one.name)
+                self._engine.bind_denied(binding, one.name)
                 raise AddressInUse("denied-by-filter")
             if any(connection.is_closed for connection in binding.connections):
                 raise Terminating("ended-while-filters-were-asked")
@@ -101,13 +101,13 @@ class EventDispatcher:
         The caller of the bind waits too, and has a time limit: this one comes before it, so that
         the fault is found where it is.
         """
-        gateway, session = self._gateway, connection.session
+        engine, session = self._engine, connection.session
 
         def failed(error: BaseException) -> None:
-            gateway.roster.failed(session, error, one.name)
+            engine.filter_failed(session, error, one.name)
 
         seconds = limits.FILTER_WAIT_SECONDS
-        limit = gateway.call_later(seconds, lambda: failed(waited_too_long(seconds)))
+        limit = engine.call_later(seconds, lambda: failed(waited_too_long(seconds)))
         try:
             parameters = session.filter_set.parameters[one.name]
             await attached(session, one).on_event(event(connection, parameters=parameters))
@@ -140,7 +140,7 @@ class EventDispatcher:
         factories = [one for one in session.factories if one.fits(event, primary.peer, None)]
         self._ask_in_turn(primary.runner, flow, told, factories)
 
-    def flow_arrived(
+    def ask_about_flow(
         self,
         connection: _Secondary,
         peer: Endpoint,
@@ -169,7 +169,7 @@ class EventDispatcher:
             play_peer(chain)
 
         def deny(name: str) -> None:
-            self._gateway.ledger.flow_denied(connection, peer, name)
+            self._engine.flow_denied(connection, peer, name)
             connection.asked_about.remove(chain)
             chain.end()
             arrival.refuse()
@@ -180,17 +180,17 @@ class EventDispatcher:
 
         # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
         if connection.runner is None:
-            connection.runner = self._gateway.new_runner(session)
+            connection.runner = self._engine.new_runner(session)
         flow = _Flow(connection, remote, chain, event, deny, go_on)
         self._ask_in_turn(connection.runner, flow, told, factories)
 
     def _chain_to(self, connection: _Secondary, remote: Endpoint) -> Chain:
         """Make the chain of a flow that filters are asked about from now on."""
         chain = Chain(
-            self._gateway,
+            self._engine,
             connection,
             remote,
-            self._gateway.new_runner(connection.session),
+            self._engine.new_runner(connection.session),
             is_client_dialled=isinstance(connection, SecondaryConnection),
         )
         connection.asked_about.append(chain)
@@ -222,7 +222,7 @@ class EventDispatcher:
         if flow.chain.is_over:
             return
         session = flow.connection.session
-        if self._gateway.roster.is_off(one.name, session):
+        if self._engine.is_off(one.name, session):
             flow.deny(one.name)
             return
         context = flow.connection.event_context = EventContext(one.name, flow.chain)
@@ -236,7 +236,7 @@ class EventDispatcher:
 
     # -- ends ---------------------------------------------------------------------------------
 
-    def terminating(
+    def announce_end(
         self, connection: PrimaryConnection | _Secondary, event: ConnectionTerminating
     ) -> None:
         """Tell who registered for the end of connections, where it is attached already."""
@@ -248,7 +248,7 @@ class EventDispatcher:
         for one in told:
             session_filter = session.filters.get(one.name)
             if session_filter is not None and session_filter is not caller:
-                runner = self._gateway.new_runner(session)
+                runner = self._engine.new_runner(session)
                 known = replace(event, parameters=session.filter_set.parameters[one.name])
                 runner.run(session_filter.on_event, (known,), one.name)
 

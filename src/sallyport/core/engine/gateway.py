@@ -61,9 +61,7 @@ class Gateway:
         self.data_paths = data_paths
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
-        self.binder = Binder(self)
-        self.ledger = Ledger(self)
-        self.dispatcher = EventDispatcher(self)
+        self._offer_engine(Binder(self), EventDispatcher(self), Ledger(self))
         self.sessions: dict[IpAddress, Session] = {}
         """The clients' ordinary ones; see `all_sessions`."""
         self._private: dict[IpAddress, list[Session]] = {}
@@ -77,6 +75,37 @@ class Gateway:
         self._connection_numbers = count(1)
         self._binding_numbers = count(1)
         self.roster.start(self)
+
+    def _offer_engine(self, binder: Binder, dispatcher: EventDispatcher, ledger: Ledger) -> None:
+        """Offer as `model.engine.Engine` what the parts do; bound, so that no call is longer."""
+        self.bind = binder.bind
+        self.allow = binder.allow
+        self.approve = binder.approve
+        self.complete_client_address = binder.complete_client_address
+        self.restrict_peers = binder.restrict_peers
+        self.require_sendable = binder.require_sendable
+        self.require_peer = binder.require_peer
+        self.ask_about_bind = dispatcher.ask_about_bind
+        self.ask_about_flow = dispatcher.ask_about_flow
+        self.ask_no_more = dispatcher.ask_no_more
+        self.announce_end = dispatcher.announce_end
+        self._primary_starts = dispatcher.primary_starts
+        self.bind_refused = ledger.bind_refused
+        self.bind_denied = ledger.bind_denied
+        self.binding_made = ledger.binding_made
+        self.arming_refused = ledger.arming_refused
+        self.port_armed = ledger.port_armed
+        self.peer_admitted = ledger.peer_admitted
+        self.peer_failed = ledger.peer_failed
+        self.port_closed = ledger.port_closed
+        self.flow_denied = ledger.flow_denied
+        self.permission_made = ledger.permission_made
+        self.permission_used = ledger.permission_used
+        self.permission_failed = ledger.permission_failed
+        self.permission_closed = ledger.permission_closed
+        self.is_off = self.roster.is_off
+        self.filter_failed = self.roster.filter_failed
+        self.detach = self.roster.detach
 
     @property
     def port_range(self) -> PortRange:
@@ -151,7 +180,7 @@ class Gateway:
         Then its server is dialled, unless `primary.is_emulated`. Set `primary.link` before: who
         denies resets the client.
         """
-        self.dispatcher.primary_starts(primary, ready)
+        self._primary_starts(primary, ready)
 
     def start_primary(
         self,
@@ -201,7 +230,7 @@ class Gateway:
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
         primary.chain.end()
-        self.dispatcher.terminating(
+        self.announce_end(
             primary,
             ConnectionTerminating(
                 primary, reason, primary.traffic, None, explanation or primary.explanation
@@ -371,7 +400,7 @@ class Gateway:
         """Make a runner for filter code of a session; what fails there ends the session."""
 
         def fault(error: BaseException, name: str) -> None:
-            self.roster.failed(session, error, name)
+            self.filter_failed(session, error, name)
 
         def give_up(error: BaseException) -> None:
             runner.fail(error, runner.owner)

@@ -5,10 +5,10 @@ gives back: ports, reservations, places in the client's quota, entries of the pr
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import (
     NO_PARAMETERS,
     ConnectionRefused,
@@ -25,20 +25,17 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
 
-if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
-
 
 class Ledger:
     """The books of one gateway."""
 
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
-        self._journal = gateway.journal
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._journal = engine.journal
 
     # -- bindings -----------------------------------------------------------------------------
 
-    def refused(self, request: BindRequest, refusal: BindError) -> None:
+    def bind_refused(self, request: BindRequest, refusal: BindError) -> None:
         """Write down why a bind was refused."""
         protocol = request.protocol
         self._note_refusal(
@@ -48,7 +45,7 @@ class Ledger:
             client=", ".join(map(str, request.client_addresses)),
         )
 
-    def not_armed(self, binding: Binding, refusal: BindError) -> None:
+    def arming_refused(self, binding: Binding, refusal: BindError) -> None:
         """Write down why a binding could not be armed."""
         self._note_refusal(
             refusal,
@@ -58,18 +55,18 @@ class Ledger:
             client=", ".join(str(_named(one)) for one in binding.connections),
         )
 
-    def made(self, binding: Binding) -> None:
+    def binding_made(self, binding: Binding) -> None:
         """Register a new binding, its connections and their time limits."""
         session = binding.session
         session.bindings[binding.id] = binding
         for connection in binding.connections:
             session.hold(connection, binding.primary)
-            self._gateway.registry.add(connection)
+            self._engine.registry.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
         self._note_bound("binding.reserved", binding.connections[0], "debug")
 
-    def denied(self, binding: Binding, name: str) -> None:
+    def bind_denied(self, binding: Binding, name: str) -> None:
         """Write down which filter denied a bind."""
         self._journal.record(
             "binding.denied",
@@ -79,12 +76,12 @@ class Ledger:
             filter=name,
         )
 
-    def armed(self, connection: SecondaryConnection) -> None:
+    def port_armed(self, connection: SecondaryConnection) -> None:
         """Write down that a pinhole is open."""
         if connection.index == 0:
             self._note_bound("binding.armed", connection, "info")
 
-    def admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+    def peer_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that a peer is connected."""
         self._journal.record(
             "binding.established",
@@ -94,7 +91,7 @@ class Ledger:
         )
         self._tell_of_peer(EstablishedConnection, connection, peer)
 
-    def attempt_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+    def peer_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Tell the caller of the bind that an attempt failed."""
         self._journal.record(
             "binding.attempt_failed",
@@ -104,7 +101,7 @@ class Ledger:
         )
         self._tell_of_peer(ConnectionRefused, connection, peer)
 
-    def closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
+    def port_closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Give back what the connection held and tell the caller of the bind."""
         session, primary = connection.session, connection.primary
         binding, listen = connection.binding, connection.proxy_address
@@ -126,7 +123,7 @@ class Ledger:
         )
         # Told last: the filter may kill the rest of the binding from there.
         self._tell(connection, self._terminating(connection, reason, traffic))
-        self._gateway.forget_idle(session)
+        self._engine.forget_idle(session)
 
     def flow_denied(
         self, connection: SecondaryConnection | FutureConnection, peer: Endpoint, name: str
@@ -143,19 +140,19 @@ class Ledger:
 
     # -- outbound permissions -----------------------------------------------------------------
 
-    def permitted(self, future: FutureConnection) -> None:
+    def permission_made(self, future: FutureConnection) -> None:
         """Register a permission and its time limit."""
         future.session.hold(future, future.primary)
         if future.primary is not None:
             future.primary.openings[future.pinhole.id] = future
-        self._gateway.registry.add(future)
+        self._engine.registry.add(future)
 
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
         self._tell_of_peer(EstablishedConnection, future, client)
 
-    def permitted_failed(self, future: FutureConnection, client: Endpoint) -> None:
+    def permission_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
         self._tell_of_peer(ConnectionRefused, future, client)
@@ -176,14 +173,14 @@ class Ledger:
             to_client_bytes=traffic.to_peer_bytes,
         )
         self._tell(future, self._terminating(future, reason, traffic))
-        self._gateway.forget_idle(future.session)
+        self._engine.forget_idle(future.session)
 
     # -- inside -------------------------------------------------------------------------------
 
     def _terminating(
         self, connection: SecondaryConnection | FutureConnection, reason: str, traffic: Traffic
     ) -> ConnectionTerminating:
-        self._gateway.dispatcher.ask_no_more(connection)
+        self._engine.ask_no_more(connection)
         event = ConnectionTerminating(
             connection,
             reason,
@@ -192,7 +189,7 @@ class Ledger:
             connection.explanation,
             parameters=_settings_for(connection),
         )
-        self._gateway.dispatcher.terminating(connection, event)
+        self._engine.announce_end(connection, event)
         return event
 
     def _tell_of_peer(
@@ -211,7 +208,7 @@ class Ledger:
             return
         primary = connection.primary
         is_attended = primary is not None and primary.is_open and not primary.runner.is_closed
-        runner = primary.runner if is_attended and primary else self._gateway.new_runner(session)
+        runner = primary.runner if is_attended and primary else self._engine.new_runner(session)
         runner.run(session_filter.on_event, (event,), connection.asked_by)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:

@@ -1,20 +1,16 @@
 """ListenAddresses: where connections come to, for each address of one request."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest, FutureRequest
 from sallyport.core.pinholes.datapath import DataPath
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, InvalidArgument
 from sallyport.flags import ConnectionFlags
-
-if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
-
 
 _NAT, _ROUTE = Relation
 
@@ -23,14 +19,14 @@ ListenAddresses = tuple[Sequence[Endpoint], PortReservations | None]
 
 
 def choose_listen_addresses(
-    gateway: "Gateway", request: BindRequest, relation: Relation, path: DataPath
+    engine: Engine, request: BindRequest, relation: Relation, path: DataPath
 ) -> ListenAddresses:
     """Choose one address for each client address; holding its port is the first effect of a bind.
 
     Raises AddressInUse, AddressNotAvailable, InvalidArgument, OutOfResources, KernelError; then
     nothing is held.
     """
-    proxy, own = request.proxy_address, gateway.policy.gateway_addresses
+    proxy, own = request.proxy_address, engine.policy.gateway_addresses
     if request.flags.is_proxied and relation is not _NAT:
         raise InvalidArgument("proxy-mode-needs-a-nat-relation")
     if request.is_for_primary:
@@ -40,21 +36,21 @@ def choose_listen_addresses(
     if proxy is not None and proxy.address not in own:
         raise AddressNotAvailable("not-an-address-of-the-gateway")
     address = proxy.address if proxy is not None else _external_address(request.primary)
-    reservations = gateway.reservations_at(path, request.transport, address)
+    reservations = engine.reservations_at(path, request.transport, address)
     if proxy is not None and proxy.port:
         return reservations.exactly(proxy.port), reservations
     return reservations.any_run(len(request.client_addresses)), reservations
 
 
-def choose_redirects(gateway: "Gateway", request: FutureRequest, path: DataPath) -> ListenAddresses:
+def choose_redirects(engine: Engine, request: FutureRequest, path: DataPath) -> ListenAddresses:
     """Choose where the client connects for each address; raises as `choose_listen_addresses`.
 
     The address itself, or one of a run of ports of ours.
     """
-    inside = _internal_address(gateway, request)
+    inside = _internal_address(engine, request)
     if inside is None:
         return request.addresses, None
-    reservations = gateway.reservations_at(path, request.transport, inside)
+    reservations = engine.reservations_at(path, request.transport, inside)
     return reservations.any_run(len(request.addresses)), reservations
 
 
@@ -81,11 +77,11 @@ def _spoken_for(request: BindRequest, relation: Relation, own: frozenset[IpAddre
     return proxy
 
 
-def _internal_address(gateway: "Gateway", request: FutureRequest) -> IpAddress | None:
+def _internal_address(engine: Engine, request: FutureRequest) -> IpAddress | None:
     """Give our address for the client to connect to; None: it connects to the far end itself."""
     primary, wanted = request.primary, request.internal_address
     if wanted is not None:
-        if wanted not in gateway.policy.gateway_addresses:
+        if wanted not in engine.policy.gateway_addresses:
             raise AddressNotAvailable("not-an-address-of-the-gateway")
         return wanted
     if primary is not None and primary.inside_address is not None:

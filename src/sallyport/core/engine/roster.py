@@ -85,7 +85,7 @@ class Roster:
 
     # -- faults -------------------------------------------------------------------------------
 
-    def failed(self, session: "Session", error: BaseException, name: str) -> None:
+    def filter_failed(self, session: "Session", error: BaseException, name: str) -> None:
         """A filter raised, looped or waited for ever: its client's session ends (attack X07).
 
         What fails in it from then on, being told of the end, is the echo of one fault.

@@ -1,8 +1,7 @@
 """Binding: what `bind_for_client` returns; one or several consecutive ports with one fate."""
 
-from typing import TYPE_CHECKING
-
 from sallyport.addresses import Endpoint
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.lifecycle import State
@@ -10,9 +9,6 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
 from sallyport.errors import BindError
 from sallyport.ipfilter import IpFilter
-
-if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
 
 # A binding is as alive as its most alive connection.
 _LIVELINESS = (State.LIVE, State.ARMED, State.RESERVED, State.CLOSED)
@@ -28,8 +24,8 @@ class Binding:
         "connections",
         "context",
         "created_at",
+        "engine",
         "flags",
-        "gateway",
         "id",
         "is_for_primary",
         "primary",
@@ -42,13 +38,13 @@ class Binding:
 
     def __init__(
         self,
-        gateway: "Gateway",
+        engine: Engine,
         binding_id: str,
         request: BindRequest,
         protocol: ProtocolDefinition,
         rule: Rule,
     ) -> None:
-        self.gateway = gateway
+        self.engine = engine
         self.id = binding_id
         self.session = request.session
         self.protocol = protocol
@@ -60,7 +56,7 @@ class Binding:
         self.context = request.context
         self.is_for_primary = request.is_for_primary
         """Whether `Session.emulate_client_bind` made it: what comes was not negotiated."""
-        self.created_at = gateway.clock()
+        self.created_at = engine.clock()
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property
@@ -91,15 +87,15 @@ class Binding:
         KernelError when the kernel refuses; the binding is then withdrawn.
         """
         try:
-            await self.gateway.registry.arm(self.connections)
+            await self.engine.registry.arm(self.connections)
         except BindError as refusal:
-            self.gateway.ledger.not_armed(self, refusal)
+            self.engine.arming_refused(self, refusal)
             raise
 
     def withdraw(self, reason: str = "withdrawn") -> None:
         """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""
         for connection in self.connections:
-            self.gateway.registry.withdraw(connection, reason)
+            self.engine.registry.withdraw(connection, reason)
 
     def kill(self, reason: str = "killed") -> None:
         """Kill every connection of it. Idempotent, never raises."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.model.engine import Engine
 from sallyport.core.pinholes.datapath import Link, StreamEnd
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.core.runtime.serial import SerialRunner, Work
@@ -20,7 +21,6 @@ from sallyport.errors import BadContext, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.connection import Connection
     from sallyport.core.model.factory import DataFilterFactory
     from sallyport.core.model.filter import DataFilter
@@ -143,8 +143,8 @@ class Chain:
 
     __slots__ = (
         "_connection",
+        "_engine",
         "_factories",
-        "_gateway",
         "_is_client_dialled",
         "_link",
         "_peer",
@@ -158,14 +158,14 @@ class Chain:
 
     def __init__(
         self,
-        gateway: "Gateway",
+        engine: Engine,
         connection: "Connection",
         peer: Endpoint,
         runner: SerialRunner,
         *,
         is_client_dialled: bool = False,
     ) -> None:
-        self._gateway = gateway
+        self._engine = engine
         self._connection = connection
         self._peer = peer
         self._runner = runner
@@ -275,7 +275,7 @@ class Chain:
         self._runner.close()
         for slot in self._slots:
             slot.forget_deadline()
-            self._gateway.roster.detach(slot.data_filter, self._connection.session, slot.owner)
+            self._engine.detach(slot.data_filter, self._connection.session, slot.owner)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Chain:
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:
         """See `Gateway.call_later`."""
-        return self._gateway.call_later(seconds, action)
+        return self._engine.call_later(seconds, action)
 
     async def _taken(self, take: Callable[[bytes], Work], data: bytes) -> None:
         self._under_way -= len(data)

@@ -10,6 +10,7 @@ from sallyport.core.model.emulation import (
     require_running,
     with_sent,
 )
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable
 from sallyport.core.pinholes.datapath import Link
 from sallyport.core.pinholes.registry import Opening, Traffic
@@ -21,7 +22,6 @@ from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.filter import DataFilter
     from sallyport.core.model.session import Session
 
@@ -94,7 +94,7 @@ class PrimaryConnection(Askable):
 
     def __init__(
         self,
-        gateway: "Gateway",
+        engine: Engine,
         *,
         connection_id: str,
         session: "Session",
@@ -106,7 +106,7 @@ class PrimaryConnection(Askable):
         opened_at: float,
         runner: SerialRunner,
     ) -> None:
-        self._gateway = gateway
+        self._engine = engine
         self.id = connection_id
         self.session = session
         self.protocol = protocol
@@ -124,7 +124,7 @@ class PrimaryConnection(Askable):
         if is_published:
             self.account += f" for {client.address}"
         self.relation = relation
-        self._policy = gateway.policy
+        self._policy = engine.policy
         """By which it was admitted."""
         self.opened_at = opened_at
         self.gateway_address: Endpoint | None = None
@@ -142,7 +142,7 @@ class PrimaryConnection(Askable):
         self.event_context = None
         self.runner = runner
         """On which this connection's filter code runs."""
-        self.chain = Chain(gateway, self, self.peer, runner)
+        self.chain = Chain(engine, self, self.peer, runner)
 
     @property
     def transport(self) -> Transport:
@@ -217,7 +217,7 @@ class PrimaryConnection(Askable):
         require_running(is_over=not self.is_open)
         if self.gateway_address is not None or self.chain.is_begun:
             raise AlreadyExists("the-connection-has-a-name")
-        require_own(self._gateway.policy, address, self.client.version)
+        require_own(self._engine.policy, address, self.client.version)
         self.gateway_address = address
 
     def increment_bytes_sent(self, count: int) -> None:
@@ -231,15 +231,15 @@ class PrimaryConnection(Askable):
 
     def close(self, reason: str) -> None:
         """End it in order: queued bytes are sent, then both ends are closed. Idempotent."""
-        self._gateway.end_primary(self, reason, abort=False)
+        self._engine.end_primary(self, reason, abort=False)
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """End it now and reset both ends; openings close, transfers under way may finish."""
-        self._gateway.end_primary(self, reason, explanation, abort=True)
+        self._engine.end_primary(self, reason, explanation, abort=True)
 
     def note(self, event: str, *, level: Level = "info", **fields: object) -> None:
         """Write one line to the journal, with session and connection filled in."""
-        self._gateway.journal.record(
+        self._engine.journal.record(
             event, level=level, session=self.session.id, connection=self.id, **fields
         )
 

@@ -31,9 +31,9 @@ def take_over(connection: "SecondaryConnection") -> None:
     require_running(is_over=connection.is_closed)
     if connection.is_emulated:
         raise AlreadyEmulated("a-filter-has-the-bind")
-    gateway = connection.gateway
-    connection.become_emulated(gateway.user_path, context.owner)
-    gateway.journal.record(
+    engine = connection.engine
+    connection.become_emulated(engine.user_path, context.owner)
+    engine.journal.record(
         "binding.emulated",
         session=connection.session.id,
         binding=connection.binding_id,
@@ -49,20 +49,20 @@ def deliver(
     context: object,
 ) -> None:
     """See `SecondaryConnection.emulate_connection`."""
-    gateway = connection.gateway
+    engine = connection.engine
     require_emulated(is_emulated=connection.is_emulated)
     require_running(is_over=connection.is_closed)
     _require_room(connection, remote)
-    gateway.binder.check_peer(connection, remote)
+    engine.require_peer(connection, remote)
     if local is not None:
-        require_own(gateway.policy, local, remote.version)
+        require_own(engine.policy, local, remote.version)
         connection.socket_name = local
     connection.expected |= {remote}
 
     def play_peer(chain: Chain) -> None:
         chain.attach(data_filter, Priority.EMULATION, context, connection.emulator)
 
-    gateway.dispatcher.flow_arrived(connection, remote, Delivery(connection, remote), play_peer)
+    engine.ask_about_flow(connection, remote, Delivery(connection, remote), play_peer)
 
 
 def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:
@@ -94,7 +94,7 @@ class Delivery:
         assert tap is not None  # noqa: S101 - the emulating filter is in it
         connection = self._connection
         if connection.is_open:
-            connection.gateway.user_path.deliver(connection.pinhole, self._peer, tap)
+            connection.engine.user_path.deliver(connection.pinhole, self._peer, tap)
         else:
             tap.end()
 

@@ -1,8 +1,7 @@
 """FutureConnection: the permission for one secondary outbound connection (`IFWXFirewallAction`)."""
 
-from typing import TYPE_CHECKING
-
 from sallyport.addresses import Endpoint
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable
 from sallyport.core.model.request import FutureRequest
 from sallyport.core.pinholes.datapath import Arrival, DataPath, Pinhole
@@ -13,9 +12,6 @@ from sallyport.core.policy.rules import Rule
 from sallyport.errors import Terminating
 from sallyport.flags import ConnectionFlags
 
-if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
-
 
 class FutureConnection(Opening, Askable):
     """A promise about a connection that may never come; cancel it when it became pointless."""
@@ -23,7 +19,7 @@ class FutureConnection(Opening, Askable):
     __slots__ = (
         "asked_by",
         "context",
-        "gateway",
+        "engine",
         "primary",
         "protocol",
         "reservations",
@@ -37,7 +33,7 @@ class FutureConnection(Opening, Askable):
     def __init__(
         self,
         request: FutureRequest,
-        gateway: "Gateway",
+        engine: Engine,
         pinhole: Pinhole,
         path: DataPath,
         rule: Rule,
@@ -51,7 +47,7 @@ class FutureConnection(Opening, Askable):
             is_timed=request.flags.is_timed,
             is_filtered=is_filtered,
         )
-        self.gateway = gateway
+        self.engine = engine
         self.session = request.session
         self.protocol = request.protocol
         self.rule = rule
@@ -74,11 +70,11 @@ class FutureConnection(Opening, Askable):
 
     async def arm(self) -> None:
         """Open what was allowed with `armed=False`; raises as `Binding.arm`."""
-        await self.gateway.registry.arm([self])
+        await self.engine.registry.arm([self])
 
     def withdraw(self, reason: str) -> None:
         """Withdraw the permission; a connection already made goes on. Idempotent, never raises."""
-        self.gateway.registry.withdraw(self, reason)
+        self.engine.registry.withdraw(self, reason)
 
     def cancel(self) -> None:
         """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`).
@@ -91,20 +87,20 @@ class FutureConnection(Opening, Askable):
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Withdraw the permission and reset what came of it. Idempotent, never raises."""
-        self.gateway.registry.kill(self, reason, explanation)
+        self.engine.registry.kill(self, reason, explanation)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_Connect_Tcp`, `fwx_Udp_Destination`, secondary)."""
-        self.gateway.dispatcher.flow_arrived(self, peer, arrival)
+        self.engine.ask_about_flow(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell who asked for it (`fwx_EstablishedConnection`)."""
-        self.gateway.ledger.permission_used(self, peer)
+        self.engine.permission_used(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell who asked for it."""
-        self.gateway.ledger.permitted_failed(self, peer)
+        self.engine.permission_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Forget it."""
-        self.gateway.ledger.permission_closed(self, reason, traffic)
+        self.engine.permission_closed(self, reason, traffic)

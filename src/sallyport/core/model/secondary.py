@@ -35,8 +35,8 @@ class SecondaryConnection(Opening, Askable):
         "binding_id",
         "context",
         "emulator",
+        "engine",
         "expected",
-        "gateway",
         "index",
         "is_secondary",
         "primary",
@@ -62,7 +62,7 @@ class SecondaryConnection(Opening, Askable):
         )
         # What it shares with its binding it has itself. A way back from here would make both wait
         # for the garbage collector, which stops everything.
-        self.gateway = binding.gateway
+        self.engine = binding.engine
         self.binding_id = binding.id
         self.session = binding.session
         self.protocol = binding.protocol
@@ -132,7 +132,7 @@ class SecondaryConnection(Opening, Askable):
 
     def traffic(self) -> Traffic:
         """Sum up every admitted flow so far; costs a look at the data path."""
-        return self.gateway.registry.traffic(self)
+        return self.engine.registry.traffic(self)
 
     def external_peer_name(self) -> Endpoint:
         """Give who connected; the latest, where many may (`GetExternalPeerName`).
@@ -191,7 +191,7 @@ class SecondaryConnection(Opening, Askable):
         require_running(is_over=self.is_closed)
         if self.socket_name is not None or self.latest_peer is not None or self.expected:
             raise AlreadyExists("the-connection-has-a-name")
-        require_own(self.gateway.policy, address, self.proxy_address.version)
+        require_own(self.engine.policy, address, self.proxy_address.version)
         self.socket_name = address
 
     def increment_bytes_sent(self, count: int) -> None:
@@ -216,7 +216,7 @@ class SecondaryConnection(Opening, Askable):
         PolicyDenied as the bind would have, Terminating, OutOfResources, KernelError; then the
         address is as unknown as before.
         """
-        await self.gateway.binder.complete(self, client)
+        await self.engine.complete_client_address(self, client)
 
     async def set_ip_filter(self, ip_filter: IpFilter | None) -> None:
         """Replace who may connect; None: anyone, an empty filter: nobody. What runs goes on.
@@ -224,7 +224,7 @@ class SecondaryConnection(Opening, Askable):
         Raises BadContext for an emulated port, Terminating, OutOfResources, KernelError; then
         nothing has changed.
         """
-        await self.gateway.binder.restrict(self, ip_filter)
+        await self.engine.restrict_peers(self, ip_filter)
 
     def send_to(self, peer: Endpoint, data: bytes) -> None:
         """Send one UDP datagram to `peer` as the proxy address; lost if the kernel is busy.
@@ -233,35 +233,35 @@ class SecondaryConnection(Opening, Askable):
         a filter speaks for peers and no port is held,
         InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
         """
-        self.gateway.binder.require_peer(self, peer)
+        self.engine.require_sendable(self, peer)
         path = self.path if self.reservations is None else self.reservations.path
         path.send_from(self.pinhole.listen, peer, data)
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""
-        self.gateway.registry.kill(self, reason, explanation)
+        self.engine.registry.kill(self, reason, explanation)
 
     def on_armed(self) -> None:
         """Write it down."""
-        self.gateway.ledger.armed(self)
+        self.engine.port_armed(self)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_AcceptedConnection`, `fwx_Udp_Destination`)."""
-        self.gateway.dispatcher.flow_arrived(self, peer, arrival)
+        self.engine.ask_about_flow(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
         """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
         self._expect_no_more(peer)
-        self.gateway.ledger.admitted(self, peer)
+        self.engine.peer_admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
         """Tell the caller of the bind."""
         self._expect_no_more(peer)
-        self.gateway.ledger.attempt_failed(self, peer)
+        self.engine.peer_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Give the port back and tell the caller of the bind."""
-        self.gateway.ledger.closed(self, reason, traffic)
+        self.engine.port_closed(self, reason, traffic)
 
     def _expect_no_more(self, peer: Endpoint) -> None:
         if self.expected:

@@ -8,6 +8,7 @@ from sallyport.addresses import Endpoint, IpAddress, text_of
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import Event
 from sallyport.core.model.factory import DataFilterFactory
 from sallyport.core.model.future_connection import FutureConnection
@@ -23,7 +24,6 @@ from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.filter import DataFilter, SessionFilter
     from sallyport.core.model.filter_set import FilterSet
 
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        gateway: "Gateway",
+        engine: Engine,
         *,
         session_id: str,
         client: IpAddress,
@@ -45,7 +45,7 @@ class Session:
         source: Source = Source.SECURE_NAT,
         is_private: bool = False,
     ) -> None:
-        self._gateway = gateway
+        self._engine = engine
         self.id = session_id
         self.client_address = client
         self.account = text_of(client)
@@ -123,7 +123,7 @@ class Session:
             peer_ports=peer_ports,
             primary=primary,
         )
-        return await self._gateway.binder.bind(request, armed=armed)
+        return await self._engine.bind(request, armed=armed)
 
     async def allow_future_connect(
         self,
@@ -159,7 +159,7 @@ class Session:
             session_filter=session_filter,
             context=context,
         )
-        (future,) = await self._gateway.binder.allow(request, armed=armed)
+        (future,) = await self._engine.allow(request, armed=armed)
         return future
 
     async def redirect_connections(
@@ -199,7 +199,7 @@ class Session:
             is_redirected=True,
             internal_address=internal_address,
         )
-        return await self._gateway.binder.allow(request, armed=True)
+        return await self._engine.allow(request, armed=True)
 
     async def emulate_client_bind(
         self,
@@ -236,7 +236,7 @@ class Session:
             primary=None,
             is_for_primary=True,
         )
-        binding = await self._gateway.binder.bind(request, armed=True)
+        binding = await self._engine.bind(request, armed=True)
         return binding.connections[0]
 
     async def retroactive_allow_bind(
@@ -258,7 +258,7 @@ class Session:
         Raises NoSuchBind, where `bind_for_client` is the way; PolicyDenied when the rules do not
         let the client use `protocol`; InvalidArgument; Terminating; OutOfResources, KernelError.
         """
-        return await self._gateway.binder.approve(
+        return await self._engine.approve(
             self, transport, address, protocol, flags=flags, ip_filter=ip_filter
         )
 
@@ -277,11 +277,11 @@ class Session:
         publishing rules instead: whether `host` may reach this client, a published server, at
         `port` or at any. Raises InvalidArgument for an unknown protocol.
         """
-        gateway = self._gateway
+        engine = self._engine
         return check_host_access(
-            gateway.policy,
+            engine.policy,
             self.client_address,
-            gateway.protocol(protocol),
+            engine.protocol(protocol),
             host,
             port,
             check_publishing=check_publishing,
@@ -342,13 +342,13 @@ class Session:
     def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take a port or permission into the client's quota."""
         self.openings[opening.pinhole.id] = opening
-        held, account = self._gateway.held, self._account(primary)
+        held, account = self._engine.held, self._account(primary)
         held[account] = held.get(account, 0) + 1
 
     def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Take it out again."""
         del self.openings[opening.pinhole.id]
-        held, account = self._gateway.held, self._account(primary)
+        held, account = self._engine.held, self._account(primary)
         left = held.pop(account) - 1
         if left:
             held[account] = left
@@ -358,7 +358,7 @@ class Session:
 
         Sessions of filters' own have no quota of their own: it is the client's.
         """
-        return self._gateway.held.get(self._account(primary), 0)
+        return self._engine.held.get(self._account(primary), 0)
 
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the client now and reset both ends. Idempotent, never raises."""
@@ -367,10 +367,10 @@ class Session:
             # What ends from here on is told at once, not behind what will never be done.
             primary.runner.close()
         for opening in tuple(self.openings.values()):
-            self._gateway.registry.kill(opening, reason)
+            self._engine.registry.kill(opening, reason)
         for primary in tuple(self.primaries.values()):
             primary.kill(reason)
-        self._gateway.forget_idle(self)
+        self._engine.forget_idle(self)
 
     def _account(self, primary: PrimaryConnection | None) -> str:
         return self.account if primary is None else primary.account
