@@ -286,7 +286,7 @@ class Bench(ABC):
             openings=len(self.gateway.registry),
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),
-            quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),
+            quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions),
             ports=tuple(self.ports.of(*pool).free for pool in pools),
         )
 

@@ -243,6 +243,6 @@ class Office:
             openings=len(self.gateway.registry),
             deadlines=len(self.gateway.deadlines),
             bindings=tuple(binding.id for binding in self.gateway.bindings()),
-            quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions.values()),
+            quota=tuple((s.id, len(s.openings)) for s in self.gateway.sessions),
             of_primaries=Counter({p.id: len(p.openings) for p in self.primaries if p.openings}),
         )

@@ -178,7 +178,7 @@ def test_x07_a_fault_about_an_arrival_ends_the_session_and_detaches_who_was_atta
 
     assert log == ["a detached"]
     assert arriving.opening.state is State.CLOSED
-    assert not arriving.office.gateway.sessions
+    assert not list(arriving.office.gateway.sessions)
     assert arriving.office.reasons("connect.closed") == ["filter-failed"]
     failures = [f for event, f in arriving.office.world.journal.records if event == "filter.failed"]
     assert [one["filter"] for one in failures] == ["second"]

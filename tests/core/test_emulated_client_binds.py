@@ -55,7 +55,7 @@ def test_a_connection_the_filter_received_becomes_the_clients() -> None:
     deliver(connection)
     assert caller.events == [EstablishedConnection(connection, PEER, "the line")]
     office.user_path.finish(PEER)
-    assert not tuple(office.gateway.all_sessions())
+    assert not tuple(office.gateway.sessions)
 
 
 def test_it_is_a_primary_connection_to_the_filters_of_its_protocol() -> None:

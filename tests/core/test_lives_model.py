@@ -308,7 +308,7 @@ class LivesMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.world.mood = "pass"
         self.office.gateway.shut_down("stopping")
-        for session in tuple(self.office.gateway.sessions.values()):
+        for session in tuple(self.office.gateway.sessions):
             session.kill()
         while self.office.world.suspended:
             self.office.world.resume()
@@ -317,7 +317,7 @@ class LivesMachine(RuleBasedStateMachine):
             (life.calls[0], life.calls[-1]) == ("start", "shutdown")
             for life in self.world.applications
         )
-        assert not self.office.gateway.sessions
+        assert not list(self.office.gateway.sessions)
         assert not self.office.data_path.reserved
         assert len(self.office.gateway.registry) == 0
         self.office.pass_time(limits.PORT_REST_SECONDS)

@@ -38,7 +38,7 @@ def test_a_private_session_is_beside_the_clients_ordinary_one(host: IpAddress) -
     assert private.client_address == ordinary.client_address == host
     assert private.flags == SessionFlags.NAT | SessionFlags.PRIVATE
     assert ordinary.flags == SessionFlags.NAT
-    assert [one.id for one in gateway.all_sessions()] == [ordinary.id, private.id]
+    assert [one.id for one in gateway.sessions] == [ordinary.id, private.id]
 
 
 def test_the_session_of_a_client_is_the_one_its_connections_have() -> None:
@@ -55,11 +55,11 @@ def test_what_a_private_session_holds_is_listed_and_keeps_it_alive() -> None:
     office.pass_time(10 * limits.UNUSED_SESSION_SECONDS)
 
     assert list(office.gateway.bindings()) == [binding]
-    assert list(office.gateway.all_sessions()) == [session]
+    assert list(office.gateway.sessions) == [session]
 
     binding.kill()
     assert session.is_over
-    assert not list(office.gateway.all_sessions())
+    assert not list(office.gateway.sessions)
 
 
 @pytest.mark.parametrize("name", ["client_session", "private_session"])
@@ -72,7 +72,7 @@ def test_a_session_into_which_nothing_is_put_ends_by_itself(name: str) -> None:
     office.pass_time(0.2)
 
     assert session.flags & SessionFlags.TERMINATED
-    assert not list(office.gateway.all_sessions())
+    assert not list(office.gateway.sessions)
     assert len(office.gateway.deadlines) == 0
     with pytest.raises(Terminating):
         bind_in(session)
@@ -88,7 +88,7 @@ def test_kill_ends_a_session_that_holds_nothing_and_one_that_holds_something() -
     full.kill()
 
     assert (empty.is_over, full.is_over, binding.state) == (True, True, State.CLOSED)
-    assert not list(office.gateway.all_sessions())
+    assert not list(office.gateway.sessions)
     assert not office.data_path.reserved
 
 
@@ -123,7 +123,7 @@ def test_the_gateway_is_nobodys_client(address: str) -> None:
     for make in (gateway.client_session, gateway.private_session):
         with pytest.raises(InvalidArgument):
             make(ip_address(address))
-    assert not list(gateway.all_sessions())
+    assert not list(gateway.sessions)
 
 
 def test_shutting_down_ends_private_sessions_and_detaches_their_filters() -> None:
@@ -136,4 +136,4 @@ def test_shutting_down_ends_private_sessions_and_detaches_their_filters() -> Non
 
     assert (binding.state, full.is_over, empty.is_over) == (State.CLOSED, True, True)
     assert watching.witness.detached == 1
-    assert not list(office.gateway.all_sessions())
+    assert not list(office.gateway.sessions)

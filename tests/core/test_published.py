@@ -217,7 +217,7 @@ def test_who_is_not_outside_is_refused(client: Endpoint, reason: str) -> None:
     office = PublishingOffice()
     with pytest.raises(PolicyDenied, match=reason):
         office.publish(client)
-    assert not office.gateway.sessions
+    assert not list(office.gateway.sessions)
 
 
 def test_a_rule_for_a_protocol_nobody_knows_is_refused() -> None:

@@ -162,7 +162,7 @@ class Stage:
             return f"still open: {', '.join(found)}"
         self.finish_flows()
         self.settle()
-        if left := [str(session.client_address) for session in self.gateway.all_sessions()]:
+        if left := [str(session.client_address) for session in self.gateway.sessions]:
             return f"sessions are left: {', '.join(left)}"
         if len(self.gateway.registry) or any(path.reserved for path in self.paths):
             return "ports are left reserved"

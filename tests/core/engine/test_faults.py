@@ -141,7 +141,7 @@ def test_x07_leaving_or_looping_while_being_let_go_stays_behind_the_fence() -> N
     conversation.primary.kill()
 
     assert conversation.faults() == [("watching", "SystemExit()")]
-    assert not conversation.office.gateway.sessions
+    assert not list(conversation.office.gateway.sessions)
 
 
 def test_x07_five_faults_of_one_end_are_one_fault() -> None:

@@ -397,11 +397,11 @@ class GatewayMachine(RuleBasedStateMachine):
     @invariant()
     def quotas_and_sessions_are_those_of_what_is_open(self) -> None:
         sessions = self.office.gateway.sessions
-        for session in sessions.values():
+        for session in sessions:
             assert len(session.openings) == self.held_by(session.client_address)
         busy = {p.client.address for p in self.office.primaries if p.is_open}
         busy |= {p.primary.client.address for p in self.open_ports()}
-        assert set(sessions) == busy
+        assert {session.client_address for session in sessions} == busy
         bound = {
             p.opening.binding
             for p in self.open_ports()

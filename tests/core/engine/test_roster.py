@@ -204,4 +204,4 @@ def test_a_killed_session_opens_nothing_more_while_it_ends() -> None:
     assert refusals == ["session-is-over"]
     assert session.is_over
     assert not office.data_path.reserved
-    assert not office.gateway.sessions
+    assert not list(office.gateway.sessions)

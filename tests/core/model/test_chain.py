@@ -121,7 +121,7 @@ def test_a_filter_may_reset_the_connection() -> None:
 
     assert conversation.link.ended == "reset"
     assert conversation.office.reasons("connect.closed") == ["reset-by-filter"]
-    assert not conversation.office.gateway.sessions
+    assert not list(conversation.office.gateway.sessions)
     assert conversation.heard() == (b"", b"")
 
 

@@ -172,7 +172,7 @@ def test_f22_its_end_closes_what_waits_and_a_running_transfer_may_finish(ending:
     assert set(office.reasons("binding.closed")) == {"primary-ended"}
     office.data_path.finish(PEER)
     assert running.state is State.CLOSED
-    assert not office.gateway.sessions
+    assert not list(office.gateway.sessions)
 
 
 def test_its_notes_name_session_and_connection() -> None:

@@ -273,4 +273,4 @@ def test_x07_a_factory_that_fails_ends_the_session() -> None:
 
     (record,) = (f for event, f in office.world.journal.records if event == "filter.failed")
     assert (record["filter"], record["error"]) == ("watching", "ValueError('make')")
-    assert not office.gateway.sessions
+    assert not list(office.gateway.sessions)

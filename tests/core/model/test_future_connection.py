@@ -121,7 +121,7 @@ def test_a_used_permission_lasts_as_long_as_its_transfer() -> None:
     record = office.world.journal.records[-1]
     assert record[0] == "connect.secondary_closed"
     assert (record[1]["from_client_bytes"], record[1]["to_client_bytes"]) == (10, 2000)
-    assert not office.gateway.sessions
+    assert not list(office.gateway.sessions)
 
 
 def test_cancel_takes_an_unused_permission_back_and_leaves_a_transfer_alone() -> None:

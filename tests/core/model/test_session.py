@@ -50,7 +50,7 @@ def test_kill_ends_everything_of_the_client_and_resets_every_flow() -> None:
     assert (waiting.state, running.state, future.state) == (State.CLOSED,) * 3
     assert office.wires[primary.id].done == ["abort"]
     assert session.is_over
-    assert list(office.gateway.sessions.values()) == [other.session]
+    assert list(office.gateway.sessions) == [other.session]
     assert spared.state is State.ARMED
 
 
@@ -77,4 +77,4 @@ def test_an_old_session_cannot_touch_the_one_that_came_after_it() -> None:
     old.kill()
 
     assert primary.is_open
-    assert list(office.gateway.sessions.values()) == [primary.session]
+    assert list(office.gateway.sessions) == [primary.session]

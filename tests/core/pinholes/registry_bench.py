@@ -19,7 +19,7 @@ class Recorded(Opening):
     __slots__ = ("told", "traffic_at_end")
 
     def __init__(self, pinhole: Pinhole, *, path: DataPath, is_timed: bool) -> None:
-        super().__init__(pinhole, path=path, is_timed=is_timed, is_filtered=False)
+        super().__init__(pinhole, path=path, is_timed=is_timed)
         self.told: list[str] = []
         self.traffic_at_end: Traffic | None = None
 

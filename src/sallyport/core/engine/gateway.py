@@ -4,7 +4,7 @@ It owns sessions, primary connections and bindings. What it needs from outside (
 paths, a clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import cast
 from uuid import UUID
@@ -15,6 +15,7 @@ from sallyport.core.engine.binder import Binder
 from sallyport.core.engine.dispatch import EventDispatcher
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
+from sallyport.core.engine.session_table import SessionTable
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
@@ -31,7 +32,6 @@ from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner, impatient
 from sallyport.errors import (
-    InvalidArgument,
     OutOfResources,
     PolicyDenied,
     QuotaExceeded,
@@ -62,16 +62,14 @@ class Gateway:
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
         self._offer_engine(Binder(self), EventDispatcher(self), Ledger(self))
-        self.sessions: dict[IpAddress, Session] = {}
-        """The clients' ordinary ones; see `all_sessions`."""
-        self._private: dict[IpAddress, list[Session]] = {}
+        self.sessions = SessionTable(self, self.roster)
+        self.forget_idle = self.sessions.forget_idle
         self.held: dict[str, int] = {}
         """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
         """
         self._ports = ports
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._environment = environment
-        self._session_numbers = count(1)
         self._connection_numbers = count(1)
         self._binding_numbers = count(1)
         self.roster.start(self)
@@ -142,11 +140,11 @@ class Gateway:
             raise PolicyDenied(verdict.reason)
         is_published = isinstance(verdict.rule, PublishingRule)
         protected = server.address if is_published else client.address
-        session = self.sessions.get(protected)
+        session = self.sessions.of(protected)
         if session and self._has_too_many(session, client if is_published else None):
             self._refused("connect.refused", client, server, protocol, "too-many-controls")
             raise QuotaExceeded("too-many-controls")
-        session = session or self._new_session(protected)
+        session = session or self.sessions.begin(protected)
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
         primary = PrimaryConnection(
@@ -250,14 +248,14 @@ class Gateway:
 
         Nobody is told what becomes of those: every filter is detached and shut down. Idempotent.
         """
-        for session in tuple(self.all_sessions()):
+        for session in tuple(self.sessions):
             for opening in tuple(session.openings.values()):
                 self.registry.withdraw(opening, reason)
             for primary in tuple(session.primaries.values()):
                 primary.kill(reason)
-        for session in tuple(self.all_sessions()):
+        for session in tuple(self.sessions):
             self.forget_idle(session)
-            self._dismiss_filters(session)
+            self.sessions.dismiss_filters(session)
         self.roster.stop()
 
     def replace(self, policy: Policy, filters: Sequence[ApplicationFilter]) -> None:
@@ -273,7 +271,7 @@ class Gateway:
 
     def bindings(self) -> Iterable[Binding]:
         """Every binding that has not ended."""
-        for session in self.all_sessions():
+        for session in self.sessions:
             yield from session.bindings.values()
 
     def protocol(self, wanted: ProtocolDefinition | UUID) -> ProtocolDefinition:
@@ -325,70 +323,14 @@ class Gateway:
         return reservations
 
     def client_session(self, client: IpAddress) -> Session:
-        """See `core.model.filter.Firewall`."""
-        return self.sessions.get(client) or self._asked_for(client, is_private=False)
+        """Find or make the session of a client (`model.filter.Firewall`)."""
+        return self.sessions.begin_for_filter(client, is_private=False)
 
     def private_session(self, client: IpAddress) -> Session:
-        """See `core.model.filter.Firewall`."""
-        if len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
-            raise QuotaExceeded("too-many-private-sessions")
-        return self._asked_for(client, is_private=True)
-
-    def all_sessions(self) -> Iterator[Session]:
-        """Give every session there is: the clients' ordinary ones, then those of filters' own."""
-        yield from self.sessions.values()
-        for private in self._private.values():
-            yield from private
+        """Make a session of a filter's own (`model.filter.Firewall`)."""
+        return self.sessions.begin_for_filter(client, is_private=True)
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _asked_for(self, client: IpAddress, *, is_private: bool) -> Session:
-        """Make a session a filter wants; it ends if nothing was put into it in time."""
-        if self.policy.is_own(client):
-            raise InvalidArgument("not-a-client")
-        session = self._new_session(client, is_private=is_private)
-        self.call_later(limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session))
-        return session
-
-    def _new_session(self, client: IpAddress, *, is_private: bool = False) -> Session:
-        session_id = f"s{next(self._session_numbers)}"
-        session = Session(
-            self,
-            session_id=session_id,
-            client=client,
-            since=self.clock(),
-            filter_set=self.roster.joined(),
-            is_private=is_private,
-        )
-        if is_private:
-            self._private.setdefault(client, []).append(session)
-        else:
-            self.sessions[client] = session
-        return session
-
-    def forget_idle(self, session: Session) -> None:
-        """Let a session end with its last connection, binding and permission. Idempotent."""
-        if session.primaries or session.openings or session.is_over:
-            return
-        session.is_ending = session.is_over = True
-        self._delist(session)
-        session.factories.clear()
-        self._dismiss_filters(session)
-        self.roster.left(session.filter_set)
-
-    def _delist(self, session: Session) -> None:
-        client = session.client_address
-        if not session.is_private:
-            del self.sessions[client]
-        elif len(self._private[client]) == 1:
-            del self._private[client]
-        else:
-            self._private[client].remove(session)
-
-    def _dismiss_filters(self, session: Session) -> None:
-        while session.filters:
-            name, session_filter = session.filters.popitem()
-            self.roster.detach(session_filter, session, name)
 
     async def _end_in_turn(
         self, primary: PrimaryConnection, reason: str, explanation: str | None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport.core.engine.faults import Faults
-from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
+from sallyport.core.model.filter import ApplicationFilter, DataFilter, Firewall, SessionFilter
 from sallyport.core.model.filter_set import FilterSet
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Journal
@@ -13,7 +13,6 @@ from sallyport.core.runtime.serial import FAULTS, FilterRunning
 from sallyport.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from sallyport.core.engine.gateway import Gateway
     from sallyport.core.model.session import Session
 
 
@@ -35,13 +34,13 @@ class Roster:
         self._leaving: set[FilterSet] = set()
         """Those of before which sessions still have."""
 
-    def start(self, gateway: "Gateway") -> None:
+    def start(self, firewall: Firewall) -> None:
         """Start the filters in service; what one of them raises, after undoing it."""
-        self._start(self.current, gateway)
+        self._start(self.current, firewall)
 
     def replace(
         self,
-        gateway: "Gateway",
+        firewall: Firewall,
         filters: Sequence[ApplicationFilter],
         parameters: Mapping[str, Mapping[str, object]],
     ) -> None:
@@ -50,7 +49,7 @@ class Roster:
         Raises what a filter raises that cannot start; then nothing has changed.
         """
         coming = FilterSet(filters, parameters)
-        self._start(coming, gateway)
+        self._start(coming, firewall)
         before, self.current = self.current, coming
         self._faults.forget()
         if before.sessions:
@@ -119,11 +118,11 @@ class Roster:
             whom = "everybody" if self._faults.is_off_for_all(name) else client
             self._journal.record("filter.switched_off", level="error", filter=name, client=whom)
 
-    def _start(self, filter_set: FilterSet, gateway: "Gateway") -> None:
+    def _start(self, filter_set: FilterSet, firewall: Firewall) -> None:
         started: list[ApplicationFilter] = []
         try:
             for one in filter_set.filters:
-                one.start(gateway)
+                one.start(firewall)
                 started.append(one)
         except BaseException as error:
             error.add_note(f"(filter {one.name!r})")

@@ -2,31 +2,21 @@
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.engine import Engine
-from sallyport.core.model.event_context import Askable
+from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.request import FutureRequest
 from sallyport.core.pinholes.datapath import Arrival, DataPath, Pinhole
 from sallyport.core.pinholes.lifecycle import State
-from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.rules import Rule
 from sallyport.errors import Terminating
 from sallyport.flags import ConnectionFlags
 
 
-class FutureConnection(Opening, Askable):
+class FutureConnection(Negotiated):
     """A promise about a connection that may never come; cancel it when it became pointless."""
 
-    __slots__ = (
-        "asked_by",
-        "context",
-        "engine",
-        "primary",
-        "protocol",
-        "reservations",
-        "rule",
-        "session",
-        "session_filter",
-    )
+    __slots__ = ()
 
     is_secondary = True
 
@@ -42,21 +32,19 @@ class FutureConnection(Opening, Askable):
         reservations: PortReservations | None,
     ) -> None:
         super().__init__(
+            engine,
             pinhole,
             path=path,
             is_timed=request.flags.is_timed,
             is_filtered=is_filtered,
+            session=request.session,
+            protocol=request.protocol,
+            rule=rule,
+            primary=request.primary,
+            session_filter=request.session_filter,
+            context=request.context,
+            reservations=reservations,
         )
-        self.engine = engine
-        self.session = request.session
-        self.protocol = request.protocol
-        self.rule = rule
-        self.primary = request.primary
-        self.session_filter = request.session_filter
-        self.asked_by = request.session.name_of(request.session_filter)
-        self.context = request.context
-        self.reservations = reservations
-        """Who holds a port of the gateway for it; nobody, where the client dials the far end."""
 
     @property
     def flags(self) -> ConnectionFlags:
@@ -84,10 +72,6 @@ class FutureConnection(Opening, Askable):
         if not self.is_open and self.state is not State.RESERVED:
             raise Terminating("action-is-over")
         self.withdraw("cancelled")
-
-    def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
-        """Withdraw the permission and reset what came of it. Idempotent, never raises."""
-        self.engine.registry.kill(self, reason, explanation)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
         """Ask the filters (`fwx_Connect_Tcp`, `fwx_Udp_Destination`, secondary)."""

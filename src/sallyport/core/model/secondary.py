@@ -11,9 +11,9 @@ from sallyport.core.model.emulation import (
     take_over,
     with_sent,
 )
-from sallyport.core.model.event_context import Askable
+from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
-from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
@@ -23,30 +23,14 @@ if TYPE_CHECKING:
     from sallyport.core.model.binding import Binding
     from sallyport.core.model.filter import DataFilter
 
-# One for all: an empty set of its own would be a tenth of what a binding takes.
-_NOBODY: frozenset[Endpoint] = frozenset()
+# Shared: an empty set for each would be a tenth of the memory of a binding.
+_NO_PEERS: frozenset[Endpoint] = frozenset()
 
 
-class SecondaryConnection(Opening, Askable):
+class SecondaryConnection(Negotiated):
     """One port of a binding (`ConnectionArray[i]`): where peers reach the client."""
 
-    __slots__ = (
-        "asked_by",
-        "binding_id",
-        "context",
-        "emulator",
-        "engine",
-        "expected",
-        "index",
-        "is_secondary",
-        "primary",
-        "protocol",
-        "reservations",
-        "rule",
-        "session",
-        "session_filter",
-        "socket_name",
-    )
+    __slots__ = ("binding_id", "emulator", "expected", "index", "is_secondary", "socket_name")
 
     def __init__(
         self,
@@ -57,37 +41,32 @@ class SecondaryConnection(Opening, Askable):
         is_filtered: bool,
         reservations: PortReservations | None,
     ) -> None:
+        # What it shares with its binding it has itself. A reference back to the binding would make
+        # both wait for the garbage collector, which stops everything.
         super().__init__(
-            pinhole, path=path, is_timed=binding.flags.is_timed, is_filtered=is_filtered
+            binding.engine,
+            pinhole,
+            path=path,
+            is_timed=binding.flags.is_timed,
+            is_filtered=is_filtered,
+            session=binding.session,
+            protocol=binding.protocol,
+            rule=binding.rule,
+            primary=binding.primary,
+            session_filter=binding.session_filter,
+            context=binding.context,
+            reservations=reservations,
         )
-        # What it shares with its binding it has itself. A way back from here would make both wait
-        # for the garbage collector, which stops everything.
-        self.engine = binding.engine
         self.binding_id = binding.id
-        self.session = binding.session
-        self.protocol = binding.protocol
-        """What the access rules were asked about."""
-        self.rule = binding.rule
-        """The rule that grants it."""
-        self.primary = binding.primary
-        """The connection it ends with, if any."""
-        self.session_filter = binding.session_filter
-        """Who asked for the bind, if it wants to be told."""
-        self.asked_by = binding.session.name_of(binding.session_filter)
-        """Its name; empty for a stranger's."""
-        self.context = binding.context
-        """What the bind was given."""
         self.is_secondary = not binding.is_for_primary
-        """Whether it was negotiated; not so of `Session.emulate_client_bind`."""
+        """Whether it was negotiated; False for `Session.emulate_client_bind`."""
         self.index = len(binding.connections)
-        self.reservations = reservations
-        """Who holds a port of the gateway for it; on a routed relation nobody does."""
         self.emulator = ""
-        """Which filter took it over, if one did."""
-        self.expected = _NOBODY
-        """The peers an emulating filter plays who are not connected through yet."""
+        """The name of the filter that emulates it; empty while none does."""
+        self.expected = _NO_PEERS
+        """The peers an emulating filter plays whose connection to the client is not made yet."""
         self.socket_name: Endpoint | None = None
-        """What an emulating filter says peers see."""
+        """The address that peers see, as an emulating filter says."""
 
     @property
     def holds_port(self) -> bool:
@@ -236,10 +215,6 @@ class SecondaryConnection(Opening, Askable):
         self.engine.require_sendable(self, peer)
         path = self.path if self.reservations is None else self.reservations.path
         path.send_from(self.pinhole.listen, peer, data)
-
-    def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
-        """Close the pinhole and reset both ends at once, idle or not. Idempotent, never raises."""
-        self.engine.registry.kill(self, reason, explanation)
 
     def on_armed(self) -> None:
         """Write it down."""

@@ -7,7 +7,7 @@ permission for an outbound one (`allow_future_connect`): for a data path both ar
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -28,14 +28,9 @@ from sallyport.core.pinholes.lifecycle import (
     after,
 )
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
-from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import Terminating
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-
-if TYPE_CHECKING:
-    from sallyport.core.model.chain import Chain
-    from sallyport.core.model.event_context import EventContext
 
 
 class Traffic(NamedTuple):
@@ -66,40 +61,27 @@ class Opening:
     """One pinhole and its life. Subclasses say what the outcome means by the `on_…` methods."""
 
     __slots__ = (
-        "asked_about",
         "deadline",
         "ended",
-        "event_context",
         "explanation",
         "is_emulated",
-        "is_filtered",
         "is_open",
         "is_timed",
         "latest_peer",
         "path",
         "pinhole",
-        "runner",
         "running",
         "state",
     )
 
-    def __init__(
-        self, pinhole: Pinhole, *, path: DataPath, is_timed: bool, is_filtered: bool
-    ) -> None:
+    def __init__(self, pinhole: Pinhole, *, path: DataPath, is_timed: bool) -> None:
         self.pinhole = pinhole
         self.path = path
         self.is_timed = is_timed
-        self.is_filtered = is_filtered
-        """Whether some filter is asked about its flows before they start; known from the start."""
         self.is_emulated = False
         """Whether a filter delivers its flows: the data path lets nobody in."""
         self.explanation: str | None = None
         """What whoever killed it has to say to the protocol's user."""
-        self.event_context: EventContext | None = None
-        self.runner: SerialRunner | None = None
-        """On which filters are asked about its flows, one after another."""
-        self.asked_about: list[Chain] = []
-        """Of the peers that wait for the answer."""
         self.state: State = RESERVED
         self.is_open = False
         """Whether the data path still lets something in."""

@@ -73,7 +73,7 @@ class Handlers:
     def status(self, _arguments: Mapping[str, object]) -> Status:
         """Answer `status`."""
         gateway = self._gateway
-        sessions = tuple(gateway.all_sessions())
+        sessions = tuple(gateway.sessions)
         return Status(
             release=sallyport.__version__,
             pid=os.getpid(),
@@ -91,7 +91,7 @@ class Handlers:
     def sessions(self, arguments: Mapping[str, object]) -> Sessions:
         """Answer `sessions.list`, and `sessions.show` with an id; raises NotFound."""
         wanted = arguments.get("id")
-        chosen = self._gateway.all_sessions() if wanted is None else [self._session(wanted)]
+        chosen = self._gateway.sessions if wanted is None else [self._session(wanted)]
         return Sessions(sessions=[self._session_row(session) for session in chosen])
 
     def kill_session(self, arguments: Mapping[str, object]) -> Killed:
@@ -122,7 +122,7 @@ class Handlers:
         return Filters(filters=list(rows_of(self._choices(), self._gateway.roster.off())))
 
     def _session(self, wanted: object) -> Session:
-        for session in self._gateway.all_sessions():
+        for session in self._gateway.sessions:
             if session.id == wanted:
                 return session
         raise NotFound(f"no session {wanted}")

@@ -1,0 +1,93 @@
+"""SessionTable: every session there is, and how one begins and ends."""
+
+from collections.abc import Iterator
+from itertools import count
+
+from sallyport import limits
+from sallyport.addresses import IpAddress
+from sallyport.core.engine.roster import Roster
+from sallyport.core.model.engine import Engine
+from sallyport.core.model.session import Session
+from sallyport.errors import InvalidArgument, QuotaExceeded
+
+
+class SessionTable:
+    """The clients' ordinary sessions, one for each, and the private ones that filters made."""
+
+    def __init__(self, engine: Engine, roster: Roster) -> None:
+        self._engine = engine
+        self._roster = roster
+        self._ordinary: dict[IpAddress, Session] = {}
+        self._private: dict[IpAddress, list[Session]] = {}
+        self._numbers = count(1)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Iterate over every session: the clients' ordinary ones first, then the private ones."""
+        yield from self._ordinary.values()
+        for private in self._private.values():
+            yield from private
+
+    def of(self, client: IpAddress) -> Session | None:
+        """Return the ordinary session of a client, if it has one."""
+        return self._ordinary.get(client)
+
+    def begin(self, client: IpAddress) -> Session:
+        """Make the ordinary session of a client that has none."""
+        session = self._ordinary[client] = self._new(client, is_private=False)
+        return session
+
+    def begin_for_filter(self, client: IpAddress, *, is_private: bool) -> Session:
+        """Return a session that a filter asks for (`model.filter.Firewall`).
+
+        It ends if nothing was put into it within `limits.UNUSED_SESSION_SECONDS`. Raises
+        InvalidArgument for an address of the gateway, QuotaExceeded for one private session more
+        than `limits.MAX_PRIVATE_SESSIONS`.
+        """
+        if not is_private and (known := self._ordinary.get(client)):
+            return known
+        if is_private and len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
+            raise QuotaExceeded("too-many-private-sessions")
+        if self._engine.policy.is_own(client):
+            raise InvalidArgument("not-a-client")
+        if is_private:
+            session = self._new(client, is_private=True)
+            self._private.setdefault(client, []).append(session)
+        else:
+            session = self.begin(client)
+        self._engine.call_later(limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session))
+        return session
+
+    def forget_idle(self, session: Session) -> None:
+        """End a session that has no connection, binding or permission left. Idempotent."""
+        if session.primaries or session.openings or session.is_over:
+            return
+        session.is_ending = session.is_over = True
+        self._delist(session)
+        session.factories.clear()
+        self.dismiss_filters(session)
+        self._roster.left(session.filter_set)
+
+    def dismiss_filters(self, session: Session) -> None:
+        """Detach every filter from a session."""
+        while session.filters:
+            name, session_filter = session.filters.popitem()
+            self._engine.detach(session_filter, session, name)
+
+    def _new(self, client: IpAddress, *, is_private: bool) -> Session:
+        return Session(
+            self._engine,
+            session_id=f"s{next(self._numbers)}",
+            client=client,
+            since=self._engine.clock(),
+            filter_set=self._roster.joined(),
+            is_private=is_private,
+        )
+
+    def _delist(self, session: Session) -> None:
+        client = session.client_address
+        if not session.is_private:
+            del self._ordinary[client]
+        elif len(self._private[client]) == 1:
+            del self._private[client]
+        else:
+            self._private[client].remove(session)
