@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from tests.interop.matrix import GiveServer, servers
+from tests.measuring import measurement
+from tests.socket_free import is_socket_free, needs_sockets
 
 from sallyport.lab.network import Lab
 from sallyport.lab.privileges import why_no_namespaces
@@ -13,8 +16,11 @@ from sallyport.lab.servers import SOFTWARE
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the switch for the long forms of tests."""
+    """Add the switches for the long forms of tests, and for the tests of `make check`."""
     parser.addoption("--soak", action="store_true", help="run the long forms of tests too")
+    parser.addoption(
+        "--socket-free", action="store_true", help="run only what needs no network and no root"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,14 +33,43 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "suite")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out tests on real sockets when only socket-free tests are asked for."""
+    return True if config.getoption("--socket-free") and needs_sockets(collection_path) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run or nobody asked for."""
+    """Skip tests that this machine cannot run, and long forms that the command does not name.
+
+    The coverage floor is checked at the end, when every other test has run.
+    """
+    if config.getoption("--socket-free"):
+        config.hook.pytest_deselected(items=[item for item in items if not is_socket_free(item)])
+        items[:] = [item for item in items if is_socket_free(item)]
+    items.sort(key=lambda item: item.path.name == "test_coverage.py")
     reason = why_no_namespaces()
     for item in items:
         if item.get_closest_marker("soak") and not config.getoption("--soak"):
             item.add_marker(pytest.mark.skip(reason="a soak test: run with --soak"))
         if reason and any(item.get_closest_marker(name) for name in ("netns", "interop")):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measure coverage, if at all, in socket-free tests alone.
+
+    What needs the kernel would count lines as tested that no fast test reaches, and would run
+    slower under a tracer than its time limits expect.
+    """
+    coverage = measurement()
+    if coverage is None or is_socket_free(item):
+        return (yield)
+    coverage.stop()
+    try:
+        return (yield)
+    finally:
+        coverage.start()
 
 
 @pytest.fixture(scope="module")
