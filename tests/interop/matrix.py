@@ -11,10 +11,10 @@ from sallyport.lab.clients import (
     CLIENTS,
     EXTENDED,
     MODES4,
-    Direction,
     Job,
     Mode,
-    Outcome,
+    TransferDirection,
+    TransferOutcome,
     digest,
     transfer,
 )
@@ -54,7 +54,7 @@ class Cell:
     client: str
     family: int
     mode: Mode
-    direction: Direction
+    direction: TransferDirection
 
     def __str__(self) -> str:
         return f"{self.server}-{self.client}-ipv{self.family}-{self.mode}-{self.direction}"
@@ -64,7 +64,7 @@ class Cell:
 class Attempt:
     """What came of a cell: the client's word, and whether the same bytes are at both ends."""
 
-    outcome: Outcome
+    outcome: TransferOutcome
     arrived: bool
 
 
@@ -78,7 +78,7 @@ CELLS = [
     for client in CLIENTS
     for family in (4, 6)
     for mode in _modes(client, family)
-    for direction in Direction
+    for direction in TransferDirection
 ]
 ACTIVE = [cell for cell in CELLS if cell.mode.is_active]
 PASSIVE = [cell for cell in CELLS if not cell.mode.is_active]
@@ -105,7 +105,7 @@ def attempt(
     """
     name = f"{cell}-{size}.bin"
     here, there = folder / name, server.folder / name
-    upload = cell.direction is Direction.UPLOAD
+    upload = cell.direction is TransferDirection.UPLOAD
     fill(here if upload else there, size)
     job = Job(account or server.account(cell.family), cell.mode, cell.direction, name, here)
     outcome = transfer(cell.client, client, job)

@@ -9,7 +9,7 @@ import pytest
 from tests.interop.matrix import CELLS, Cell, GiveServer, attempt, fill, over
 from tests.interop.office import configuration
 
-from sallyport.lab.clients import Direction, Job, Mode, digest, transfer
+from sallyport.lab.clients import Job, Mode, TransferDirection, digest, transfer
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
 
@@ -71,7 +71,11 @@ path = "turning.py"
 
 ONE_SERVER = [cell for cell in CELLS if (cell.server, cell.client) == ("vsftpd", "curl")]
 
-WAYS = [(mode, direction) for mode in (Mode.PORT, Mode.PASV, Mode.EPSV) for direction in Direction]
+WAYS = [
+    (mode, direction)
+    for mode in (Mode.PORT, Mode.PASV, Mode.EPSV)
+    for direction in TransferDirection
+]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +111,9 @@ def test_256_mib_arrive_whole_and_the_journal_has_their_hash_and_what_asked_for_
     mode = Mode.PORT if family == 4 else Mode.EPRT
     here, there = tmp_path / "big.bin", server.folder / f"big{family}.bin"
     fill(there, 256 * MIB)
-    job = Job(server.account(family), mode, Direction.DOWNLOAD, there.name, here, timeout=60)
+    job = Job(
+        server.account(family), mode, TransferDirection.DOWNLOAD, there.name, here, timeout=60
+    )
     outcome = transfer("curl", lab.client, job)
     filtering.settle()
 
@@ -121,7 +127,7 @@ def test_256_mib_arrive_whole_and_the_journal_has_their_hash_and_what_asked_for_
 
 @pytest.mark.parametrize("way", WAYS, ids="-".join)
 def test_the_eicar_file_is_refused_and_the_client_is_told_why(
-    way: tuple[Mode, Direction],
+    way: tuple[Mode, TransferDirection],
     lab: Lab,
     filtering: RunningGateway,
     server_of: GiveServer,
@@ -131,11 +137,11 @@ def test_the_eicar_file_is_refused_and_the_client_is_told_why(
     server = server_of("vsftpd")
     name = f"eicar-{mode}-{direction}"
     here, there = tmp_path / name, server.folder / name
-    (there if direction is Direction.DOWNLOAD else here).write_bytes(b"x" * 5000 + EICAR)
+    (there if direction is TransferDirection.DOWNLOAD else here).write_bytes(b"x" * 5000 + EICAR)
     # tnftp shows the server's last word; curl leaves when a file ends before its size.
     outcome = transfer("tnftp", lab.client, Job(server.account(4), mode, direction, name, here))
 
     assert outcome.error
     assert "451 Blocked by the gateway: EICAR test string." in outcome.transcript
-    received = here if direction is Direction.DOWNLOAD else there
+    received = here if direction is TransferDirection.DOWNLOAD else there
     assert not received.exists() or EICAR not in received.read_bytes()

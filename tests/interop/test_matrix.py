@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.interop.matrix import ACTIVE4, CELLS, Cell, GiveServer, attempt, over
 
-from sallyport.lab.clients import Direction, Mode
+from sallyport.lab.clients import Mode, TransferDirection
 from sallyport.lab.gateway import RunningGateway, end_plain_nat, plain_nat
 from sallyport.lab.network import Lab
 from sallyport.lab.servers import SOFTWARE
@@ -31,7 +31,7 @@ SIZES = [
     Sized(Cell(server, "curl", family, mode, direction), size)
     for server, size in (("vsftpd", 256 * MIB), ("proftpd", 32 * MIB), ("pure-ftpd", 1))
     for family, mode in ((4, Mode.PORT), (4, Mode.PASV), (6, Mode.EPRT), (6, Mode.EPSV))
-    for direction in Direction
+    for direction in TransferDirection
 ]
 
 
@@ -66,7 +66,8 @@ def test_active_mode_fails_without_sallyport_and_works_with_it(
     cells = [
         cell
         for cell in ACTIVE4
-        if (cell.server, cell.client, cell.direction) == (software, "curl", Direction.DOWNLOAD)
+        if (cell.server, cell.client, cell.direction)
+        == (software, "curl", TransferDirection.DOWNLOAD)
     ]
     server = server_of(software)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.interop.office import configuration
 
 from sallyport import limits
-from sallyport.lab.clients import Direction, digest
+from sallyport.lab.clients import TransferDirection, digest
 from sallyport.lab.gateway import RunningGateway, end_plain_nat, plain_nat
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
@@ -45,7 +45,7 @@ class Cell:
     server: str
     client: str
     family: int
-    direction: Direction
+    direction: TransferDirection
     has_options: bool
     size: int = field(default=100 * KIB + 1)
 
@@ -59,12 +59,12 @@ CELLS = [
     for server in SERVERS
     for client in CLIENTS
     for family in FAMILIES[server]
-    for direction in Direction
+    for direction in TransferDirection
     for has_options in ((False, True) if OPTIONS[client] else (False,))
 ]
 # The last block is the one that is shorter than the others, also when nothing is left for it.
 SIZES = [
-    Cell("tftpd-hpa", client, family, Direction.DOWNLOAD, has_options, size)
+    Cell("tftpd-hpa", client, family, TransferDirection.DOWNLOAD, has_options, size)
     for client, family, has_options, sizes in (
         ("curl", 4, False, (1, 511, 512, 513)),
         ("curl", 6, True, (1427, 1428, 1429)),
@@ -104,7 +104,7 @@ def attempt(
     """Make the transfer of one cell; tell whether it arrived whole, and what the client said."""
     name = f"{cell}.bin"
     here, there = folder / name, server.folder / name
-    upload = cell.direction is Direction.UPLOAD
+    upload = cell.direction is TransferDirection.UPLOAD
     (here if upload else there).write_bytes(bytes(n * 7 % 251 for n in range(cell.size)))
     options = {name: WISHES[name] for name in WISHES if name in OPTIONS[cell.client]}
     address = server.host.address(cell.family)
@@ -328,7 +328,7 @@ def test_transfers_work_in_user_mode_too(
 
 @over(
     [
-        Cell("tftpd-hpa", client, family, Direction.DOWNLOAD, has_options=False)
+        Cell("tftpd-hpa", client, family, TransferDirection.DOWNLOAD, has_options=False)
         for client in CLIENTS
         for family in (4, 6)
     ]

@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.lab.clients import CLIENTS, Direction, Job, Mode, Outcome, digest, transfer
+from sallyport.lab.clients import (
+    CLIENTS,
+    Job,
+    Mode,
+    TransferDirection,
+    TransferOutcome,
+    digest,
+    transfer,
+)
 from sallyport.lab.network import Lab
 from sallyport.lab.servers import Account
 
@@ -11,15 +19,15 @@ from sallyport.lab.servers import Account
 def test_a_command_counts_as_used_only_where_the_client_sent_it() -> None:
     said = "< 211- EPRT EPSV\n> PORT 10,0,0,8,6,17\n"
 
-    assert Outcome("", said).used(Mode.PORT)
-    assert not Outcome("", said).used(Mode.EPRT)
-    assert Outcome("", "---> EPSV 2\n").used(Mode.EPSV)
-    assert Outcome("", "*cmd* 'PASV'\n").used(Mode.PASV)
+    assert TransferOutcome("", said).used(Mode.PORT)
+    assert not TransferOutcome("", said).used(Mode.EPRT)
+    assert TransferOutcome("", "---> EPSV 2\n").used(Mode.EPSV)
+    assert TransferOutcome("", "*cmd* 'PASV'\n").used(Mode.PASV)
 
 
 def test_an_url_brackets_an_ipv6_address() -> None:
     account = Account(ip_address("2001:db8::9"), 21, "lab", "secret")
-    job = Job(account, Mode.EPSV, Direction.DOWNLOAD, "a.bin", Path("a.bin"))
+    job = Job(account, Mode.EPSV, TransferDirection.DOWNLOAD, "a.bin", Path("a.bin"))
 
     assert job.url == "ftp://lab:secret@[2001:db8::9]:21/a.bin"
 
@@ -41,7 +49,7 @@ def test_a_client_that_reaches_nobody_reports_an_error(
 ) -> None:
     # Nobody listens on port 9.
     account = Account(lab.server.address4, 9, "x", "y")
-    job = Job(account, Mode.PASV, Direction.DOWNLOAD, "f", tmp_path / "f", timeout=10)
+    job = Job(account, Mode.PASV, TransferDirection.DOWNLOAD, "f", tmp_path / "f", timeout=10)
 
     outcome = transfer(client, lab.stranger, job)
 

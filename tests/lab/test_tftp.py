@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sallyport.errors import StartupError
-from sallyport.lab.clients import Direction, digest
+from sallyport.lab.clients import TransferDirection, digest
 from sallyport.lab.network import Lab
 from sallyport.lab.tftp import (
     CLIENTS,
@@ -50,9 +50,9 @@ def test_each_server_serves_each_client_where_nothing_is_between_them(
     software: str, family: int, lab: Lab, tftp_of: GiveTftp, tmp_path: Path
 ) -> None:
     server = tftp_of(software)
-    for client, direction in product(CLIENTS, Direction):
+    for client, direction in product(CLIENTS, TransferDirection):
         here, there = tmp_path / client, server.folder / client
-        (here if direction is Direction.UPLOAD else there).write_bytes(b"0123456789" * 500)
+        (here if direction is TransferDirection.UPLOAD else there).write_bytes(b"0123456789" * 500)
         job = TftpJob(server.host.address(family), direction, client, here)
         outcome = transfer(client, lab.stranger, job)
         assert outcome.error == ""
@@ -66,7 +66,9 @@ def test_each_server_serves_each_client_where_nothing_is_between_them(
 def test_a_client_asks_for_the_options_it_is_told_to(client: str) -> None:
     address = Lab("described").server.address4
     options = {name: WANTED[name] for name in OPTIONS[client]}
-    argv = CLIENTS[client](TftpJob(address, Direction.DOWNLOAD, "file", Path("here"), options))
+    argv = CLIENTS[client](
+        TftpJob(address, TransferDirection.DOWNLOAD, "file", Path("here"), options)
+    )
 
     said = " ".join(argv)
     assert all(name in said and str(value) in said for name, value in options.items())
@@ -84,7 +86,7 @@ def test_a_file_that_never_comes_is_told(lab: Lab) -> None:
 
 def test_a_client_without_a_server_gives_up_with_a_reason(lab: Lab, tmp_path: Path) -> None:
     address = lab.stranger.address4
-    job = TftpJob(address, Direction.DOWNLOAD, "file", tmp_path / "file", timeout=0.5)
+    job = TftpJob(address, TransferDirection.DOWNLOAD, "file", tmp_path / "file", timeout=0.5)
 
     assert transfer("curl", lab.server, job).error != ""
 

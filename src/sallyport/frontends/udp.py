@@ -70,7 +70,7 @@ class DatagramInterceptor:
         self._gateway = gateway
         self._protocols = protocols
         self._listeners: list[socket.socket] = []
-        self.conversations: dict[tuple[Endpoint, Endpoint], Conversation] = {}
+        self.conversations: dict[tuple[Endpoint, Endpoint], DatagramConversation] = {}
 
     def serve(self, listener: socket.socket) -> None:
         """Start to read from such a socket as the function above makes; it stays the caller's."""
@@ -109,7 +109,7 @@ class DatagramInterceptor:
         if conversation is not None:
             conversation.client_said(data)
 
-    def _begin(self, client: Endpoint, server: Endpoint) -> "Conversation | None":
+    def _begin(self, client: Endpoint, server: Endpoint) -> "DatagramConversation | None":
         protocol = self._protocols.get(server.port)
         if protocol is None:
             return None
@@ -127,7 +127,7 @@ class DatagramInterceptor:
             primary = self._gateway.admit_primary(protocol, client, server)
         except BindError:  # it is in the journal already
             return None
-        conversation = Conversation(self._gateway, primary, self._forget)
+        conversation = DatagramConversation(self._gateway, primary, self._forget)
         self.conversations[client, server] = conversation
         conversation.begin()
         return conversation
@@ -136,7 +136,7 @@ class DatagramInterceptor:
         self.conversations.pop((primary.client, primary.server), None)
 
 
-class Conversation:
+class DatagramConversation:
     """What one client port and one server port say to each other (`datapath.Link`).
 
     It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its

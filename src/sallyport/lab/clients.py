@@ -28,7 +28,7 @@ class Mode(StrEnum):
         return self in {Mode.PORT, Mode.EPRT}
 
 
-class Direction(StrEnum):
+class TransferDirection(StrEnum):
     """Which way the file goes, as the client sees it."""
 
     DOWNLOAD = "download"
@@ -41,7 +41,7 @@ class Job:
 
     account: Account
     mode: Mode
-    direction: Direction
+    direction: TransferDirection
     name: str
     file: Path
     timeout: float = 20.0
@@ -62,11 +62,11 @@ class Job:
     @property
     def is_upload(self) -> bool:
         """Whether the client sends the file."""
-        return self.direction is Direction.UPLOAD
+        return self.direction is TransferDirection.UPLOAD
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TransferOutcome:
     """What a client said: `transcript` holds its dialogue with the server, `error` is empty if ok.
 
     An empty error is the client's own opinion; compare `digest`s to know.
@@ -89,7 +89,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _curl(host: Host, job: Job) -> Outcome:
+def _curl(host: Host, job: Job) -> TransferOutcome:
     argv = ["curl", "--silent", "--show-error", "--verbose", "--ftp-pasv"]
     if job.mode.is_active:
         argv[-1:] = ["--ftp-port", "-"]
@@ -102,7 +102,7 @@ def _curl(host: Host, job: Job) -> Outcome:
     return _run(host, argv, job)
 
 
-def _lftp(host: Host, job: Job) -> Outcome:
+def _lftp(host: Host, job: Job) -> TransferOutcome:
     a = job.account
     settings = {
         "ftp:ssl-allow": False,
@@ -124,7 +124,7 @@ def _lftp(host: Host, job: Job) -> Outcome:
     return _run(host, ["lftp", "--norc", "-d", "-c", script], job, env=env)
 
 
-def _tnftp(host: Host, job: Job) -> Outcome:
+def _tnftp(host: Host, job: Job) -> TransferOutcome:
     a = job.account
     argv = ["tnftp", "-n", "-i", "-v", "-d", "-A" if job.mode.is_active else "-p"]
     argv += [str(a.address), str(a.port)]
@@ -135,11 +135,11 @@ def _tnftp(host: Host, job: Job) -> Outcome:
     outcome = _run(host, argv, job, stdin="\n".join([*commands, move, "quit", ""]))
     # Fed by a pipe, tnftp ends with 0 whatever happened: the server's last word counts.
     if not outcome.error and "\n226" not in outcome.transcript:
-        return Outcome("tnftp: no 226 from the server", outcome.transcript)
+        return TransferOutcome("tnftp: no 226 from the server", outcome.transcript)
     return outcome
 
 
-def _ftplib(host: Host, job: Job) -> Outcome:
+def _ftplib(host: Host, job: Job) -> TransferOutcome:
     a = job.account
     way = "active" if job.mode.is_active else "passive"
     # A process like the others: ftplib leaves a socket open when a server refuses PORT.
@@ -150,20 +150,20 @@ def _ftplib(host: Host, job: Job) -> Outcome:
 
 def _run(
     host: Host, argv: list[str], job: Job, *, stdin: str = "", env: dict[str, str] | None = None
-) -> Outcome:
+) -> TransferOutcome:
     try:
         result = host.run(argv, check=False, timeout=job.timeout, stdin=stdin, env=env)
     except subprocess.TimeoutExpired as error:
         said = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else ""
-        return Outcome(f"{argv[0]}: no end after {job.timeout:g} s", said)
+        return TransferOutcome(f"{argv[0]}: no end after {job.timeout:g} s", said)
     said = result.stdout + result.stderr
     if result.returncode == 0:
-        return Outcome("", said)
+        return TransferOutcome("", said)
     last = said.strip().splitlines()[-1:] or ["it says nothing"]
-    return Outcome(f"{argv[0]}: exit {result.returncode}: {last[0]}", said)
+    return TransferOutcome(f"{argv[0]}: exit {result.returncode}: {last[0]}", said)
 
 
-CLIENTS: dict[str, Callable[[Host, Job], Outcome]] = {
+CLIENTS: dict[str, Callable[[Host, Job], TransferOutcome]] = {
     "curl": _curl,
     "lftp": _lftp,
     "tnftp": _tnftp,
@@ -183,6 +183,6 @@ MODES4: dict[str, frozenset[Mode]] = {
 }
 
 
-def transfer(client: str, host: Host, job: Job) -> Outcome:
+def transfer(client: str, host: Host, job: Job) -> TransferOutcome:
     """Let a client, one of CLIENTS, make a transfer from a host. Never raises for its failure."""
     return CLIENTS[client](host, job)

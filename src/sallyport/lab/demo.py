@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from ftplib import FTP, all_errors
 
 from sallyport.errors import StartupError
-from sallyport.lab.clients import Direction, Job, Mode, digest, transfer
+from sallyport.lab.clients import Job, Mode, TransferDirection, digest, transfer
 from sallyport.lab.gateway import RunningGateway, end_plain_nat, plain_nat
 from sallyport.lab.network import Lab
 from sallyport.lab.servers import FtpServer
@@ -44,24 +44,24 @@ class Demonstration:
         self._title("sallyport run --internal int0 --external ext0, on the same router")
         gateway = RunningGateway(lab, _NETWORKS)
         self._journal(gateway, 0)
-        self._transfer(gateway, "curl", Mode.PORT, Direction.DOWNLOAD, 4)
-        self._transfer(gateway, "lftp", Mode.PORT, Direction.UPLOAD, 4)
-        self._transfer(gateway, "curl", Mode.EPRT, Direction.DOWNLOAD, 6)
+        self._transfer(gateway, "curl", Mode.PORT, TransferDirection.DOWNLOAD, 4)
+        self._transfer(gateway, "lftp", Mode.PORT, TransferDirection.UPLOAD, 4)
+        self._transfer(gateway, "curl", Mode.EPRT, TransferDirection.DOWNLOAD, 6)
         self._bounce(gateway)
         self._title("SIGTERM: what is left of it in the kernel")
         gateway.stop()
         left = lab.gateway.run(["nft", "list", "tables"]).stdout.splitlines()
         self._lines("tables", left or ["none"])
 
-    def _job(self, mode: Mode, direction: Direction, family: int) -> Job:
-        name = "upload.bin" if direction is Direction.UPLOAD else "download.bin"
+    def _job(self, mode: Mode, direction: TransferDirection, family: int) -> Job:
+        name = "upload.bin" if direction is TransferDirection.UPLOAD else "download.bin"
         file = self._lab.folder / name
-        if direction is Direction.UPLOAD:
+        if direction is TransferDirection.UPLOAD:
             shutil.copy(self._server.folder / "download.bin", file)
         return Job(self._server.account(family), mode, direction, name, file)
 
     def _fail_without_gateway(self) -> None:
-        job = self._job(Mode.PORT, Direction.DOWNLOAD, 4)
+        job = self._job(Mode.PORT, TransferDirection.DOWNLOAD, 4)
         outcome = transfer("curl", self._lab.client, job)
         if not outcome.error:
             raise StartupError("active FTP works through plain NAT: a kernel helper is at work")
@@ -69,7 +69,12 @@ class Demonstration:
         self._lines("server says", _REFUSAL.findall(outcome.transcript))
 
     def _transfer(
-        self, gateway: RunningGateway, client: str, mode: Mode, direction: Direction, family: int
+        self,
+        gateway: RunningGateway,
+        client: str,
+        mode: Mode,
+        direction: TransferDirection,
+        family: int,
     ) -> None:
         relation = "translated" if family == 4 else "routed"
         self._title(f"{client}: {direction} in active mode, IPv{family} {relation}")

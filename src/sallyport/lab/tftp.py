@@ -9,7 +9,7 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, socket
 
 from sallyport.addresses import IpAddress
-from sallyport.lab.clients import Direction, Outcome, digest
+from sallyport.lab.clients import TransferDirection, TransferOutcome, digest
 from sallyport.lab.host import Host, wait_until
 from sallyport.lab.service import Service
 from sallyport.wire.tftp import Opcode, Request
@@ -87,7 +87,7 @@ class TftpJob:
     """One file to move between `file` here and `name` there, with options if the client has any."""
 
     address: IpAddress
-    direction: Direction
+    direction: TransferDirection
     name: str
     file: Path
     options: Mapping[str, int] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class TftpJob:
     @property
     def is_upload(self) -> bool:
         """Whether the client sends the file."""
-        return self.direction is Direction.UPLOAD
+        return self.direction is TransferDirection.UPLOAD
 
 
 def _tftp_hpa(job: TftpJob) -> list[str]:
@@ -136,7 +136,7 @@ OPTIONS: dict[str, frozenset[str]] = {
 }
 
 
-def transfer(client: str, host: Host, job: TftpJob) -> Outcome:
+def transfer(client: str, host: Host, job: TftpJob) -> TransferOutcome:
     """Let a client, one of CLIENTS, make a transfer from a host. Never raises for its failure.
 
     tftp-hpa and atftp end with 0 even when nothing came: compare digests.
@@ -145,6 +145,8 @@ def transfer(client: str, host: Host, job: TftpJob) -> Outcome:
     try:
         result = host.run(argv, check=False, timeout=job.timeout)
     except subprocess.TimeoutExpired:
-        return Outcome(f"{client}: no end after {job.timeout:g} s", "")
+        return TransferOutcome(f"{client}: no end after {job.timeout:g} s", "")
     said = result.stdout + result.stderr
-    return Outcome("" if result.returncode == 0 else f"exit {result.returncode}: {said}", said)
+    return TransferOutcome(
+        "" if result.returncode == 0 else f"exit {result.returncode}: {said}", said
+    )

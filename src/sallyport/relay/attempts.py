@@ -12,7 +12,7 @@ from sallyport.relay.streams import Stream
 from sallyport.relay.tapped import TappedStream
 
 
-class Attempt:
+class StreamAttempt:
     """A peer from its arrival (`datapath.Arrival`) until its client answers or does not.
 
     It counts for its opening from the start. Without a peer's leg nobody is there, and somebody
@@ -63,7 +63,7 @@ class Attempt:
         self.abort()
 
     def abort(self) -> None:
-        """See `bound_ports.Attempt`."""
+        """See `bound_ports.RelayAttempt`."""
         if self in self._opening.attempts:
             self._let_go()
             for leg in (self._peer_leg, self._client_leg):

@@ -66,7 +66,7 @@ class RelayContext:
         self.sink.flow_ended(opening.pinhole.id, flow.counters())
 
 
-class Attempt(Protocol):
+class RelayAttempt(Protocol):
     """A peer that is here, and not connected through yet."""
 
     @property
@@ -105,7 +105,7 @@ class OpenPinhole:
         self.is_open = False
         self.owner: Endpoint | None = None
         """UDP, single: the source that came first, for the life of the pinhole."""
-        self.attempts: set[Attempt] = set()
+        self.attempts: set[RelayAttempt] = set()
         self.flows: set[Flow] = set()
 
     @property

@@ -16,7 +16,7 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
-from sallyport.relay.attempts import Attempt
+from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
 from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpPort
@@ -124,7 +124,7 @@ class UserDataPath:
             tap.end()
             self._context.sink.flow_refused(pinhole.id, peer)
         elif pinhole.transport is Transport.TCP:
-            Attempt(self._context, opening, peer, None).proceed(tap)
+            StreamAttempt(self._context, opening, peer, None).proceed(tap)
         else:
             start_flow(self._context, opening, peer, tap)
         self._changed(opening)

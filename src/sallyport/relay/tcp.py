@@ -12,7 +12,7 @@ import socket
 from sallyport.addresses import Endpoint
 from sallyport.io.acceptor import Acceptor
 from sallyport.relay import sockets
-from sallyport.relay.attempts import Attempt
+from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, RelayContext
 
 
@@ -53,6 +53,6 @@ class TcpPort(BoundPort):
         if opening is None or opening.is_full:
             accepted.close()
             return
-        attempt = Attempt(self.context, opening, peer, accepted)
+        attempt = StreamAttempt(self.context, opening, peer, accepted)
         self.settle()
         self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)

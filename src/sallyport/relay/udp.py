@@ -111,7 +111,7 @@ class DatagramAttempt:
         self.abort()
 
     def abort(self) -> None:
-        """See `bound_ports.Attempt`; datagrams know no reset."""
+        """See `bound_ports.RelayAttempt`; datagrams know no reset."""
         if self in self._opening.attempts:
             self._let_go()
             self._port.context.changed(self._opening)
