@@ -40,6 +40,8 @@ STATUS = Status(
     data_path="kernel",
     port_range="40000-59999",
     networks=["internal", "external"],
+    supervised=["ftp", "tftp"],
+    unsupervised=[],
     sessions=1,
     controls=1,
     bindings=2,
@@ -231,6 +233,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "data path       kernel\n"
             "port range      40000-59999\n"
             "networks        internal, external\n"
+            "supervised      ftp, tftp\n"
+            "not supervised  none\n"
             "sessions        1\n"
             "controls        1\n"
             "bindings        2\n"

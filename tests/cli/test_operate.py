@@ -133,6 +133,8 @@ def test_check_config_says_that_a_file_is_fine(
     assert main(["check-config", str(good)]) == 0
     assert capsys.readouterr().out == (
         f"{good} is fine: 2 networks, 0 network rules, 0 access rules, 0 publishing rules\n"
+        "supervised, allowed or denied by rules: ftp, tftp\n"
+        "not supervised, ordinary traffic: none\n"
     )
 
 
@@ -174,6 +176,8 @@ def test_check_config_in_json_says_that_a_file_is_fine(
         "file": str(good),
         "valid": True,
         "errors": [],
+        "supervised": ["ftp", "tftp"],
+        "unsupervised": [],
     }
 
 

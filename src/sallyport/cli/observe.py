@@ -121,6 +121,8 @@ def _show_status(output: Output, answer: Status) -> None:
             "data path": answer.data_path,
             "port range": answer.port_range,
             "networks": ", ".join(answer.networks),
+            "supervised": ", ".join(answer.supervised) or "none",
+            "not supervised": ", ".join(answer.unsupervised) or "none",
             "sessions": str(answer.sessions),
             "controls": str(answer.controls),
             "bindings": str(answer.bindings),

@@ -68,20 +68,34 @@ def run(
 def check_config(output: Output, file: Path) -> Exit:
     """Read FILE as `run` would, and show everything that is wrong in it."""
     mistakes: list[Mistake] = []
+    supervised: tuple[str, ...] = ()
+    unsupervised: tuple[str, ...] = ()
     try:
-        policy = load(file).policy
+        configuration = load(file)
+        policy = configuration.policy
+        supervised, unsupervised = configuration.supervised_names, configuration.unsupervised
     except ConfigErrors as errors:
         if not output.as_json:
             raise
         mistakes = mistakes_of(errors)
     if output.as_json:
-        output.json(Check(file=str(file), valid=not mistakes, errors=mistakes))
+        output.json(
+            Check(
+                file=str(file),
+                valid=not mistakes,
+                errors=mistakes,
+                supervised=list(supervised),
+                unsupervised=list(unsupervised),
+            )
+        )
     else:
         output.line(
             f"{file} is fine: {len(policy.networks)} networks, {len(policy.network_rules)} network"
             f" rules, {len(policy.access_rules)} access rules, {len(policy.publishing_rules)}"
             " publishing rules"
         )
+        output.line(f"supervised, allowed or denied by rules: {', '.join(supervised) or 'none'}")
+        output.line(f"not supervised, ordinary traffic: {', '.join(unsupervised) or 'none'}")
     return Exit.BAD_CONFIGURATION if mistakes else Exit.FINE
 
 

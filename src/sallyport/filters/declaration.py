@@ -59,6 +59,8 @@ class ProtocolShape(Struct, frozen=True):
     name: _Name
     port: _Port
     transport: Annotated[Literal["tcp"], Meta(description='"tcp"')] = "tcp"
+    refusal: _OneLine | None = None
+    """What a client hears whose connection policy refuses; None: it is reset."""
 
 
 class BindShape(Struct, frozen=True):

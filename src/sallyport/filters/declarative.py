@@ -78,8 +78,12 @@ class DeclarativeFilter(ApplicationFilter):
     def __init__(self, declaration: Declaration, rules: tuple[Rule, ...], file_name: str) -> None:
         self.name = declaration.name
         self.api_version = declaration.api_version
+        words = declaration.protocol.refusal
         self.protocol = ProtocolDefinition(
-            declaration.protocol.name, Transport.TCP, declaration.protocol.port
+            declaration.protocol.name,
+            Transport.TCP,
+            declaration.protocol.port,
+            refusal=b"" if words is None else words.encode() + b"\r\n",
         )
         self.protocols = (self.protocol,)
         self.declaration = declaration

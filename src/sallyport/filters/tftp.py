@@ -9,7 +9,11 @@ from sallyport import api
 from sallyport.wire import tftp
 from sallyport.wire.tftp import ErrorCode
 
-TFTP = api.ProtocolDefinition("tftp", api.Transport.UDP, 69)
+_REFUSED = "Refused by the gateway."
+
+TFTP = api.ProtocolDefinition(
+    "tftp", api.Transport.UDP, 69, refusal=tftp.error(ErrorCode.ACCESS_VIOLATION, _REFUSED)
+)
 """The protocol as access rules know it."""
 
 
@@ -66,7 +70,7 @@ class TftpDialogue(api.DataFilter):
         except api.BindError as refusal:
             is_full = isinstance(refusal, (api.QuotaExceeded, api.OutOfResources))
             code = ErrorCode.ALLOCATION_EXCEEDED if is_full else ErrorCode.ACCESS_VIOLATION
-            self._refuse(code, "Refused by the gateway.", refusal.reason)
+            self._refuse(code, _REFUSED, refusal.reason)
 
     async def from_server(self, data: bytes) -> None:
         """Drop it: a server answers from a port of its own, by the binding."""

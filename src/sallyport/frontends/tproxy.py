@@ -8,6 +8,7 @@ A server published behind NAT has a plain listening socket at an address of the 
 import asyncio
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
@@ -20,10 +21,13 @@ from sallyport.frontends.control_connection import ControlConnection
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
-from sallyport.io.sockets import endpoint_of, make
+from sallyport.io.sockets import endpoint_of, let_end, make
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
+
+# More than any client says before it has heard something: one segment.
+_FIRST_WORDS = 2048
 
 
 def intercepting_socket(version: int) -> socket.socket:
@@ -86,11 +90,12 @@ class Interceptor:
             self.leave(listener)
 
     def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
-        """Ask policy about a new connection; whoever is refused is reset."""
+        """Ask policy about a new connection; a refused client is told so by its protocol."""
+        dialled = endpoint_of(leg.getsockname())
         try:
-            primary = self._admit(client, endpoint_of(leg.getsockname()))
+            primary = self._admit(client, dialled)
         except BindError:
-            leg.close()
+            _turn_away(leg, self._protocols.get(dialled.port))
             return
         ControlConnection(self._gateway, self._poller, self._tasks, primary, accepted=leg).begin()
 
@@ -105,3 +110,16 @@ class Interceptor:
         if protocol is None:
             raise PolicyDenied("no-protocol-at-this-port")
         return self._gateway.admit_primary(protocol, client, dialled)
+
+
+def _turn_away(leg: socket.socket, protocol: ProtocolDefinition | None) -> None:
+    """Close the leg of a refused client, behind the protocol's words for it, else with a reset."""
+    if protocol is None or not protocol.refusal:
+        leg.close()
+        return
+    with suppress(OSError):
+        # What a client said first is read: closing over it would be a reset, and lose the words.
+        leg.recv(_FIRST_WORDS)
+    with suppress(OSError):
+        leg.send(protocol.refusal)
+    let_end(leg)

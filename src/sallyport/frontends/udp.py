@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
@@ -126,6 +127,9 @@ class DatagramInterceptor:
         try:
             primary = self._gateway.admit_primary(protocol, client, server)
         except BindError:  # it is in the journal already
+            if protocol.refusal:
+                with suppress(OSError):
+                    _speak_as(server, client, protocol.refusal)
             return None
         conversation = DatagramConversation(self._gateway, primary, self._forget)
         self.conversations[client, server] = conversation
@@ -223,12 +227,8 @@ class _ClientEnd:
 
     def send(self, data: bytes) -> None:
         client, server = self._primary.client, self._primary.server
-        # One socket for one datagram; kept, a thousand of them would be a thousand descriptors.
-        # While it lives it takes nothing from the listener: TPROXY comes before every other rule,
-        # and of sockets in use it looks for connected ones only.
         try:
-            with foreign_socket(Transport.UDP, server) as made:
-                made.sendto(data, name_of(client))
+            _speak_as(server, client, data)
         except OSError as error:
             self._primary.note("datagram.lost", level="debug", to=client, error=str(error))
 
@@ -273,6 +273,15 @@ class _ServerEnd:
             except OSError:  # nothing more, or the server's host says that nobody is there
                 return
             self._said(data)
+
+
+def _speak_as(server: Endpoint, client: Endpoint, data: bytes) -> None:
+    """Send one datagram to the client in the name of its server. Raises OSError."""
+    # One socket for one datagram; kept, a thousand of them would be a thousand descriptors.
+    # While it lives it takes nothing from the listener: TPROXY comes before every other rule,
+    # and of sockets in use it looks for connected ones only.
+    with foreign_socket(Transport.UDP, server) as made:
+        made.sendto(data, name_of(client))
 
 
 def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:

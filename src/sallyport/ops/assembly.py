@@ -5,6 +5,7 @@ them, if the operator asked for user mode: published servers at plain listeners,
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.core.pinholes.ports import Ports
-from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
@@ -22,7 +23,7 @@ from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, r
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
 from sallyport.ops.config.catalogue import fence
-from sallyport.ops.config.load import Configuration, allowed_outbound
+from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import is_routed, require_own_addresses
 from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
 from sallyport.ops.interfaces import local_addresses
@@ -57,7 +58,7 @@ class _Plan:
             _require_plain(policy, lack)
         choices = [one.running for one in configuration.filters]
         filters = tuple(one for one in choices if one is not None)
-        return cls(policy, filters, _protocols(policy, filters) if lack is None else {})
+        return cls(policy, filters, _by_port(configuration.supervised))
 
 
 class Assembly:
@@ -87,6 +88,8 @@ class Assembly:
         Raises RestartNeeded, StartupError or FilterUnusable, with nothing changed.
         """
         _require_same(self.configuration, configuration)
+        if self._lack is not None:
+            configuration = configuration.unintercepted()
         plan = _Plan.of(configuration, self._lack)
         with ExitStack() as undo:
             opened = self.listeners.open(plan.policy, plan.protocols)
@@ -118,6 +121,8 @@ def assemble(
     """
     settings = configuration.gateway
     lack = host.missing() if settings.data_path is DataPathChoice.USER else None
+    if lack is not None:
+        configuration = configuration.unintercepted()
     plan = _Plan.of(configuration, lack)
     if lack is None:
         host.require()
@@ -169,14 +174,11 @@ def _require_same(before: Configuration, after: Configuration) -> None:
         )
 
 
-def _protocols(policy: Policy, filters: tuple[ApplicationFilter, ...]) -> Protocols:
-    """Give what clients inside are allowed to speak; nothing else of theirs is intercepted."""
-    allowed = allowed_outbound(policy.access_rules)
+def _by_port(supervised: Iterable[ProtocolDefinition]) -> Protocols:
+    """Sort the supervised protocols by transport and port; nothing else is intercepted."""
     found: dict[Transport, dict[int, ProtocolDefinition]] = {}
-    for one in filters:
-        for protocol in one.protocols:
-            if protocol.name in allowed and protocol.direction is Direction.OUTBOUND:
-                found.setdefault(protocol.transport, {})[protocol.port] = protocol
+    for protocol in supervised:
+        found.setdefault(protocol.transport, {})[protocol.port] = protocol
     return found
 
 

@@ -62,6 +62,38 @@ def test_a_filter_runs_where_a_rule_allows_one_of_its_protocols() -> None:
     assert running(read("[filters.ftp]\n")) == []
 
 
+def supervised(text: str, offered: Catalogue | None = None) -> tuple[list[str], list[str]]:
+    configuration = read(text, offered)
+    return list(configuration.supervised_names), list(configuration.unsupervised)
+
+
+def test_what_a_rule_names_is_supervised_whatever_the_rule_says(talk: Catalogue) -> None:
+    for action in ("allow", "deny"):
+        assert supervised(rule("talk", action), talk) == (["ftp", "talk", "tftp"], [])
+    switched_off = rule("talk", "deny") + "[filters.talk]\nenabled = false\n"
+    assert supervised(switched_off, talk) == (["ftp", "talk", "tftp"], [])
+
+
+def test_what_is_on_by_default_is_supervised_without_a_rule_until_it_is_switched_off() -> None:
+    assert supervised("") == (["ftp", "tftp"], [])
+    assert supervised("[filters.ftp]\nenabled = false\n") == (["tftp"], ["ftp"])
+    named = rule("ftp", "deny") + "[filters.ftp]\nenabled = false\n"
+    assert supervised(named) == (["ftp", "tftp"], [])
+
+
+def test_a_protocol_with_a_filter_that_no_rule_names_is_ordinary_traffic(talk: Catalogue) -> None:
+    assert supervised("[filters.talk]\n", talk) == (["ftp", "tftp"], ["talk"])
+
+
+def test_what_a_rule_names_takes_its_port_from_what_is_supervised_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(tmp_path, TALK.replace("5005", "21"), "talk = Talk")
+    offered = catalogue(tmp_path, monkeypatch)
+
+    assert supervised(rule("talk", "deny"), offered) == (["talk", "tftp"], ["ftp"])
+
+
 def test_a_packages_filter_is_found_by_the_protocol_that_a_rule_names(talk: Catalogue) -> None:
     configuration = read(rule("talk"), talk)
 
@@ -268,7 +300,7 @@ def test_what_clients_dial_must_say_which_protocol_they_speak(
     offered = catalogue(tmp_path, monkeypatch)
 
     assert complaints(rule("talk") + rule("ftp"), offered) == [
-        "1: 'ftp' and 'talk' are both spoken at port 21; allow one of them"
+        "1: 'ftp' and 'talk' are both spoken at port 21; name one of them in rules"
     ]
     assert running(read(rule("talk"), offered)) == ["talk"]
 

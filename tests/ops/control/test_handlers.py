@@ -9,7 +9,8 @@ from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.filters.ftp import FTP, FtpFilter
 from sallyport.flags import BindFlags, Transport
 from sallyport.ops.config.catalogue import Catalogue
-from sallyport.ops.config.load import defaults
+from sallyport.ops.config.load import Configuration, defaults
+from sallyport.ops.config.settings import GatewaySettings
 from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
@@ -25,8 +26,11 @@ class Told(Handlers):
     def __init__(self) -> None:
         self.gateway, self.data_path, self.world = make_gateway([FtpFilter()])
         self.primary = self.gateway.admit_primary(FTP, CLIENT, SERVER)
-        choices = defaults(Catalogue.installed())
-        super().__init__(self.gateway, EventJournal(), lambda: choices)
+        filters = defaults(Catalogue.installed())
+        configuration = Configuration(
+            GatewaySettings(), self.gateway.policy, filters, (FTP,), ("irc",)
+        )
+        super().__init__(self.gateway, EventJournal(), lambda: configuration)
 
     def bind(self, transport: Transport, client: str, flags: BindFlags = BindFlags.NONE) -> None:
         """Bind one port of the gateway for the client."""

@@ -27,7 +27,7 @@ from sallyport.core.pinholes.ports import Ports
 from sallyport.core.pinholes.registry import OpeningRegistry
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy, PublishingRule, Verdict
+from sallyport.core.policy.rules import Policy, PublishingRule, Rule, Verdict
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner, impatient
@@ -136,13 +136,13 @@ class Gateway:
         self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint, verdict: Verdict
     ) -> PrimaryConnection:
         if not verdict.allowed:
-            self._refused("connect.refused", client, server, protocol, verdict.reason)
+            self._refused(client, server, protocol, verdict.reason, verdict.rule)
             raise PolicyDenied(verdict.reason)
         is_published = isinstance(verdict.rule, PublishingRule)
         protected = server.address if is_published else client.address
         session = self.sessions.of(protected)
         if session and self._has_too_many(session, client if is_published else None):
-            self._refused("connect.refused", client, server, protocol, "too-many-controls")
+            self._refused(client, server, protocol, "too-many-controls")
             raise QuotaExceeded("too-many-controls")
         session = session or self.sessions.begin(protected)
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
@@ -353,17 +353,19 @@ class Gateway:
 
     def _refused(
         self,
-        event: str,
         client: Endpoint,
         server: Endpoint,
         protocol: ProtocolDefinition,
         reason: str,
+        rule: Rule | None = None,
     ) -> None:
+        named = {} if rule is None else {"rule": rule.name}
         self.journal.record(
-            event,
+            "connect.refused",
             level="warning",
             client=client,
             server=server,
             protocol=protocol.name,
             reason=reason,
+            **named,
         )

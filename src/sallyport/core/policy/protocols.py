@@ -1,6 +1,6 @@
 """Protocol definitions: what access rules name and what a filter's connections belong to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -19,12 +19,18 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProtocolDefinition:
-    """A protocol as rules know it: name, transport and port of its primary connection."""
+    """A protocol as rules know it: name, transport and port of its primary connection.
+
+    `refusal` is what a client is told, in the protocol's own words, when policy refuses its primary
+    connection: whole lines before the end of the stream, or one datagram. Empty: a TCP client is
+    reset and a datagram is dropped. Two definitions that differ in nothing else are the same one.
+    """
 
     name: str
     transport: Transport
     port: int
     direction: Direction = Direction.OUTBOUND
+    refusal: bytes = field(default=b"", compare=False)
 
     @property
     def uuid(self) -> UUID:

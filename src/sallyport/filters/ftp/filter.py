@@ -11,10 +11,15 @@ from sallyport import api
 from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Offer
 from sallyport.filters.ftp.dialogue import FtpDialogue
 
-FTP = api.ProtocolDefinition("ftp", api.Transport.TCP, 21)
+# RFC 959 section 5.4: besides 120 and 220 the one reply that a new connection may get.
+_REFUSED = b"421 Refused by the gateway; its log says why.\r\n"
+
+FTP = api.ProtocolDefinition("ftp", api.Transport.TCP, 21, refusal=_REFUSED)
 """Servers outside, as access rules know the protocol."""
 
-FTP_SERVER = api.ProtocolDefinition("ftp-server", api.Transport.TCP, 21, api.Direction.INBOUND)
+FTP_SERVER = api.ProtocolDefinition(
+    "ftp-server", api.Transport.TCP, 21, api.Direction.INBOUND, _REFUSED
+)
 """Servers of ours, as publishing rules know the protocol."""
 
 _Offering = Coroutine[Any, Any, Offer]

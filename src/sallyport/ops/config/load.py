@@ -5,13 +5,13 @@ reported where it stands and the reading goes on, so that one run shows them all
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 
 from sallyport import limits
 from sallyport.addresses import IpInterface, IpNetwork, PortRange
-from sallyport.core.policy.protocols import Direction
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
@@ -33,7 +33,7 @@ from sallyport.ops.config.document import (
     read_document,
 )
 from sallyport.ops.config.publishing import read_rules
-from sallyport.ops.config.selection import Choice, Selection
+from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice, Selection
 from sallyport.ops.config.settings import (
     DataPathChoice,
     GatewaySettings,
@@ -42,17 +42,31 @@ from sallyport.ops.config.settings import (
 )
 from sallyport.ops.config.toml_lines import KeyPath, line_map, read_toml
 
-ON_BY_DEFAULT = ("ftp", "tftp")
-"""The filters of whose protocols clients may use all where no file says otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything an operator decides; `filters` has those that run and those that are off."""
+    """Everything an operator decides.
+
+    `filters` has those that run and those that are off. `supervised` are the protocols of clients
+    inside that are intercepted, allowed or not; `unsupervised` names those that a filter is known
+    for and that pass as ordinary traffic.
+    """
 
     gateway: GatewaySettings
     policy: Policy
     filters: tuple[Choice, ...] = ()
+    supervised: tuple[ProtocolDefinition, ...] = ()
+    unsupervised: tuple[str, ...] = ()
+
+    def unintercepted(self) -> "Configuration":
+        """Return what it means on a host where nothing can be intercepted: all is ordinary."""
+        ordinary = sorted({*self.supervised_names, *self.unsupervised})
+        return replace(self, supervised=(), unsupervised=tuple(ordinary))
+
+    @property
+    def supervised_names(self) -> tuple[str, ...]:
+        """The names of the supervised protocols, in alphabetical order."""
+        return tuple(sorted(one.name for one in self.supervised))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +125,11 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
         policy=None if report.errors else Policy(networks, network_rules),
         port_range=gateway.port_range,
     )
-    wanted = allowed_outbound(access_rules) | {rule.protocol for rule in publishing_rules}
-    choices = selection.choices(wanted)
+    supervised = selection.supervised({name for rule in access_rules for name in rule.protocols})
+    allowed = {
+        name for rule in access_rules if rule.action is Action.ALLOW for name in rule.protocols
+    }
+    choices = selection.choices(allowed | {rule.protocol for rule in publishing_rules})
     report.raise_if_any()
     return Configuration(
         gateway=gateway,
@@ -124,12 +141,13 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
             filter_settings=_by_filter(choices),
         ),
         filters=choices,
+        supervised=supervised,
+        unsupervised=tuple(
+            name
+            for name in selection.known_outbound()
+            if name not in {one.name for one in supervised}
+        ),
     )
-
-
-def allowed_outbound(rules: Iterable[AccessRule]) -> set[str]:
-    """Give the protocols that some rule allows."""
-    return {name for rule in rules if rule.action is Action.ALLOW for name in rule.protocols}
 
 
 def defaults(catalogue: Catalogue) -> tuple[Choice, ...]:
@@ -170,12 +188,15 @@ def from_interfaces(
                 " give the two networks different prefixes"
             )
     choices = defaults(catalogue or Catalogue.installed())
-    protocols = frozenset(
-        protocol.name
-        for choice in choices
-        if choice.running is not None
-        for protocol in choice.kind.protocols
-        if protocol.direction is Direction.OUTBOUND
+    supervised, ordinary = (
+        tuple(
+            protocol
+            for choice in choices
+            if (choice.running is not None) is is_running
+            for protocol in choice.kind.protocols
+            if protocol.direction is Direction.OUTBOUND
+        )
+        for is_running in (True, False)
     )
     policy = Policy(
         networks=(Network("internal", (internal,), inside), Network("external", (external,))),
@@ -184,14 +205,15 @@ def from_interfaces(
             AccessRule(
                 name="default outbound",
                 action=Action.ALLOW,
-                protocols=protocols,
+                protocols=frozenset(protocol.name for protocol in supervised),
                 sources=frozenset({"internal"}),
                 destinations=frozenset({"external"}),
             ),
         ),
         filter_settings=_by_filter(choices),
     )
-    return Configuration(GatewaySettings(), policy, choices)
+    unsupervised = tuple(one.name for one in ordinary)
+    return Configuration(GatewaySettings(), policy, choices, supervised, unsupervised)
 
 
 def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:

@@ -1,4 +1,7 @@
-"""Which filters run: those of whose protocols some rule allows one, and scanners that are named.
+"""Which protocols are supervised, and which filters run for them.
+
+A protocol is *supervised*, and its connections intercepted, when a rule names it, whatever the rule
+says, or when it is so by default: otherwise a rule that denies would let it pass unseen.
 
 A filter is *bound* when it only looks at its own protocols; a rule turns it on. One that looks at
 everybody's runs where the configuration has a section for it. Every other filter is off, and a
@@ -23,6 +26,9 @@ from sallyport.ops.config.catalogue import (
     read_file,
 )
 from sallyport.ops.config.document import Report, nearest, read_table
+
+ON_BY_DEFAULT = ("ftp", "tftp")
+"""The filters whose protocols are supervised where no rule names them; without a file, allowed."""
 
 
 class _LoaderKeys(Struct, frozen=True):
@@ -97,26 +103,39 @@ class Selection:
         broken = "".join(f"; {error}" for error in self._broken.values())
         return f"no filter {verb} {protocol!r}; write one of: {known}{broken}{self._unread()}"
 
-    def choices(self, wanted: Collection[str]) -> tuple[Choice, ...]:
-        """Give every filter found; those that speak one of the `wanted` protocols are running."""
-        self._check_ports(wanted)
-        found = (self._choose(kind, wanted) for kind in self._kinds.values())
-        return tuple(choice for choice in found if choice is not None)
+    def supervised(self, named: Collection[str]) -> tuple[ProtocolDefinition, ...]:
+        """Return the outbound protocols to intercept: those `named` by rules, and the defaults.
 
-    def _check_ports(self, wanted: Collection[str]) -> None:
-        """Check that what clients dial says which protocol they speak."""
-        spoken: dict[tuple[Transport, int], ProtocolDefinition] = {}
-        for kind in self._kinds.values():
+        A filter need not run for that, nor be enabled. What rules name takes its port from what is
+        supervised by default. Two named protocols at one port are a mistake.
+        """
+        by_place: dict[tuple[Transport, int], ProtocolDefinition] = {}
+        for kind in (*self._kinds.values(), *self._look(self._off)):
             for one in kind.protocols:
-                if one.name not in wanted or one.direction is not Direction.OUTBOUND:
+                if one.name not in named or one.direction is not Direction.OUTBOUND:
                     continue
-                other = spoken.setdefault((one.transport, one.port), one)
+                other = by_place.setdefault((one.transport, one.port), one)
                 if other.name != one.name:
                     self._report.add(
                         ("filters", kind.name),
-                        f"{other.name!r} and {one.name!r} are both spoken at port {one.port}; allow"
-                        " one of them",
+                        f"{other.name!r} and {one.name!r} are both spoken at port {one.port}; name"
+                        " one of them in rules",
                     )
+        for name in ON_BY_DEFAULT:
+            for one in self._kinds[name].protocols if name in self._kinds else ():
+                if one.direction is Direction.OUTBOUND:
+                    by_place.setdefault((one.transport, one.port), one)
+        return tuple(by_place.values())
+
+    def known_outbound(self) -> list[str]:
+        """Return the protocols of clients inside for which a filter was found, running or not."""
+        kinds = (*self._kinds.values(), *self._look(self._off))
+        return sorted({name for kind in kinds for name in _names(kind, Direction.OUTBOUND)})
+
+    def choices(self, wanted: Collection[str]) -> tuple[Choice, ...]:
+        """Give every filter found; those that speak one of the `wanted` protocols are running."""
+        found = (self._choose(kind, wanted) for kind in self._kinds.values())
+        return tuple(choice for choice in found if choice is not None)
 
     def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
         path, section = ("filters", kind.name), self._sections.get(kind.name, {})

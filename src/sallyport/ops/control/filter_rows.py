@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from sallyport.ops.config.catalogue import Catalogue, FilterKind, FilterUnusable
-from sallyport.ops.config.load import ON_BY_DEFAULT
-from sallyport.ops.config.selection import Choice
+from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice
 from sallyport.ops.control.schema import FilterRow, FilterState
 
 

@@ -1,7 +1,7 @@
 """The answers of the control socket: the gateway's objects as rows of `ops.control.schema`."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,7 +12,7 @@ from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
-from sallyport.ops.config.selection import Choice
+from sallyport.ops.config.load import Configuration
 from sallyport.ops.control.filter_rows import rows_of
 from sallyport.ops.control.schema import (
     BindingRow,
@@ -48,10 +48,10 @@ class Handlers:
         self,
         gateway: Gateway,
         journal: EventJournal,
-        choices: Callable[[], Iterable[Choice]],
+        configuration: Callable[[], Configuration],
     ) -> None:
-        """`choices` gives the filters of the configuration in force."""
-        self._choices = choices
+        """`configuration` returns the one in force."""
+        self._configuration = configuration
         self._gateway = gateway
         self._journal = journal
         self._started = gateway.clock()
@@ -72,7 +72,7 @@ class Handlers:
 
     def status(self, _arguments: Mapping[str, object]) -> Status:
         """Answer `status`."""
-        gateway = self._gateway
+        gateway, configuration = self._gateway, self._configuration()
         sessions = tuple(gateway.sessions)
         return Status(
             release=sallyport.__version__,
@@ -81,6 +81,8 @@ class Handlers:
             data_path=_usual_path(gateway).value,
             port_range=str(gateway.port_range),
             networks=[network.name for network in gateway.policy.networks],
+            supervised=list(configuration.supervised_names),
+            unsupervised=list(configuration.unsupervised),
             sessions=len(sessions),
             controls=sum(len(session.primaries) for session in sessions),
             bindings=sum(len(session.bindings) for session in sessions),
@@ -119,7 +121,8 @@ class Handlers:
 
     def filters(self, _arguments: Mapping[str, object]) -> Filters:
         """Answer `filters.list`."""
-        return Filters(filters=list(rows_of(self._choices(), self._gateway.roster.off())))
+        rows = rows_of(self._configuration().filters, self._gateway.roster.off())
+        return Filters(filters=list(rows))
 
     def _session(self, wanted: object) -> Session:
         for session in self._gateway.sessions:

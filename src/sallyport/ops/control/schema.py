@@ -77,6 +77,10 @@ class Status(Document, frozen=True, kw_only=True):
     data_path: Literal["kernel", "user"]
     port_range: str
     networks: list[str]
+    supervised: list[str]
+    """The protocols of clients inside that are intercepted: a rule allows each, or it is denied."""
+    unsupervised: list[str]
+    """Those with a filter that no rule names: they pass as ordinary traffic."""
     sessions: int
     controls: int
     bindings: int
@@ -203,6 +207,10 @@ class Check(Document, frozen=True, kw_only=True):
     file: str
     valid: bool
     errors: list[Mistake]
+    supervised: list[str]
+    """The protocols that are intercepted, allowed or denied; empty with mistakes."""
+    unsupervised: list[str]
+    """Those with a filter that no rule names: they pass as ordinary traffic."""
 
 
 class Reloaded(Document, frozen=True, kw_only=True):
