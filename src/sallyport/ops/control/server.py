@@ -25,6 +25,10 @@ Handler = Callable[[Mapping[str, object]], object]
 
 _T = TypeVar("_T")
 
+# What msgspec raises for bytes that are no such JSON: text that is not UTF-8 and lists nested too
+# deep have exceptions of their own.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class _Request(Struct, forbid_unknown_fields=True):
     command: str
@@ -104,7 +108,7 @@ class ControlServer:
     def _answer(self, line: bytes) -> _Answer:
         try:
             request = msgspec.json.decode(line, type=_Request)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             return _Answer(error=_Fault("bad-request", str(error)))
         handler = self._handlers.get(request.command)
         if handler is None:
@@ -152,7 +156,7 @@ def request(path: Path, command: str, /, *, expect: type[_T], **arguments: objec
         if answer.error is not None:
             raise RequestRefused(answer.error.code, answer.error.message)
         return msgspec.json.decode(answer.result, type=expect)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise OperatorError(
             f"the gateway at {path} speaks another version: {error}; use its own `sallyport`"
         ) from None
