@@ -19,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the switches for the long forms of tests, and for the tests of `make check`."""
     parser.addoption("--soak", action="store_true", help="run the long forms of tests too")
     parser.addoption(
+        "--fuzz",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="fuzz each parser for as long (tests/fuzz)",
+    )
+    parser.addoption(
         "--socket-free", action="store_true", help="run only what needs no network and no root"
     )
 

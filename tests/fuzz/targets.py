@@ -1,0 +1,358 @@
+"""Every parser, as a fuzz target: what it is fed, what it may raise, and what must hold after it.
+
+A target takes the segments of one input and returns what came out. Whatever segments cut the
+input, the same must come out; a parser of whole messages is given them joined.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.runtime.environment import Level
+from sallyport.errors import ConfigErrors, DeclarationError, NotFound, ProtocolError
+from sallyport.filters.declarative import load_declarative
+from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.config.load import parse as parse_configuration
+from sallyport.ops.control.server import ControlServer
+from sallyport.wire import conntrack, guard, irc, lines, netlink, nftset, patterns, tftp
+from sallyport.wire.ftp import formats, replies
+from sallyport.wire.interjection import Interjector
+from sallyport.wire.telnet import TelnetDecoder
+from sallyport.wire.tls import RecordTracker
+
+Segments = Iterable[bytes]
+
+PROXY4 = Endpoint.parse("203.0.113.1:40271")
+PROXY6 = Endpoint.parse("[2001:db8::1]:40271")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser under fuzz."""
+
+    name: str
+    run: Callable[[Segments], object]
+    raises: tuple[type[Exception], ...] = ()
+    calls_per_byte: int = 50
+    """How many function calls, of Python and of C, one byte of input may cost."""
+    calls_at_rest: int = 2_000
+    """How many more an input costs whatever its length."""
+
+
+# -- FTP -----------------------------------------------------------------------------------------
+
+
+def ftp_command(segments: Segments) -> object:
+    """Read a command and its argument; what can be written again reads back the same."""
+    command = formats.parse_command(b"".join(segments))
+    assert command.verb == command.verb.upper()
+    assert b"\r" not in (command.argument or b"")
+    assert b"\n" not in (command.argument or b"")
+    return command
+
+
+def ftp_port(segments: Segments) -> object:
+    """Read the argument of PORT."""
+    argument = b"".join(segments)
+    endpoint = formats.parse_port_argument(argument)
+    # One spelling of each endpoint: no leading zero hides another reading.
+    assert formats.format_port_argument(endpoint) == argument
+    return endpoint
+
+
+def ftp_eprt(segments: Segments) -> object:
+    """Read the argument of EPRT."""
+    endpoint = formats.parse_eprt_argument(b"".join(segments))
+    assert endpoint.port > 0
+    assert formats.parse_eprt_argument(formats.format_eprt_argument(endpoint)) == endpoint
+    return endpoint
+
+
+def ftp_epsv(segments: Segments) -> object:
+    """Read the argument of EPSV."""
+    return formats.parse_epsv_argument(b"".join(segments))
+
+
+def ftp_227(segments: Segments) -> object:
+    """Find the endpoint of a 227, and put ours in its place."""
+    text = b"".join(segments)
+    found = formats.read_pasv_reply(text)
+    if found is None:
+        return None
+    ours = formats.splice(text, found.span, formats.format_port_argument(PROXY4))
+    again = formats.read_pasv_reply(ours)
+    assert again is not None
+    assert again.endpoint == PROXY4
+    return found
+
+
+def ftp_229(segments: Segments) -> object:
+    """Find the port of a 229, and put ours in its place."""
+    text = b"".join(segments)
+    found = formats.read_epsv_reply(text)
+    ours = formats.splice(text, found.span, b"40271")
+    assert formats.read_epsv_reply(ours).port == PROXY4.port
+    return found
+
+
+def ftp_replies(segments: Segments) -> object:
+    """Read a server's replies, with limits small enough to be met."""
+    reader = replies.ReplyReader(line_limit=64, lines_limit=8)
+    found: list[replies.ReplyLine] = []
+    for data in segments:
+        found += reader.feed(data)
+        assert len(reader.pending) < 64
+    return found, reader.pending
+
+
+# -- what several text protocols share -----------------------------------------------------------
+
+
+def split_lines(segments: Segments) -> object:
+    """Cut a stream into lines of at most 32 bytes."""
+    splitter = lines.LineSplitter(32)
+    found: list[bytes] = []
+    for data in segments:
+        found += splitter.feed(data)
+        assert len(splitter.pending) < 32
+    for line in found:
+        assert len(line) <= 32
+        # Whole and without a fault means: one CRLF, at the end.
+        if lines.fault_of(line) is None:
+            assert re.fullmatch(rb"[^\r\0\n]*\r\n", line)
+            assert lines.text_of(line) == line[:-2]
+    return found, splitter.pending
+
+
+def cut_pieces(segments: Segments) -> object:
+    """Cut a stream into the pieces that patterns see; no byte is lost."""
+    cutter = patterns.PieceCutter(32)
+    fed, taken, seen = b"", b"", []
+    for data in segments:
+        fed += data
+        cutter.feed(data)
+        while piece := cutter.take():
+            taken += piece.raw
+            if piece.text is not None:
+                seen.append(piece.text)
+        assert len(cutter.pending) < 32
+    assert taken + cutter.take_rest() == fed
+    return seen
+
+
+def interject(segments: Segments) -> object:
+    """Carry a stream with a line put in after its first segment: never inside a line."""
+    carrier, carried, original = Interjector(), b"", b""
+    for number, data in enumerate(segments):
+        original += data
+        carried += carrier.carry(data)
+        if number == 0:
+            carried += carrier.insert(b"500 ours\n")
+    before, ours, after = carried.partition(b"500 ours\n")
+    assert before + after == original or b"500 ours\n" in original
+    assert not ours or not before or before.endswith(b"\n") or b"500 ours\n" in original
+    return original
+
+
+def first_of_client(segments: Segments) -> object:
+    """Judge the first bytes of a client; a decision never changes."""
+    return _judged(segments, lambda data: guard.foreign_protocol(data, 64))
+
+
+def first_of_server(segments: Segments) -> object:
+    """Judge the first bytes of a server; decided after five bytes."""
+    return _judged(segments, guard.foreign_server)
+
+
+def _judged(segments: Segments, judge: Callable[[bytes], object]) -> object:
+    data, decided = b"", None
+    for segment in segments:
+        data += segment
+        judged = str(judge(data))
+        assert decided in {None, judged}
+        decided = None if judged == "undecided" else judged
+    return str(judge(data))
+
+
+def telnet(segments: Segments) -> object:
+    """Take Telnet commands out; decoding twice changes nothing."""
+    decoder, text = TelnetDecoder(), b""
+    for data in segments:
+        text += decoder.feed(data)
+    assert TelnetDecoder().feed(text) == text
+    return text
+
+
+def tls(segments: Segments) -> object:
+    """Cut a stream into TLS records and the plain text behind them; no byte is lost."""
+    tracker, ciphered, plain, fed = RecordTracker(), b"", b"", b""
+    for data in segments:
+        fed += data
+        if plain:
+            plain += data
+            continue
+        records, plain = tracker.feed(data)
+        ciphered += records
+    kept_back = len(fed) - len(ciphered) - len(plain)
+    assert fed == ciphered + fed[len(ciphered) : len(ciphered) + kept_back] + plain
+    assert kept_back < 5
+    return ciphered, plain
+
+
+# -- whole messages ------------------------------------------------------------------------------
+
+
+def tftp_request(segments: Segments) -> object:
+    """Read a request; what is accepted is written again byte for byte."""
+    packet = b"".join(segments)
+    request = tftp.parse_request(packet)
+    assert request.packet() == packet
+    return request
+
+
+def irc_offer(segments: Segments) -> object:
+    """Read a DCC offer; with our address in it, it reads as ours."""
+    text = b"".join(segments)
+    offer = irc.parse_offer(text)
+    if offer is None:
+        return None
+    proxy = PROXY4 if offer.address.version == 4 else PROXY6
+    ours = irc.parse_offer(offer.naming(proxy))
+    assert ours is not None
+    assert (ours.address, ours.port) == (proxy.address, proxy.port)
+    return offer.address, offer.port
+
+
+def netlink_datagram(segments: Segments) -> object:
+    """Read the messages of a datagram, and the attributes of each."""
+    data = b"".join(segments)
+    netlink.verdict(data, 7)
+    found = []
+    for message in netlink.messages(data):
+        found.append((message, message.errno))
+        if message.kind not in {netlink.TYPE_ERROR, netlink.TYPE_DONE}:
+            for _kind, payload in netlink.attributes(message.payload[netlink.GENERIC_SIZE :]):
+                assert len(payload) <= len(data)
+    return found
+
+
+def conntrack_report(segments: Segments) -> object:
+    """Read a report about a flow, wherever it begins; never raises."""
+    data = b"".join(segments)
+    found = [conntrack.read_report(data, start) for start in (0, 4, len(data))]
+    return found, conntrack.read_counters(data), conntrack.read_seconds_left(data)
+
+
+def conntrack_tuple(segments: Segments) -> object:
+    """Read one tuple; what can be read names its source twice alike."""
+    raw = b"".join(segments)
+    flow = conntrack.read_tuple(raw)
+    assert conntrack.read_source(raw) == flow.source
+    original = conntrack.write_tuple(flow)
+    assert conntrack.read_tuple(original) == flow
+    return flow
+
+
+def nft_table(segments: Segments) -> object:
+    """Read who owns a table."""
+    return nftset.table_owner(b"".join(segments))
+
+
+def address(segments: Segments) -> object:
+    """Read `ADDRESS:PORT` or `FIRST-LAST`; what is written again reads back the same."""
+    text = b"".join(segments).decode("latin-1")
+    found = (PortRange if "-" in text else Endpoint).parse(text)
+    assert type(found).parse(str(found)) == found
+    return found
+
+
+# -- what operators write ------------------------------------------------------------------------
+
+
+def pattern(segments: Segments) -> object:
+    """Compile a pattern, NUL, a line: match it, read the ports, put others in their place."""
+    text, _, line = b"".join(segments).partition(b"\0")
+    compiled = patterns.compile_pattern(text.decode("latin-1"))
+    # A short line: the time is a power of its length, and the power is the operator's choice.
+    found = compiled.match(line[:24])
+    if found is None:
+        return None
+    assert patterns.splice(found, {}) == line[:24]
+    return patterns.ports_of(found)
+
+
+def declaration(segments: Segments) -> object:
+    """Read a filter's declaration."""
+    text = b"".join(segments).decode("utf-8", "replace")
+    return load_declarative(text, "file.toml").name
+
+
+CATALOGUE = Catalogue.installed()
+
+
+def configuration(segments: Segments) -> object:
+    """Read a configuration; every mistake has a line of the text."""
+    text = b"".join(segments).decode("utf-8", "replace")
+    try:
+        return parse_configuration(text, "/sallyport.toml", CATALOGUE).gateway
+    except ConfigErrors as caught:
+        lines = [error.line for error in caught.errors]
+        assert lines
+        assert all(1 <= line <= text.count("\n") + 1 for line in lines)
+        raise
+
+
+class _Journal:
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """Allow nothing worth an entry: a request is no fault of the daemon's."""
+        raise AssertionError(event, level, fields)
+
+
+def control_request(segments: Segments) -> object:
+    """Answer a request at the control socket; the answer is always a line of JSON."""
+
+    def show(arguments: object) -> object:
+        if arguments:
+            raise NotFound(f"nothing like {arguments}")
+        return {}
+
+    server = ControlServer(Path("/nowhere"), {"show": show}, _Journal())
+    answer = msgspec.json.encode(server._answer(b"".join(segments)))
+    assert b"\n" not in answer
+    assert msgspec.json.decode(answer).keys() <= {"result", "error"}
+    return answer
+
+
+TARGETS = (
+    Target("ftp-command", ftp_command, (ProtocolError,)),
+    Target("ftp-port", ftp_port, (ProtocolError,)),
+    Target("ftp-eprt", ftp_eprt, (ProtocolError,)),
+    Target("ftp-epsv", ftp_epsv, (ProtocolError,)),
+    Target("ftp-227", ftp_227, (ProtocolError,)),
+    Target("ftp-229", ftp_229, (ProtocolError,)),
+    Target("ftp-replies", ftp_replies, (ProtocolError,)),
+    Target("lines", split_lines),
+    Target("pieces", cut_pieces),
+    Target("interjection", interject),
+    Target("first-of-client", first_of_client),
+    Target("first-of-server", first_of_server),
+    Target("telnet", telnet, (ProtocolError,)),
+    Target("tls", tls),
+    Target("tftp", tftp_request, (ProtocolError,)),
+    Target("irc", irc_offer, (ProtocolError,)),
+    Target("netlink", netlink_datagram, (ProtocolError,)),
+    Target("conntrack-report", conntrack_report),
+    Target("conntrack-tuple", conntrack_tuple, (ProtocolError,)),
+    Target("nft-table", nft_table, (ProtocolError,)),
+    Target("address", address, (ValueError,)),
+    Target("pattern", pattern, (ValueError, ProtocolError)),
+    Target("declaration", declaration, (DeclarationError,)),
+    Target(
+        "configuration", configuration, (ConfigErrors,), calls_per_byte=200, calls_at_rest=20_000
+    ),
+    Target("control-request", control_request),
+)
