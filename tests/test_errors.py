@@ -72,7 +72,8 @@ def test_offending_bytes_are_shown_in_part() -> None:
 def test_a_kernel_error_says_what_was_asked_and_what_came(detail: str, text: str) -> None:
     error = KernelError("add", 28, detail)
 
-    assert (error.operation, error.errno, error.reason) == ("add", 28, text)
+    assert (error.operation, error.errno, str(error)) == ("add", 28, text)
+    assert error.reason == error.code  # the kernel's words are no stable code
 
 
 def test_a_configuration_error_points_at_its_line() -> None:

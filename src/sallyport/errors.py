@@ -143,6 +143,7 @@ class KernelError(BindError):
 
     def __init__(self, operation: str, errno: int, detail: str = "") -> None:
         super().__init__(f"{operation}: {detail or 'errno'} ({errno})")
+        self.reason = self.code  # the message has the kernel's own words, which are no stable code
         self.operation = operation
         self.errno = errno
 

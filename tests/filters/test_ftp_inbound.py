@@ -236,7 +236,7 @@ def test_f22_a_client_that_has_closed_cannot_have_anything_opened() -> None:
 
     dialogue.server_says(NAT.reply_passive).client_hears(NO_PASSIVE).pinholes()
     closed = greeted().client_says(NAT.ask).client_closes().server_says(OK).pinholes()
-    closed.noted("binding.not_armed", "cannot-arm-when-closed")
+    closed.noted("binding.not_armed", "not-in-this-state")
 
 
 def test_f23_one_client_at_its_quota_leaves_the_others_theirs() -> None:

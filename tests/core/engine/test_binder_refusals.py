@@ -29,7 +29,7 @@ BELOW = CLIENT.with_port(1023)
 @pytest.mark.parametrize(
     ("clients", "arguments", "error", "hresult", "reason"),
     [
-        ([CLIENT] * 65, {}, InvalidArgument, 0x80070057, "client_addresses: 1 to 64"),
+        ([CLIENT] * 65, {}, InvalidArgument, 0x80070057, "count-of-addresses"),
         (
             [CLIENT],
             {"flags": BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE},
@@ -68,8 +68,8 @@ BELOW = CLIENT.with_port(1023)
             0x80070057,
             "proxy-mode-is-inherited-from-the-primary",
         ),
-        ([CLIENT], {"backlog": 0}, InvalidArgument, 0x80070057, "backlog: 1 to 4096"),
-        ([CLIENT], {"backlog": 4097}, InvalidArgument, 0x80070057, "backlog: 1 to 4096"),
+        ([CLIENT], {"backlog": 0}, InvalidArgument, 0x80070057, "backlog-out-of-range"),
+        ([CLIENT], {"backlog": 4097}, InvalidArgument, 0x80070057, "backlog-out-of-range"),
         (
             [CLIENT, Endpoint.parse("[fd00:a::8]:1553")],
             {},

@@ -75,7 +75,7 @@ def test_a_permission_can_be_reserved_first_and_opened_later() -> None:
 
     assert future.proxy_address == address
     assert office.data_path.connect(DATA, address) == address
-    with pytest.raises(Terminating, match="cannot-arm-when-live"):
+    with pytest.raises(Terminating, match="not-in-this-state"):
         run(future.arm())
 
 

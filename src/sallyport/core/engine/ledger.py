@@ -222,6 +222,8 @@ class Ledger:
         )
 
     def _note_refusal(self, refusal: BindError, **fields: object) -> None:
+        if str(refusal) != refusal.reason:
+            fields["error"] = str(refusal)
         self._journal.record(
             "binding.refused", level="warning", code=refusal.code, reason=refusal.reason, **fields
         )

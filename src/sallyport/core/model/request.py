@@ -46,9 +46,9 @@ class BindRequest(NamedTuple):
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
         clients, proxy = self.client_addresses, self.proxy_address
         if not 1 <= len(clients) <= limits.MAX_ADDRESSES_PER_CALL:
-            raise InvalidArgument(f"client_addresses: 1 to {limits.MAX_ADDRESSES_PER_CALL}")
+            raise InvalidArgument("count-of-addresses")
         if not 1 <= self.backlog <= limits.MAX_BACKLOG:
-            raise InvalidArgument(f"backlog: 1 to {limits.MAX_BACKLOG}")
+            raise InvalidArgument("backlog-out-of-range")
         self._require_flags_make_sense()
         version = clients[0].version if proxy is None else proxy.version
         for client in clients:
@@ -122,11 +122,11 @@ class FutureRequest:
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
         if not 1 <= len(self.addresses) <= limits.MAX_ADDRESSES_PER_CALL:
-            raise InvalidArgument(f"addresses: 1 to {limits.MAX_ADDRESSES_PER_CALL}")
+            raise InvalidArgument("count-of-addresses")
         if self.flags & ~_FUTURE_FLAGS:
             raise InvalidArgument("flags-mean-nothing-here")
         if _EXCLUSIVE in self.flags:
-            raise InvalidArgument("timeout-excludes-multiple")
+            raise InvalidArgument("timeout-excludes-allow-multiple")
         inside = self.internal_address
         versions = {address.version for address in (*self.addresses, *([inside] if inside else []))}
         if versions != {self.session.client_address.version}:

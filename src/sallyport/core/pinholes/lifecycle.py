@@ -80,4 +80,4 @@ def after(state: State, step: Step) -> State:
     try:
         return TRANSITIONS[state][step]
     except KeyError:
-        raise Terminating(f"cannot-{step}-when-{state}") from None
+        raise Terminating("not-in-this-state") from None

@@ -1,0 +1,139 @@
+"""Reasons of ends: why a connection, a binding or a permission is over."""
+
+from typing import Final
+
+from sallyport.reasons.reason import Group, Reason
+
+_NORMAL = "Nothing is wrong."
+
+
+def _end(code: str, happened: str, means: str, remedy: str = _NORMAL) -> Reason:
+    return Reason(code, Group.END, happened, means, remedy)
+
+
+_NOTHING_NEW = "Nothing new may connect; a transfer under way finishes."
+
+REASONS: Final = (
+    _end("finished", "The transfer came to its end.", "The binding is used up."),
+    _end("closed", "Both sides closed the connection.", "It ended in order."),
+    _end("client-closed", "The client closed its control connection.", _NOTHING_NEW),
+    _end("server-closed", "The server closed its control connection.", "It ended in order."),
+    _end(
+        "client-reset",
+        "The client reset its control connection, or its host did.",
+        "The connection to the server was reset as well.",
+        "Look at the client if it was not told to stop.",
+    ),
+    _end(
+        "server-reset",
+        "The server reset its control connection, or its host did.",
+        "The client's connection was reset as well.",
+        "Look at the server's own log.",
+    ),
+    _end(
+        "timed-out",
+        "No peer connected within a minute.",
+        "The pinhole is closed; the transfer did not begin.",
+        "See whether the peer's packets arrive at the external port at all: another firewall may"
+        " drop them, before or behind this gateway.",
+    ),
+    _end(
+        "idle",
+        "Nothing was said for as long as the limit allows.",
+        "The connection or binding was ended, because its owner is probably gone.",
+        "Nothing, unless the program was still waiting: then let it send keep-alives.",
+    ),
+    _end(
+        "replaced",
+        "The client asked for another data connection before it used this one.",
+        _NOTHING_NEW,
+    ),
+    _end("login-restarted", "The client began to log in again.", _NOTHING_NEW),
+    _end(
+        "server-refused",
+        "The server refused the command that the binding was made for.",
+        "The binding was withdrawn before anything could connect.",
+        "See the server's answer in the client.",
+    ),
+    _end("refused", "The request was refused.", "What was reserved for it was given back."),
+    _end("primary-ended", "The control connection it belongs to has ended.", _NOTHING_NEW),
+    _end("cancelled", "The filter that asked for the permission took it back.", _NOTHING_NEW),
+    _end("withdrawn", "The filter that asked for the binding took it back.", _NOTHING_NEW),
+    _end(
+        "killed",
+        "The filter that asked for it ended it.",
+        "Both ends of what ran were reset.",
+        "See the documentation of that filter.",
+    ),
+    _end(
+        "killed-by-operator",
+        "Somebody ended it with `sallyport … kill`.",
+        "Both ends of what ran were reset.",
+    ),
+    _end(
+        "gateway-stopping",
+        "The gateway is being stopped.",
+        "Control connections are reset and nothing new may connect.",
+        "Start the gateway again.",
+    ),
+    _end(
+        "closed-by-filter",
+        "A filter closed the connection in order.",
+        "What was sent before has arrived.",
+        "See the documentation of that filter.",
+    ),
+    _end(
+        "reset-by-filter",
+        "A filter reset the connection.",
+        "Both ends were reset.",
+        "See the documentation of that filter.",
+    ),
+    _end(
+        "deadline-passed",
+        "A time that a filter had set passed, and the filter does nothing else about it.",
+        "The connection was reset.",
+        "See the documentation of that filter.",
+    ),
+    _end(
+        "filter-failed",
+        "A filter failed; the record filter.failed before this one says how.",
+        "The session of this client was ended, because nobody can tell what the filter left half"
+        " done.",
+        "Report the failure to the filter's author; `sallyport filters list` shows a filter that"
+        " was switched off.",
+    ),
+    _end(
+        "internal-error",
+        "The gateway itself failed; the record before this one has the error.",
+        "This one connection or command was ended; everything else goes on.",
+        "Report the record: it is a fault of the program.",
+    ),
+    _end(
+        "ended-while-arming",
+        "The binding was ended while it was being opened.",
+        "Nothing is open.",
+    ),
+    _end(
+        "ended-meanwhile",
+        "The connection ended while it was being changed.",
+        "Nothing is open.",
+    ),
+    _end(
+        "ended-while-filters-were-asked",
+        "A filter ended the binding when it was asked about it.",
+        "Nothing was opened.",
+        "See the documentation of the filters that are told of bindings.",
+    ),
+    _end(
+        "auth-tls",
+        "Client and server agreed on TLS: from here on the gateway reads nothing.",
+        "Data connections of this session cannot be let in: active transfers fail, and passive"
+        " ones work only where outbound connections are free.",
+        "Use passive transfers, or no TLS on the control connection; the server's AUTH decides.",
+    ),
+    _end(
+        "rule",
+        "A rule of a declarative filter says that the rest is not to be read.",
+        "Lines pass unread; nothing more is opened for this connection.",
+    ),
+)

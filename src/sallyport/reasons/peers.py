@@ -1,0 +1,203 @@
+"""Reasons of peers: a client or a server sent what its protocol does not allow."""
+
+from typing import Final
+
+from sallyport.reasons.reason import Group, Reason
+
+
+def _peer(code: str, happened: str, means: str, remedy: str, key: str | None = None) -> Reason:
+    return Reason(code, Group.PEER, happened, means, remedy, key)
+
+
+_REFUSED = "The command was answered with an error in the server's place and not passed on."
+_ENDED = "The connection was ended: what follows could be read in two ways."
+_DROPPED = "The datagram was dropped and the client was told by a TFTP error."
+_NOT_OPENED = "The line was refused; nothing was opened."
+_KERNEL = "The kernel's report was not used; what it is about is read from its tables instead."
+_CLIENT = "Look at the client: its program, or who uses it."
+_SERVER = "Look at the server: its program, or what stands in between."
+_REPORT = "Report it, with the release of the kernel."
+_LINES = "Look at the client: a correct one ends each line in CR LF and has no NUL in it."
+
+
+REASONS: Final = (
+    # FTP, the client's side
+    _peer(
+        "unknown-verb",
+        "The FTP command is not one that the gateway knows.",
+        _REFUSED,
+        "Nothing, if the client goes on without it; most commands of that kind are optional.",
+    ),
+    _peer("bad-command", "The line is no FTP command.", _REFUSED, _CLIENT),
+    _peer("bad-port-argument", "The argument of PORT is not six numbers.", _REFUSED, _CLIENT),
+    _peer("bad-eprt-argument", "The argument of EPRT is no address and port.", _REFUSED, _CLIENT),
+    _peer("bad-epsv-argument", "The argument of EPSV is no address family.", _REFUSED, _CLIENT),
+    _peer("bad-pasv-argument", "PASV came with an argument.", _REFUSED, _CLIENT),
+    _peer("bad-port", "A port is no number from 1 to 65535.", _REFUSED, _CLIENT),
+    _peer("bad-address", "An address cannot be read.", _NOT_OPENED, _CLIENT),
+    _peer("no-port", "The client named port 0, where nothing can listen.", _NOT_OPENED, _CLIENT),
+    _peer(
+        "unsupported-family",
+        "The client named an address family that does not exist.",
+        _REFUSED,
+        _CLIENT,
+    ),
+    _peer(
+        "not-the-family-of-the-connection",
+        "The client asked for a data connection in another address family than that of its control"
+        " connection.",
+        _REFUSED,
+        "Let the client use one family for both: most clients have a setting for it.",
+    ),
+    _peer(
+        "epsv-all",
+        "The client had promised by EPSV ALL to use EPSV alone.",
+        _REFUSED,
+        "Switch the client to extended passive mode, or to not sending EPSV ALL.",
+    ),
+    _peer(
+        "unknown-mechanism",
+        "AUTH asked for a mechanism other than TLS.",
+        _REFUSED,
+        "Let the client use TLS, or no AUTH: Kerberos and GSSAPI cannot be followed.",
+    ),
+    _peer(
+        "too-many-lines-ahead",
+        "The client sent more commands than may wait for their replies.",
+        _ENDED,
+        _CLIENT,
+    ),
+    _peer(
+        "partial-line",
+        "The client began a line and did not end it within a minute.",
+        "The connection was reset.",
+        _CLIENT,
+    ),
+    _peer(
+        "plain-text-after-auth",
+        "Plain text came where TLS had been agreed.",
+        "The connection was reset: somebody may be inserting commands.",
+        "See whether something between client and server alters the stream.",
+    ),
+    _peer(
+        "telnet-subnegotiation-too-long",
+        "A Telnet option on the control connection does not end.",
+        _ENDED,
+        _CLIENT,
+    ),
+    _peer("line-too-long", "A line is longer than the protocol's lines are.", _ENDED, _CLIENT),
+    _peer("bare-cr", "A line has a CR without LF in it.", _REFUSED, _LINES),
+    _peer("bare-lf", "A line ends in LF without CR.", _REFUSED, _LINES),
+    _peer("cr-nul", "A line has CR NUL in it.", _REFUSED, _LINES),
+    _peer("nul", "A line has a NUL in it.", _REFUSED, _LINES),
+    # FTP, the server's side
+    _peer(
+        "bad-227",
+        "The server's reply to PASV names no address that can be read.",
+        "The client was told that the passive connection cannot be opened.",
+        _SERVER,
+    ),
+    _peer(
+        "bad-229",
+        "The server's reply to EPSV names no port that can be read.",
+        "The client was told that the passive connection cannot be opened.",
+        _SERVER,
+    ),
+    _peer(
+        "passive-address-is-not-the-servers",
+        "The server's reply to PASV names another host than the server.",
+        "The client was told that the passive connection cannot be opened.",
+        "If the server stands behind a NAT and names its inside address, write"
+        ' trust_pasv_address = "replace"; or mend the server\'s setting (pasv_address,'
+        " MasqueradeAddress).",
+        "filters.ftp.trust_pasv_address",
+    ),
+    _peer(
+        "greeting-refused",
+        "The server's greeting said that it takes no clients now.",
+        "The connection was closed after the client heard it.",
+        _SERVER,
+    ),
+    _peer(
+        "stray-reply",
+        "The server sent replies to commands that nobody gave.",
+        _ENDED,
+        _SERVER,
+    ),
+    _peer("not-a-reply", "The server sent a line that is no FTP reply.", _ENDED, _SERVER),
+    _peer("reply-line-too-long", "A line of the server's reply does not end.", _ENDED, _SERVER),
+    _peer("reply-too-many-lines", "The server's reply has thousands of lines.", _ENDED, _SERVER),
+    _peer(
+        "reply-too-long",
+        "The server's replies are more than can be held for the client.",
+        _ENDED,
+        _SERVER,
+    ),
+    # other protocols at a port of FTP or of a line protocol
+    *(
+        _peer(
+            f"not-ftp-{found}",
+            f"The connection to an FTP port begins like {name}.",
+            "The connection was reset: it could never ask for a data connection.",
+            "Look for a browser, a scanner or a client with the wrong port.",
+        )
+        for found, name in (
+            ("http", "HTTP"),
+            ("tls", "TLS"),
+            ("ssh", "SSH"),
+            ("unknown", "no protocol that is known"),
+        )
+    ),
+    *(
+        _peer(
+            f"foreign-{found}",
+            f"The connection to the port of a declared protocol begins like {name}.",
+            "The stream passes unread; nothing is opened for it.",
+            "Look for a program with the wrong port.",
+        )
+        for found, name in (
+            ("http", "HTTP"),
+            ("tls", "TLS"),
+            ("ssh", "SSH"),
+            ("unknown", "no text"),
+        )
+    ),
+    # TFTP
+    _peer("not-a-request", "The datagram is no read or write request.", _DROPPED, _CLIENT),
+    _peer("request-too-long", "The request is longer than 512 bytes.", _DROPPED, _CLIENT),
+    _peer("no-terminator", "The request does not end in a NUL.", _DROPPED, _CLIENT),
+    _peer("no-mode", "The request has no transfer mode.", _DROPPED, _CLIENT),
+    _peer("unknown-mode", "The transfer mode is not one of RFC 1350.", _DROPPED, _CLIENT),
+    _peer("bad-file-name", "The file name is empty or no text.", _DROPPED, _CLIENT),
+    _peer("bad-option-name", "The name of an option is empty or no text.", _DROPPED, _CLIENT),
+    _peer("bad-option-value", "The value of an option is no text.", _DROPPED, _CLIENT),
+    _peer("option-without-value", "An option has no value.", _DROPPED, _CLIENT),
+    _peer("option-given-twice", "An option is given twice.", _DROPPED, _CLIENT),
+    _peer(
+        "multicast",
+        "The client asked for a multicast transfer (RFC 2090).",
+        _DROPPED,
+        "Switch multicast off in the client: data for a group cannot be let in for one host.",
+    ),
+    _peer(
+        "answer-outside-the-binding",
+        "The server answered from its request port instead of a port of its own.",
+        "The datagram was dropped.",
+        "Look at the server: RFC 1350 section 4 has it choose a port for each transfer.",
+    ),
+    # IRC and declarative filters
+    _peer("bad-dcc-grammar", "A DCC offer cannot be read.", _NOT_OPENED, _CLIENT),
+    _peer("bad-dcc-address", "The address of a DCC offer cannot be read.", _NOT_OPENED, _CLIENT),
+    _peer("bad-dcc-port", "The port of a DCC offer cannot be read.", _NOT_OPENED, _CLIENT),
+    _peer(
+        "not-an-aligned-run",
+        "The client named several ports that do not follow each other as the protocol demands.",
+        _NOT_OPENED,
+        _CLIENT,
+    ),
+    # the kernel
+    _peer("conntrack-report", "A report of conntrack cannot be read.", _KERNEL, _REPORT),
+    _peer("conntrack-tuple", "An address in a report cannot be read.", _KERNEL, _REPORT),
+    _peer("netlink-bad-length", "A netlink message has an impossible length.", _KERNEL, _REPORT),
+    _peer("netlink-truncated", "A netlink message is cut short.", _KERNEL, _REPORT),
+)

@@ -1,0 +1,130 @@
+"""Reasons of policy: the rules, and the limits that belong to a rule, say no."""
+
+from typing import Final
+
+from sallyport.reasons.reason import Group, Reason
+
+
+def _policy(code: str, happened: str, means: str, remedy: str, key: str | None = None) -> Reason:
+    return Reason(code, Group.POLICY, happened, means, remedy, key)
+
+
+REASONS: Final = (
+    _policy(
+        "allowed-by-rule",
+        "A rule allows it.",
+        "The request goes on.",
+        "Nothing is wrong.",
+    ),
+    _policy(
+        "denied-by-rule",
+        'The first access rule that matches has action = "deny".',
+        "The client may not use this protocol towards this peer; nothing was opened.",
+        'If it should be allowed, put a rule with action = "allow" above the one that the record'
+        " names.",
+        "access_rules.action",
+    ),
+    _policy(
+        "no-rule-matched",
+        "No access rule or publishing rule matches, and the last word is deny.",
+        "The client may not use this protocol towards this peer; nothing was opened.",
+        "Add an access rule that names the protocol in protocols and the two networks in from and"
+        " to.",
+        "access_rules.protocols",
+    ),
+    _policy(
+        "no-network-rule",
+        "No network rule relates the network of the client to that of the peer.",
+        "There is no traffic between these two networks in this address family.",
+        "Add a [[network_rules]] table with both networks and ipv4 or ipv6 for this family.",
+        "network_rules.from",
+    ),
+    _policy(
+        "rule-is-gone",
+        "The publishing rule was removed by a reload.",
+        "The published server is no longer offered at this address.",
+        "Write the publishing rule again if the server should be reachable.",
+        "publishing_rules.listen",
+    ),
+    _policy(
+        "peer-is-gateway",
+        "The peer is an address of the gateway itself.",
+        "The gateway is no protocol peer: the connection was refused. Clients inside that dial"
+        " the published address of a server inside meet this.",
+        "Let the client dial the server's own address; give the name that both use one address"
+        " inside and another one outside.",
+    ),
+    _policy(
+        "peer-is-not-the-published-connections",
+        "What was asked for concerns another host than the client of the published server.",
+        "A publishing rule lets one client outside reach one server; nothing follows from it for"
+        " other hosts.",
+        "Use an access rule for connections that the server itself opens.",
+        "access_rules.from",
+    ),
+    _policy(
+        "no-protocol-at-this-port",
+        "A connection was intercepted at a port of which no rule names the protocol any more.",
+        "The connection was refused; it arrived while the configuration was being replaced.",
+        "Try again. If it stays, name the protocol of this port in an access rule.",
+        "access_rules.protocols",
+    ),
+    _policy(
+        "not-the-clients-address",
+        "The client asked for connections to an address that is not its own.",
+        "Nothing was opened. Either the client is misconfigured, or somebody tries to reach"
+        " another host through it (FTP bounce).",
+        "Widen allowed_addresses of the rule only if clients really speak for their neighbours;"
+        " otherwise look at the client that the record names.",
+        "access_rules.allowed_addresses",
+    ),
+    _policy(
+        "client-port-below-minimum",
+        "The client asked for connections to a port of its own below the minimum of the rule.",
+        "Nothing was opened: below 1024 services live, not data connections (RFC 2577 section 3).",
+        "Lower min_client_port of the rule if this client really needs such a port.",
+        "access_rules.min_client_port",
+    ),
+    _policy(
+        "server-port-below-minimum",
+        "The server named a port of its own below the minimum of the rule.",
+        "The client was not let through to that port.",
+        "Lower min_client_port of the rule if this server really uses such a port.",
+        "access_rules.min_client_port",
+    ),
+    _policy(
+        "too-many-bindings",
+        "The client holds as many bindings as its rule grants.",
+        "The new one was refused; those it holds go on.",
+        "Raise max_bindings_per_client of the rule, or find out why the client does not end what"
+        " it opens (`sallyport bindings list`).",
+        "access_rules.max_bindings_per_client",
+    ),
+    _policy(
+        "denied-by-filter",
+        "A filter that was asked said no; the record before this one names it.",
+        "The connection or binding was refused.",
+        "See the documentation of that filter; switch it off with enabled = false under its"
+        " [filters] table if it is not wanted.",
+        "filters.NAME.enabled",
+    ),
+    _policy(
+        "refused-by-rule",
+        'A line matches a rule of a declarative filter whose action is "refuse".',
+        "The line was not passed on.",
+        "Change or remove that rule in the filter's file if the line should pass.",
+    ),
+    _policy(
+        "peer-is-not-admitted",
+        "The address that a filter wants to send to is not one that its binding admits.",
+        "Nothing was sent.",
+        "The filter's author gives the address in ip_filter when binding.",
+    ),
+    _policy(
+        "peer-port-is-not-admitted",
+        "The port that a filter wants to send to is not one that its binding admits.",
+        "Nothing was sent.",
+        "For FTP, strict_data_port admits port 20 or the port below the control port alone.",
+        "filters.ftp.strict_data_port",
+    ),
+)
