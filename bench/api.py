@@ -42,7 +42,7 @@ from sallyport.kernel import table
 from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.pins_table import PINS_TABLE
+from sallyport.kernel.pins_table import pins_table
 from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
@@ -215,7 +215,7 @@ class Subject:
 def _elements() -> int:
     """Count what lies in the pinhole sets, by nft's own listing."""
     # As text: nft 1.0.6 breaks its JSON off at the flag of a table that somebody owns.
-    argv = ["nft", "list", "table", "inet", PINS_TABLE]
+    argv = ["nft", "list", "table", "inet", pins_table(0)]
     listing = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     return sum(block.count(",") + 1 for block in _ELEMENTS.findall(listing))
 

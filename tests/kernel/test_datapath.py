@@ -390,7 +390,7 @@ def test_lost_events_are_made_up_for_by_one_dump(path: KernelDataPath, kernel: K
     path.drain()
 
     path.close([])
-    assert kernel.asked == ["add 3", "dump 0x80000000", "delete 3"]
+    assert kernel.asked == ["add 3", "dump 0x80f00000", "delete 3"]
     assert kernel.told == ["1 established 203.0.113.9:20"]
     kernel.live.clear()
     path.drain()

@@ -262,15 +262,15 @@ def test_resync_tells_what_the_lost_events_would_have_told(bench: Bench) -> None
 
 
 def test_numbers_skip_the_living_the_avoided_and_zero() -> None:
-    flows = FlowTable(Bench(), last=marks.GENERATION - 1)
-    flows.avoid([1, 3])
+    flows = FlowTable(Bench(), last=0xF_FFFF - 1, series=3)
+    flows.avoid([0x30_0001, 0x30_0003])
     numbers = [flows.enter([pinhole(n)])[0].generation for n in range(3)]
 
-    assert numbers == [marks.GENERATION, 2, 4]
+    assert numbers == [0x3F_FFFF, 0x30_0002, 0x30_0004]
 
 
 def test_when_every_number_is_taken_nothing_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marks, "GENERATION", 3)
+    monkeypatch.setattr("sallyport.kernel.flows._NUMBERS", 3)
     flows = FlowTable(Bench())
     flows.enter([pinhole(1), pinhole(2)])
 

@@ -8,7 +8,7 @@ from sallyport.kernel.pins_table import render_pins
 def test_the_table_is_owned_and_made_of_whole_lines() -> None:
     text = render_pins(60)
 
-    assert text.startswith("table inet sallyport_pins {\n    flags owner;\n")
+    assert text.startswith("table inet sallyport_pins0 {\n    flags owner;\n")
     # nft 1.0.6 wants every closing brace of a block on a line of its own.
     assert all(
         line.strip() == "}" for line in text.splitlines() if line.endswith("}") and "{" not in line

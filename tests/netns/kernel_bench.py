@@ -20,7 +20,7 @@ from sallyport.kernel.base_table import GatewayRules, render_base
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.element_writer import SWEEP_SECONDS
-from sallyport.kernel.pins_table import PINS_TABLE
+from sallyport.kernel.pins_table import pins_table
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 
@@ -139,13 +139,13 @@ class Bench:
         found: list[object] = []
         for item in listing["nftables"]:
             body = item.get("set") or item.get("map")
-            if body and body["table"] == PINS_TABLE:
+            if body and body["table"] == pins_table(0):
                 found += body.get("elem", [])
         return found
 
     def size_of(self, name: str) -> int:
         """How many elements one set of marks holds."""
-        argv = ["nft", "list", "set", "inet", PINS_TABLE, name]
+        argv = ["nft", "list", "set", "inet", pins_table(0), name]
         return self.lab.gateway.run(argv).stdout.count("0x")
 
     def forget_flows(self) -> None:

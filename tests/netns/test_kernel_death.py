@@ -13,7 +13,7 @@ from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, WAYS, Way
 from sallyport.errors import StartupError
 from sallyport.kernel import table
 from sallyport.kernel.base_table import render_base
-from sallyport.kernel.pins_table import PINS_TABLE, render_pins
+from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
@@ -92,7 +92,7 @@ def test_x06_death_closes_pinholes_and_leaves_transfers(wires: Lab, way: Way) ->
         while len(received) < len(sent) // 8:
             received += client.recv(65536)
         assert received == sent[: len(sent) // 8]
-        assert PINS_TABLE not in wires.gateway.run(["nft", "list", "tables"]).stdout
+        assert pins_table(0) not in wires.gateway.run(["nft", "list", "tables"]).stdout
         peer.close()
         client.close()
 
@@ -153,11 +153,11 @@ table inet late {
 
 def test_nobody_else_may_change_the_pins_and_a_second_owner_is_refused(wires: Lab) -> None:
     with wires.gateway.entered():
-        owner = table.claim(render_pins(60), PINS_TABLE)
+        owner = table.claim(render_pins(60), pins_table(0))
         with owner:
-            assert table.owner_of(PINS_TABLE) == owner.getsockname()[0]
+            assert table.owner_of(pins_table(0)) == owner.getsockname()[0]
             with pytest.raises(StartupError, match="not permitted"):
-                table.claim(render_pins(60), PINS_TABLE)
-            flush = wires.gateway.run(["nft", "flush", "table", "inet", PINS_TABLE], check=False)
+                table.claim(render_pins(60), pins_table(0))
+            flush = wires.gateway.run(["nft", "flush", "table", "inet", pins_table(0)], check=False)
             assert "not permitted" in flush.stderr
-        assert table.owner_of(PINS_TABLE) is None
+        assert table.owner_of(pins_table(0)) is None

@@ -12,7 +12,7 @@ from sallyport.errors import StartupError
 from sallyport.kernel import host, table
 from sallyport.kernel.base_table import render_base
 from sallyport.kernel.host import HostSettings
-from sallyport.kernel.pins_table import PINS_TABLE, render_pins
+from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
@@ -94,5 +94,5 @@ def test_a_failed_start_puts_everything_back(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("gateway")
 def test_a_second_instance_is_told_that_the_first_runs() -> None:
     host.require()
-    with table.claim(render_pins(60), PINS_TABLE), pytest.raises(StartupError, match="another"):
+    with table.claim(render_pins(60), pins_table(0)), pytest.raises(StartupError, match="another"):
         host.require()

@@ -200,11 +200,12 @@ def test_a_dump_asks_the_kernel_to_sift_by_mark() -> None:
 # -- the socket filter, run by a small model of the machine ---------------------------------------
 
 OURS, PROVEN, ENDS, IDENTITY = 0x80000000, 0x40000000, 0x18000000, 0x00FFFFFF
+PART = SERIES, THEIRS = 0x00F00000, 0x00300000
 
 
 def is_kept(message: bytes) -> bool:
     program = list(
-        struct.iter_unpack("=HBBI", conntrack.event_filter(OURS, PROVEN, ENDS, IDENTITY))
+        struct.iter_unpack("=HBBI", conntrack.event_filter(OURS, PROVEN, ENDS, IDENTITY, PART))
     )
     a = x = at = 0
     while True:
@@ -253,15 +254,17 @@ def event(kind: int, mark: int | None) -> bytes:
 @pytest.mark.parametrize(
     ("what", "kind", "mark", "kept"),
     [
-        ("won", 0x100, OURS | PROVEN | 1, True),
-        ("both sides have closed", 0x100, OURS | PROVEN | ENDS | 1, True),
-        ("one side has closed", 0x100, OURS | PROVEN | 0x10000000 | 1, False),
-        ("the other side has closed", 0x100, OURS | PROVEN | 0x08000000 | 1, False),
-        ("half-open", 0x100, OURS | 1, False),
-        ("destroyed without having won", 0x102, OURS | 1, True),
-        ("destroyed with one side closed", 0x102, OURS | PROVEN | 0x10000000 | 1, True),
+        ("won", 0x100, OURS | PROVEN | THEIRS | 1, True),
+        ("both sides have closed", 0x100, OURS | PROVEN | ENDS | THEIRS | 1, True),
+        ("one side has closed", 0x100, OURS | PROVEN | 0x10000000 | THEIRS | 1, False),
+        ("the other side has closed", 0x100, OURS | PROVEN | 0x08000000 | THEIRS | 1, False),
+        ("half-open", 0x100, OURS | THEIRS | 1, False),
+        ("destroyed without having won", 0x102, OURS | THEIRS | 1, True),
+        ("destroyed with one side closed", 0x102, OURS | PROVEN | 0x10000000 | THEIRS | 1, True),
+        ("another worker's flow", 0x100, OURS | PROVEN | 0x00400000 | 1, False),
+        ("another worker's end", 0x102, OURS | PROVEN | 0x00200000 | 1, False),
         ("a control connection", 0x102, OURS, False),
-        ("somebody else's mark", 0x102, 1, False),
+        ("somebody else's mark", 0x102, THEIRS | 1, False),
         ("no mark", 0x102, None, False),
     ],
 )

@@ -95,10 +95,11 @@ class ConntrackRequests:
 class EventSocket:
     """Events of our flows, already sifted by the kernel; never blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, series: int) -> None:
+        """Listen to flows of the pinholes that are numbered in this series (marks.SERIES)."""
         self._socket = netlink_socket.connect()
         self._socket.settimeout(0)
-        self._attach_filter()
+        self._attach_filter(marks.series_bits(series))
         self._widen()
         # With this a DESTROY that does not fit is kept and sent again instead of lost.
         self._socket.setsockopt(
@@ -125,8 +126,10 @@ class EventSocket:
         """
         return conntrack.read_report(self._socket.recv(_EVENT_SIZE))
 
-    def _attach_filter(self) -> None:
-        program = conntrack.event_filter(marks.PIN, marks.WON, marks.ENDS, marks.GENERATION)
+    def _attach_filter(self, series: int) -> None:
+        program = conntrack.event_filter(
+            marks.PIN, marks.WON, marks.ENDS, marks.GENERATION, (marks.SERIES, series)
+        )
         buffer = ctypes.create_string_buffer(program, len(program))
         # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
         header = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))

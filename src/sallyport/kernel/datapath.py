@@ -33,7 +33,7 @@ from sallyport.kernel.event_queue import EventQueue
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
-from sallyport.kernel.pins_table import PINS_TABLE, render_pins
+from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.kernel.placeholders import (
     DESCRIPTOR_SHARE,
     Placeholders,
@@ -70,31 +70,36 @@ class KernelDataPath:
         *,
         last: int,
         idle_seconds: float,
+        series: int = 0,
     ) -> None:
-        """Put the parts together; pinholes are numbered from the one after `last` on."""
+        """Put the parts together; pinholes are numbered from the one after `last` on, in `series`
+        (marks.SERIES)."""
         self._elements = ElementWriter(pins, self._later)
         self._events = EventQueue(events)
         self._requests = requests
         self._forged_acks = forged_acks
         self._placeholders = placeholders
         self._idle_seconds = idle_seconds
-        self._flows = FlowTable(self, last)
+        self._flows = FlowTable(self, last, series)
+        self._own_flows = marks.PIN | marks.series_bits(series), marks.PIN | marks.SERIES
         # Numbers of an earlier gateway's flows are not given out as long as they live.
-        living = requests.dump(marks.PIN, marks.PIN)
+        living = requests.dump(*self._own_flows)
         self._flows.avoid(report.mark & marks.GENERATION for report in living)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._poller: FairPoller | None = None
         self._is_drain_due = False
 
     @classmethod
-    def start(cls, idle_seconds: int = int(limits.UDP_IDLE_SECONDS)) -> Self:
+    def start(cls, idle_seconds: int = int(limits.UDP_IDLE_SECONDS), *, series: int = 0) -> Self:
         """Make and own the pins table, and listen to conntrack; raises StartupError.
 
-        `idle_seconds` is the one idle time that UDP pinholes may ask for. The process may have as
-        many descriptors as the host allows from now on.
+        `idle_seconds` is the one idle time that UDP pinholes may ask for; `series` is the worker's
+        part of the numbers in marks, 0 to marks.SERIES_COUNT - 1, and names its table. The process
+        may have as many descriptors as the host allows from now on.
         """
         placeholders = Placeholders(raise_descriptor_limit() // DESCRIPTOR_SHARE)
-        pins = OwnedTable(PINS_TABLE, table.claim(render_pins(idle_seconds), PINS_TABLE))
+        name = pins_table(series)
+        pins = OwnedTable(name, table.claim(render_pins(idle_seconds, series), name))
         # Flows of a gateway that died before us go on and report under its numbers. Those that
         # live can be avoided; those that have expired and wait for collection cannot be listed,
         # so a random start keeps us away from them.
@@ -102,12 +107,13 @@ class KernelDataPath:
         try:
             return cls(
                 pins,
-                EventSocket(),
+                EventSocket(series),
                 ConntrackRequests(),
                 ForgedAcks(),
                 placeholders,
                 last=last,
                 idle_seconds=idle_seconds,
+                series=series,
             )
         except (OSError, KernelError) as error:
             pins.close()
@@ -376,7 +382,7 @@ class KernelDataPath:
         if self._events.has_overrun:
             self._events.has_overrun = False
             try:
-                self._flows.resync(list(self._requests.dump(marks.PIN, marks.PIN)))
+                self._flows.resync(list(self._requests.dump(*self._own_flows)))
             except (KernelError, OSError):
                 # Tried again at the next event.
                 self._events.has_overrun = True

@@ -14,6 +14,9 @@ from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport
 
+# How many numbers a series has. 0 is nobody in the first one, and unused in all.
+_NUMBERS = marks.GENERATION & ~marks.SERIES
+
 
 class FlowEffects(Protocol):
     """What a decision may ask for."""
@@ -37,13 +40,14 @@ class FlowEffects(Protocol):
 class FlowTable:
     """Openings by number, and the flows of each."""
 
-    def __init__(self, effects: FlowEffects, last: int = 0) -> None:
-        """Number pinholes from the one after `last` on."""
+    def __init__(self, effects: FlowEffects, last: int = 0, series: int = 0) -> None:
+        """Number pinholes from the one after `last` on, within a series (marks.SERIES)."""
         self._effects = effects
         self._sink: FlowSink | None = None
         self._by_generation: dict[int, InstalledPinhole] = {}
         self._by_pinhole: dict[int, InstalledPinhole] = {}
-        self._last = last
+        self._series = marks.series_bits(series)
+        self._last = last % (_NUMBERS + 1)
         self._avoided: frozenset[int] = frozenset()
         self._closed: list[InstalledPinhole] = []
 
@@ -62,7 +66,7 @@ class FlowTable:
 
     def enter(self, pinholes: Sequence[Pinhole]) -> list[InstalledPinhole]:
         """Number pinholes and take them in; raises OutOfResources when no number is free."""
-        if len(self._by_generation) + len(self._avoided) + len(pinholes) >= marks.GENERATION:
+        if len(self._by_generation) + len(self._avoided) + len(pinholes) >= _NUMBERS:
             raise OutOfResources("no-mark-left")
         entered = []
         for pinhole in pinholes:
@@ -75,9 +79,10 @@ class FlowTable:
     def _next_generation(self) -> int:
         # A number rests as long as possible: late reports about a closed pinhole may still come.
         while True:
-            self._last = self._last % marks.GENERATION + 1
-            if self._last not in self._by_generation and self._last not in self._avoided:
-                return self._last
+            self._last = self._last % _NUMBERS + 1
+            generation = self._series | self._last
+            if generation not in self._by_generation and generation not in self._avoided:
+                return generation
 
     def of(self, pinhole_ids: Iterable[int]) -> list[InstalledPinhole]:
         """Return the installed pinholes of those that are known."""

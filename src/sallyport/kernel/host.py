@@ -15,7 +15,7 @@ from pathlib import Path
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
 from sallyport.kernel import marks, table
-from sallyport.kernel.pins_table import PINS_TABLE
+from sallyport.kernel.pins_table import pins_table
 
 # `reset tcp option` is the newest thing our rules need; owned tables came in 5.12.
 _MINIMUM_KERNEL = (5, 18)
@@ -51,12 +51,24 @@ def require() -> None:
     lack = missing()
     if lack is not None:
         raise StartupError(lack)
-    owner = table.owner_of(PINS_TABLE)
-    if owner is not None:
-        raise StartupError(
-            f"table {PINS_TABLE} exists already (netlink port {owner});"
-            " another instance runs in this network namespace"
-        )
+    for name in map(pins_table, range(marks.SERIES_COUNT)):
+        owner = table.owner_of(name)
+        if owner is not None:
+            raise StartupError(
+                f"table {name} exists already (netlink port {owner});"
+                " another instance runs in this network namespace"
+            )
+
+
+def free_series(taken: Iterable[int] = ()) -> int:
+    """Return the lowest series (marks.SERIES) that no pins table has and that is not `taken`.
+
+    Raises StartupError when all are in use.
+    """
+    for series in sorted(set(range(marks.SERIES_COUNT)) - set(taken)):
+        if table.owner_of(pins_table(series)) is None:
+            return series
+    raise StartupError(f"all {marks.SERIES_COUNT} pins tables are in use; wait until workers end")
 
 
 def require_free(port_range: PortRange) -> None:

@@ -35,6 +35,20 @@ TIMED = 0x0100_0000
 GENERATION = 0x00FF_FFFF
 """The pinhole's number in the kernel. 0 is nobody: intercepted control connections carry it."""
 
+SERIES = 0x00F0_0000
+"""The part of the number that says which worker gave it out: each has a series of its own."""
+
+SERIES_COUNT = 16
+"""How many workers can hold pinholes at the same time, those of an outgoing generation included."""
+
+
+def series_bits(series: int) -> int:
+    """Return the bits that mean this series, 0 to SERIES_COUNT - 1; raises ValueError."""
+    if not 0 <= series < SERIES_COUNT:
+        raise ValueError(f"no series {series}; there are {SERIES_COUNT}")
+    return series * (SERIES & -SERIES)
+
+
 # -- the packet mark ----------------------------------------------------------------------------
 
 DELIVER = 0x0001_0000

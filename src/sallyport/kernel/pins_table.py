@@ -1,8 +1,8 @@
 """The pins table as text: who is admitted, and which of several comes first.
 
-The daemon's netlink socket owns `inet sallyport_pins`: when the daemon dies the kernel removes the
-table, and with it every open pinhole. Elements therefore need no timeout, and no rule makes one:
-what is in the sets is what the daemon put there.
+A worker's netlink socket owns its `inet sallyport_pins0` to 15: when the worker dies the kernel
+removes the table, and with it every pinhole it had open. Elements therefore need no timeout, and no
+rule makes one: what is in the sets is what the worker put there.
 
 It only marks flows; the base table (kernel/base_table.py) accepts them by the mark.
 """
@@ -10,7 +10,11 @@ It only marks flows; the base table (kernel/base_table.py) accepts them by the m
 from sallyport.kernel import marks
 from sallyport.kernel.nft_text import chain
 
-PINS_TABLE = "sallyport_pins"
+
+def pins_table(series: int) -> str:
+    """Return the name of the table of the worker that numbers its pinholes in this series."""
+    return f"sallyport_pins{series}"
+
 
 # Twice the 60 000 live bindings of the design figures; a hash with room has short chains.
 _SET_SIZE = 131_072
@@ -131,11 +135,11 @@ def _idle(seconds: int) -> str:
     )
 
 
-def render_pins(idle_seconds: int) -> str:
+def render_pins(idle_seconds: int, series: int = 0) -> str:
     """Write the script that makes the pins table; whoever runs it owns it.
 
     `idle_seconds` is when a timed UDP flow is over.
     """
     parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _ADMIT, _PROVE]
     body = "\n".join(parts)
-    return f"table inet {PINS_TABLE} {{\n    flags owner;\n{body}}}\n"
+    return f"table inet {pins_table(series)} {{\n    flags owner;\n{body}}}\n"

@@ -276,22 +276,25 @@ _WHOLE = 0xFFFFFFFF
 _TYPE_LOW_BYTE = 4 if sys.byteorder == "little" else 5
 
 
-def event_filter(ours: int, proven: int, ends: int, identity: int) -> bytes:
+def event_filter(ours: int, proven: int, ends: int, identity: int, part: tuple[int, int]) -> bytes:
     """Write the socket filter that keeps events worth waking up for, before they use buffer.
 
-    Kept: marks with the bit `ours` and something in `identity`, when the flow is destroyed, or
-    when it is `proven` and has none or all of the bits `ends` (one FIN alone tells us nothing).
+    Kept: marks with the bit `ours`, something in `identity` and, under the mask `part[0]`, the bits
+    `part[1]`, when the flow is destroyed, or when it is `proven` and has none or all of the bits
+    `ends` (one FIN alone tells us nothing).
     The bytes are an array of `struct sock_filter`.
     """
     program = [
         (_LOAD_A, 0, 0, _BODY),
         (_LOAD_X, 0, 0, _MARK),
         (_LOAD_WORD, 0, 0, _FIND_ATTRIBUTE),
-        (_IF_EQUAL, 11, 0, 0),  # no mark: drop
+        (_IF_EQUAL, 13, 0, 0),  # no mark: drop
         (_A_TO_X, 0, 0, 0),
         (_LOAD_AT_X, 0, 0, 4),
-        (_IF_ANY_BIT, 0, 8, ours),
-        (_IF_ANY_BIT, 0, 7, identity),
+        (_IF_ANY_BIT, 0, 10, ours),
+        (_IF_ANY_BIT, 0, 9, identity),
+        (_AND, 0, 0, part[0]),
+        (_IF_EQUAL, 0, 7, part[1]),
         (_LOAD_BYTE, 0, 0, _TYPE_LOW_BYTE),
         (_IF_EQUAL, 6, 0, _DELETE & 0xFF),
         (_LOAD_AT_X, 0, 0, 4),
