@@ -251,7 +251,7 @@ def dial(host: Host, to: str, seconds: float = PATIENCE, *, source_port: int = 0
 
 
 # Of the flags of a segment (RFC 9293 section 3.1).
-SYN, RST, ACK = 0x02, 0x04, 0x10
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 
 def send_syn(host: Host, source: str, to: str, options: bytes = b"") -> None:
@@ -284,6 +284,21 @@ class Segment:
         while total > 0xFFFF:
             total = (total & 0xFFFF) + (total >> 16)
         return with_checksum(~total & 0xFFFF)
+
+
+@contextmanager
+def hush(host: Host, is_silent: bool = True) -> Iterator[None]:
+    """Keep a host from resetting what it never began, as its own firewall would."""
+    if not is_silent:
+        yield
+        return
+    script = "table inet hush {\n chain out {\n type filter hook output priority 0;\n"
+    script += " tcp flags rst drop\n }\n}\n"
+    host.run(["nft", "-f", "-"], stdin=script)
+    try:
+        yield
+    finally:
+        host.run(["nft", "delete", "table", "inet", "hush"])
 
 
 def send_segment(host: Host, source: Endpoint, to: Endpoint, segment: Segment) -> None:

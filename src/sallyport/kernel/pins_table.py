@@ -99,9 +99,13 @@ _ADMIT = chain(
     ],
 )
 
-# The third packet of the handshake proves that the peer hears us: a spoofed SYN spends nothing
-# (attack F26). `established` means conntrack has seen the answer and the numbers fit. A FIN can be
-# that packet; only SYN and RST cannot. Whoever fails here meets `unproven` in the base table.
+# The third packet of the handshake proves that the peer hears us: a forged SYN spends nothing
+# (attack F26). Whether its numbers fit only conntrack knows, and `ct state` does not say it: what
+# acknowledges too little counts as established, which is half of all numbers, and after a reset
+# any packet does. But an entry becomes `assured` with nothing but the ACK that completes its
+# handshake, in the window. A FIN can be that ACK, when the first one was lost: conntrack then goes
+# to FIN_WAIT, which we tell by its timeout: 120 s, where a handshake has 60 and a reset flow 10.
+# What fails here meets `unproven` in the base table.
 #
 # UDP proves nothing: of a single pinhole the first datagram takes the place, and the daemon then
 # narrows the pinhole to its source. The flow is marked as won where it is looked up in all other
@@ -116,8 +120,9 @@ _PROVE = chain(
         "tcp flags & syn != 0 reset tcp option fastopen",
         "tcp flags & (syn | rst) != 0 accept",
         *(
-            f"ct state established ct direction original ct mark @{name}"
+            f"{proof} ct direction original ct mark @{name}"
             f" ct mark set ct mark | {marks.WON:#x} accept"
+            for proof in ("ct status assured", "tcp flags & fin != 0 ct expiration > 100s")
             for name in ("many", "once")
         ),
     ],
