@@ -22,6 +22,8 @@ from sallyport.api import (
     DataFilter,
     Endpoint,
     Event,
+    Line,
+    LineReader,
     PolicyDenied,
     PrimaryConnection,
     ProtocolDefinition,
@@ -30,11 +32,10 @@ from sallyport.api import (
     Session,
     SessionFilter,
     Transport,
+    foreign_protocol,
 )
 from sallyport.wire import irc
-from sallyport.wire.guard import foreign_protocol
 from sallyport.wire.interjection import Interjector
-from sallyport.wire.patterns import Piece, PieceCutter
 
 IRC = ProtocolDefinition("irc", Transport.TCP, 6667)
 
@@ -102,23 +103,23 @@ class DccDialogue(DataFilter):
     def __init__(self, session_filter: DccSession, primary: PrimaryConnection) -> None:
         self._session_filter = session_filter
         self._primary = primary
-        self._pieces = PieceCutter(irc.MAX_LINE)
+        self._lines = LineReader(irc.MAX_LINE)
         self._to_client = Interjector()
         self._is_begun = self._is_opaque = False
 
     async def from_client(self, data: bytes) -> None:
         """Pass lines on, offers with the gateway's address in them."""
-        self._pieces.feed(data)
+        self._lines.feed(data)
         if not self._is_begun:
-            opening = foreign_protocol(self._pieces.pending, irc.MAX_LINE)
+            opening = foreign_protocol(self._lines.pending, irc.MAX_LINE)
             if opening.is_foreign:
                 self._primary.kill(f"not-irc-{opening}")  # a browser can bind nothing (attack H03)
                 return
-        while not self._is_opaque and (piece := self._pieces.take()):
+        while not self._is_opaque and (line := self._lines.take()):
             self._is_begun = True
-            self.server.send(await self._line(piece))
+            self.server.send(await self._line(line))
         if self._is_opaque:
-            self.server.send(self._pieces.take_rest())
+            self.server.send(self._lines.take_rest())
 
     async def from_server(self, data: bytes) -> None:
         """Pass everything on."""
@@ -126,10 +127,10 @@ class DccDialogue(DataFilter):
 
     async def client_closed(self) -> None:
         """Pass on what the client began to say, then the end."""
-        self.server.send(self._pieces.take_rest())
+        self.server.send(self._lines.take_rest())
         self.server.shutdown()
 
-    async def _line(self, line: Piece) -> bytes:
+    async def _line(self, line: Line) -> bytes:
         """Give a line as the server shall hear it; nothing of an offer that is refused."""
         text = line.text or b""
         self._is_opaque = text.upper() == b"STARTTLS"

@@ -58,6 +58,8 @@ from sallyport.errors import (
 )
 from sallyport.flags import BindFlags, ConnectionFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
+from sallyport.wire.guard import FirstBytes, foreign_protocol, foreign_server
+from sallyport.wire.lines import Line, LineReader
 
 __all__ = [
     "API_VERSION",
@@ -87,11 +89,14 @@ __all__ = [
     "Event",
     "Firewall",
     "FirewallAction",
+    "FirstBytes",
     "FutureConnection",
     "Hooks",
     "InvalidArgument",
     "IpFilter",
     "KernelError",
+    "Line",
+    "LineReader",
     "Listen",
     "NoSuchBind",
     "NotEmulated",
@@ -115,4 +120,6 @@ __all__ = [
     "Transport",
     "UdpDestination",
     "Verdict",
+    "foreign_protocol",
+    "foreign_server",
 ]

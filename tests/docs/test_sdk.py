@@ -28,6 +28,8 @@ def test_nothing_a_filter_may_import_is_missing() -> None:
     ours_alone = (
         "API_VERSION Binding BindError BindFlags Direction Endpoint Event ProtocolDefinition"
         " ProtocolError DeclarationError State Traffic Transport Verdict"
+        # Stream tools: the SDK leaves the cutting of a stream to each filter.
+        " FirstBytes Line LineReader foreign_protocol foreign_server"
     )
 
     assert set(api.__all__) - set(re.findall(r"\w+", TEXT)) <= set(ours_alone.split())

@@ -1,8 +1,18 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.wire.lines import LINE_TOO_LONG, LineSplitter, fault_of, is_whole, text_of
+from sallyport.wire.lines import (
+    LINE_TOO_LONG,
+    Line,
+    LineReader,
+    LineSplitter,
+    fault_of,
+    is_whole,
+    text_of,
+)
 
 # Fragments rather than bytes: short examples that are full of line ends, good and bad.
 FRAGMENTS = st.lists(
@@ -149,3 +159,69 @@ def test_only_an_overlong_line_is_not_whole(fragments: list[bytes]) -> None:
     for line in split(*fragments, limit=12):
         assert is_whole(line) == (fault_of(line) != LINE_TOO_LONG) == line.endswith(b"\n")
         assert is_whole(line) or len(line) == 12
+
+
+# -- lines of which no byte is lost ---------------------------------------------------------------
+
+
+def cut(limit: int, *segments: bytes) -> tuple[list[Line], bytes]:
+    reader, lines = LineReader(limit), []
+    for segment in segments:
+        reader.feed(segment)
+        while line := reader.take():
+            lines.append(line)
+    return lines, reader.take_rest()
+
+
+def test_lines_are_cut_at_lf_and_the_unfinished_one_is_kept() -> None:
+    lines, rest = cut(8, b"a\r\nbc\n\nd")
+
+    assert lines == [Line(b"a\r\n", True), Line(b"bc\n", True), Line(b"\n", True)]
+    assert [line.text for line in lines] == [b"a", b"bc", b""]
+    assert rest == b"d"
+
+
+def test_a_line_of_just_the_limit_is_a_line() -> None:
+    assert cut(4, b"abc\n") == ([Line(b"abc\n", True)], b"")
+
+
+def test_a_longer_line_passes_in_parts() -> None:
+    lines, rest = cut(4, b"abcdefg", b"hi\nj\n")
+
+    assert lines == [
+        Line(b"abcd", False),
+        Line(b"efg", False),
+        Line(b"hi\n", False),
+        Line(b"j\n", True),
+    ]
+    assert [line.text for line in lines] == [None, None, None, b"j"]
+    assert rest == b""
+
+
+@pytest.mark.parametrize("raw", [b"a\rb\r\n", b"a\0b\r\n", b"\r\r\n", b"a\0\n"])
+def test_f16_a_line_with_cr_or_nul_inside_is_has_no_text(raw: bytes) -> None:
+    assert Line(raw, True).text is None
+
+
+def test_what_is_pending_can_be_looked_at() -> None:
+    reader = LineReader(8)
+    reader.feed(b"ab")
+    reader.feed(b"c")
+
+    assert reader.take() is None
+    assert reader.pending == b"abc"
+    assert reader.take_rest() == b"abc"
+    assert reader.pending == b""
+
+
+@given(st.text("ab\r\n", max_size=30), st.lists(st.integers(0, 30)))
+def test_the_same_lines_come_wherever_segments_cut_and_no_byte_is_lost(
+    text: str, at: list[int]
+) -> None:
+    data = text.encode()
+    edges = sorted({0, len(data), *(n for n in at if n < len(data))})
+    lines, rest = cut(4, *(data[a:b] for a, b in pairwise(edges)))
+
+    assert b"".join(line.raw for line in lines) + rest == data
+    whole = [line.raw for line in lines if line.is_whole]
+    assert whole == [line + b"\n" for line in data.split(b"\n")[:-1] if len(line) < 4]

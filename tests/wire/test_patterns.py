@@ -1,16 +1,11 @@
 import re
 from ipaddress import ip_address
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sallyport.errors import ProtocolError
 from sallyport.wire.patterns import (
     AddressFormat,
-    Piece,
-    PieceCutter,
     aligned_run,
     compile_pattern,
     ports_of,
@@ -22,15 +17,6 @@ def matched(pattern: str, text: bytes) -> "re.Match[bytes]":
     found = compile_pattern(pattern).match(text)
     assert found is not None
     return found
-
-
-def cut(limit: int, *segments: bytes) -> tuple[list[Piece], bytes]:
-    cutter, pieces = PieceCutter(limit), []
-    for segment in segments:
-        cutter.feed(segment)
-        while piece := cutter.take():
-            pieces.append(piece)
-    return pieces, cutter.take_rest()
 
 
 # -- patterns -------------------------------------------------------------------------------------
@@ -161,60 +147,3 @@ def test_only_the_groups_are_replaced() -> None:
     assert splice(found, {"address": b"a", "port": b"p", "port2": b"22", "port3": b"?"}) == (
         b"22 at a \xff"
     )
-
-
-# -- pieces ---------------------------------------------------------------------------------------
-
-
-def test_lines_are_cut_at_lf_and_the_unfinished_one_is_kept() -> None:
-    pieces, rest = cut(8, b"a\r\nbc\n\nd")
-
-    assert pieces == [Piece(b"a\r\n", True), Piece(b"bc\n", True), Piece(b"\n", True)]
-    assert [piece.text for piece in pieces] == [b"a", b"bc", b""]
-    assert rest == b"d"
-
-
-def test_a_line_of_just_the_limit_is_a_line() -> None:
-    assert cut(4, b"abc\n") == ([Piece(b"abc\n", True)], b"")
-
-
-def test_a_longer_line_passes_in_pieces_that_are_none() -> None:
-    pieces, rest = cut(4, b"abcdefg", b"hi\nj\n")
-
-    assert pieces == [
-        Piece(b"abcd", False),
-        Piece(b"efg", False),
-        Piece(b"hi\n", False),
-        Piece(b"j\n", True),
-    ]
-    assert [piece.text for piece in pieces] == [None, None, None, b"j"]
-    assert rest == b""
-
-
-@pytest.mark.parametrize("raw", [b"a\rb\r\n", b"a\0b\r\n", b"\r\r\n", b"a\0\n"])
-def test_f16_a_line_with_cr_or_nul_inside_is_not_for_patterns(raw: bytes) -> None:
-    assert Piece(raw, True).text is None
-
-
-def test_what_is_pending_can_be_looked_at() -> None:
-    cutter = PieceCutter(8)
-    cutter.feed(b"ab")
-    cutter.feed(b"c")
-
-    assert cutter.take() is None
-    assert cutter.pending == b"abc"
-    assert cutter.take_rest() == b"abc"
-    assert cutter.pending == b""
-
-
-@given(st.text("ab\r\n", max_size=30), st.lists(st.integers(0, 30)))
-def test_the_same_lines_come_wherever_segments_cut_and_no_byte_is_lost(
-    text: str, at: list[int]
-) -> None:
-    data = text.encode()
-    edges = sorted({0, len(data), *(n for n in at if n < len(data))})
-    pieces, rest = cut(4, *(data[a:b] for a, b in pairwise(edges)))
-
-    assert b"".join(piece.raw for piece in pieces) + rest == data
-    lines = [piece.raw for piece in pieces if piece.is_line]
-    assert lines == [line + b"\n" for line in data.split(b"\n")[:-1] if len(line) < 4]

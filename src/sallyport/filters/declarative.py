@@ -40,6 +40,8 @@ from sallyport.api import (
     Endpoint,
     Event,
     IpFilter,
+    Line,
+    LineReader,
     PrimaryConnection,
     ProtocolDefinition,
     ProtocolError,
@@ -47,12 +49,11 @@ from sallyport.api import (
     SessionFilter,
     State,
     Transport,
+    foreign_protocol,
 )
 from sallyport.filters.declaration import BindShape, Declaration, Rule, read_declaration
 from sallyport.wire import patterns
-from sallyport.wire.guard import foreign_protocol
 from sallyport.wire.interjection import Interjector
-from sallyport.wire.patterns import Piece, PieceCutter
 
 _FLAGS = {
     "timeout": BindFlags.TIMEOUT,
@@ -130,8 +131,8 @@ class DeclarativeDialogue(DataFilter):
         self._restoring = tuple(r for r in session_filter.application.rules if r.shape.restore)
         self._max_line = declaration.max_line
         self._closes_long_lines = declaration.on_long_line == "close"
-        self._client_pieces = PieceCutter(self._max_line)
-        self._server_pieces = PieceCutter(self._max_line)
+        self._client_lines = LineReader(self._max_line)
+        self._server_lines = LineReader(self._max_line)
         self._is_first = True
         self._is_unread = False
         self._bound: list[_Bound] = []
@@ -139,81 +140,79 @@ class DeclarativeDialogue(DataFilter):
 
     async def from_client(self, data: bytes) -> None:
         """Pass lines on, those that bind with other ports in them."""
-        self._client_pieces.feed(data)
+        self._client_lines.feed(data)
         if self._is_first and not self._is_unread:
             # Whoever begins like a browser can bind nothing later (attacks H01, H03, H07).
-            opening = foreign_protocol(self._client_pieces.pending, self._max_line)
+            opening = foreign_protocol(self._client_lines.pending, self._max_line)
             if opening.is_foreign:
                 self._read_no_more(f"foreign-{opening}")
-        while not self._is_unread and (piece := self._client_pieces.take()):
+        while not self._is_unread and (line := self._client_lines.take()):
             self._is_first = False
-            if not self._is_too_long(piece):
-                await self._client_piece(piece)
+            if not self._is_too_long(line):
+                await self._client_line(line)
             if not self._primary.is_open:
                 return
         if self._is_unread:
-            self.server.send(self._client_pieces.take_rest())
+            self.server.send(self._client_lines.take_rest())
 
     async def from_server(self, data: bytes) -> None:
         """Pass lines on, those that repeat a port of ours with the client's own in them."""
         if not self._server_rules and not self._restoring:
             self._pass_on(data)  # nobody asks about its lines: nothing is held back
             return
-        self._server_pieces.feed(data)
-        while not self._is_unread and (piece := self._server_pieces.take()):
-            if not self._is_too_long(piece):
-                self._server_piece(piece)
+        self._server_lines.feed(data)
+        while not self._is_unread and (line := self._server_lines.take()):
+            if not self._is_too_long(line):
+                self._server_line(line)
             if not self._primary.is_open:
                 return
         if self._is_unread:
-            self._pass_on(self._server_pieces.take_rest())
+            self._pass_on(self._server_lines.take_rest())
 
     async def client_closed(self) -> None:
         """Pass on what the client began to say, then the end."""
-        self.server.send(self._client_pieces.take_rest())
+        self.server.send(self._client_lines.take_rest())
         self.server.shutdown()
 
     async def server_closed(self) -> None:
         """Pass on what the server began to say, then the end."""
-        self._pass_on(self._server_pieces.take_rest())
+        self._pass_on(self._server_lines.take_rest())
         self.client.shutdown()
 
     def _rules_for(self, sender: str) -> tuple[Rule, ...]:
         rules = self._session_filter.application.rules
         return tuple(rule for rule in rules if rule.shape.sender == sender)
 
-    def _is_too_long(self, piece: Piece) -> bool:
-        if piece.is_line or not self._closes_long_lines:
+    def _is_too_long(self, line: Line) -> bool:
+        if line.is_whole or not self._closes_long_lines:
             return False
         self._primary.kill("line-too-long")
         return True
 
-    async def _client_piece(self, piece: Piece) -> None:
-        found = _first(self._client_rules, piece)
+    async def _client_line(self, line: Line) -> None:
+        found = _first(self._client_rules, line)
         if found is None:
-            self.server.send(piece.raw)
+            self.server.send(line.raw)
             return
         rule, match = found
         if rule.shape.bind is not None:
-            await self._bind(rule, rule.shape.bind, match, piece)
+            await self._bind(rule, rule.shape.bind, match, line)
         elif rule.shape.action == "refuse":
             self._refuse(rule, "refused-by-rule")
         else:
-            self.server.send(piece.raw)
+            self.server.send(line.raw)
             self._read_no_more("rule")
 
-    def _server_piece(self, piece: Piece) -> None:
-        found = _first(self._server_rules, piece)
+    def _server_line(self, line: Line) -> None:
+        found = _first(self._server_rules, line)
         if found is not None and found[0].shape.action == "refuse":
             self._refuse(found[0], "refused-by-rule")
             return
-        self._pass_on(self._restored(piece))
+        self._pass_on(self._restored(line))
         if found is not None:
             self._read_no_more("rule")
 
-    async def _bind(
-        self, rule: Rule, bind: BindShape, match: re.Match[bytes], piece: Piece
-    ) -> None:
+    async def _bind(self, rule: Rule, bind: BindShape, match: re.Match[bytes], line: Line) -> None:
         """Open what the line asks for before anybody can hear of it (attack X01)."""
         try:
             wanted = rule.wanted(bind, match, self._primary.client)
@@ -222,7 +221,7 @@ class DeclarativeDialogue(DataFilter):
             self._refuse(rule, refusal.reason)
             return
         told = patterns.splice(match, rule.written(binding.proxy_address))
-        self.server.send(told + piece.raw[len(match.string) :])
+        self.server.send(told + line.raw[len(match.string) :])
 
     def _standing(self, rule: Rule, wanted: list[Endpoint]) -> Binding | None:
         """Find what was opened for the same ports already: a request repeated with a password."""
@@ -250,18 +249,18 @@ class DeclarativeDialogue(DataFilter):
         self._bound.append(_Bound(rule, wanted, rule.written(wanted[0]) | said, binding))
         return binding
 
-    def _restored(self, piece: Piece) -> bytes:
+    def _restored(self, line: Line) -> bytes:
         """Give the server's line with what the client said, where it repeats what we told it."""
-        if piece.text is None:
-            return piece.raw
+        if line.text is None:
+            return line.raw
         for bound in self._bound:
-            match = bound.rule.pattern.match(piece.text) if bound.rule.shape.restore else None
+            match = bound.rule.pattern.match(line.text) if bound.rule.shape.restore else None
             if match is None:
                 continue
             told, found = bound.rule.written(bound.binding.proxy_address), match.groupdict()
             if all(text in (None, told[name]) for name, text in found.items()):
-                return patterns.splice(match, bound.said) + piece.raw[len(piece.text) :]
-        return piece.raw
+                return patterns.splice(match, bound.said) + line.raw[len(line.text) :]
+        return line.raw
 
     def _refuse(self, rule: Rule, reason: str) -> None:
         """Let a line pass nowhere, and say so in the way the rule has chosen."""
@@ -278,14 +277,14 @@ class DeclarativeDialogue(DataFilter):
     def _read_no_more(self, reason: str) -> None:
         self._primary.note("stream.opaque", reason=reason)
         self._is_unread = True
-        self.server.send(self._client_pieces.take_rest())
-        self._pass_on(self._server_pieces.take_rest())
+        self.server.send(self._client_lines.take_rest())
+        self._pass_on(self._server_lines.take_rest())
 
 
-def _first(rules: Iterable[Rule], piece: Piece) -> "tuple[Rule, re.Match[bytes]] | None":
-    """Find the first rule that matches a piece."""
-    if piece.text is not None:
+def _first(rules: Iterable[Rule], line: Line) -> "tuple[Rule, re.Match[bytes]] | None":
+    """Find the first rule that matches a line."""
+    if line.text is not None:
         for rule in rules:
-            if match := rule.pattern.match(piece.text):
+            if match := rule.pattern.match(line.text):
                 return rule, match
     return None

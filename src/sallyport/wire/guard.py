@@ -17,7 +17,7 @@ _HTTP_REQUEST = re.compile(rb"\S+ \S+ HTTP/")
 _TEXT = frozenset((*range(0x20, 0x7F), *b"\t\r\n"))
 
 
-class Opening(StrEnum):
+class FirstBytes(StrEnum):
     """What the first bytes of one direction are the opening of."""
 
     UNDECIDED = "undecided"
@@ -33,36 +33,36 @@ class Opening(StrEnum):
     @property
     def is_foreign(self) -> bool:
         """Whether this is decided, and not our protocol."""
-        return self not in {Opening.UNDECIDED, Opening.OURS}
+        return self not in {FirstBytes.UNDECIDED, FirstBytes.OURS}
 
 
-_CLIENT_PREFIXES = {b"\x16\x03": Opening.TLS, b"SSH-": Opening.SSH}
+_CLIENT_PREFIXES = {b"\x16\x03": FirstBytes.TLS, b"SSH-": FirstBytes.SSH}
 # A TLS server that is sent plain text answers with an alert (0x15), not with a handshake.
 _SERVER_PREFIXES = {
-    b"\x16\x03": Opening.TLS,
-    b"\x15\x03": Opening.TLS,
-    b"SSH-": Opening.SSH,
-    b"HTTP/": Opening.HTTP,
+    b"\x16\x03": FirstBytes.TLS,
+    b"\x15\x03": FirstBytes.TLS,
+    b"SSH-": FirstBytes.SSH,
+    b"HTTP/": FirstBytes.HTTP,
 }
 
 
-def foreign_protocol(first: bytes, limit: int = limits.MAX_FTP_LINE) -> Opening:
+def foreign_protocol(first: bytes, limit: int = limits.MAX_FTP_LINE) -> FirstBytes:
     """Tell what a client's first bytes, Telnet commands removed, are the opening of.
 
     Ask after each segment with everything received so far. The answer is decided when the first
     line is complete, and at the latest at `limit` bytes; once decided it never changes.
     """
     opening = _by_prefix(first, _CLIENT_PREFIXES)
-    if opening is not Opening.OURS:
+    if opening is not FirstBytes.OURS:
         return opening
     if _HTTP_REQUEST.match(first[:limit]):
-        return Opening.HTTP
+        return FirstBytes.HTTP
     if b"\n" in first[:limit]:
-        return Opening.OURS
-    return Opening.UNKNOWN if len(first) >= limit else Opening.UNDECIDED
+        return FirstBytes.OURS
+    return FirstBytes.UNKNOWN if len(first) >= limit else FirstBytes.UNDECIDED
 
 
-def foreign_server(first: bytes) -> Opening:
+def foreign_server(first: bytes) -> FirstBytes:
     """Tell what a server's first bytes are the opening of; decided after five bytes at most.
 
     Ask after each segment with everything received so far; once decided it never changes.
@@ -70,10 +70,10 @@ def foreign_server(first: bytes) -> Opening:
     return _by_prefix(first, _SERVER_PREFIXES)
 
 
-def _by_prefix(first: bytes, prefixes: dict[bytes, Opening]) -> Opening:
+def _by_prefix(first: bytes, prefixes: dict[bytes, FirstBytes]) -> FirstBytes:
     for prefix, opening in prefixes.items():
         if first.startswith(prefix):
             return opening
     if any(prefix.startswith(first) for prefix in prefixes):
-        return Opening.UNDECIDED
-    return Opening.OURS if first[0] in _TEXT else Opening.UNKNOWN
+        return FirstBytes.UNDECIDED
+    return FirstBytes.OURS if first[0] in _TEXT else FirstBytes.UNKNOWN

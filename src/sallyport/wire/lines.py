@@ -1,6 +1,7 @@
 """A stream cut into bounded lines; the same lines come out wherever segments cut the stream."""
 
 import re
+from typing import NamedTuple
 
 LINE_TOO_LONG = "line-too-long"
 
@@ -67,3 +68,67 @@ class LineSplitter:
             self._is_discarding = True
         self.pending = b"" if self._is_discarding else rest
         return lines
+
+
+class Line(NamedTuple):
+    """What `LineReader` cuts a stream into: a line, or a part of one that is too long."""
+
+    raw: bytes
+    """The bytes as they came; all of a stream's in a row are the stream."""
+    is_whole: bool
+    """Whether this is a line from its first byte to its LF, rather than a part of one."""
+
+    @property
+    def text(self) -> bytes | None:
+        """The line without LF or CRLF; None when it is not whole or has CR or NUL inside.
+
+        Some readers take CR or NUL for the end of a line (attack F16): where a line ends must not
+        depend on who reads it.
+        """
+        text = self.raw.removesuffix(b"\n").removesuffix(b"\r")
+        return None if not self.is_whole or b"\r" in text or b"\0" in text else text
+
+    @property
+    def ends_line(self) -> bool:
+        """Whether the next byte begins a line."""
+        return self.raw.endswith(b"\n")
+
+
+class LineReader:
+    """Cuts a stream at each LF into lines of at most `limit` bytes, terminator included.
+
+    No byte is lost or changed: all that `take` and `take_rest` return is the stream. The same lines
+    come out wherever segments cut the stream. At most `limit` bytes wait for their LF.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = bytearray()
+        self._is_in_long_line = False
+
+    @property
+    def pending(self) -> bytes:
+        """What was fed and not taken."""
+        return bytes(self._held)
+
+    def feed(self, data: bytes) -> None:
+        """Add the next bytes."""
+        self._held += data
+
+    def take(self) -> Line | None:
+        """Return the next line, or part of a long one; None while the rest may become a line."""
+        held, was_in_long_line = self._held, self._is_in_long_line
+        end = held.find(b"\n", 0, None if was_in_long_line else self._limit) + 1
+        if not end and not (held if was_in_long_line else len(held) >= self._limit):
+            return None
+        self._is_in_long_line = not end
+        taken = bytes(held[: end or (len(held) if was_in_long_line else self._limit)])
+        del held[: len(taken)]
+        return Line(taken, bool(end) and not was_in_long_line)
+
+    def take_rest(self) -> bytes:
+        """Return everything that is left; afterwards a new line begins."""
+        rest = bytes(self._held)
+        self._held.clear()
+        self._is_in_long_line = False
+        return rest

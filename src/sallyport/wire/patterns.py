@@ -7,7 +7,6 @@ came.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import AddressValueError, IPv4Address
 
@@ -123,65 +122,3 @@ def _port(text: bytes) -> int:
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_PORT:
         raise ProtocolError("bad-port", text)
     return int(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What a stream is cut into: a line, or a part of one that is too long to be held."""
-
-    raw: bytes
-    is_line: bool
-
-    @property
-    def text(self) -> bytes | None:
-        """A line without its end, LF or CRLF; None for what patterns shall not see.
-
-        Some reader behind us takes CR or NUL for an end of line (attack F16).
-        """
-        text = self.raw.removesuffix(b"\n").removesuffix(b"\r")
-        return None if not self.is_line or b"\r" in text or b"\0" in text else text
-
-    @property
-    def ends_line(self) -> bool:
-        """Whether the next byte begins a line."""
-        return self.raw.endswith(b"\n")
-
-
-class PieceCutter:
-    """Cuts a stream at each LF into lines of at most `limit` bytes, terminator included.
-
-    No byte is lost: all pieces together, and `take_rest`, are the stream. The same lines come out
-    wherever segments cut the stream.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = bytearray()
-        self._is_in_long_line = False
-
-    @property
-    def pending(self) -> bytes:
-        """What was fed and not taken."""
-        return bytes(self._held)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._held += data
-
-    def take(self) -> Piece | None:
-        """Give the next piece; None while the rest may still become a line."""
-        held, was_in_long_line = self._held, self._is_in_long_line
-        end = held.find(b"\n", 0, None if was_in_long_line else self._limit) + 1
-        if not end and not (held if was_in_long_line else len(held) >= self._limit):
-            return None
-        self._is_in_long_line = not end
-        taken = bytes(held[: end or (len(held) if was_in_long_line else self._limit)])
-        del held[: len(taken)]
-        return Piece(taken, is_line=bool(end) and not was_in_long_line)
-
-    def take_rest(self) -> bytes:
-        """Give everything that is left; afterwards a new line begins."""
-        rest = bytes(self._held)
-        self._held.clear()
-        self._is_in_long_line = False
-        return rest

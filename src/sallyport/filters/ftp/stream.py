@@ -11,7 +11,7 @@ from sallyport import limits
 from sallyport.api import ProtocolError
 from sallyport.filters.ftp.host import Host
 from sallyport.wire.ftp.replies import ReplyLine, ReplyReader
-from sallyport.wire.guard import Opening, foreign_protocol, foreign_server
+from sallyport.wire.guard import FirstBytes, foreign_protocol, foreign_server
 from sallyport.wire.lines import LineSplitter
 from sallyport.wire.telnet import TelnetDecoder
 from sallyport.wire.tls import RecordTracker
@@ -61,7 +61,7 @@ class FtpStream(ABC):
             return
         if self._client_first is not None:
             first, opening = self._client_first + data, foreign_protocol(self._client_first + data)
-            if opening is not Opening.OURS:
+            if opening is not FirstBytes.OURS:
                 self._not_ours_yet("client", opening)
                 self._client_first = first
                 self._watch_line(is_partial=bool(first), is_new=False)
@@ -85,7 +85,7 @@ class FtpStream(ABC):
             self._server_tls = None
         if self._server_first is not None:
             first, opening = self._server_first + data, foreign_server(self._server_first + data)
-            if opening is not Opening.OURS:
+            if opening is not FirstBytes.OURS:
                 self._not_ours_yet("server", opening)
                 self._server_first = first
                 return
@@ -135,7 +135,7 @@ class FtpStream(ABC):
             self.connection.note("stream.clear_again")
         return plain
 
-    def _not_ours_yet(self, who: str, opening: Opening) -> None:
+    def _not_ours_yet(self, who: str, opening: FirstBytes) -> None:
         """End a stream that does not begin like FTP: it can never bind (attacks H01, H07, V12)."""
         if opening.is_foreign:
             self.connection.note("protocol.foreign", level="warning", who=who, found=opening)
