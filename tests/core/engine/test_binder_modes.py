@@ -79,6 +79,35 @@ def test_a_timed_udp_bind_that_nobody_uses_ends_after_a_minute() -> None:
     assert office.reasons("binding.closed") == ["timed-out"]
 
 
+def test_a_timed_bind_waits_as_long_as_its_filter_says() -> None:
+    office = Office()
+    binding = office.bind(office.dial(), flags=BindFlags.TIMEOUT)
+    binding.wait(300)
+    office.pass_time(299)
+    assert binding.state is State.ARMED
+
+    binding.wait(10)
+    office.pass_time(9)
+    assert binding.state is State.ARMED
+    office.pass_time(1)
+    assert binding.state is State.CLOSED
+
+
+def test_waiting_means_nothing_for_what_is_not_timed_or_not_awaited() -> None:
+    office = Office()
+    patient = office.bind(office.dial())
+    patient.wait(1)
+    used = office.bind(office.dial(), flags=BindFlags.TIMEOUT)
+    office.data_path.connect(PEER, used.proxy_address)
+    used.wait(1)
+    ended = office.bind(office.dial(), flags=BindFlags.TIMEOUT)
+    ended.withdraw()
+    ended.wait(1)
+    office.pass_time(100)
+
+    assert (patient.state, used.state, ended.state) == (State.ARMED, State.LIVE, State.CLOSED)
+
+
 def test_rtp_gets_an_even_port_and_the_next_one() -> None:
     office = Office()
     binding = office.bind(office.dial(), CLIENT, CLIENT.with_port(1554), **UDP)

@@ -28,6 +28,17 @@ def test_the_client_and_nobody_else_may_connect_to_the_server_once() -> None:
     assert not office.data_path.reserved
 
 
+def test_a_permission_waits_as_long_as_its_filter_says() -> None:
+    office = Office()
+    permission = office.allow(office.dial(), SERVER)
+    permission.wait(300)
+    office.pass_time(299)
+    assert permission.is_open
+
+    office.pass_time(1)
+    assert permission.is_closed
+
+
 @pytest.mark.parametrize(
     ("server", "error", "reason"),
     [

@@ -92,6 +92,15 @@ class Binding:
             self.engine.arming_refused(self, refusal)
             raise
 
+    def wait(self, seconds: float) -> None:
+        """Have it close `seconds` from now if nobody has connected, instead of after a minute.
+
+        For a protocol whose dialogue says that a connection is still to come. A binding without
+        BindFlags.TIMEOUT, and one that was used or has ended, stays as it is. Never raises.
+        """
+        for connection in self.connections:
+            self.engine.registry.wait(connection, seconds)
+
     def withdraw(self, reason: str = "withdrawn") -> None:
         """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""
         for connection in self.connections:

@@ -60,6 +60,10 @@ class FutureConnection(Negotiated):
         """Open what was allowed with `armed=False`; raises as `Binding.arm`."""
         await self.engine.registry.arm([self])
 
+    def wait(self, seconds: float) -> None:
+        """Have it end `seconds` from now if it was not used; as `Binding.wait`. Never raises."""
+        self.engine.registry.wait(self, seconds)
+
     def withdraw(self, reason: str) -> None:
         """Withdraw the permission; a connection already made goes on. Idempotent, never raises."""
         self.engine.registry.withdraw(self, reason)

@@ -202,6 +202,11 @@ class OpeningRegistry:
         if opening.is_closed:
             raise Terminating("ended-meanwhile")
 
+    def wait(self, opening: Opening, seconds: float) -> None:
+        """Have an opening that nothing has used wait for `seconds` from now. Never raises."""
+        if opening.state is RESERVED or opening.state is ARMED:
+            self._restart_limit(opening, seconds)
+
     def withdraw(self, opening: Opening, reason: str) -> None:
         """Let nothing new in; what is running may finish. Idempotent, never raises."""
         self._shut(opening, WITHDRAW, reason)
@@ -318,10 +323,14 @@ class OpeningRegistry:
         self._by_id.pop(opening.pinhole.id, None)
         opening.on_closed(reason, opening.ended)
 
-    def _restart_limit(self, opening: Opening) -> None:
+    def _restart_limit(
+        self, opening: Opening, seconds: float = limits.ACCEPT_TIMEOUT_SECONDS
+    ) -> None:
         if not opening.is_timed:
             return
-        when = self._clock() + limits.ACCEPT_TIMEOUT_SECONDS
+        when = self._clock() + seconds
+        if opening.deadline is not None and when < opening.deadline.when:
+            self._stop_limit(opening)
         if opening.deadline is not None:
             opening.deadline.put_off(when)
         else:
