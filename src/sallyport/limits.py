@@ -35,25 +35,37 @@ MAX_PORT_TRIES = 32
 
 # -- control connections ------------------------------------------------------------------------
 
-# RFC 959 sets no limit. 512 bytes holds every command of RFC 959, 2389, 2428 and 4217 with room
-# for a long path; a longer line is an attack or not FTP at all (attack F17).
-MAX_FTP_LINE = 512
+# RFC 959 sets no limit. Linux has paths of 4096 bytes (PATH_MAX), the longest verb in use eight;
+# a longer line is answered with 500 and discarded, however long it gets (attack F17).
+MAX_FTP_LINE = 4096 + 32
 
-# RFC 855 sets no limit, and FTP clients negotiate nothing; the longest option in use elsewhere, a
-# terminal type or an environment variable, stays below this (attack F15).
-MAX_TELNET_SUBNEGOTIATION = 512
+# Replies carry human text and paths: some servers send banners of a kilobyte a line. A longer line
+# passes in parts and means nothing (attack V11).
+MAX_FTP_REPLY_LINE = 4096 + 32
 
-# Replies carry human text and paths: some servers send banners of a kilobyte a line (attack V11).
-MAX_FTP_REPLY_LINE = 4096
+# Lines without a code before the greeting. Appliances send a banner; a server of another protocol
+# goes on like this for ever (attack V12).
+MAX_FTP_BANNER_LINES = 256
 
-# A FEAT or HELP reply has dozens of lines, STAT of a directory thousands (attack V11).
-MAX_FTP_REPLY_LINES = 20_000
+# Commands sent ahead of their replies: what is kept of each takes about 150 bytes. Commands of the
+# same verb in a row count as one.
+MAX_FTP_PIPELINE = 4096
 
-# Commands sent ahead of their replies. Real clients pipeline a handful; OpenBSD's proxy allows one.
-MAX_FTP_PIPELINE = 64
+# Bytes held for one client: lines that wait for the answer to PASV, or replies that wait for a
+# verdict. A thousand commands, or a listing on the control connection.
+MAX_HELD_BYTES = 128 * 1024
 
-# Bytes held for a client whose lines wait for an answer to PORT: the pipeline times a full line.
-MAX_HELD_BYTES = MAX_FTP_PIPELINE * MAX_FTP_LINE
+# A line waits so long for an answer which the server owes: five minutes is the shortest idle limit
+# that RFC 1123 section 4.1.3.2 allows a server. Then the answer is given up.
+FTP_REPLY_SECONDS = 300.0
+
+# As long waits an answer that the server does not seem to owe: it has answered less than it was
+# asked, and is silent. A round trip to the far end of the world, several times.
+FTP_SILENCE_SECONDS = 2.0
+
+# The data connection of a transfer that was asked for: servers fetch files from tape, or wait for a
+# data set that another program holds (z/OS: DSWAITTIME), for many minutes.
+TRANSFER_START_SECONDS = 3600.0
 
 # RFC 1123 section 4.1.3.2: the server-side idle time is at least five minutes; a transfer of hours
 # leaves the control connection idle, so ours is only there to collect the dead.

@@ -84,9 +84,10 @@ def greeted(
 
 
 def asked(family: Family = IPV4, dialogue: Dialogue | None = None) -> Dialogue:
-    """Give a dialogue in which the server has heard the first PORT or EPRT and not answered."""
+    """Return a dialogue in which the server has heard the first PORT or EPRT and not answered."""
     dialogue = dialogue or greeted(family)
-    return dialogue.client_says(family.ask).server_hears(family.heard).nothing_more()
+    dialogue.client_says(family.ask).server_hears(family.heard).nothing_more()
+    return dialogue.pinholes(family.pinhole)
 
 
 def agreed(family: Family = IPV4, dialogue: Dialogue | None = None) -> Dialogue:

@@ -58,8 +58,11 @@ def test_a_passive_upload_runs_from_login_to_farewell(family: Family) -> None:
 
 
 @both_families
-def test_the_pinhole_is_not_open_before_the_server_agrees(family: Family) -> None:
-    asked(family).pinholes()
+def test_a_server_may_connect_before_it_answers_port(family: Family) -> None:
+    dialogue = asked(family).connects(family.server, family.listen).pinholes()
+
+    dialogue.server_says(OK).client_hears(OK).transfers(family.server)
+    forwarded(dialogue, b"RETR a\r\n", b"150 a\r\n226 a\r\n").transfers(family.server)
 
 
 def test_eprt_works_behind_nat_and_hides_the_client_too() -> None:
@@ -94,10 +97,10 @@ def test_bytes_of_commands_without_addresses_pass_identical() -> None:
 
 
 def test_a_kernel_without_room_is_told_to_the_client_as_425() -> None:
-    dialogue = asked().next_bind_fails(OutOfResources("sets-are-full")).server_says(OK)
+    dialogue = greeted().next_bind_fails(OutOfResources("sets-are-full")).client_says(IPV4.ask)
 
-    dialogue.client_hears(b"425 Can't open data connection.\r\n").pinholes()
-    dialogue.noted("binding.not_armed", "sets-are-full").still_open()
+    dialogue.client_hears(b"425 Can't open data connection.\r\n").server_hears(b"").pinholes()
+    dialogue.noted("command.refused", "sets-are-full").still_open()
 
 
 def test_the_client_may_go_on_after_a_passive_answer_was_refused() -> None:

@@ -156,14 +156,23 @@ def test_f11_port_without_argument_is_refused() -> None:
 
 
 @both_families
-def test_f20_the_pinhole_never_opens_when_the_server_refuses(family: Family) -> None:
+def test_f20_the_pinhole_closes_when_the_server_refuses(family: Family) -> None:
+    # It was open to the server alone, which could as well have answered 200.
     asked(family).server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n").pinholes()
+
+
+@both_families
+def test_f20_a_refusal_closes_what_the_server_has_used_already(family: Family) -> None:
+    dialogue = asked(family).connects(family.server, family.listen).server_says(b"425 No.\r\n")
+
+    dialogue.client_hears(b"425 No.\r\n").transfers().pinholes()
+    assert dialogue.data_path.reserved == set()
 
 
 @pytest.mark.parametrize(
     "reply", [b"150 Later.\r\n500 No.\r\n", b"331 Log in.\r\n", b"421 Bye.\r\n"]
 )
-def test_f20_only_a_2xx_opens(reply: bytes) -> None:
+def test_f20_only_a_2xx_keeps_it_open(reply: bytes) -> None:
     dialogue = asked().server_says(reply).client_hears(reply).pinholes()
 
     assert dialogue.data_path.reserved == set()
@@ -174,8 +183,16 @@ def test_f21_answers_are_matched_in_order(family: Family) -> None:
     dialogue = greeted(family).client_says(b"NOOP\r\n" + family.ask)
     dialogue.server_hears(b"NOOP\r\n" + family.heard)
 
-    dialogue.server_says(OK).client_hears(OK).pinholes()
+    dialogue.server_says(OK).client_hears(OK).pinholes(family.pinhole)
     dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n").pinholes()
+
+
+@both_families
+def test_f21_a_refusal_of_an_earlier_command_is_not_the_answer_to_port(family: Family) -> None:
+    dialogue = greeted(family).client_says(b"SITE x\r\n" + family.ask)
+
+    dialogue.server_says(b"500 No.\r\n", OK).client_hears(b"500 No.\r\n" + OK)
+    dialogue.pinholes(family.pinhole)
 
 
 @both_families
@@ -200,9 +217,7 @@ def test_f22_a_transfer_under_way_outlives_its_control_connection(family: Family
 
 
 def test_f22_nothing_opens_after_a_fin() -> None:
-    asked().client_closes().server_says(OK).pinholes().client_hears(
-        b"425 Can't open data connection.\r\n"
-    )
+    asked().client_closes().pinholes().server_says(OK).pinholes().client_hears(OK)
     dialogue = greeted().client_says(b"PASV\r\n").client_closes().server_says(IPV4.reply_passive)
     dialogue.client_hears(b"425 Can't open passive connection.\r\n").pinholes()
     dialogue = greeted().client_says(b"AUTH TLS\r\n" + IPV4.ask).client_closes()
@@ -266,8 +281,20 @@ def test_f28_after_epsv_all_nothing_but_epsv_is_accepted(family: Family) -> None
     forwarded(dialogue, b"EPSV\r\n", IPV6.reply_passive).pinholes(family.passive_pinhole)
 
 
-def test_f28_the_promise_outlives_a_refusal_and_a_new_login() -> None:
-    dialogue = forwarded(greeted(), b"epsv all\r\n", b"500 What?\r\n")
+def test_f28_a_promise_that_the_server_refused_is_none() -> None:
+    # RFC 2428 section 4 binds a server that has understood it.
+    agreed(IPV4, forwarded(greeted(), b"EPSV ALL\r\n", b"500 What?\r\n"))
+
+
+def test_f28_until_it_is_refused_the_promise_counts() -> None:
+    dialogue = greeted().client_says(b"EPSV ALL\r\n" + IPV4.ask).server_hears(b"EPSV ALL\r\n")
+
+    dialogue.noted("command.refused", "epsv-all").server_says(b"500 What?\r\n")
+    dialogue.client_hears(b"500 What?\r\n501 Only EPSV is allowed after EPSV ALL.\r\n")
+
+
+def test_f28_the_promise_outlives_a_new_login() -> None:
+    dialogue = forwarded(greeted(), b"epsv all\r\n")
 
     refused(dialogue, IPV4.ask, 501, "epsv-all")
     forwarded(dialogue, b"REIN\r\n", b"220 Again.\r\n")

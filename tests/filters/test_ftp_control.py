@@ -20,10 +20,10 @@ from sallyport import limits
 from sallyport.filters.ftp import FtpFilter
 from sallyport.testing import Dialogue
 
-UNKNOWN = b"502 Command not implemented.\r\n"
+REFUSED = b"502 Command not implemented.\r\n"
 
 
-@pytest.mark.parametrize("command", [b"AUTH TLS\r\n", b"PASV\r\n", b"EPSV\r\n", IPV4.ask])
+@pytest.mark.parametrize("command", [b"AUTH TLS\r\n", b"PASV\r\n", b"EPSV\r\n"])
 def test_commands_behind_a_barrier_wait_for_its_reply(command: bytes) -> None:
     dialogue = greeted().client_says(command + b"NOOP\r\n")
     assert b"NOOP" not in dialogue.server_end.heard
@@ -40,13 +40,12 @@ def test_other_commands_do_not_wait() -> None:
 
 def test_two_transfers_sent_ahead_each_get_their_own_pinhole() -> None:
     dialogue = greeted().client_says(IPV4.ask + b"RETR a\r\n" + ASK_SECOND + b"RETR b\r\n")
-    dialogue.server_hears(IPV4.heard).server_says(OK).server_hears(b"RETR a\r\n")
-    dialogue.pinholes(IPV4.pinhole)
+    dialogue.server_hears(IPV4.heard + b"RETR a\r\n").server_says(OK).pinholes(IPV4.pinhole)
 
-    dialogue.server_says(b"150 a\r\n").connects(IPV4.server, IPV4.listen).server_says(b"226 a\r\n")
+    dialogue.server_says(b"150 a\r\n").server_hears(b"").connects(IPV4.server, IPV4.listen)
 
-    dialogue.server_hears(HEARD_SECOND).server_says(OK).server_hears(b"RETR b\r\n")
-    dialogue.pinholes(PINHOLE_SECOND)
+    dialogue.server_hears(HEARD_SECOND + b"RETR b\r\n").pinholes(PINHOLE_SECOND)
+    dialogue.server_says(b"226 a\r\n", OK, b"150 b\r\n").connects(IPV4.server, "203.0.113.1:40582")
 
 
 @pytest.mark.parametrize("command", [b"REIN\r\n", b"user b\r\n", b"PASV\r\n", b"EPSV\r\n"])
@@ -87,28 +86,28 @@ def test_a_status_within_a_transfer_does_not_move_a_later_agreement() -> None:
     dialogue.server_says(b"150 a\r\n" + status + b"226 a\r\n")
 
     dialogue.client_hears(b"150 a\r\n" + status + b"226 a\r\n").server_hears(HEARD_SECOND)
-    dialogue.pinholes().server_says(OK).pinholes(PINHOLE_SECOND)
+    dialogue.server_says(OK).pinholes(PINHOLE_SECOND)
 
 
 def test_an_answer_of_ours_comes_in_the_order_of_the_commands() -> None:
-    dialogue = greeted().client_says(b"NOOP\r\nXYZZY\r\nSYST\r\n").client_hears(b"")
+    dialogue = greeted().client_says(b"NOOP\r\nLPSV\r\nSYST\r\n").client_hears(b"")
     dialogue.server_hears(b"NOOP\r\nSYST\r\n")
 
-    dialogue.server_says(b"200 a\r\n").client_hears(b"200 a\r\n" + UNKNOWN)
+    dialogue.server_says(b"200 a\r\n").client_hears(b"200 a\r\n" + REFUSED)
     dialogue.server_says(b"215 b\r\n").client_hears(b"215 b\r\n").nothing_more()
 
 
 def test_an_answer_of_ours_does_not_split_a_reply_of_several_lines() -> None:
-    dialogue = greeted().client_says(b"FEAT\r\nXYZZY\r\n").server_says(b"211-Features\r\n")
+    dialogue = greeted().client_says(b"FEAT\r\nLPSV\r\n").server_says(b"211-Features\r\n")
     dialogue.client_hears(b"211-Features\r\n").server_says(b" UTF8\r\n211 End\r\n")
 
-    dialogue.client_hears(b" UTF8\r\n211 End\r\n" + UNKNOWN)
+    dialogue.client_hears(b" UTF8\r\n211 End\r\n" + REFUSED)
 
 
-def test_a_reply_of_several_lines_to_port_opens_with_its_last_line() -> None:
-    dialogue = asked().server_says(b"200-Listen,\r\n").pinholes().client_hears(b"")
+def test_a_reply_of_several_lines_to_port_counts_with_its_last_line() -> None:
+    dialogue = asked().server_says(b"500-No,\r\n").pinholes(IPV4.pinhole).client_hears(b"")
 
-    dialogue.server_says(b"200 done\r\n").pinholes(IPV4.pinhole)
+    dialogue.server_says(b"500 no\r\n").pinholes().client_hears(b"500-No,\r\n500 no\r\n")
 
 
 def test_a_reply_to_port_is_heard_whole() -> None:
@@ -122,7 +121,9 @@ def test_a_passive_request_withdraws_an_active_agreement_and_the_reverse(family:
     dialogue = agreed(family).client_says(family.ask_passive).pinholes()
     dialogue.server_says(family.reply_passive).pinholes(family.passive_pinhole)
 
-    dialogue.client_says(family.ask).pinholes()
+    dialogue.client_says(family.ask)
+    (pinhole,) = dialogue.data_path.pinholes.values()
+    assert str(pinhole.listen) != family.passive
 
 
 def test_a_passive_request_that_is_refused_by_us_withdraws_too() -> None:
@@ -132,13 +133,11 @@ def test_a_passive_request_that_is_refused_by_us_withdraws_too() -> None:
 
 def test_only_one_agreement_is_pending_at_a_time() -> None:
     dialogue = greeted().client_says(b"PASV\r\n" + IPV4.ask).server_hears(b"PASV\r\n")
-    dialogue.server_says(IPV4.reply_passive).server_hears(IPV4.heard).pinholes()
-
-    dialogue.server_says(OK).pinholes(IPV4.pinhole)
+    dialogue.server_says(IPV4.reply_passive).server_hears(IPV4.heard).pinholes(IPV4.pinhole)
 
 
 def test_commands_ahead_of_their_replies_are_bounded() -> None:
-    ahead = b"NOOP\r\n" * limits.MAX_FTP_PIPELINE
+    ahead = b"NOOP\r\nSYST\r\n" * (limits.MAX_FTP_PIPELINE // 2)
     dialogue = greeted().client_says(ahead).server_hears(ahead)
     dialogue.client_says(ahead).nothing_more().still_open()
 
@@ -146,16 +145,24 @@ def test_commands_ahead_of_their_replies_are_bounded() -> None:
 
 
 def test_lines_held_at_the_bound_go_on_as_replies_come() -> None:
-    ahead = b"NOOP\r\n" * limits.MAX_FTP_PIPELINE
-    dialogue = greeted().client_says(ahead + b"SYST\r\n").server_hears(ahead)
+    ahead = b"NOOP\r\nSYST\r\n" * (limits.MAX_FTP_PIPELINE // 2)
+    dialogue = greeted().client_says(ahead + b"PWD\r\n").server_hears(ahead)
 
-    dialogue.server_says(OK).server_hears(b"SYST\r\n")
+    dialogue.server_says(OK).server_hears(b"PWD\r\n")
+
+
+def test_keep_alives_ahead_of_their_replies_are_not_bounded() -> None:
+    ahead = b"NOOP\r\n" * (2 * limits.MAX_FTP_PIPELINE)
+    dialogue = greeted().client_says(ahead).server_hears(ahead)
+
+    dialogue.server_says(OK * (2 * limits.MAX_FTP_PIPELINE)).still_open()
+    forwarded(dialogue.client_hears(OK * (2 * limits.MAX_FTP_PIPELINE)), b"PWD\r\n")
 
 
 def test_answers_of_ours_are_bounded_too() -> None:
     dialogue = greeted().client_says(b"RETR a\r\n").server_hears(b"RETR a\r\n")
 
-    dialogue.client_says(b"XYZZY\r\n" * 10_000).ended("too-many-lines-ahead").nothing_more()
+    dialogue.client_says(b"LPSV\r\n" * 10_000).ended("too-many-lines-ahead").nothing_more()
 
 
 def test_everything_said_before_a_fin_is_carried_out() -> None:

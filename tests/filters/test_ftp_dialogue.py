@@ -1,15 +1,18 @@
 """What a data connection is for, and what the client hears of a transfer somebody looks into."""
 
 from collections.abc import Coroutine
-from typing import Any, Self
+from typing import Any, Self, cast
+from unittest.mock import Mock
 
 import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.errors import OutOfResources
-from sallyport.filters.ftp.agreement import Agreement, FtpTransfer
+from sallyport.errors import BindError, OutOfResources
+from sallyport.filters.ftp import FTP, FtpFilter, FtpSettings, FtpTransfer
+from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.dialogue import FtpDialogue
+from sallyport.flags import ConnectionFlags
 
 READY = b"220 ready\r\n"
 PORT = b"PORT 10,0,0,8,6,17\r\n"
@@ -38,12 +41,42 @@ class FakeEnd:
         self.is_shut = True
 
 
-class FakeControl:
-    client = Endpoint.parse("10.0.0.8:50000")
-    server = Endpoint.parse("203.0.113.9:21")
+class FakeOpening:
+    """Stands for a binding or a permission."""
 
-    def __init__(self) -> None:
+    proxy_address = Endpoint.parse("203.0.113.1:40271")
+
+    def __init__(self, transfer: FtpTransfer, *, is_filtered: bool) -> None:
+        self.transfer = transfer
+        self.is_filtered = is_filtered
+        self.withdrawn: str | None = None
+        self.waits: list[float] = []
+
+    def withdraw(self, reason: str) -> None:
+        self.withdrawn = reason
+
+    def kill(self, reason: str) -> None:
+        self.withdrawn = reason
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+class FakeConnection:
+    """The control connection and its session: all that a dialogue asks of both."""
+
+    client = Endpoint.parse("10.0.0.8:50000")
+    server = peer = Endpoint.parse("203.0.113.9:21")
+    gateway_address = Endpoint.parse("203.0.113.1:50001")
+    flags = ConnectionFlags.NONE
+    protocol = FTP
+
+    def __init__(self, *, is_filtered: bool, failure: BindError | None) -> None:
+        self.session = self
         self.ended: str | None = None
+        self.opened: list[FakeOpening] = []
+        self._is_filtered = is_filtered
+        self._failure = failure
 
     @property
     def is_open(self) -> bool:
@@ -58,45 +91,39 @@ class FakeControl:
     def kill(self, reason: str) -> None:
         self.close(reason)
 
+    async def bind_for_client(self, where: object, *, context: object, **rest: object) -> object:
+        assert isinstance(context, FtpTransfer)
+        if self._failure is not None:
+            raise self._failure
+        self.opened.append(FakeOpening(context, is_filtered=self._is_filtered))
+        return self.opened[-1]
 
-class FakeOffer:
-    proxy_address = Endpoint.parse("203.0.113.1:40271")
-
-    def __init__(self, *, is_filtered: bool, arming: Exception | None) -> None:
-        self.is_filtered = is_filtered
-        self.withdrawn: str | None = None
-        self._arming = arming
-
-    async def arm(self) -> None:
-        if self._arming is not None:
-            raise self._arming
-
-    def withdraw(self, reason: str) -> None:
-        self.withdrawn = reason
+    allow_future_connect = bind_for_client
 
 
-class Talk:
-    """A dialogue and its host in one; every method returns it."""
-
-    def __init__(self, *, is_filtered: bool = True, arming: Exception | None = None) -> None:
-        self.client, self.server, self.connection = FakeEnd(), FakeEnd(), FakeControl()
-        self.transfers: list[FtpTransfer] = []
-        self.offers: list[FakeOffer] = []
-        self._is_filtered = is_filtered
-        self._arming = arming
-        self._dialogue = FtpDialogue(self)
-        self.server_says(READY).client_hears(READY)
+class UntimedDialogue(FtpDialogue):
+    """One whose deadline never passes: nothing here waits."""
 
     def set_deadline(self, seconds: float | None) -> None:
         pass
 
-    async def reserve(self, wanted: Endpoint, transfer: FtpTransfer) -> FakeOffer:
-        self.transfers.append(transfer)
-        self.offers.append(FakeOffer(is_filtered=self._is_filtered, arming=self._arming))
-        return self.offers[-1]
 
-    async def open_passive(self, server: Endpoint, transfer: FtpTransfer) -> FakeOffer:
-        return await self.reserve(server, transfer)
+class Talk:
+    """A dialogue and what is around it; every method returns it."""
+
+    def __init__(self, *, is_filtered: bool = True, failure: BindError | None = None) -> None:
+        self.client, self.server = FakeEnd(), FakeEnd()
+        self.connection = FakeConnection(is_filtered=is_filtered, failure=failure)
+        self._dialogue = UntimedDialogue(FtpFilter().attach_to_session(Mock()), FtpSettings())
+        self._dialogue.set_sockets(
+            self.client, self.server, cast("Any", self.connection), self.connection.peer, None
+        )
+        step(self._dialogue.started())
+        self.server_says(READY).client_hears(READY)
+
+    @property
+    def openings(self) -> list[FakeOpening]:
+        return self.connection.opened
 
     def client_says(self, data: bytes) -> Self:
         step(self._dialogue.from_client(data))
@@ -121,23 +148,24 @@ class Talk:
         return self
 
     def connected(self) -> Self:
-        """Have somebody connect by the latest offer."""
-        self._agreement.established()
+        """Have the peer of the latest opening connect."""
+        step(self._agreement.established())
         return self
 
     def over(self, explanation: str | None = None) -> Self:
-        """Have nothing be left of the latest offer."""
+        """Have nothing be left of the latest opening."""
         step(self._agreement.ended(explanation))
         return self
 
     @property
     def serves(self) -> tuple[str | None, str | None]:
         """The command and the argument that the latest data connection is for."""
-        return self.transfers[-1].command, self.transfers[-1].argument
+        transfer = self.openings[-1].transfer
+        return transfer.command, transfer.argument
 
     @property
     def _agreement(self) -> Agreement:
-        agreement = self.transfers[-1]
+        agreement = self.openings[-1].transfer
         assert isinstance(agreement, Agreement)
         return agreement
 
@@ -178,17 +206,20 @@ def test_a_transfer_knows_its_command(
 
 
 def test_a_command_that_waits_is_not_known_before_it_is_passed_on() -> None:
-    talk = Talk().client_says(PORT + b"RETR a\r\n")
-    assert talk.serves == (None, None)
+    talk = retrieving(b"LIST\r\n").client_says(PORT + b"RETR a\r\n")
+    assert talk.serves == ("LIST", None)
 
-    assert talk.server_says(OK).serves == ("RETR", "a")
+    assert talk.server_says(DONE).over().serves == ("RETR", "a")
 
 
 def test_each_agreement_has_a_transfer_of_its_own() -> None:
     talk = retrieving().over().server_says(DONE).client_says(PORT).server_says(OK)
     talk.client_says(b"STOR b\r\n")
 
-    assert [transfer.command for transfer in talk.transfers] == ["RETR", "STOR"]
+    assert [transfer.command for transfer in (opening.transfer for opening in talk.openings)] == [
+        "RETR",
+        "STOR",
+    ]
 
 
 def test_a_command_without_an_agreement_takes_nobodys_transfer() -> None:
@@ -267,7 +298,7 @@ def test_a_verdict_is_told_in_one_line_of_ascii() -> None:
     talk = retrieving().connected().server_says(DONE).over("ä\r\n226 fine\0" + "x" * 1000)
 
     assert talk.client.heard == b"451 ???226 fine?" + b"x" * 494 + b"\r\n"
-    assert len(talk.client.heard) == limits.MAX_FTP_LINE
+    assert len(talk.client.heard) == 512
 
 
 @pytest.mark.parametrize("reply", [DONE, b"426 Lost\r\n"])
@@ -301,7 +332,7 @@ def held() -> Talk:
 
 
 def test_later_replies_and_answers_of_ours_wait_behind_it_in_order() -> None:
-    talk = held().client_says(b"NOOP\r\nXYZZY\r\nSTAT\r\n").server_hears(b"NOOP\r\nSTAT\r\n")
+    talk = held().client_says(b"NOOP\r\nLPSV\r\nSTAT\r\n").server_hears(b"NOOP\r\nSTAT\r\n")
     talk.server_says(OK + b"211-a\r\n").client_hears(b"")
 
     talk.over().client_hears(DONE + OK + b"502 Command not implemented.\r\n211-a\r\n")
@@ -316,9 +347,9 @@ def test_a_reply_nobody_asked_for_waits_behind_it() -> None:
 
 def test_the_next_agreement_waits_until_it_was_heard() -> None:
     talk = held().client_says(PORT + b"RETR b\r\n").server_hears(b"")
-    assert talk.offers[0].withdrawn is None
+    assert talk.openings[0].withdrawn is None
 
-    talk.over().client_hears(DONE).server_hears(TOLD)
+    talk.over().client_hears(DONE).server_hears(TOLD + b"RETR b\r\n")
 
 
 def test_what_is_held_back_is_bounded() -> None:
@@ -370,6 +401,30 @@ def test_a_server_that_closes_is_followed_when_everything_was_heard() -> None:
 
 
 def test_an_agreement_that_could_not_be_opened_is_not_waited_for() -> None:
-    talk = Talk(arming=OutOfResources("full")).client_says(PORT).server_says(b"200-a\r\n" + OK)
+    talk = Talk(failure=OutOfResources("full")).client_says(PORT).server_hears(b"")
 
-    talk.client_hears(b"425 Can't open data connection.\r\n").over().client_hears(b"")
+    talk.client_hears(b"425 Can't open data connection.\r\n")
+
+
+# -- how long a data connection may take -----------------------------------------------------------
+
+
+def test_a_transfer_that_was_asked_for_has_its_own_time() -> None:
+    talk = agreed().client_says(b"RETR tape\r\n")
+    assert talk.openings[0].waits[-1] == limits.TRANSFER_START_SECONDS
+
+    talk.server_says(b"550 No\r\n")
+    assert talk.openings[0].waits[-1] == limits.ACCEPT_TIMEOUT_SECONDS
+
+
+def test_an_agreement_has_its_minute_from_the_servers_answer() -> None:
+    talk = Talk().client_says(PORT)
+    assert not talk.openings[0].waits
+
+    assert talk.server_says(OK).openings[0].waits == [limits.ACCEPT_TIMEOUT_SECONDS]
+
+
+def test_what_is_connected_waits_for_nothing() -> None:
+    talk = Talk().client_says(PORT).connected().server_says(OK).client_says(b"RETR a\r\n")
+
+    assert talk.server_says(b"150 a\r\n").openings[0].waits == []

@@ -7,7 +7,6 @@ from tests.filters.talk import (
     READY,
     Family,
     agreed,
-    asked,
     both_families,
     forwarded,
     greeted,
@@ -30,12 +29,12 @@ from sallyport.testing import Dialogue, pause
 
 @both_families
 def test_x01_neither_side_goes_on_before_the_rule_is_in(family: Family) -> None:
-    dialogue = asked(family).client_says(b"RETR a\r\n")
+    dialogue = greeted(family)
     dialogue.data_path.is_slow = True
-    dialogue.server_says(OK).nothing_more().pinholes()
+    dialogue.client_says(family.ask + b"RETR a\r\n").nothing_more().pinholes()
 
     dialogue.waiting_ends().pinholes(family.pinhole)
-    dialogue.client_hears(OK).server_hears(b"RETR a\r\n")
+    dialogue.server_hears(family.heard + b"RETR a\r\n").client_hears(b"")
 
 
 @both_families
@@ -49,19 +48,22 @@ def test_x01_the_client_hears_of_a_passive_port_when_it_may_connect(family: Fami
 
 @both_families
 def test_x01_what_both_say_meanwhile_is_kept_in_order(family: Family) -> None:
-    dialogue = asked(family)
+    dialogue = greeted(family)
     dialogue.data_path.is_slow = True
-    dialogue.server_says(OK).client_says(b"RETR a\r\n").server_says(b"421 Bye.\r\n")
+    dialogue.client_says(family.ask).client_says(b"RETR a\r\n").server_says(b"421 Bye.\r\n")
 
-    dialogue.waiting_ends().client_hears(OK + b"421 Bye.\r\n").server_hears(b"RETR a\r\n")
+    dialogue.waiting_ends().server_hears(family.heard + b"RETR a\r\n")
+    dialogue.client_hears(b"421 Bye.\r\n")
 
 
 @both_families
 def test_x01_an_end_while_the_rule_goes_in_leaves_nothing_open(family: Family) -> None:
     for active in (True, False):
-        dialogue = asked(family) if active else greeted(family).client_says(family.ask_passive)
+        dialogue = greeted(family)
         dialogue.data_path.is_slow = True
-        dialogue.server_says(OK if active else family.reply_passive)
+        dialogue.client_says(family.ask if active else family.ask_passive)
+        if not active:
+            dialogue.server_says(family.reply_passive)
         dialogue.client_resets().waiting_ends().pinholes()
 
         assert not list(dialogue.gateway.sessions)
@@ -128,10 +130,11 @@ def test_x07_a_filter_that_waits_forever_ends_its_own_session_only() -> None:
 
 
 def test_x07_a_filter_that_waits_and_goes_on_is_not_stuck() -> None:
-    dialogue = asked()
+    dialogue = greeted()
     dialogue.data_path.is_slow = True
-    dialogue.server_says(OK).time_passes(1).waiting_ends().time_passes(59).still_open()
+    dialogue.client_says(IPV4.ask).time_passes(1).waiting_ends().time_passes(58).still_open()
 
+    dialogue.server_hears(IPV4.heard).server_says(OK)
     forwarded(dialogue.client_hears(OK), b"NOOP\r\n")
 
 
@@ -146,15 +149,17 @@ def test_x07_what_the_ended_session_had_opened_is_closed() -> None:
 def test_x07_a_fault_ends_one_session_and_spares_another() -> None:
     other = agreed()
     broken = Dialogue(FtpFilter(), client="10.0.0.9:50000", beside=other).server_says(READY)
-    broken.client_hears(READY).client_says(b"PORT 10,0,0,9,6,17\r\n")
+    broken.client_hears(READY).next_bind_fails(RuntimeError("planted"))
 
-    broken.next_bind_fails(RuntimeError("planted")).server_says(OK).was_reset("filter-failed")
+    broken.client_says(b"PORT 10,0,0,9,6,17\r\n").was_reset("filter-failed")
 
     other.pinholes(IPV4.pinhole).still_open()
 
 
 @both_families
 def test_what_the_kernel_refuses_is_answered_in_the_protocol(family: Family) -> None:
-    dialogue = asked(family).next_bind_fails(KernelError("open", 5)).server_says(OK)
+    dialogue = greeted(family).next_bind_fails(KernelError("open", 5)).client_says(family.ask)
 
-    dialogue.client_hears(b"425 Can't open data connection.\r\n").pinholes().still_open()
+    dialogue.server_hears(b"").client_hears(
+        b"425 Can't open data connection.\r\n"
+    ).pinholes().still_open()

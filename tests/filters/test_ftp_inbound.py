@@ -75,15 +75,16 @@ def test_the_session_belongs_to_the_published_server(way: Way) -> None:
 
 
 @every_way
-def test_port_opens_the_way_out_only_when_the_server_has_agreed(way: Way) -> None:
-    dialogue = greeted(way).client_says(way.ask).server_hears(way.heard).pinholes()
+def test_port_opens_the_way_out_for_the_server(way: Way) -> None:
+    dialogue = greeted(way).client_says(way.ask).server_hears(way.heard)
 
-    dialogue.server_says(OK).client_hears(OK).pinholes(way.active_pinhole)
+    dialogue.pinholes(way.active_pinhole).server_says(OK).client_hears(OK)
+    dialogue.pinholes(way.active_pinhole)
     dialogue.connects(way.server, way.active).pinholes().transfers(way.server)
 
 
 @every_way
-def test_f20_port_opens_nothing_when_the_server_refuses(way: Way) -> None:
+def test_f20_the_way_out_closes_when_the_server_refuses(way: Way) -> None:
     dialogue = greeted(way).client_says(way.ask).server_hears(way.heard)
 
     dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n").pinholes()
@@ -144,7 +145,7 @@ def test_f04_to_f11_arguments_are_read_as_strictly_as_from_inside(
     refused(greeted(), line, code, reason)
 
 
-@pytest.mark.parametrize("address", [b"198,51,100,7", b"10,0,0,9", b"203,0,113,9", b"127,0,0,1"])
+@pytest.mark.parametrize("address", [b"198,51,100,7", b"10,0,0,9", b"203,0,113,9"])
 def test_v01_a_server_that_names_another_host_is_refused(address: bytes) -> None:
     reply = b"227 Entering Passive Mode (%b,19,137)\r\n" % address
     passive_refused(NAT, b"PASV\r\n", reply, "passive-address-is-not-the-servers")
@@ -158,9 +159,16 @@ def test_v01_by_setting_a_foreign_address_is_taken_for_the_servers_own() -> None
 
 
 @every_way
-def test_v02_an_answer_to_another_command_passes_and_opens_nothing(way: Way) -> None:
-    for reply in (NAT.reply_passive, ROUTED.reply_passive):
-        forwarded(greeted(way), b"NOOP\r\n", reply).pinholes()
+def test_v02_an_answer_to_another_command_opens_nothing_and_names_no_inside_host(way: Way) -> None:
+    for reply in (NAT.reply_passive, ROUTED.reply_passive, b"229 (|1|10.0.0.8|5001|)\r\n"):
+        dialogue = greeted(way).client_says(b"NOOP\r\n").server_says(reply).pinholes()
+
+        is_hidden = way.rule.server.version == 4
+        heard = bytes(dialogue.client_end.heard)
+        assert heard.startswith(reply[:4])
+        assert (
+            is_hidden is not (b"10,0,0,8" in heard or b"10.0.0.8" in heard) or reply[:3] == b"229"
+        )
 
 
 @every_way
@@ -212,10 +220,12 @@ def test_v08_an_echo_within_the_answer_to_pasv_opens_nothing(way: Way) -> None:
 
 
 @every_way
-def test_v09_a_second_answer_nobody_asked_for_ends_the_dialogue(way: Way) -> None:
-    dialogue = greeted(way).server_says(way.reply_passive).client_hears(way.reply_passive)
+def test_v09_answers_that_were_not_asked_for_open_nothing(way: Way) -> None:
+    dialogue = greeted(way)
+    for _ in range(3):
+        dialogue.server_says(way.reply_passive).pinholes().still_open()
 
-    dialogue.pinholes().still_open().server_says(OK).ended("stray-reply").pinholes()
+    assert b"10,0,0,8" not in dialogue.client_end.heard
 
 
 @every_way
@@ -235,8 +245,7 @@ def test_f22_a_client_that_has_closed_cannot_have_anything_opened() -> None:
     dialogue = greeted().client_says(b"PASV\r\n").client_closes()
 
     dialogue.server_says(NAT.reply_passive).client_hears(NO_PASSIVE).pinholes()
-    closed = greeted().client_says(NAT.ask).client_closes().server_says(OK).pinholes()
-    closed.noted("binding.not_armed", "not-in-this-state")
+    greeted().client_says(NAT.ask).client_closes().pinholes().server_says(OK).pinholes()
 
 
 def test_f23_one_client_at_its_quota_leaves_the_others_theirs() -> None:

@@ -9,6 +9,7 @@ from tests.filters.talk import (
     PINHOLE_SECOND,
     READY,
     Family,
+    agreed,
     both_families,
     forwarded,
     greeted,
@@ -41,15 +42,14 @@ def test_f12_a_passive_reply_may_be_split_anywhere(family: Family) -> None:
 def test_f13_every_line_of_a_segment_is_read(family: Family) -> None:
     dialogue = greeted(family).client_says(b"NOOP\r\n" + family.ask + b"LIST\r\n")
 
-    dialogue.server_hears(b"NOOP\r\n" + family.heard).server_says(OK, OK).client_hears(OK + OK)
-    dialogue.server_hears(b"LIST\r\n").pinholes(family.pinhole)
+    dialogue.server_hears(b"NOOP\r\n" + family.heard + b"LIST\r\n").server_says(OK, OK)
+    dialogue.client_hears(OK + OK).pinholes(family.pinhole)
 
 
 def test_f13_of_two_ports_in_one_segment_the_first_is_withdrawn() -> None:
-    dialogue = greeted().client_says(IPV4.ask + ASK_SECOND).server_hears(IPV4.heard)
+    dialogue = greeted().client_says(IPV4.ask + ASK_SECOND).server_hears(IPV4.heard + HEARD_SECOND)
 
-    dialogue.server_says(OK).client_hears(OK).server_hears(HEARD_SECOND)
-    dialogue.pinholes().server_says(OK)
+    dialogue.pinholes(PINHOLE_SECOND).server_says(OK, OK).client_hears(OK + OK)
     dialogue.pinholes(PINHOLE_SECOND)
 
 
@@ -73,19 +73,53 @@ def test_f15_a_leading_blank_makes_no_verb() -> None:
 def test_f15_telnet_commands_hide_nothing_wherever_they_stand(
     family: Family, telnet: bytes
 ) -> None:
-    for cut in (0, 2, 4, 7, len(family.ask) - 1):
+    for cut in (2, 4, 7, len(family.ask) - 1):
         line = family.ask[:cut] + telnet + family.ask[cut:]
         greeted(family).client_says(line).server_hears(family.heard)
 
 
-def test_f15_an_abort_with_its_telnet_signals_reaches_the_server_as_a_command() -> None:
-    dialogue = greeted().client_says(b"\xff\xf4\xff", b"\xf2ABOR\r\n").server_hears(b"ABOR\r\n")
+@both_families
+def test_f15_what_stands_before_the_verb_hides_nothing_and_signals_pass(family: Family) -> None:
+    for telnet, passed in (
+        (b"\xff\xf4", b"\xff\xf4"),
+        (b"\xff\xf4\xff\xf2", b"\xff\xf4\xff\xf2"),
+        (b"\xff\xfb\x01", b""),
+        (b"\xff\xfa\x18\0xterm\xff\xf0", b""),
+    ):
+        greeted(family).client_says(telnet + family.ask).server_hears(passed + family.heard)
 
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfbPORT 10,0,0,8,6,17\r\n",
+        b"\xff\xfaPORT 10,0,0,8,6,17\r\n",
+        b"\xff\xfa\xff\xf0\xff\xfdPORT 10,0,0,8,6,17\r\n",
+        b"N\xff\xfbPORT 10,0,0,8,6,17\r\n",
+    ],
+)
+def test_f15_readers_of_telnet_that_disagree_do_not_hear_an_address(line: bytes) -> None:
+    # Some take a negotiation, or a subnegotiation, for two bytes and would read a PORT there.
+    dialogue = greeted().client_says(line).time_passes(1).pinholes()
+
+    assert b"PORT" not in dialogue.server_end.heard
+    assert b"10,0,0,8" not in dialogue.server_end.heard
+
+
+def test_f15_an_abort_reaches_the_server_with_its_telnet_signals() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n")
+    dialogue.client_says(b"\xff\xf4\xff").server_hears(b"\xff\xf4").client_says(b"\xf2")
+
+    # Before the line is whole, so that the urgent mark leaves with the last of them.
+    dialogue.server_hears(b"\xff\xf2").client_says(b"ABOR\r\n").server_hears(b"ABOR\r\n")
     dialogue.still_open()
 
 
-def test_f15_a_subnegotiation_without_end_ends_the_dialogue() -> None:
-    greeted().client_says(b"\xff\xfa" + b"x" * 600).was_reset("telnet-subnegotiation-too-long")
+def test_f15_a_subnegotiation_without_end_is_a_line_without_end() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n")
+
+    dialogue.client_says(b"\xff\xfa" + b"x" * 600).nothing_more()
+    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).was_reset("partial-line")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +146,27 @@ def test_f16_what_follows_a_bare_lf_is_a_line_of_its_own() -> None:
     dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n")
 
 
-def test_f17_a_line_too_long_is_answered_with_500_and_ends_the_dialogue() -> None:
+def test_f17_a_line_too_long_is_answered_with_500_and_its_rest_is_discarded() -> None:
+    # What is protected is memory: no more than the limit is kept, however long the line gets.
     dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n").server_says(OK)
     dialogue.client_hears(OK).client_says(b"CWD " + b"x" * limits.MAX_FTP_LINE)
+    dialogue.client_hears(b"500 Syntax error, command line too long.\r\n").server_hears(b"")
 
-    dialogue.ended("line-too-long").server_hears(b"")
-    dialogue.client_hears(b"500 Syntax error, closing control connection.\r\n")
+    dialogue.client_says(b"x" * 100_000, b"\r\n").nothing_more()
+    forwarded(dialogue, b"PWD\r\n").noted("command.refused", "line-too-long")
+
+
+def test_f17_a_line_too_long_that_never_ends_is_cut_off() -> None:
+    dialogue = greeted().client_says(b"NOOP\r\n")
+    for _ in range(59):
+        dialogue.client_says(b"x" * 10_000).time_passes(1)
+
+    dialogue.still_open().time_passes(1).was_reset("partial-line")
+
+
+@pytest.mark.parametrize("verb", [b"SIZE", b"RETR", b"XSHA512"])
+def test_f17_a_path_as_long_as_the_system_allows_passes(verb: bytes) -> None:
+    forwarded(greeted(), verb + b" " + b"d" * 4095 + b"\r\n", b"550 No.\r\n")
 
 
 def test_f17_the_longest_line_passes() -> None:
@@ -192,17 +241,21 @@ def test_h07_another_protocols_first_bytes_end_the_session(first: bytes, reason:
     greeted().client_says(first).was_reset(reason).nothing_more().pinholes()
 
 
-def test_v11_a_reply_line_of_64_kib_ends_the_dialogue() -> None:
+def test_v11_a_reply_line_of_64_kib_passes_in_parts_and_is_not_kept() -> None:
     dialogue = greeted().client_says(b"NOOP\r\n").server_says(b"200 " + b"x" * 65536)
+    heard = len(dialogue.client_end.heard)
+    assert heard > 65536 - limits.MAX_FTP_REPLY_LINE
 
-    dialogue.ended("reply-line-too-long").client_hears(b"")
+    dialogue.server_says(b"\r\n").client_hears(b"200 " + b"x" * 65536 + b"\r\n")
+    agreed(IPV4, dialogue.server_hears(b"NOOP\r\n"))
 
 
-def test_v11_a_hundred_thousand_continuation_lines_end_the_dialogue() -> None:
-    dialogue = greeted().client_says(b"HELP\r\n").server_says(b"214-\r\n" + b"x\r\n" * 100_000)
+def test_v11_a_hundred_thousand_continuation_lines_pass_and_are_not_kept() -> None:
+    listing = b"x\r\n" * 100_000
+    dialogue = greeted().client_says(b"STAT -l\r\n").server_hears(b"STAT -l\r\n")
+    dialogue.server_says(b"213-\r\n", listing).client_hears(b"213-\r\n" + listing)
 
-    dialogue.ended("reply-too-many-lines")
-    assert len(dialogue.client_end.heard) < 100_000
+    forwarded(dialogue.server_says(b"213 end\r\n").client_hears(b"213 end\r\n"), b"NOOP\r\n")
 
 
 @pytest.mark.parametrize("command", [b"PASV\r\n", IPV4.ask])
@@ -233,8 +286,18 @@ def test_v12_a_server_that_speaks_another_protocol_ends_the_session(
     dialogue.server_says(first).was_reset(reason).nothing_more().pinholes()
 
 
-def test_v12_text_that_is_no_reply_ends_the_session() -> None:
-    greeted().server_says(b"* OK IMAP4\r\n").ended("not-a-reply").nothing_more()
+def test_v12_text_that_is_no_reply_passes_and_lets_no_command_through() -> None:
+    dialogue = Dialogue(FtpFilter()).client_says(IPV4.ask).server_says(b"* OK IMAP4\r\n")
+
+    dialogue.client_hears(b"* OK IMAP4\r\n").server_hears(b"").pinholes()
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS).ended("no-reply-in-time")
+
+
+def test_v12_a_banner_has_an_end() -> None:
+    line = b"* 1 FETCH\r\n"
+    dialogue = Dialogue(FtpFilter()).server_says(line * limits.MAX_FTP_BANNER_LINES).still_open()
+
+    dialogue.server_says(line).ended("not-a-reply")
 
 
 def test_an_idle_dialogue_ends_and_a_used_one_does_not() -> None:

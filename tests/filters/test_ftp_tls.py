@@ -75,11 +75,16 @@ def test_f30_auth_withdraws_what_was_agreed_on_in_plain_text() -> None:
     forwarded(agreed(), b"AUTH TLS\r\n", b"234 Go\r\n").pinholes()
 
 
-@pytest.mark.parametrize("reply", [b"504 No.\r\n", b"334 More.\r\n", b"200 Hm.\r\n", b"534 No\r\n"])
+ACCEPTED_OTHERWISE = [b"334 More.\r\n", b"200 AUTH command ok\r\n"]
+
+
+@pytest.mark.parametrize("reply", [b"504 No.\r\n", b"534 No\r\n", *ACCEPTED_OTHERWISE])
 @both_families
 def test_f30_after_a_refused_auth_commands_are_read_as_before(family: Family, reply: bytes) -> None:
     dialogue = greeted(family).client_says(b"AUTH TLS\r\n" + family.ask)
     dialogue.server_hears(b"AUTH TLS\r\n").server_says(reply).client_hears(reply)
+    if reply in ACCEPTED_OTHERWISE:  # the client may still begin a handshake
+        dialogue.nothing_more().time_passes(limits.FTP_SILENCE_SECONDS)
 
     dialogue.server_hears(family.heard).server_says(OK).pinholes(family.pinhole)
 
@@ -121,3 +126,33 @@ def test_a_fin_behind_lines_that_tls_drops_is_passed_on() -> None:
     dialogue = greeted().client_says(b"AUTH TLS\r\nNOOP\r\n").client_closes()
 
     dialogue.server_says(b"234 Go\r\n").server_hears(b"AUTH TLS\r\n").server_hears_end()
+
+
+@pytest.mark.parametrize("reply", [*ACCEPTED_OTHERWISE, b"232 ok\r\n", b"200-a\r\n200 b\r\n"])
+@pytest.mark.parametrize("command", [b"AUTH TLS\r\n", b"AUTH SSL\r\n"])
+def test_a_client_that_begins_a_handshake_after_another_acceptance_has_switched(
+    reply: bytes, command: bytes
+) -> None:
+    dialogue = forwarded(greeted(), command, reply).client_says(HELLO).server_hears(HELLO)
+
+    dialogue.server_says(HELLO).client_hears(HELLO).noted("stream.opaque", "auth-tls")
+    dialogue.client_says(CIPHERED).server_hears(CIPHERED).pinholes()
+
+
+@pytest.mark.parametrize("reply", ACCEPTED_OTHERWISE)
+def test_f30_what_was_sent_ahead_of_such_a_handshake_is_dropped(reply: bytes) -> None:
+    dialogue = greeted().client_says(b"AUTH TLS\r\nUSER evil\r\n").server_hears(b"AUTH TLS\r\n")
+    dialogue.server_says(reply).client_hears(reply).nothing_more()
+
+    dialogue.client_says(HELLO).server_hears(HELLO).still_open()
+
+
+@pytest.mark.parametrize("reply", ACCEPTED_OTHERWISE)
+def test_a_client_that_goes_on_in_plain_text_is_read(reply: bytes) -> None:
+    agreed(IPV4, forwarded(greeted(), b"AUTH TLS\r\n", reply))
+
+
+def test_a_handshake_that_was_not_agreed_on_is_no_handshake() -> None:
+    dialogue = forwarded(greeted(), b"NOOP\r\n").client_says(b"\x16\x03\x01\r\n")
+
+    dialogue.server_hears(b"").client_hears(b"500 Syntax error, command unrecognized.\r\n")

@@ -138,10 +138,10 @@ def test_time_moves_when_told() -> None:
 
 def test_the_next_bind_can_be_made_to_fail_and_to_wait() -> None:
     dialogue = opened().next_bind_fails(OutOfResources("full")).client_says(PORT)
-    dialogue.server_says(b"200 ok\r\n").pinholes().noted("binding.not_armed", "full")
+    dialogue.pinholes().noted("command.refused", "full")
 
     dialogue.data_path.is_slow = True
-    dialogue.client_says(PORT).server_says(b"200 ok\r\n").pinholes().waiting_ends()
+    dialogue.client_says(PORT).pinholes().waiting_ends()
     assert len(dialogue.data_path.pinholes) == 1
 
 

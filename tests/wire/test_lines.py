@@ -8,10 +8,8 @@ from sallyport.wire.lines import (
     LINE_TOO_LONG,
     Line,
     LineReader,
-    LineSplitter,
     fault_of,
     is_whole,
-    text_of,
 )
 
 # Fragments rather than bytes: short examples that are full of line ends, good and bad.
@@ -22,8 +20,15 @@ FRAGMENTS = st.lists(
 
 
 def split(*segments: bytes, limit: int = 512) -> list[bytes]:
-    splitter = LineSplitter(limit)
-    return [line for segment in segments for line in splitter.feed(segment)]
+    """Return whole lines, and of a longer one its first part, as its reader keeps it."""
+    reader, lines, is_new = LineReader(limit), [], True
+    for segment in segments:
+        reader.feed(segment)
+        while line := reader.take():
+            if is_new:
+                lines.append(line.raw)
+            is_new = line.ends_line
+    return lines
 
 
 def judged(*segments: bytes) -> list[tuple[bytes, str | None]]:
@@ -32,7 +37,7 @@ def judged(*segments: bytes) -> list[tuple[bytes, str | None]]:
 
 def test_a_line_keeps_its_terminator_and_loses_it_in_its_text() -> None:
     (line,) = split(b"NOOP\r\n")
-    assert (line, text_of(line), fault_of(line)) == (b"NOOP\r\n", b"NOOP", None)
+    assert (line, Line(line, True).text, fault_of(line)) == (b"NOOP\r\n", b"NOOP", None)
 
 
 def test_f12_every_split_point_of_a_port_line_gives_the_one_line() -> None:
@@ -43,7 +48,7 @@ def test_f12_every_split_point_of_a_port_line_gives_the_one_line() -> None:
 
 def test_f13_lines_of_one_segment_come_out_in_order() -> None:
     lines = split(b"NOOP\r\nPORT 10,0,0,8,6,17\r\nPORT 10,0,0,8,6,18\r\nNO")
-    assert [text_of(line) for line in lines] == [
+    assert [Line(line, True).text for line in lines] == [
         b"NOOP",
         b"PORT 10,0,0,8,6,17",
         b"PORT 10,0,0,8,6,18",
@@ -85,41 +90,10 @@ def test_f17_a_line_over_the_limit_is_a_fault_once_and_its_rest_is_discarded() -
     assert lines == [(b"x" * 511 + b"\r", LINE_TOO_LONG), (b"NOOP\r\n", None)]
 
 
-def test_f17_a_line_never_ended_is_reported_as_soon_as_it_is_too_long() -> None:
-    splitter = LineSplitter(512)
-    assert splitter.feed(b"x" * 511) == []
-    assert splitter.feed(b"x") == [b"x" * 512]
-    assert fault_of(b"x" * 512) == LINE_TOO_LONG
-    assert splitter.feed(b"x" * 10_000) == []
-    assert splitter.pending == b""
-    assert splitter.feed(b"x\nNOOP\r\n") == [b"NOOP\r\n"]
-
-
-def test_pending_is_the_unfinished_line() -> None:
-    splitter = LineSplitter(512)
-    splitter.feed(b"NOOP\r\nPOR")
-    assert splitter.pending == b"POR"
-
-
-def test_f30_clearing_forgets_the_unfinished_line() -> None:
-    splitter = LineSplitter(512)
-    splitter.feed(b"POR")
-    splitter.clear()
-    assert splitter.pending == b""
-    assert splitter.feed(b"NOOP\r\n") == [b"NOOP\r\n"]
-
-
-def test_clearing_ends_the_discarding_of_an_overlong_line() -> None:
-    splitter = LineSplitter(8)
-    splitter.feed(b"x" * 9)
-    splitter.clear()
-    assert splitter.feed(b"NOOP\r\n") == [b"NOOP\r\n"]
-
-
 def test_replies_may_end_in_lf_alone_and_hold_any_byte() -> None:
     lines = split(b"220 a\n220 b\r\n220 \0\rc\r\n")
     assert lines == [b"220 a\n", b"220 b\r\n", b"220 \0\rc\r\n"]
-    assert [text_of(line) for line in lines] == [b"220 a", b"220 b", b"220 \0\rc"]
+    assert [Line(line, True).text for line in lines] == [b"220 a", b"220 b", None]
 
 
 @given(FRAGMENTS)
@@ -132,26 +106,11 @@ def test_every_split_gives_the_same_lines(fragments: list[bytes]) -> None:
 
 
 @given(FRAGMENTS)
-def test_no_byte_is_lost_or_changed(fragments: list[bytes]) -> None:
-    splitter = LineSplitter(10_000)
-    whole = b"".join(fragments)
-    assert b"".join(splitter.feed(whole)) + splitter.pending == whole
-
-
-@given(FRAGMENTS)
 def test_a_strict_line_without_fault_is_clean_text_and_crlf(fragments: list[bytes]) -> None:
     for line in split(*fragments, limit=64):
         if fault_of(line) is None:
-            assert line == text_of(line) + b"\r\n"
-            assert not set(text_of(line)) & set(b"\r\n\0")
-
-
-@given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
-def test_memory_is_bounded_by_the_limit(segments: list[bytes], limit: int) -> None:
-    splitter = LineSplitter(limit)
-    for segment in segments:
-        assert all(len(line) <= limit for line in splitter.feed(segment))
-        assert len(splitter.pending) < limit
+            assert line.endswith(b"\r\n")
+            assert not set(line[:-2]) & set(b"\r\n\0")
 
 
 @given(FRAGMENTS)
@@ -225,3 +184,23 @@ def test_the_same_lines_come_wherever_segments_cut_and_no_byte_is_lost(
     assert b"".join(line.raw for line in lines) + rest == data
     whole = [line.raw for line in lines if line.is_whole]
     assert whole == [line + b"\n" for line in data.split(b"\n")[:-1] if len(line) < 4]
+
+
+def test_f17_a_line_never_ended_is_known_as_soon_as_it_is_too_long() -> None:
+    reader = LineReader(512)
+    reader.feed(b"x" * 511)
+    assert reader.take() is None
+    reader.feed(b"x")
+
+    assert reader.take() == Line(b"x" * 512, False)
+    assert reader.pending == b""
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
+def test_memory_is_bounded_by_the_limit(segments: list[bytes], limit: int) -> None:
+    reader = LineReader(limit)
+    for segment in segments:
+        reader.feed(segment)
+        while reader.take():
+            pass
+        assert len(reader.pending) < limit

@@ -7,7 +7,8 @@ bytes are those of HTTP or TLS. A session that begins so can never bind, whateve
 import re
 from enum import StrEnum
 
-from sallyport import limits
+MAX_FIRST_LINE = 512
+"""The longest first line of a client that is waited for: no login is longer, a URL may be."""
 
 # RFC 9112 section 3: method SP target SP version. The method may be any token (`fetch` lets a page
 # choose it) and the target has no blank, so the version decides; "PRI * HTTP/2.0" is one of them.
@@ -15,6 +16,8 @@ _HTTP_REQUEST = re.compile(rb"\S+ \S+ HTTP/")
 
 # A line protocol begins with text; an empty first line is bad manners, not another protocol.
 _TEXT = frozenset((*range(0x20, 0x7F), *b"\t\r\n"))
+# Banners are written in any alphabet; SSL 2, which begins with 0x80, was never a server's answer.
+_BANNER = _TEXT | frozenset(range(0x80, 0x100))
 
 
 class FirstBytes(StrEnum):
@@ -46,13 +49,13 @@ _SERVER_PREFIXES = {
 }
 
 
-def foreign_protocol(first: bytes, limit: int = limits.MAX_FTP_LINE) -> FirstBytes:
-    """Tell what a client's first bytes, Telnet commands removed, are the opening of.
+def foreign_protocol(first: bytes, limit: int = MAX_FIRST_LINE) -> FirstBytes:
+    """Return what a client's first bytes, Telnet commands removed, are the beginning of.
 
     Ask after each segment with everything received so far. The answer is decided when the first
     line is complete, and at the latest at `limit` bytes; once decided it never changes.
     """
-    opening = _by_prefix(first, _CLIENT_PREFIXES)
+    opening = _by_prefix(first, _CLIENT_PREFIXES, _TEXT)
     if opening is not FirstBytes.OURS:
         return opening
     if _HTTP_REQUEST.match(first[:limit]):
@@ -63,17 +66,17 @@ def foreign_protocol(first: bytes, limit: int = limits.MAX_FTP_LINE) -> FirstByt
 
 
 def foreign_server(first: bytes) -> FirstBytes:
-    """Tell what a server's first bytes are the opening of; decided after five bytes at most.
+    """Return what a server's first bytes are the beginning of; decided after five bytes at most.
 
     Ask after each segment with everything received so far; once decided it never changes.
     """
-    return _by_prefix(first, _SERVER_PREFIXES)
+    return _by_prefix(first, _SERVER_PREFIXES, _BANNER)
 
 
-def _by_prefix(first: bytes, prefixes: dict[bytes, FirstBytes]) -> FirstBytes:
+def _by_prefix(first: bytes, prefixes: dict[bytes, FirstBytes], text: frozenset[int]) -> FirstBytes:
     for prefix, opening in prefixes.items():
         if first.startswith(prefix):
             return opening
     if any(prefix.startswith(first) for prefix in prefixes):
         return FirstBytes.UNDECIDED
-    return FirstBytes.OURS if first[0] in _TEXT else FirstBytes.UNKNOWN
+    return FirstBytes.OURS if first[0] in text else FirstBytes.UNKNOWN

@@ -27,49 +27,6 @@ def fault_of(line: bytes) -> str | None:
     return _FAULTS[found[0]] if found else None
 
 
-def text_of(line: bytes) -> bytes:
-    """Give `line` without its terminator: one LF, and one CR before it."""
-    return line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-class LineSplitter:
-    """Cuts a stream at each LF into lines of at most `limit` bytes, terminator included.
-
-    Lines come out as they came. Of an overlong one its first `limit` bytes come out, as soon as it
-    is too long, and its rest is discarded: what does not end in LF was too long (`is_whole`).
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.pending = b""
-        """The bytes of the unfinished line; empty while an overlong line is being discarded."""
-        self._is_discarding = False
-
-    def clear(self) -> None:
-        """Forget the unfinished line: the next byte begins a new one."""
-        self.pending = b""
-        self._is_discarding = False
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes and give the lines they complete; never raises."""
-        data = self.pending + data
-        if 0 <= data.find(b"\n") == len(data) - 1 < self._limit and not self._is_discarding:
-            self.pending = b""
-            return [data]  # one line and nothing else, as nearly always
-        lines: list[bytes] = []
-        *ended, rest = data.split(b"\n")
-        for text in ended:
-            if not self._is_discarding:
-                lines.append((text + b"\n")[: self._limit])
-            self._is_discarding = False
-        if len(rest) >= self._limit and not self._is_discarding:
-            # Reported from the same bytes whether or not the end is already here.
-            lines.append(rest[: self._limit])
-            self._is_discarding = True
-        self.pending = b"" if self._is_discarding else rest
-        return lines
-
-
 class Line(NamedTuple):
     """What `LineReader` cuts a stream into: a line, or a part of one that is too long."""
 

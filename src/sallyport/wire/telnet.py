@@ -1,90 +1,54 @@
 """The Telnet layer under an FTP control connection (RFC 959 section 3.1, RFC 854, RFC 855).
 
-Commands are taken out before any line is read, so that a verb cannot hide behind or be cut by one
-(attack F15). What is left is what we parse *and* what we forward: no other reader of the stream
-can see a command that we did not.
+What passes keeps its Telnet commands; what we parse is a copy without them, so that no verb can
+hide behind one or be cut by one (attack F15). A command has two bytes; a negotiation has three, and
+a subnegotiation goes on to its end. Readers of a stream do not agree about the last two: BSD's ftpd
+takes a subnegotiation for a command of two bytes. That is why only plain commands, which all read
+alike, are left in front of a verb.
 """
 
-from enum import Enum, auto
+import re
+from typing import Final
 
-from sallyport import limits
-from sallyport.errors import ProtocolError
-
-IAC = 0xFF
+IAC: Final = 0xFF
 """Interpret As Command."""
 
-_SE, _SB = 0xF0, 0xFA
-_NEGOTIATIONS = range(0xFB, 0xFF)  # WILL, WONT, DO, DONT: one option byte follows
-_LOWEST_COMMAND = _SE
+# Subnegotiation (IAC SB ... IAC SE), negotiation (WILL, WONT, DO, DONT and an option), the rest.
+# A doubled IAC stands for a byte of data, and IAC before a byte below 240 is none of ours: clients
+# send names in Latin-1 and Windows-1251 unescaped.
+_COMMAND = rb"\xff(?:\xfa.*?(?:\xff\xf0|\Z)|[\xfb-\xfe](?:.|\Z)|[\xf0-\xf9])"
+_DATA_OR_COMMAND = re.compile(rb"(\xff\xff)|" + _COMMAND, re.DOTALL)
+_PLAIN_COMMANDS = re.compile(rb"(?:\xff[\xf1-\xf9])+")
+# Everything up to the blank behind the verb, or up to the end of the line.
+_HEAD = re.compile(rb"(?:[^ \xff]|\xff\xff|" + _COMMAND + rb"|\xff)*", re.DOTALL)
 
 
 def unescape(line: bytes) -> bytes:
-    """Give `line` with each doubled IAC as the one 0xFF it stands for, for parsing."""
+    """Return `line` with each doubled IAC as the one 0xFF it stands for, for parsing."""
     return line.replace(b"\xff\xff", b"\xff")
 
 
-class _State(Enum):
-    TEXT = auto()
-    AFTER_IAC = auto()
-    OPTION = auto()
-    SUBNEGOTIATION = auto()
-    SUBNEGOTIATION_IAC = auto()
+def without_commands(line: bytes) -> bytes:
+    """Return `line` without Telnet commands; a doubled IAC stays doubled."""
+    return _DATA_OR_COMMAND.sub(_data, line)
 
 
-class TelnetDecoder:
-    """Takes Telnet commands out of one direction of a stream, wherever segments cut them.
+def plain_prefix(data: bytes) -> int:
+    """Return how many bytes at the beginning are whole commands of two bytes, such as IAC IP."""
+    found = _PLAIN_COMMANDS.match(data)
+    return 0 if found is None else found.end()
 
-    Promises: bytes without commands come out identical; a doubled IAC stays doubled, so the
-    receiver still reads one 0xFF; IAC before a byte below 240 is no command and stays, because
-    old clients send Latin-1 file names unescaped. Decoding what was decoded changes nothing.
+
+def with_plain_head(line: bytes) -> bytes:
+    """Return `line` without the commands before or within its verb; its argument stays as it is.
+
+    Commands of two bytes at the very beginning stay as well: RFC 959 section 4.1.3 asks a client to
+    send them before ABOR.
     """
+    start, end = plain_prefix(line), _HEAD.match(line)
+    assert end is not None  # noqa: S101 - it matches nothing, too
+    return line[:start] + without_commands(line[start : end.end()]) + line[end.end() :]
 
-    def __init__(self) -> None:
-        self._state = _State.TEXT
-        self._subnegotiated = 0
 
-    def feed(self, data: bytes) -> bytes:
-        """Give `data` without commands; an IAC at its very end waits for the byte after it.
-
-        Raises ProtocolError, now and at every later call, for a subnegotiation without end.
-        """
-        if self._state is _State.TEXT and IAC not in data:
-            return data
-        kept = bytearray()
-        for byte in data:
-            self._state = self._step(byte, kept)
-        return bytes(kept)
-
-    def _step(self, byte: int, kept: bytearray) -> _State:
-        match self._state:
-            case _State.TEXT:
-                if byte == IAC:
-                    return _State.AFTER_IAC
-                kept.append(byte)
-                return _State.TEXT
-            case _State.AFTER_IAC:
-                return self._command(byte, kept)
-            case _State.OPTION:
-                return _State.TEXT
-            case _State.SUBNEGOTIATION:
-                self._count_subnegotiated()
-                return _State.SUBNEGOTIATION_IAC if byte == IAC else _State.SUBNEGOTIATION
-            case _:
-                # IAC inside it. RFC 855: SE ends it, IAC is data; anything else is data to us too.
-                self._count_subnegotiated()
-                return _State.TEXT if byte == _SE else _State.SUBNEGOTIATION
-
-    def _command(self, byte: int, kept: bytearray) -> _State:
-        if byte == _SB:
-            self._subnegotiated = 0
-            return _State.SUBNEGOTIATION
-        if byte in _NEGOTIATIONS:
-            return _State.OPTION
-        if byte == IAC or byte < _LOWEST_COMMAND:
-            kept += bytes((IAC, byte))
-        return _State.TEXT
-
-    def _count_subnegotiated(self) -> None:
-        self._subnegotiated += 1
-        if self._subnegotiated > limits.MAX_TELNET_SUBNEGOTIATION:
-            raise ProtocolError("telnet-subnegotiation-too-long")
+def _data(found: "re.Match[bytes]") -> bytes:
+    return found[1] or b""

@@ -6,6 +6,7 @@
 """
 
 from sallyport.filters.ftp.agreement import FtpTransfer
-from sallyport.filters.ftp.filter import FTP, FTP_SERVER, FtpFilter, FtpSettings
+from sallyport.filters.ftp.filter import FTP, FTP_SERVER, FtpFilter
+from sallyport.filters.ftp.settings import FtpSettings
 
 __all__ = ["FTP", "FTP_SERVER", "FtpFilter", "FtpSettings", "FtpTransfer"]

@@ -1,28 +1,12 @@
 """What client and server agreed on: one data connection, the command it is for, how it ended."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
-from sallyport.api import Endpoint
+from sallyport import api, limits
 from sallyport.wire.ftp.formats import Command
 
-
-class Offer(Protocol):
-    """What was reserved for one data connection: a binding, or a permission."""
-
-    @property
-    def proxy_address(self) -> Endpoint:
-        """Where to connect, as whoever connects must hear it."""
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether somebody looks at what it will carry, and may end it with a verdict."""
-
-    async def arm(self) -> None:
-        """Open it; raises BindError."""
-
-    def withdraw(self, reason: str) -> None:
-        """Let nothing new in. Idempotent, never raises."""
+Opening = api.Binding | api.FutureConnection
+"""What was opened for a data connection: a port of ours, or the permission to connect outwards."""
 
 
 class FtpTransfer:
@@ -43,60 +27,89 @@ class FtpTransfer:
 
 
 class Agreement(FtpTransfer):
-    """One agreed data connection, as the dialogue sees it."""
+    """One agreed data connection, as the dialogue sees it.
+
+    `on_change` is called when its first connection was admitted, and when nothing is left of it.
+    """
 
     __slots__ = (
         "_is_filtered",
-        "_offer",
-        "_on_end",
+        "_on_change",
+        "_opening",
         "explanation",
         "is_established",
         "is_over",
         "is_patient",
     )
 
-    def __init__(self, on_end: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, on_change: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
-        self._on_end = on_end
-        self._offer: Offer | None = None
+        self._on_change = on_change
+        self._opening: Opening | None = None
         self._is_filtered = False
         self.is_patient = True
-        """Whether the client can wait for a verdict; who aborts cannot."""
+        """Whether the client can wait for a verdict; a client that aborts cannot."""
         self.is_established = False
         self.is_over = False
         self.explanation: str | None = None
-        """The verdict of whoever ended it, for the client; None: there is none."""
+        """The verdict of the filter that ended it, for the client; None: there is none."""
 
     @property
     def is_judged(self) -> bool:
-        """Whether the server's word on the transfer is not the last one."""
+        """Whether a filter may replace the server's word on the transfer."""
         return self.is_patient and self._is_filtered
 
-    def made(self, offer: Offer) -> None:
-        """Take what was reserved for it, or opened."""
-        self._offer, self._is_filtered = offer, offer.is_filtered
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its connection may still come."""
+        return not (self.is_established or self.is_over)
+
+    def made(self, opening: Opening) -> None:
+        """Take what was opened for it."""
+        self._opening, self._is_filtered = opening, opening.is_filtered
 
     def serve(self, command: Command) -> None:
-        """Take it that the data connection is for `command`."""
+        """Be for `command`, and wait for its connection as long as a transfer may take to begin."""
         self.command = command.verb.decode("ascii")
         if command.argument is not None:
             self.argument = command.argument.decode("utf-8", errors="surrogateescape")
+        self._wait(limits.TRANSFER_START_SECONDS)
 
     def free(self) -> None:
-        """Take it that the data connection is for no command so far."""
+        """Be for no command: another one may use what this one could not."""
         self.command = self.argument = None
+        self._wait(limits.ACCEPT_TIMEOUT_SECONDS)
+
+    def agreed(self) -> None:
+        """The server has agreed: a transfer must follow as soon as after any agreement."""
+        if self.command is None:
+            self._wait(limits.ACCEPT_TIMEOUT_SECONDS)
+
+    def answered(self) -> None:
+        """The server has said its last word on the transfer: no connection takes long any more."""
+        self._wait(limits.ACCEPT_TIMEOUT_SECONDS)
 
     def withdraw(self, reason: str) -> None:
-        """Let nobody connect any more; a transfer under way may finish."""
-        if self._offer is not None:
-            self._offer.withdraw(reason)
+        """Let nothing new connect; a transfer under way may finish."""
+        if self._opening is not None:
+            self._opening.withdraw(reason)
 
-    def established(self) -> None:
-        """Hear that somebody has connected."""
+    def refuse(self, reason: str) -> None:
+        """Close what was opened for a command that the server refused, used or not (attack F20)."""
+        if self._opening is not None:
+            self._opening.kill(reason)
+
+    async def established(self) -> None:
+        """Take note that its connection was admitted; what waited for that goes on."""
         self.is_established = True
+        await self._on_change()
 
     async def ended(self, explanation: str | None) -> None:
-        """Hear that nothing is left of it; what waited for that goes on."""
+        """Take note that nothing is left of it; what waited for that goes on."""
         self.is_over, self.explanation = True, explanation
-        self._offer = None  # which knows of us: neither shall wait for the garbage collector
-        await self._on_end()
+        self._opening = None  # which knows of us: neither shall wait for the garbage collector
+        await self._on_change()
+
+    def _wait(self, seconds: float) -> None:
+        if self._opening is not None and self.is_awaited:
+            self._opening.wait(seconds)

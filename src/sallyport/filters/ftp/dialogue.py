@@ -1,32 +1,46 @@
 """One FTP control connection: which commands and replies open what, and when.
 
-The rules in words: PORT or EPRT reserves an opening; the server hears of that one; its 2xx to that
-very command arms it before the client hears the 2xx. The reply to PASV or EPSV arms an opening
-before the client hears where. What an opening is depends on which side is ours to protect: that is
-the host's to know. What the client hears of a transfer that somebody looks into: see
-`sallyport.filters.ftp.reply_queue`.
+**What passes and what counts are two things.** Bytes pass in order and unchanged, unless a line
+carries an address of ours: PORT and EPRT on their way to the server, the reply to PASV and EPSV on
+its way to the client. Nothing else is changed, and nothing else ends a dialogue than a peer that
+plainly speaks another protocol, or a limit that protects memory.
+
+**What counts** is read strictly. PORT or EPRT opens a pinhole for the server before the server
+hears of it (attack X01), because some servers connect before they answer. It is closed again, used
+or not, when the answer is a refusal (attack F20). Until then it is open to the server alone, which
+could as well have answered 200: a server that lies gains nothing by the order, and no other host is
+let in. The reply to PASV or EPSV opens a pinhole for the client before the client hears of it. What
+a pinhole is depends on which side is ours to protect: a port of the gateway, or the permission to
+connect outwards.
+
+**In step and out of step.** The dialogue is in step while it is certain which command the next
+reply answers. Servers that leave commands unanswered, answer them twice, or end a reply with
+another code put it out of step; `reply_queue` and `ReplyReader` say how it finds back. Out of step
+only this is armed: a PORT, because it needs no answer; and a 227 or 229 that begins a reply while
+PASV or EPSV is unanswered, because nothing else makes a server say it, and no echoed text begins a
+reply. A 227 within a reply that perhaps has not ended opens the way out for a client inside, which
+could have asked its server for any such port; to a published server it opens nothing (attack V08).
+A refusal that may be the answer to PORT closes its pinhole. Nothing waits for ever: see `silence`.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-from sallyport import limits
-from sallyport.api import (
-    AddressNotAllowed,
-    BindError,
-    Endpoint,
-    ProtocolError,
-    Terminating,
-)
-from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Offer
-from sallyport.filters.ftp.host import Host
-from sallyport.filters.ftp.reply_queue import Answer, Answers
+from sallyport import api, limits
+from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
+from sallyport.filters.ftp.openings import FtpOpenings
+from sallyport.filters.ftp.passive import PASSIVE_CODES, masked, read_passive
+from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
+from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.stream import FtpStream
 from sallyport.filters.ftp.verbs import (
     BARRIERS,
+    DATA_VERBS,
     GREETING,
     KNOWN_VERBS,
+    PASSIVE_VERBS,
+    REFUSED_VERBS,
     RESTARTS,
     TLS_MECHANISMS,
     TRANSFERS,
@@ -35,44 +49,158 @@ from sallyport.filters.ftp.verbs import (
 from sallyport.wire.ftp import formats
 from sallyport.wire.ftp.formats import Command, EpsvRequest, UnsupportedFamily
 from sallyport.wire.ftp.replies import ReplyLine, reply
-from sallyport.wire.lines import LINE_TOO_LONG, fault_of
-from sallyport.wire.telnet import unescape
+from sallyport.wire.lines import fault_of
+from sallyport.wire.telnet import IAC, unescape, with_plain_head, without_commands
+
+# Stands for a line that was too long to be kept, where its answer belongs.
+_TOO_LONG = b""
 
 
 class FtpDialogue(FtpStream):
     """One control connection's dialogue, whichever side is protected.
 
-    `replaces_foreign_address`: whether the address of a 227 that names another host is taken for
-    the server's own, instead of refused (attack V01). `_answers` holds what the client has not
-    heard, `_held` the client's lines that wait behind a barrier.
+    `_queue` holds what the client has not heard, `_held` the client's lines that wait behind a
+    barrier. Needs of its connection the ends, and of its session two methods: `openings`.
     """
 
-    def __init__(self, host: Host, *, replaces_foreign_address: bool = False) -> None:
-        super().__init__(host)
-        self._replaces_foreign_address = replaces_foreign_address
-        self._answers = Answers(self.client.send)
-        self._answers.expect(Answer(GREETING))
+    def __init__(
+        self, session_filter: api.SessionFilter, settings: FtpSettings, *, is_ciphered: bool = False
+    ) -> None:
+        """Be a dialogue at its beginning; `is_ciphered`: TLS comes first, as at port 990."""
+        super().__init__(is_ciphered=is_ciphered)
+        self._session_filter = session_filter
+        self._settings = settings
         self._held: deque[bytes] = deque()
+        self._held_bytes = 0
         self._agreement: Agreement | None = None
+        self._current: Exchange | None = None
         self._is_epsv_only = False
         self._has_bad_line = False
-        self._has_stray_reply = False
+        self._banner_lines = 0
+        self._is_dropping_line = False
+        self._may_be_tls = False
+        self._is_auth_open = False
+        self._last_words = b""
         self._has_client_ended = False
         self._has_server_ended = False
 
+    async def started(self) -> None:
+        """Take both ends."""
+        await super().started()
+        self._openings = FtpOpenings(self.connection, self._session_filter, self._settings)
+        self._queue = ReplyQueue(self.client.send)
+        self._queue.expect(Exchange(GREETING))
+
     async def client_closed(self) -> None:
-        """No command will follow: nothing new may connect (attack F22), the rest is answered."""
+        """No command will follow; what was said before is carried out.
+
+        Nothing new may connect (attack F22), unless a transfer was asked for and not answered.
+        """
         self._has_client_ended = True
-        self._withdraw("client-closed")
-        self.drop_unfinished_line()
+        if unfinished := self.unfinished_line():
+            self._last_words = _harmless(unfinished)
+        if not self._has_work:
+            self._withdraw("client-closed")
         self._pass_end()
 
     async def server_closed(self) -> None:
         """No reply will follow: the dialogue is over when everything said was heard."""
+        if unfinished := self.unfinished_reply():
+            self._queue.tell_now(self._harmless_reply(unfinished))
         self._has_server_ended = True
         self._end_when_told()
 
-    # -- client lines -------------------------------------------------------------------------
+    # -- what waits ---------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a line of the client, or an answer of ours, waits for the server."""
+        return bool(self._held) or self._queue.owes_ours
+
+    async def silence(self, seconds: float) -> None:
+        """Give up a reply that the server does not owe, or has not given for too long."""
+        queue = self._queue
+        oldest = queue.oldest
+        if seconds < limits.FTP_SILENCE_SECONDS:
+            return
+        if self._is_auth_open:
+            self._is_auth_open = False  # no handshake came: the client goes on in plain text
+        elif oldest is not None and (oldest.is_doubtful or oldest.is_ours):
+            self._note_missing(queue.give_up_doubtful())
+        elif oldest is not None and seconds >= limits.FTP_REPLY_SECONDS:
+            if oldest.verb in (GREETING, b"AUTH"):
+                self.connection.note("reply.missing", level="warning", reason="no-reply-in-time")
+                self.client.send(reply(421, "The server does not answer, closing connection."))
+                self.connection.close("no-reply-in-time")
+                return
+            if not self._is_transfer_pending:
+                queue.doubt_everything()
+        await self._go_on()
+
+    def _must_wait(self, line: bytes) -> bool:
+        """Whether something unanswered is a barrier to `line`.
+
+        A transfer is one to what would withdraw its pinhole: its connection may still come.
+        """
+        if self._is_auth_open:
+            return True
+        queue = self._queue
+        if not (queue or queue.is_holding):
+            return False
+        if len(queue) >= limits.MAX_FTP_PIPELINE or queue.awaits_one_of(BARRIERS):
+            return True
+        read = without_commands(line) if IAC in line else line
+        return read[:4].upper() in WITHDRAWING and self._is_transfer_pending
+
+    @property
+    def _is_transfer_pending(self) -> bool:
+        """Whether the connection of a transfer may still come, or a verdict on it."""
+        for exchange in self._queue:
+            transfer = exchange.transfer
+            if transfer is not None and (
+                transfer.is_awaited or (transfer.is_judged and not transfer.is_over)
+            ):
+                return not exchange.is_doubtful
+        return False
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether something the client has said still needs a data connection."""
+        return self._is_transfer_pending or any(
+            line[:4].upper() in TRANSFERS for line in self._held
+        )
+
+    async def _go_on(self) -> None:
+        """Do what waited for a reply, or for something to become of a data connection."""
+        if not self.connection.is_open:
+            return
+        self._end_when_told()
+        while self._held and not self._must_wait(self._held[0]) and self.connection.is_open:
+            line = self._held.popleft()
+            self._held_bytes -= len(line)
+            await self._command_line(line)
+        if self._has_client_ended and not self._has_work:
+            self._withdraw("client-closed")
+        self._pass_end()
+
+    async def _changed(self) -> None:
+        """Go on when a data connection was admitted, or has ended."""
+        if self.connection.is_open:  # a transfer may outlive it
+            self._queue.tell()
+            await self._go_on()
+
+    def _end_when_told(self) -> None:
+        if self._has_server_ended and not self._queue.is_holding:
+            self.connection.close("server-closed")
+
+    def _pass_end(self) -> None:
+        """Pass the client's FIN on, behind every line it said before."""
+        if self._has_client_ended and not self._held:
+            self.server.send(self._last_words)
+            self._last_words = b""
+            self.server.shutdown()
+
+    # -- commands -----------------------------------------------------------------------------
 
     async def client_line(self, line: bytes) -> None:
         """Handle a line now, or after what it waits for."""
@@ -80,91 +208,81 @@ class FtpDialogue(FtpStream):
             await self._command_line(line)
             return
         self._held.append(line)
-        if len(self._held) > limits.MAX_FTP_PIPELINE:
+        self._held_bytes += len(line)
+        self.watch_waiting()
+        if self._held_bytes > limits.MAX_HELD_BYTES or len(self._held) > limits.MAX_FTP_PIPELINE:
             self.connection.close("too-many-lines-ahead")
 
-    def _must_wait(self, line: bytes) -> bool:
-        """Whether something unanswered is a barrier to `line`.
-
-        A transfer is one to what would withdraw its pinhole: the server may not have connected yet.
-        """
-        if not self._answers:
-            return False
-        is_withdrawing = line[:4].upper() in WITHDRAWING
-        barriers = BARRIERS | TRANSFERS if is_withdrawing else BARRIERS
-        return len(self._answers) >= limits.MAX_FTP_PIPELINE or self._answers.has_one_of(barriers)
-
-    async def _go_on(self) -> None:
-        """Do what waited for a reply, or for the end of a data connection."""
-        if not self.connection.is_open:
-            return
-        self._end_when_told()
-        while self._held and not self._must_wait(self._held[0]) and self.connection.is_open:
-            await self._command_line(self._held.popleft())
-        self._pass_end()
-
-    async def _transfer_ended(self) -> None:
-        if self.connection.is_open:  # a transfer may outlive it: nobody hears of that any more
-            self._answers.tell()
-            await self._go_on()
-
-    def _end_when_told(self) -> None:
-        if self._has_server_ended and not self._answers.is_holding:
-            self.connection.close("server-closed")
-
-    def _pass_end(self) -> None:
-        """Pass the client's FIN on, behind every line it said before."""
-        if self._has_client_ended and not self._held:
-            self.server.shutdown()
+    async def long_line(self) -> None:
+        """Answer a line that is too long where its answer belongs."""
+        await self.client_line(_TOO_LONG)
 
     async def _command_line(self, line: bytes) -> None:
+        is_plain = IAC not in line
+        read = line if is_plain else without_commands(line)
         try:
-            command = formats.parse_command(unescape(line))
-        except ProtocolError as error:
-            if (fault := fault_of(line)) is not None:
-                self._bad_line(fault)
-            else:
-                self._refuse(500, "Syntax error, command unrecognized.", error.reason)
+            command = formats.parse_command(read if is_plain else unescape(read))
+        except api.ProtocolError as error:
+            self._not_a_command(line, read, error.reason)
             return
-        handle = self._HANDLERS.get(command.verb)
-        if handle is not None:
+        self._has_bad_line = self._may_be_tls = False
+        if not is_plain:
+            line = with_plain_head(line)
+        verb = command.verb
+        if (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
-        elif command.verb in _PORT_FORMATS:
+        elif verb in _PORT_FORMATS:
             await self._port(command)
-        elif command.verb in KNOWN_VERBS:
-            self._forward(command.verb, line)
+        elif verb in KNOWN_VERBS:
+            self._pass(verb, line)
+        elif verb in REFUSED_VERBS or formats.looks_like_address(command.argument or b""):
+            self._refuse(502, "Command not implemented.", "verb-carries-an-address")
         else:
-            self._refuse(502, "Command not implemented.", "unknown-verb")
+            self._pass(verb, line)
 
-    def _bad_line(self, fault: str) -> None:
-        """Answer a line that is none; the second one, or an endless one, ends the dialogue."""
-        if self._has_bad_line or fault == LINE_TOO_LONG:
+    def _not_a_command(self, line: bytes, read: bytes, reason: str) -> None:
+        """Answer a line that is none; the second one that is not even well formed ends it all.
+
+        Which byte ends a line must not depend on who reads it (attack F16).
+        """
+        if line == _TOO_LONG:
+            self._refuse(500, "Syntax error, command line too long.", "line-too-long")
+        elif (fault := fault_of(read)) is None:
+            self._refuse(500, "Syntax error, command unrecognized.", reason)
+        elif self._has_bad_line:
             self.client.send(reply(500, "Syntax error, closing control connection."))
             self.connection.close(fault)
-            return
-        self._has_bad_line = True
-        self._refuse(500, "Syntax error, line is not well formed.", fault)
+        else:
+            self._has_bad_line = True
+            self._refuse(500, "Syntax error, line is not well formed.", fault)
 
-    def _forward(
-        self,
-        verb: bytes,
-        line: bytes,
-        *,
-        offer: Offer | None = None,
-        transfer: Agreement | None = None,
-    ) -> None:
-        self._answers.expect(Answer(verb, offer, transfer))
+    def _pass(self, verb: bytes, line: bytes) -> None:
+        """Pass on a command that concerns no data connection."""
+        self._queue.expect_plain(verb)
+        self._send(line)
+
+    def _forward(self, exchange: Exchange, line: bytes) -> None:
+        self._queue.expect(exchange)
+        self._send(line)
+
+    def _send(self, line: bytes) -> None:
+        if self._replies.is_inside_reply:
+            self._replies.client_goes_on()
         self.server.send(line)
 
     def _refuse(self, code: int, text: str, reason: str) -> None:
         """Answer in the server's place, after everything the server still has to answer."""
         self.connection.note("command.refused", level="warning", code=code, reason=reason)
-        self._answers.add(reply(code, text))
+        self._queue.add(reply(code, text))
+        if self._queue:
+            self.watch_waiting()
+            if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
+                self.connection.close("too-many-lines-ahead")
 
     # -- commands that concern data connections -----------------------------------------------
 
     async def _port(self, command: Command) -> None:
-        """PORT and EPRT: reserve an opening, and tell the server that one."""
+        """PORT and EPRT: open a pinhole, and tell the server that one."""
         self._withdraw("replaced")
         if self._is_epsv_only:
             self._refuse(501, "Only EPSV is allowed after EPSV ALL.", "epsv-all")
@@ -173,33 +291,35 @@ class FtpDialogue(FtpStream):
         try:
             wanted = read(command.argument or b"")
             self._require_family(wanted)
-            offer = await self._agree(self.host.reserve, wanted)
+            agreement, opening = await self._agree(self._openings.open_active, wanted)
         except UnsupportedFamily as error:
             self._unsupported_family(error)
-        except ProtocolError as error:
+        except api.ProtocolError as error:
             self._refuse(501, "Syntax error in parameters or arguments.", error.reason)
-        except BindError as refusal:
+        except api.BindError as refusal:
             self._refuse(*_REFUSALS.get(refusal.reason, _refusal(refusal)), refusal.reason)
         else:
-            told = b"%b %b\r\n" % (command.verb, write(offer.proxy_address))
-            self._forward(command.verb, told, offer=offer)
+            told = b"%b %b\r\n" % (command.verb, write(opening.proxy_address))
+            self._forward(Exchange(command.verb, agreement=agreement), told)
 
-    def _require_family(self, wanted: Endpoint) -> None:
+    def _require_family(self, wanted: api.Endpoint) -> None:
         if wanted.version != self.connection.client.version:
             # The other family may have another relation, under which this address would leak.
             raise UnsupportedFamily("not-the-family-of-the-connection")
 
     async def _agree(
-        self, make: Callable[[Endpoint, FtpTransfer], Awaitable[Offer]], where: Endpoint
-    ) -> Offer:
-        """Have the host make an offer for a new data connection; raises BindError."""
-        if self._has_client_ended:
-            raise Terminating("client-closed")
-        agreement = Agreement(self._transfer_ended)
-        offer = await make(where, agreement)
-        agreement.made(offer)
+        self,
+        make: Callable[[api.Endpoint, FtpTransfer], Awaitable[Opening]],
+        where: api.Endpoint,
+    ) -> tuple[Agreement, Opening]:
+        """Open what a new data connection needs; raises BindError."""
+        if self._has_client_ended and not self._has_work:
+            raise api.Terminating("client-closed")
+        agreement = Agreement(self._changed)
+        opening = await make(where, agreement)
+        agreement.made(opening)
         self._agreement = agreement
-        return offer
+        return agreement, opening
 
     def _pasv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
@@ -208,7 +328,7 @@ class FtpDialogue(FtpStream):
         elif command.argument:
             self._refuse(501, "PASV has no argument.", "bad-pasv-argument")
         else:
-            self._forward(b"PASV", line)
+            self._forward(Exchange(b"PASV"), line)
 
     def _epsv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
@@ -216,17 +336,19 @@ class FtpDialogue(FtpStream):
             request = formats.parse_epsv_argument(command.argument)
         except UnsupportedFamily as error:
             self._unsupported_family(error)
-        except ProtocolError as error:
+        except api.ProtocolError as error:
             self._refuse(501, "Syntax error in parameters or arguments.", error.reason)
         else:
-            # A promise binds whoever made it, whatever the server answers (RFC 2428 section 4).
-            self._is_epsv_only |= request is EpsvRequest.ALL
-            is_promise = request is EpsvRequest.ALL
-            self._forward(b"EPSV ALL" if is_promise else b"EPSV", line)
+            if request is EpsvRequest.ALL:
+                # It binds a server that understands it (RFC 2428 section 4): until it refuses.
+                self._is_epsv_only = True
+                self._forward(Exchange(_EPSV_ALL), line)
+            else:
+                self._forward(Exchange(b"EPSV"), line)
 
     def _auth(self, command: Command, line: bytes) -> None:
         if (command.argument or b"").upper() in TLS_MECHANISMS:
-            self._forward(b"AUTH", line)
+            self._forward(Exchange(b"AUTH"), line)
         else:
             # GSSAPI and Kerberos wrap single commands where we could not follow (RFC 2228).
             self._refuse(504, "Security mechanism not implemented.", "unknown-mechanism")
@@ -234,7 +356,7 @@ class FtpDialogue(FtpStream):
     def _start_over(self, command: Command, line: bytes) -> None:
         """REIN and USER; the promise of EPSV ALL alone outlives them: others relied on it."""
         self._withdraw("login-restarted")
-        self._forward(command.verb, line)
+        self._pass(command.verb, line)
 
     def _transfer(self, command: Command, line: bytes) -> None:
         """Note what the agreed data connection is for, unless another command has it already."""
@@ -243,12 +365,12 @@ class FtpDialogue(FtpStream):
             transfer.serve(command)
         else:
             transfer = None
-        self._forward(command.verb, line, transfer=transfer)
+        self._forward(Exchange(command.verb, transfer=transfer), line)
 
     def _abort(self, command: Command, line: bytes) -> None:
-        """ABOR: who says it may not read its data any more, and waits for the reply."""
-        self._answers.hold_nothing()
-        self._forward(command.verb, line)
+        """ABOR: a client that says it may not read its data any more, and waits for the reply."""
+        self._queue.hold_nothing()
+        self._pass(command.verb, line)
 
     _HANDLERS: ClassVar[dict[bytes, Callable[["FtpDialogue", Command, bytes], None]]] = {
         b"PASV": _pasv,
@@ -259,106 +381,203 @@ class FtpDialogue(FtpStream):
         **dict.fromkeys(TRANSFERS, _transfer),
     }
 
-    def _unsupported_family(self, error: ProtocolError) -> None:
+    def _unsupported_family(self, error: api.ProtocolError) -> None:
         family = 1 if self.connection.client.version == 4 else 2
         self._refuse(522, f"Network protocol not supported, use ({family})", error.reason)
 
     # -- replies ------------------------------------------------------------------------------
 
     async def reply_line(self, line: ReplyLine) -> None:
-        """Match a reply to the oldest command without one, and act on it."""
-        answer = self._answers.next_incomplete
-        if answer is None:
-            self._stray_reply(line)
+        """Find the command that a line answers, and act on it; what answers none passes."""
+        if self._is_dropping_line:  # the rest of a line that we have answered in its place
+            self._is_dropping_line = not line.raw.endswith(b"\n")
+            return
+        if line.is_first:
+            self._current, skipped = self._queue.match(line)
+            self._note_missing(sum(exchange.count for exchange in skipped))
+        exchange = self._current
+        if exchange is None or line.code is None:
+            self._text(line)
         elif not line.is_final or line.is_preliminary:
-            self._answers.go_on(answer, line)
+            if not (exchange.verb == b"FEAT" and _offers_what_we_refuse(line)):
+                self._queue.go_on(exchange, line)
         else:
-            await self._answered(answer, line)
-        if self._answers.kept_bytes > limits.MAX_HELD_BYTES:
+            self._current = None
+            await self._answered(exchange, line)
+        if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
             self.connection.close("reply-too-long")
 
-    async def _answered(self, answer: Answer, line: ReplyLine) -> None:
+    def _text(self, line: ReplyLine) -> None:
+        """Pass what answers nothing; it opens nothing (attack V09), and a refusal closes."""
+        self._queue.tell_now(self._mask(line))
+        if line.is_final and line.is_refusal and line.code != 421:
+            self._withdraw_unused()
+        elif line.code is None and self._queue.awaits_one_of((GREETING,)):
+            self._banner_lines += 1
+            if self._banner_lines > limits.MAX_FTP_BANNER_LINES:
+                self.connection.close("not-a-reply")
+
+    async def _answered(self, exchange: Exchange, line: ReplyLine) -> None:
         """Act on the final line of a reply, before the client hears it, or another one instead."""
         try:
-            text = await self._act_on(answer, line)
-        except (ProtocolError, BindError) as refusal:
-            event, excuse = _NOT_PASSIVE if answer.offer is None else _NOT_ARMED
-            self.connection.note(event, level="warning", reason=refusal.reason)
-            self._answers.replace(answer, reply(425, excuse))
+            text = await self._act_on(exchange, line)
+        except (api.ProtocolError, api.BindError) as refusal:
+            excuse = self._note_not_opened(exchange, refusal)
+            self._is_dropping_line = not line.raw.endswith(b"\n")
+            self._queue.replace(exchange, reply(425, excuse))
         else:
-            self._answers.complete(answer, text, is_success=line.is_success)
-        if answer.verb == GREETING and not line.is_success:
+            if exchange.is_doubtful and line.is_refusal:
+                self._withdraw_unused()
+            self._queue.complete(exchange, text, is_success=line.is_success)
+        if exchange.verb == GREETING and not line.is_success:
             self.connection.close("greeting-refused")
         elif self._held or self._has_client_ended or self._has_server_ended:
             await self._go_on()
 
-    async def _act_on(self, answer: Answer, line: ReplyLine) -> bytes:
-        """Do what a final line means; give it as the client shall hear it."""
-        if answer.offer is not None:
-            if line.is_success:
-                await answer.offer.arm()
+    async def _act_on(self, exchange: Exchange, line: ReplyLine) -> bytes:
+        """Do what a final line means; return it as the client shall hear it."""
+        if exchange.agreement is not None:
+            self._port_answered(exchange.agreement, line)
+        if exchange.transfer is not None:
+            if line.is_refusal and not exchange.was_begun:
+                exchange.transfer.free()  # another command may use what this one could not
             else:
-                answer.offer.withdraw("server-refused")
-        if answer.transfer is not None and line.code >= 400 and not answer.was_begun:
-            answer.transfer.free()  # another command may use what this one could not
-        match line.code:
-            case 227 if answer.verb == b"PASV":
-                return await self._pasv_answered(line)
-            case 229 if answer.verb == b"EPSV":
-                return await self._epsv_answered(line)
-            case 234 if answer.verb == b"AUTH":
-                self._auth_accepted()
+                exchange.transfer.answered()
+        if line.code in PASSIVE_CODES:
+            if exchange.verb in PASSIVE_VERBS:
+                return await self._passive_answered(exchange, line)
+            return self._mask(line)
+        if exchange.verb == b"AUTH":
+            self._auth_answered(line)
+        elif exchange.verb == _EPSV_ALL and line.is_refusal:
+            self._is_epsv_only = False
         return line.raw
 
-    async def _pasv_answered(self, line: ReplyLine) -> bytes:
-        found = formats.read_pasv_reply(line.text)
+    def _port_answered(self, agreement: Agreement, line: ReplyLine) -> None:
+        if not line.is_success:
+            agreement.refuse("server-refused")
+        elif agreement is self._agreement and agreement.is_over and not agreement.is_established:
+            raise api.Terminating("no-answer-in-time")
+        else:
+            agreement.agreed()
+
+    async def _passive_answered(self, exchange: Exchange, line: ReplyLine) -> bytes:
+        if not line.is_whole:
+            raise api.ProtocolError("reply-line-too-long", line.raw[:80])
+        found = read_passive(
+            line,
+            self.connection.server,
+            self._own_addresses,
+            replaces=self._settings.trust_pasv_address == "replace",
+        )
         if found is None:
-            return line.raw  # "227 Logout.": text, not an address (attack V04)
-        server = Endpoint(self.connection.server.address, found.endpoint.port)
-        if found.endpoint != server and not (
-            self._replaces_foreign_address and server.version == 4
-        ):
-            raise AddressNotAllowed("passive-address-is-not-the-servers")
-        told = (await self._agree(self.host.open_passive, server)).proxy_address
-        if told == found.endpoint:
+            return self._mask(line)
+        if self._openings.is_published and not line.is_certain:
+            raise api.ProtocolError("reply-within-a-reply", line.raw)
+        if any(later.verb in DATA_VERBS and later is not exchange for later in self._queue):
+            raise api.ProtocolError("replaced-by-a-later-command", line.raw)
+        _, opening = await self._agree(self._openings.open_passive, found.server)
+        return found.naming(opening.proxy_address)
+
+    @property
+    def _own_addresses(self) -> tuple[object, ...]:
+        """The addresses by which clients outside know a published server."""
+        public = self.connection.gateway_address
+        return () if public is None or not self._openings.is_published else (public.address,)
+
+    def _mask(self, line: ReplyLine) -> bytes:
+        """Return a line that opens nothing without the address of a published server."""
+        public = self.connection.gateway_address
+        if line.code not in PASSIVE_CODES or public is None or not self._openings.is_published:
             return line.raw
-        return formats.splice(line.raw, found.span, formats.format_port_argument(told))
+        return masked(line.raw, self.connection.server, public)
 
-    async def _epsv_answered(self, line: ReplyLine) -> bytes:
-        found = formats.read_epsv_reply(line.text)
-        server = Endpoint(self.connection.server.address, found.port)
-        offer = await self._agree(self.host.open_passive, server)
-        return formats.splice(line.raw, found.span, b"%d" % offer.proxy_address.port)
+    def _harmless_reply(self, unfinished: bytes) -> bytes:
+        code = int(unfinished[:3]) if unfinished[:3].isdigit() else None
+        return self._mask(ReplyLine(unfinished, code, True, True))
 
-    def _stray_reply(self, line: ReplyLine) -> None:
-        """Pass a reply nobody asked for once, and 421 always; it opens nothing (attack V09)."""
-        if line.code != 421 and line.is_final:
-            if self._has_stray_reply:
-                self.connection.close("stray-reply")
-                return
-            self._has_stray_reply = True
-        self._answers.add(line.raw)
+    def _auth_answered(self, line: ReplyLine) -> None:
+        """234 switches; with another 2yz or 334 some servers mean the same, and the client knows.
 
-    def _auth_accepted(self) -> None:
-        """Nothing said in plain text counts from here on (attack F30)."""
+        Then the next bytes of the client decide, and lines it has sent ahead wait for them.
+        """
+        if line.code == 234:
+            self.accept_tls()
+        elif line.is_success or line.code == 334:
+            self._may_be_tls = True
+            self._is_auth_open = bool(self._held)
+
+    def may_switch_to_tls(self) -> bool:
+        """Whether the server has agreed to TLS, as far as can be known."""
+        asked = self._queue.find(b"AUTH")
+        return self._may_be_tls or (asked is not None and asked.is_doubtful)
+
+    def accept_tls(self) -> None:
+        """Switch: nothing said in plain text counts from here on (attack F30)."""
         self._withdraw("auth-tls")
-        dropped = len(self._held) + self.drop_unfinished_line()
+        dropped = len(self._held) + bool(self.unfinished_line())
         self.switch_to_tls()
         self._held.clear()
-        self._answers.hold_nothing()
-        self.connection.note("stream.opaque", reason="auth-tls", dropped_lines=dropped)
+        self._held_bytes = 0
+        self._may_be_tls = self._is_auth_open = False
+        self._queue.hold_nothing()
+        self.connection.note(
+            "stream.opaque", reason="auth-tls", dropped_lines=dropped, consequence=_OPAQUE
+        )
+
+    def _note_not_opened(
+        self, exchange: Exchange, refusal: api.ProtocolError | api.BindError
+    ) -> str:
+        """Record why an agreement came to nothing, and return what the client is told."""
+        reason = refusal.reason
+        if exchange.agreement is not None:
+            self.connection.note("binding.not_armed", level="warning", reason=reason)
+            return "Can't open data connection."
+        remedy = {"remedy": _REPLACE} if reason == "passive-address-is-not-the-servers" else {}
+        self.connection.note("passive.refused", level="warning", reason=reason, **remedy)
+        return "Can't open passive connection."
+
+    def _note_missing(self, count: int) -> None:
+        if count:
+            self.connection.note("reply.missing", reason="server-answered-less", commands=count)
 
     def _withdraw(self, reason: str) -> None:
         if self._agreement is not None:
             self._agreement.withdraw(reason)
         self._agreement = None
 
+    def _withdraw_unused(self) -> None:
+        """Close what may have been refused; a transfer that was asked for has its own answer."""
+        if self._agreement is not None and self._agreement.command is None:
+            self._withdraw("perhaps-refused")
 
-def _refusal(refusal: BindError) -> tuple[int, str]:
-    if isinstance(refusal, AddressNotAllowed):
+
+def _harmless(unfinished: bytes) -> bytes:
+    """Return a last line without its end, or nothing when it could carry an address or a secret."""
+    try:
+        command = formats.parse_command(without_commands(unfinished) + b"\r\n")
+    except api.ProtocolError:
+        return b""
+    is_plain = command.verb in KNOWN_VERBS - DATA_VERBS - RESTARTS - TRANSFERS - {b"AUTH"}
+    return unfinished if is_plain else b""
+
+
+def _offers_what_we_refuse(line: ReplyLine) -> bool:
+    """Whether a line of the reply to FEAT names a verb that we refuse (RFC 2389 section 3.2)."""
+    if line.is_first or line.is_final:
+        return False
+    verb, _, argument = line.text.upper().strip().partition(b" ")
+    is_other_auth = verb == b"AUTH" and not any(name in argument for name in (b"TLS", b"SSL"))
+    return verb in REFUSED_VERBS or is_other_auth
+
+
+def _refusal(refusal: api.BindError) -> tuple[int, str]:
+    if isinstance(refusal, api.AddressNotAllowed):
         return 501, "Address not allowed."
     return 425, "Can't open data connection."
 
+
+_EPSV_ALL = b"EPSV ALL"
 
 # The verbs that ask for an opening: how they are read, and written for the server.
 _PORT_FORMATS = {
@@ -370,6 +589,9 @@ _PORT_FORMATS = {
 _LOW_PORT = 504, "Command not implemented for that parameter."
 _REFUSALS = {"client-port-below-minimum": _LOW_PORT, "server-port-below-minimum": _LOW_PORT}
 
-# What becomes of an agreement that cannot be opened: the journal's event, and the excuse.
-_NOT_ARMED = "binding.not_armed", "Can't open data connection."
-_NOT_PASSIVE = "passive.refused", "Can't open passive connection."
+# For the operator, in the journal and in `explain`.
+_OPAQUE = (
+    "the gateway cannot read PORT and PASV any more: active mode behind NAT cannot work after AUTH"
+    " TLS; use passive mode, or CCC after login"
+)
+_REPLACE = 'trust_pasv_address = "replace" in [filters.ftp] takes any address for the server\'s own'

@@ -1,41 +1,57 @@
-"""What the client will hear, in the order of its commands (attack F21).
+"""What the client will hear: the server's replies as they come, and answers of ours between them.
 
-The server's replies are matched to the commands it has not answered, oldest first. Answers of ours
-take their place among them, and whatever follows a reply that is held back waits behind it.
+**What passes** passes in the order in which the server said it. **What counts** is which command a
+reply answers. Replies come in the order of the commands (attack F21), so a reply belongs to the
+oldest command without one; but servers leave commands unanswered (a NOOP during a transfer) and
+answer others twice. Two things bring us back into step: a code that only some commands can be
+answered with (150, 226, 227 …) is the reply of the first such command, and the commands before it
+were skipped; and where nothing is unanswered there is nothing to be mistaken about. Commands whose
+reply may be missing are *doubtful* until then. A reply that belongs to no command passes.
 
-**What is held back.** The final reply to a transfer command whose bytes somebody looks at, until
+**What is held back.** The final reply to a transfer command whose bytes a filter looks at, until
 the data connection has ended: a verdict on the bytes replaces it. News of a good end (2yz) waits
 while the data connection is there or may still come, so until its time limit when it never does.
-News of a failure waits only while it is there, and only if the server had begun (1yz): who is
-refused at once may have connected already and waits for the reply before it closes. For the same
-reason nothing waits any more when the client says ABOR. Where nobody looks nothing is held.
+News of a failure waits only while it is there, and only if the server had begun (1yz): a client
+that is refused at once may have connected already and waits for the reply before it closes. For the
+same reason nothing waits any more when the client says ABOR. Where no filter looks nothing is held.
 """
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
-from sallyport.filters.ftp.agreement import Agreement, Offer
-from sallyport.filters.ftp.verbs import DATA_VERBS
+from sallyport.filters.ftp.agreement import Agreement
+from sallyport.filters.ftp.verbs import (
+    DATA_VERBS,
+    GREETING,
+    KNOWN_VERBS,
+    TRANSFER_ENDS,
+    TRANSFERS,
+    replies_to,
+)
 from sallyport.wire.ftp.replies import ReplyLine, foreign_reply
 
 
 @dataclass(slots=True, eq=False)
-class Answer:
-    """What the client will hear of one command."""
+class Exchange:
+    """One command that was passed on, or several of the same verb in a row, and what answers it."""
 
     verb: bytes
-    offer: Offer | None = None
-    """What PORT or EPRT has reserved."""
+    agreement: Agreement | None = None
+    """What PORT or EPRT has opened."""
     transfer: Agreement | None = None
     """The data connection of a transfer command."""
+    count: int = 1
     text: bytes = b""
-    """What is known of it and was not heard yet."""
-    is_complete: bool = False
+    """What is known of the reply and cannot be told yet."""
+    is_ours: bool = False
+    """Whether the reply is ours, and the server never heard of the command."""
     is_success: bool = False
     """Whether it is complete and the server's 2yz."""
     was_begun: bool = False
     """Whether a preliminary reply came first (1yz)."""
+    is_doubtful: bool = False
+    """Whether the server may have left it unanswered."""
 
     @property
     def may_be_replaced(self) -> bool:
@@ -45,12 +61,11 @@ class Answer:
 
     @property
     def is_due(self) -> bool:
-        """Whether the client may hear it: no verdict can come any more that replaces it."""
+        """Whether the complete reply may be told: no verdict can come that replaces it."""
         transfer = self.transfer
         if transfer is None or transfer.is_over or not transfer.is_judged:
-            return self.is_complete
-        is_held = self.is_success or (self.was_begun and transfer.is_established)
-        return self.is_complete and not is_held
+            return True
+        return not (self.is_success or (self.was_begun and transfer.is_established))
 
     @property
     def final_text(self) -> bytes:
@@ -60,88 +75,213 @@ class Answer:
         return foreign_reply(451, self.transfer.explanation)
 
 
-class Answers:
-    """The answers the client has not heard, oldest first; `send` is how it hears them."""
+class ReplyQueue:
+    """The commands without a reply, oldest first, and the replies that wait to be told."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
-        self._answers: deque[Answer] = deque()
+        self._expected: deque[Exchange] = deque()
+        self._untold: deque[Exchange] = deque()
         self.kept_bytes = 0
-        """The size of everything that is known and was not heard yet."""
+        """The size of everything that is known and was not told yet."""
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._expected)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        """Iterate over what the client has not heard, in order."""
+        yield from self._untold
+        yield from self._expected
 
     @property
-    def next_incomplete(self) -> Answer | None:
-        """The one to which the server's next line belongs."""
-        for answer in self._answers:
-            if not answer.is_complete:
-                return answer
-        return None
+    def is_in_step(self) -> bool:
+        """Whether it is certain which command the next reply answers."""
+        return not any(exchange.is_doubtful for exchange in self._expected)
 
     @property
     def is_holding(self) -> bool:
         """Whether a reply is held back."""
-        return bool(self._answers) and self._answers[0].is_complete
+        return bool(self._untold)
 
-    def has_one_of(self, verbs: Container[bytes]) -> bool:
-        """Whether a command that was not answered yet is one of `verbs`."""
-        return any(answer.verb in verbs for answer in self._answers)
+    @property
+    def owes_ours(self) -> bool:
+        """Whether an answer of ours waits for a reply of the server."""
+        return any(exchange.is_ours for exchange in self._expected)
 
-    def expect(self, answer: Answer) -> None:
+    @property
+    def oldest(self) -> Exchange | None:
+        """The oldest command without a reply."""
+        return self._expected[0] if self._expected else None
+
+    def awaits_one_of(self, verbs: Container[bytes]) -> bool:
+        """Whether a command that is certain to be answered, and was not yet, is one of `verbs`."""
+        return any(e.verb in verbs and not e.is_doubtful for e in self._expected)
+
+    def find(self, verb: bytes) -> Exchange | None:
+        """Return the latest command of that verb without a reply."""
+        return next((e for e in reversed(self._expected) if e.verb == verb), None)
+
+    def expect(self, exchange: Exchange) -> None:
         """Await the server's reply to a command that is about to be passed on."""
-        self._answers.append(answer)
+        self._expected.append(exchange)
+
+    def expect_plain(self, verb: bytes) -> None:
+        """Await the reply to a command that concerns no data connection."""
+        if self._expected:
+            last = self._expected[-1]
+            if last.verb == verb and not (last.is_doubtful or last.is_ours):
+                last.count += 1
+                return
+        self._expected.append(Exchange(verb))
 
     def add(self, text: bytes) -> None:
-        """Let the client hear `text` when it has heard everything before it."""
-        answer = Answer(b"")
-        self._answers.append(answer)
-        self.complete(answer, text)
+        """Let the client hear `text` when every command before it was answered."""
+        self._expected.append(Exchange(b"", text=text, is_ours=True))
+        self.kept_bytes += len(text)
+        self._advance()
 
-    def go_on(self, answer: Answer, line: ReplyLine) -> None:
+    def match(self, line: ReplyLine) -> tuple[Exchange | None, list[Exchange]]:
+        """Find the command that a reply answers by its first line; None: it answers none.
+
+        The second value is the commands that were skipped: the server has left them unanswered.
+        """
+        code = line.code or 0
+        expected = self._expected
+        only = replies_to(code)
+        if only is None or (expected and expected[0].verb == GREETING):
+            return self._in_order(code), []
+        may_be_unknown = code not in (227, 229, 234)
+        for index, exchange in enumerate(expected):
+            if exchange.verb in only or (
+                may_be_unknown and not exchange.is_ours and exchange.verb not in KNOWN_VERBS
+            ):
+                skipped = [expected.popleft() for _ in range(index)]
+                self._emit_ours(skipped)
+                for later in expected:
+                    later.is_doubtful = False
+                return exchange, [one for one in skipped if not one.is_ours]
+        if code in (227, 229):
+            return None, []  # whatever it is, it answers nothing that was asked (attack V02)
+        return self._in_order(code), []
+
+    def go_on(self, exchange: Exchange, line: ReplyLine) -> None:
         """Take a line after which more will come."""
         is_preliminary = line.is_preliminary
-        answer.was_begun |= is_preliminary
-        is_news = is_preliminary and answer.transfer is not None
-        if answer is self._answers[0] and (is_news or not answer.may_be_replaced):
-            self._send(line.raw)
+        exchange.was_begun |= is_preliminary
+        is_news = is_preliminary and exchange.transfer is not None
+        if is_news or not exchange.may_be_replaced:
+            self.tell_now(line.raw)
         else:
-            self._keep(answer, line.raw)
+            self._keep(exchange, line.raw)
 
-    def complete(self, answer: Answer, text: bytes, *, is_success: bool = False) -> None:
-        """Complete `answer` with `text`, and tell what is due."""
-        self._keep(answer, text)
-        answer.is_complete, answer.is_success = True, is_success
-        self.tell()
+    def complete(self, exchange: Exchange, text: bytes, *, is_success: bool = False) -> None:
+        """Complete the reply to `exchange` with `text`, and tell what is due."""
+        self._answered(exchange)
+        if exchange.transfer is None and not exchange.text:
+            self.tell_now(text)  # as nearly always
+        else:
+            self._keep(exchange, text)
+            exchange.is_success = is_success
+            self._untold.append(exchange)
+            self.tell()
+        self._advance()
 
-    def replace(self, answer: Answer, text: bytes) -> None:
-        """Complete `answer` with `text` in the place of everything kept of it, and tell."""
-        self._take(answer)
-        self.complete(answer, text)
+    def replace(self, exchange: Exchange, text: bytes) -> None:
+        """Complete the reply with `text`, in the place of what the server has said so far."""
+        self._take(exchange)
+        self.complete(exchange, text)
+
+    def tell_now(self, raw: bytes) -> None:
+        """Let the client hear bytes of the server, behind what is held back."""
+        if not self._untold:
+            self._send(raw)
+            return
+        last = self._untold[-1]
+        if last.transfer is not None:
+            last = Exchange(b"")
+            self._untold.append(last)
+        self._keep(last, raw)
 
     def tell(self) -> None:
         """Let the client hear what is due."""
-        answers = self._answers
-        while answers and (first := answers[0]).is_due:
-            answers.popleft()
+        untold = self._untold
+        while untold and untold[0].is_due:
+            first = untold.popleft()
             self.kept_bytes -= len(first.text)
             self._send(first.final_text)
-        if answers and (first := answers[0]).text and not first.may_be_replaced:
-            self._send(self._take(first))
 
     def hold_nothing(self) -> None:
         """Let the client hear what is held back; nothing of the commands so far will be."""
-        for answer in self._answers:
-            if answer.transfer is not None:
-                answer.transfer.is_patient = False
+        for exchange in self:
+            if exchange.transfer is not None:
+                exchange.transfer.is_patient = False
         self.tell()
+        for exchange in self._expected:
+            if exchange.text and not (exchange.is_ours or exchange.may_be_replaced):
+                self._send(self._take(exchange))
 
-    def _keep(self, answer: Answer, raw: bytes) -> None:
-        answer.text += raw
+    def doubt_everything(self) -> None:
+        """Take all that is unanswered for commands which the server may leave unanswered."""
+        for exchange in self._expected:
+            exchange.is_doubtful = exchange.verb != GREETING and not exchange.is_ours
+
+    def give_up_doubtful(self) -> int:
+        """Await no reply any more to the doubtful commands at the front; return how many."""
+        given_up = 0
+        while self._expected and (self._expected[0].is_doubtful or self._expected[0].is_ours):
+            exchange = self._expected.popleft()
+            if exchange.is_ours:
+                self._emit_ours([exchange])
+                continue
+            given_up += exchange.count
+            self.tell_now(self._take(exchange))
+        return given_up
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _in_order(self, code: int) -> Exchange | None:
+        expected = self._expected
+        if not expected:
+            return None
+        oldest = expected[0]
+        is_running = oldest.was_begun and oldest.verb in TRANSFERS
+        if is_running and 200 <= code < 400 and code not in TRANSFER_ENDS:
+            # A transfer ends with few codes; a server that answers meanwhile answers another one.
+            return next((e for e in expected if not (e is oldest or e.is_ours)), oldest)
+        return oldest
+
+    def _answered(self, exchange: Exchange) -> None:
+        """Take a command off the queue, and note of which others the reply may have been."""
+        expected = self._expected
+        if exchange.count > 1:
+            exchange.count -= 1
+        elif expected and expected[0] is exchange:
+            expected.popleft()
+        else:
+            expected.remove(exchange)
+        if expected and (exchange.is_doubtful or exchange.was_begun):
+            # Behind a transfer: what was said while it ran may have been swallowed. Behind a
+            # doubtful command: the reply may have been the next one's, and so on.
+            for later in expected:
+                later.is_doubtful = not later.is_ours and (
+                    exchange.is_doubtful or later.verb not in DATA_VERBS | TRANSFERS
+                )
+
+    def _advance(self) -> None:
+        expected = self._expected
+        while expected and expected[0].is_ours:
+            self._emit_ours([expected.popleft()])
+
+    def _emit_ours(self, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            if exchange.is_ours:
+                self.tell_now(self._take(exchange))
+
+    def _keep(self, exchange: Exchange, raw: bytes) -> None:
+        exchange.text += raw
         self.kept_bytes += len(raw)
 
-    def _take(self, answer: Answer) -> bytes:
-        text, answer.text = answer.text, b""
+    def _take(self, exchange: Exchange) -> bytes:
+        text, exchange.text = exchange.text, b""
         self.kept_bytes -= len(text)
         return text

@@ -1,19 +1,27 @@
-"""FTP's verbs, by what they mean to a gateway; the allow-list is here (attack F29)."""
+"""FTP's verbs, by what they mean to a gateway.
+
+A verb that we do not know passes: RFC 959 has a reply for it, and the server knows its own verbs.
+Only what is known to carry an address, or to hide a command, is refused (attack F29).
+"""
 
 GREETING = b"(greeting)"
-"""Stands for the command nobody sends: the one that the server's greeting answers."""
+"""Stands for the command that the server's greeting answers."""
 
-# RFC 959, 1123, 2389, 2640, 3659, 4217, 7151 and what servers in use add. Everything else is
-# refused here: what we do not know could carry an address (LPRT and LPSV of RFC 1639 do).
-KNOWN_VERBS = frozenset(
-    b"ABOR ACCT ALLO APPE AVBL CCC CDUP CLNT COMB CSID CWD DELE DSIZ FEAT HASH HELP HOST LANG LIST "
-    b"MDTM MFCT MFF MFMT MKD MLSD MLST MODE NLST NOOP OPTS PASS PBSZ PROT PWD QUIT RANG REST RETR "
-    b"RMD RMDA RNFR RNTO SITE SIZE SMNT STAT STOR STOU STRU SYST TYPE XCRC XCUP XCWD XMKD XPWD "
-    b"XRMD".split()
-)
+ADDRESS_VERBS = frozenset(b"LPRT LPSV SPRT SPSV CPSV XPRT XPSV".split())
+"""They name an address, or have the server name one, in a form we do not read (RFC 1639, and FXP
+extensions). Passed on they would let an inside address out and open nothing."""
+
+HIDING_VERBS = frozenset(b"ADAT CONF ENC MIC".split())
+"""They wrap or prepare single protected commands that we could not follow (RFC 2228)."""
+
+REFUSED_VERBS = ADDRESS_VERBS | HIDING_VERBS
+"""What is refused is also taken out of the reply to FEAT."""
 
 DATA_VERBS = frozenset({b"PORT", b"EPRT", b"PASV", b"EPSV"})
 """They agree on a data connection, and end the agreement before."""
+
+PASSIVE_VERBS = frozenset({b"PASV", b"EPSV"})
+"""Their reply names where to connect."""
 
 TRANSFERS = frozenset({b"APPE", b"LIST", b"MLSD", b"NLST", b"RETR", b"STOR", b"STOU"})
 """They use the data connection that was agreed on."""
@@ -24,13 +32,48 @@ RESTARTS = frozenset({b"REIN", b"USER"})
 WITHDRAWING = DATA_VERBS | RESTARTS
 """They withdraw what was agreed on. All have four letters."""
 
-BARRIERS = DATA_VERBS | {GREETING, b"AUTH"}
-"""Whatever follows waits for their reply.
+BARRIERS = PASSIVE_VERBS | {GREETING, b"AUTH"}
+"""What follows them waits for their reply.
 
-The data verbs, because the server may connect at once when a RETR follows, and so that one
-agreement at most is pending; AUTH, because what follows in plain text must not be taken for
-ciphered (attack F30); the greeting, because nothing comes before it (attack F14).
+PASV and EPSV, because a transfer that follows belongs to what their reply agrees on; AUTH, because
+what follows in plain text must not be taken for ciphered (attack F30); the greeting, because
+nothing comes before it (attack F14). PORT is none: its pinhole is open before the server knows it.
 """
+
+KNOWN_VERBS = frozenset(
+    b"ABOR ACCT ALLO APPE AUTH AVBL CCC CDUP CLNT COMB CSID CWD DELE DSIZ EPRT EPSV FEAT HASH HELP "
+    b"HOST LANG LIST MDTM MFCT MFF MFMT MKD MLSD MLST MODE NLST NOOP OPTS PASS PASV PBSZ PORT PROT "
+    b"PWD QUIT RANG REIN REST RETR RMD RMDA RNFR RNTO SITE SIZE SMNT STAT STOR STOU STRU SYST TYPE "
+    b"USER XCRC XCUP XCWD XMKD XPWD XRMD".split()
+)
+"""RFC 959, 1123, 2389, 2640, 3659, 4217, 7151 and what servers in use add: of these we know that
+their argument is no address, and whether a transfer follows."""
 
 TLS_MECHANISMS = frozenset({b"TLS", b"TLS-C", b"TLS-P", b"SSL"})
 """The mechanisms of AUTH after which the stream is opaque (RFC 4217; TLS-C and TLS-P are older)."""
+
+
+def replies_to(code: int) -> frozenset[bytes] | None:
+    """Return the verbs that alone are answered with `code`; None when it says too little.
+
+    Servers answer some commands never and others twice. These codes say which command they answer,
+    whatever was counted before.
+    """
+    return _ONLY_REPLY_TO.get(code)
+
+
+_TRANSFERRING = TRANSFERS | {b"ABOR"}
+_ONLY_REPLY_TO = {
+    125: TRANSFERS,
+    150: TRANSFERS,
+    225: frozenset({b"ABOR"}),
+    226: _TRANSFERRING,
+    426: _TRANSFERRING,
+    227: PASSIVE_VERBS,
+    229: PASSIVE_VERBS,
+    234: frozenset({b"AUTH"}),
+    331: RESTARTS,
+}
+
+TRANSFER_ENDS = frozenset({225, 226, 250})
+"""The codes with which a transfer that was begun ends well (RFC 959 section 5.4)."""

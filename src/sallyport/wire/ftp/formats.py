@@ -23,9 +23,15 @@ Span = tuple[int, int]
 SUPPORTED_FAMILIES = (1, 2)
 """The address families of EPRT and EPSV we read: IPv4 and IPv6 (RFC 2428 section 2)."""
 
-# RFC 959 has three and four letters; eight leaves room for what sites invented.
-_MAX_VERB = 8
-_COMMAND = re.compile(rb"([A-Za-z]{3,%d})(?: ([^\r\0\n]*))?\r\n" % _MAX_VERB)
+# RFC 959 has three and four letters; servers add digits (XSHA256) and longer words.
+_MAX_VERB = 16
+_COMMAND = re.compile(rb"([A-Za-z][A-Za-z0-9]{0,%d})(?: ([^\r\0\n]*))?\r\n" % (_MAX_VERB - 1))
+
+# What looks like the argument of PORT or EPRT: numbers and commas, or fields between delimiters.
+_ADDRESS_ARGUMENT = re.compile(
+    rb"\s*[(\[]?[0-9]+(?:\s*,\s*[0-9]+){5,}.*|\s*([!-/:-~])[0-9]\1[0-9A-Fa-f.:%]+\1[0-9]+\1.*",
+    re.DOTALL,
+)
 
 # Every octet as it is written, and no other way.
 _OCTETS = {b"%d" % octet: octet for octet in range(256)}
@@ -87,7 +93,7 @@ class EpsvReply:
 
 
 def splice(raw: bytes, span: Span, replacement: bytes) -> bytes:
-    """Give `raw` with the bytes of `span` replaced and every other byte as it was."""
+    """Return `raw` with the bytes of `span` replaced and every other byte as it was."""
     start, end = span
     return raw[:start] + replacement + raw[end:]
 
@@ -100,9 +106,14 @@ def parse_command(line: bytes) -> Command:
     found = _COMMAND.fullmatch(line)
     if found is None:
         # Of a line we cannot read, only so much is shown: the rest may be a password.
-        raise ProtocolError("bad-command", line[:_MAX_VERB])
+        raise ProtocolError("bad-command", line[:4])
     verb, argument = found.groups()
     return Command(verb.upper(), argument)
+
+
+def looks_like_address(argument: bytes) -> bool:
+    """Whether an argument has the form of one of PORT or EPRT, well formed or not."""
+    return _ADDRESS_ARGUMENT.fullmatch(argument) is not None
 
 
 def parse_port_argument(argument: bytes) -> Endpoint:
@@ -179,6 +190,12 @@ def read_epsv_reply(text: bytes) -> EpsvReply:
     if found is None:
         raise ProtocolError("bad-229", text)
     return EpsvReply(_port(found["port"], text), found.span("port"))
+
+
+def replace_octets(text: bytes, octets: bytes, replacement: bytes) -> bytes:
+    """Return `text` with every run of numbers that begins with `octets` (`h,h,h,h`) changed."""
+    spaced = rb"[ \t]*,[ \t]*".join(octets.split(b","))
+    return re.sub(rb"(?<![0-9])" + spaced + rb"(?![0-9])", replacement, text)
 
 
 def _family(address: IPv4Address | IPv6Address) -> bytes:
