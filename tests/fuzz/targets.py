@@ -21,7 +21,7 @@ from sallyport.ops.control.server import ControlServer
 from sallyport.wire import conntrack, guard, irc, lines, netlink, nftset, patterns, tftp
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
-from sallyport.wire.telnet import TelnetDecoder
+from sallyport.wire.telnet import with_plain_head, without_commands
 from sallyport.wire.tls import RecordTracker
 
 Segments = Iterable[bytes]
@@ -101,12 +101,21 @@ def ftp_229(segments: Segments) -> object:
 
 def ftp_replies(segments: Segments) -> object:
     """Read a server's replies, with limits small enough to be met."""
-    reader = replies.ReplyReader(line_limit=64, lines_limit=8)
+    reader, fed = replies.ReplyReader(line_limit=64), b""
     found: list[replies.ReplyLine] = []
     for data in segments:
-        found += reader.feed(data)
-        assert len(reader.pending) < 64
-    return found, reader.pending
+        fed += data
+        reader.feed(data)
+        while (line := reader.take()) is not None:
+            found.append(line)
+            if line.is_whole and line.raw.endswith(b"2\r\n"):  # wherever segments cut
+                reader.client_goes_on()
+    raw = b"".join(line.raw for line in found)
+    rest = reader.take_rest()
+    assert raw + rest == fed
+    assert len(rest) < 64
+    # The parts of a long line depend on the segments; what they say does not.
+    return [line for line in found if line.is_whole or line.is_first], len(fed)
 
 
 # -- what several text protocols share -----------------------------------------------------------
@@ -114,23 +123,25 @@ def ftp_replies(segments: Segments) -> object:
 
 def split_lines(segments: Segments) -> object:
     """Cut a stream into lines of at most 32 bytes."""
-    splitter = lines.LineSplitter(32)
+    reader = lines.LineReader(32)
     found: list[bytes] = []
     for data in segments:
-        found += splitter.feed(data)
-        assert len(splitter.pending) < 32
-    for line in found:
-        assert len(line) <= 32
+        reader.feed(data)
+        while line := reader.take():
+            if line.is_whole:
+                found.append(line.raw)
+        assert len(reader.pending) < 32
+    for raw in found:
+        assert len(raw) <= 32
         # Whole and without a fault means: one CRLF, at the end.
-        if lines.fault_of(line) is None:
-            assert re.fullmatch(rb"[^\r\0\n]*\r\n", line)
-            assert lines.text_of(line) == line[:-2]
-    return found, splitter.pending
+        if lines.fault_of(raw) is None:
+            assert re.fullmatch(rb"[^\r\0\n]*\r\n", raw)
+    return found
 
 
 def cut_pieces(segments: Segments) -> object:
     """Cut a stream into the pieces that patterns see; no byte is lost."""
-    cutter = patterns.PieceCutter(32)
+    cutter = lines.LineReader(32)
     fed, taken, seen = b"", b"", []
     for data in segments:
         fed += data
@@ -179,11 +190,13 @@ def _judged(segments: Segments, judge: Callable[[bytes], object]) -> object:
 
 
 def telnet(segments: Segments) -> object:
-    """Take Telnet commands out; decoding twice changes nothing."""
-    decoder, text = TelnetDecoder(), b""
-    for data in segments:
-        text += decoder.feed(data)
-    assert TelnetDecoder().feed(text) == text
+    """Take Telnet commands out; doing so twice changes nothing, and an argument stays as it was."""
+    line = b"".join(segments)
+    text = without_commands(line)
+    assert without_commands(text) == text
+    passed = with_plain_head(line)
+    assert without_commands(passed) == text
+    assert with_plain_head(passed) == passed
     return text
 
 

@@ -16,6 +16,7 @@ _NOT_OPENED = "The line was refused; nothing was opened."
 _KERNEL = "The kernel's report was not used; what it is about is read from its tables instead."
 _CLIENT = "Look at the client: its program, or who uses it."
 _SERVER = "Look at the server: its program, or what stands in between."
+_NOT_PASSIVE = "The client was told that the passive connection cannot be opened."
 _REPORT = "Report it, with the release of the kernel."
 _LINES = "Look at the client: a correct one ends each line in CR LF and has no NUL in it."
 
@@ -23,10 +24,11 @@ _LINES = "Look at the client: a correct one ends each line in CR LF and has no N
 REASONS: Final = (
     # FTP, the client's side
     _peer(
-        "unknown-verb",
-        "The FTP command is not one that the gateway knows.",
+        "verb-carries-an-address",
+        "The FTP command names an address, or hides a command, in a form that the gateway does not"
+        " read: LPRT and LPSV, a protected command, or an unknown verb with an address.",
         _REFUSED,
-        "Nothing, if the client goes on without it; most commands of that kind are optional.",
+        "Nothing, if the client goes on without it; PORT, EPRT, PASV and EPSV do the same.",
     ),
     _peer("bad-command", "The line is no FTP command.", _REFUSED, _CLIENT),
     _peer("bad-port-argument", "The argument of PORT is not six numbers.", _REFUSED, _CLIENT),
@@ -80,12 +82,11 @@ REASONS: Final = (
         "See whether something between client and server alters the stream.",
     ),
     _peer(
-        "telnet-subnegotiation-too-long",
-        "A Telnet option on the control connection does not end.",
-        _ENDED,
+        "line-too-long",
+        "A line is longer than the protocol's lines are.",
+        "The line was discarded: FTP answers it with 500, a declared protocol may end with it.",
         _CLIENT,
     ),
-    _peer("line-too-long", "A line is longer than the protocol's lines are.", _ENDED, _CLIENT),
     _peer("bare-cr", "A line has a CR without LF in it.", _REFUSED, _LINES),
     _peer("bare-lf", "A line ends in LF without CR.", _REFUSED, _LINES),
     _peer("cr-nul", "A line has CR NUL in it.", _REFUSED, _LINES),
@@ -119,18 +120,52 @@ REASONS: Final = (
         _SERVER,
     ),
     _peer(
-        "stray-reply",
-        "The server sent replies to commands that nobody gave.",
-        _ENDED,
+        "not-a-reply",
+        "The server has sent hundreds of lines and no FTP greeting among them.",
+        "The connection was closed: this is not an FTP server.",
         _SERVER,
     ),
-    _peer("not-a-reply", "The server sent a line that is no FTP reply.", _ENDED, _SERVER),
-    _peer("reply-line-too-long", "A line of the server's reply does not end.", _ENDED, _SERVER),
-    _peer("reply-too-many-lines", "The server's reply has thousands of lines.", _ENDED, _SERVER),
+    _peer(
+        "reply-line-too-long",
+        "The line in which the server names its passive address is too long to be one.",
+        _NOT_PASSIVE,
+        _SERVER,
+    ),
     _peer(
         "reply-too-long",
         "The server's replies are more than can be held for the client.",
         _ENDED,
+        _SERVER,
+    ),
+    _peer(
+        "reply-within-a-reply",
+        "The server names its passive address inside a reply that has perhaps not ended.",
+        _NOT_PASSIVE,
+        "Mend the server: the last line of a long reply begins with the code of the first one"
+        " (RFC 959 section 4.2). Until then clients can use active mode.",
+    ),
+    _peer(
+        "replaced-by-a-later-command",
+        "The server answered PASV after the client had asked for another data connection.",
+        _NOT_PASSIVE,
+        "Nothing: the later command counts.",
+    ),
+    _peer(
+        "server-answered-less",
+        "The server has left commands unanswered.",
+        "The dialogue goes on; later replies are matched to later commands.",
+        "Nothing: servers swallow what is said during a transfer.",
+    ),
+    _peer(
+        "perhaps-refused",
+        "The server refused a command, and it cannot be known whether that was PORT.",
+        "What PORT had opened is closed; the client may ask again.",
+        "Nothing, if it is rare: the server answers more or less often than it is asked.",
+    ),
+    _peer(
+        "no-reply-in-time",
+        "The server owes a reply and has not given it for minutes.",
+        "The client was told, by 421 or 425, and nothing is open.",
         _SERVER,
     ),
     # other protocols at a port of FTP or of a line protocol

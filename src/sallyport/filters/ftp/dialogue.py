@@ -457,7 +457,7 @@ class FtpDialogue(FtpStream):
         if not line.is_success:
             agreement.refuse("server-refused")
         elif agreement is self._agreement and agreement.is_over and not agreement.is_established:
-            raise api.Terminating("no-answer-in-time")
+            raise api.Terminating("no-reply-in-time")
         else:
             agreement.agreed()
 
