@@ -14,6 +14,7 @@ VERBS = [
     "bindings",
     "rules",
     "filters",
+    "reasons",
     "lab",
 ]
 

@@ -9,8 +9,9 @@ from enum import StrEnum
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.core.runtime.environment import Journal
+from sallyport.core.runtime.environment import Journal, Level
 from sallyport.ops.logs import EventJournal, Format, StandardLogging, set_up
+from sallyport.reasons import REASONS
 
 Reader = Callable[[], str]
 
@@ -319,3 +320,28 @@ def test_the_process_journal_takes_over_the_logging_module(
     logging.getLogger("asyncio").warning("slow")
 
     assert json.loads(capfd.readouterr().err)["message"] == "slow"
+
+
+def test_a_record_of_trouble_says_in_the_registry_s_words_what_happened_and_what_to_do(
+    pipe: tuple[int, Reader],
+) -> None:
+    journal = EventJournal(descriptor=pipe[0])
+
+    journal.record("binding.refused", level="warning", reason="too-many-bindings")
+
+    known = REASONS["too-many-bindings"]
+    line = json.loads(pipe[1]())
+    assert (line["meaning"], line["remedy"]) == (known.happened, known.remedy)
+
+
+@pytest.mark.parametrize(
+    ("level", "reason"), [("info", "finished"), ("warning", "a-reason-of-another-s-filter")]
+)
+def test_a_normal_end_or_an_unregistered_reason_is_written_without_text(
+    pipe: tuple[int, Reader], level: Level, reason: str
+) -> None:
+    journal = EventJournal(descriptor=pipe[0])
+
+    journal.record("binding.closed", level=level, reason=reason)
+
+    assert {"meaning", "remedy"}.isdisjoint(json.loads(pipe[1]()))

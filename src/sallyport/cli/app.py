@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from sallyport import __version__
-from sallyport.cli import filters, observe, operate
+from sallyport.cli import filters, observe, operate, reasons
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.errors import ConfigErrors, SallyportError
 
@@ -36,6 +36,7 @@ for _command in (
     observe.bindings,
     observe.rules,
     filters.filters,
+    reasons.reasons,
     operate.lab,
 ):
     app.add_command(_command)

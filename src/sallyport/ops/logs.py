@@ -18,10 +18,14 @@ from typing import Final, get_args
 import msgspec
 
 from sallyport.core.runtime.environment import Level
+from sallyport.reasons import REASONS
 
 STDERR = 2
 
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+# What is normal explains itself; of these levels a record says what to do.
+_TROUBLE: Final = frozenset({"warning", "error"})
 
 # What JSON has by itself. Most fields are text: found by its exact type, which enums do not have.
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
@@ -73,6 +77,9 @@ class EventJournal:
                 self.refusals[str(fields.get("reason"))] += 1
             if level not in self._levels:
                 return
+            if level in _TROUBLE and (known := REASONS.get(str(fields.get("reason")))):
+                # In the words of `sallyport reasons`: there is no second text.
+                fields.update(meaning=known.happened, remedy=known.remedy)
             line = self._render(self._clock.text(), level, event, fields)
         except Exception:  # noqa: BLE001 - a field without text
             self._unwritable += 1

@@ -193,6 +193,28 @@ class Filters(Document, frozen=True, kw_only=True):
     filters: list[FilterRow]
 
 
+class ReasonRow(Struct, frozen=True, kw_only=True):
+    """One reason code."""
+
+    code: str
+    group: str
+    """Where it comes from: policy, resources, peer, end, call, operation, class."""
+    happened: str
+    """What the gateway saw or decided."""
+    means: str
+    """What that means for the people and programs concerned."""
+    remedy: str
+    """What to do."""
+    key: str | None
+    """The configuration key that changes it; None when there is none."""
+
+
+class Reasons(Document, frozen=True, kw_only=True):
+    """Every reason code, or the one asked for."""
+
+    reasons: list[ReasonRow]
+
+
 class Mistake(Struct, frozen=True, kw_only=True):
     """One mistake in a configuration file."""
 
