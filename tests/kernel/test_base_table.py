@@ -1,7 +1,7 @@
 """The base table as text: what is in it for a policy, what is not; nft's opinion: tests/netns."""
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -45,6 +45,18 @@ def test_each_family_follows_its_own_relation() -> None:
     masquerades = [line for line in text if "masquerade" in line and line.startswith("iifname")]
     assert len(masquerades) == 2
     assert all("ipv4" in line for line in masquerades)
+
+
+def test_a_network_with_a_source_is_translated_to_it_and_not_to_what_the_interface_has() -> None:
+    external = replace(EXTERNAL, source=(ip_address("203.0.113.7"),))
+    text = lines(replace(POLICY, networks=(INTERNAL, external)))
+    translations = [line for line in text if line.startswith("iifname") and "snat" in line]
+
+    assert [line.partition("snat ")[2] for line in translations] == [
+        "ip to 203.0.113.7:1024-39999",
+        "ip to 203.0.113.7",
+    ]
+    assert not [line for line in text if line.startswith("iifname") and "masquerade" in line]
 
 
 def test_nothing_begins_from_an_external_network_even_where_it_is_routed() -> None:

@@ -127,3 +127,14 @@ def test_other_failures_keep_their_reason(
 
     with pytest.raises(expected):
         ports.reserve(Transport.TCP, Endpoint.parse("127.0.0.1:40000"))
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8::7"])
+def test_a_port_of_an_own_address_is_held_before_the_address_is_on_the_host(address: str) -> None:
+    own = parse_address(address)
+    ports = Placeholders(limit=2, absent=frozenset({own}))
+    ports.reserve(Transport.TCP, Endpoint(own, 40000))
+
+    with pytest.raises(AddressInUse):
+        ports.reserve(Transport.TCP, Endpoint(own, 40000))
+    ports.close()

@@ -44,7 +44,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[FakeSocket]:
     made: list[FakeSocket] = []
     ports = count(5001)
 
-    def make(_what: object) -> FakeSocket:
+    def make(_what: object, **_how: object) -> FakeSocket:
         made.append(FakeSocket(next(ports)))
         return made[-1]
 
@@ -134,7 +134,7 @@ def test_a_socket_that_cannot_be_made_leaves_none_behind(
     listeners = Listeners()
     listeners.open(policy(), STREAMS)
 
-    def refuse(_rule: PublishingRule) -> None:
+    def refuse(_rule: PublishingRule, **_how: object) -> None:
         raise StartupError("cannot listen")
 
     monkeypatch.setattr(arrivals, "publishing_socket", refuse)

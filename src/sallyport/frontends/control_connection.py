@@ -11,7 +11,7 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
 from sallyport.flags import ConnectionFlags, Transport
-from sallyport.frontends.sockets import foreign_socket
+from sallyport.frontends.sockets import foreign_socket, gateway_socket
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.sockets import (
@@ -19,7 +19,6 @@ from sallyport.io.sockets import (
     endpoint_of,
     has_failed,
     let_end,
-    make,
     name_of,
     prepare_leg,
 )
@@ -139,7 +138,7 @@ def appearance(primary: PrimaryConnection) -> Endpoint:
     """
     if not _appears_as_gateway(primary):
         return primary.client
-    with make(Transport.UDP, primary.server.version) as probe:
+    with gateway_socket(Transport.UDP, primary.server, primary.source) as probe:
         probe.connect(name_of(primary.server))
         return endpoint_of(probe.getsockname())
 
@@ -154,14 +153,17 @@ def _appears_as_gateway(primary: PrimaryConnection) -> bool:
 def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
     if _appears_as_gateway(primary):
-        return make(Transport.TCP, primary.server.version)
+        return gateway_socket(Transport.TCP, primary.server, primary.source)
     # In the client's name, but from another port: with the client's own port both legs would be
     # one conntrack entry, and accounting and kills would mix.
     return foreign_socket(Transport.TCP, primary.client.with_port(0))
 
 
 async def _dial(primary: PrimaryConnection) -> socket.socket:
-    """Connect a leg to the server. Raises OSError or TimeoutError."""
+    """Connect a leg to the server, as the gateway or as the client.
+
+    Raises OSError or TimeoutError.
+    """
     with closed_on_error(_dialling_socket(primary)) as made:
         prepare_leg(made)
         async with asyncio.timeout(limits.CONNECT_TIMEOUT_SECONDS):

@@ -2,13 +2,16 @@
 
 import socket
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
 
 # Loopback only: the kernel delivers there what it intercepts, nobody else can reach it. The port is
 # of the kernel's choice.
+# Not in the socket module of Python 3.11 (linux/in.h); IPv6 sockets take it too.
+_IP_BIND_ADDRESS_NO_PORT = 24
+
 INTERCEPTION = {4: Endpoint.parse("127.0.0.1:0"), 6: Endpoint.parse("[::1]:0")}
 
 
@@ -39,6 +42,21 @@ def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:
             # Set only now, so that the kernel chose a port nobody has; from here on a pinhole of
             # the host we speak for may share it.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return made
+
+
+def gateway_socket(transport: Transport, peer: Endpoint, source: IpAddress | None) -> socket.socket:
+    """Make a socket that will dial `peer` as the gateway; raises OSError.
+
+    It has the port of the kernel's choice at `source`, which need not be on this host yet; without
+    a source, routing chooses the address as well.
+    """
+    with closed_on_error(make(transport, peer.version)) as made:
+        if source is not None:
+            let_bind_absent(made)
+            # The port is chosen when the peer is known: by then two peers may share one.
+            made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            made.bind(name_of(Endpoint(source, 0)))
         return made
 
 

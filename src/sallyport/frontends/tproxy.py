@@ -21,7 +21,7 @@ from sallyport.frontends.control_connection import ControlConnection
 from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
-from sallyport.io.sockets import endpoint_of, let_end, make
+from sallyport.io.sockets import endpoint_of, let_bind_absent, let_end, make
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
@@ -38,13 +38,16 @@ def intercepting_socket(version: int) -> socket.socket:
     return control_listener(interception_socket(Transport.TCP, version), INTERCEPTION[version])
 
 
-def publishing_socket(rule: PublishingRule) -> socket.socket:
+def publishing_socket(rule: PublishingRule, *, may_be_absent: bool = False) -> socket.socket:
     """Make the socket at which the clients of a server published behind NAT arrive.
 
-    Raises StartupError.
+    An address that may be absent need not be on this host yet. Raises StartupError.
     """
     try:
-        return control_listener(make(Transport.TCP, rule.listen.version), rule.listen)
+        made = make(Transport.TCP, rule.listen.version)
+        if may_be_absent:
+            let_bind_absent(made)
+        return control_listener(made, rule.listen)
     except OSError as error:
         raise StartupError(
             f"publishing rule {rule.name!r}: cannot listen at {rule.listen}: {error.strerror};"

@@ -22,8 +22,13 @@ from sallyport.core.policy.rules import Relation
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
 from sallyport.flags import Transport
-from sallyport.frontends.sockets import INTERCEPTION, foreign_socket, interception_socket
-from sallyport.io.sockets import closed_on_error, endpoint_of, make, name_of
+from sallyport.frontends.sockets import (
+    INTERCEPTION,
+    foreign_socket,
+    gateway_socket,
+    interception_socket,
+)
+from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
 IP_RECVORIGDSTADDR = 20
@@ -292,7 +297,7 @@ def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
     if primary.relation is Relation.ROUTE:
         made = foreign_socket(Transport.UDP, primary.client.with_port(0))
     else:
-        made = make(Transport.UDP, primary.server.version)
+        made = gateway_socket(Transport.UDP, primary.server, primary.source)
     with closed_on_error(made):
         made.connect(name_of(primary.server))
         return made

@@ -38,8 +38,10 @@ _KINDS: Final = {
     Transport.TCP: (socket.SOCK_STREAM | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP),
     Transport.UDP: (socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.IPPROTO_UDP),
 }
-# Not in the socket module of Python 3.11 (linux/in6.h).
+# Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h).
+_IP_FREEBIND: Final = 15
 _IPV6_TRANSPARENT: Final = 75
+_IPV6_FREEBIND: Final = 78
 
 
 def make(transport: Transport, version: int) -> socket.socket:
@@ -69,6 +71,14 @@ def make_transparent(made: socket.socket) -> None:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
     else:
         made.setsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT, 1)
+
+
+def let_bind_absent(made: socket.socket) -> None:
+    """Let a socket be bound to an address that is not on this host yet (the one of a pair)."""
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
 
 
 def name_of(endpoint: Endpoint) -> tuple[str, int]:

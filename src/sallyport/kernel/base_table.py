@@ -11,7 +11,7 @@ Closing braces stand on lines of their own: nft 1.0.6 wants it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sallyport.addresses import MAX_PORT, PortRange
+from sallyport.addresses import MAX_PORT, IpAddress, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.kernel import interception, marks
 from sallyport.kernel.interception import Interception
@@ -208,6 +208,15 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     spread = f" to :{ports[0]}-{ports[-1]}" if ports else ""
     # Full proxy is the pinhole's wish, whoever translates ordinary traffic.
     proxied = marks.PIN | marks.PROXIED
+    for network in policy.networks:
+        for version in (4, 6):
+            own = network.source_of(version)
+            if own is not None:
+                yield (
+                    f"oifname {names([network])} meta nfproto ipv{version}"
+                    f" ct mark & {proxied:#x} == {proxied:#x} meta l4proto {{ 6, 17 }}"
+                    f" {_translation(own)}{spread.removeprefix(' to ')}"
+                )
     yield f"ct mark & {proxied:#x} == {proxied:#x} meta l4proto {{ 6, 17 }} masquerade{spread}"
     yield from _published_sources(policy, spread)
     for rule in policy.network_rules:
@@ -217,14 +226,22 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
             departure = leaving(source, destination, version)
             if rule.relation(version) is not Relation.NAT or match is None:
                 continue
+            own = destination.source_of(version)
+            plain = "masquerade" if own is None else _translation(own)
+            ported = plain + (spread if own is None else spread.removeprefix(" to "))
             if not source.is_external:
                 # User mode opens it here in the client's name: there is no first interface.
                 ours = f"ct mark & {marks.PIN:#x} != 0 meta l4proto {{ 6, 17 }}"
-                yield f"{departure} {ours} masquerade{spread}"
+                yield f"{departure} {ours} {ported}"
             if rules.masquerade:
-                # masquerade does not look at local sockets or pinholes: keep it off our range.
-                yield f"{match} meta l4proto {{ 6, 17 }} masquerade{spread}"
-                yield f"{match} masquerade"
+                # Translation does not look at local sockets or pinholes: keep it off our range.
+                yield f"{match} meta l4proto {{ 6, 17 }} {ported}"
+                yield f"{match} {plain}"
+
+
+def _translation(source: IpAddress) -> str:
+    """Write the translation to one address; a port range may follow at once."""
+    return f"snat ip to {source}" if source.version == 4 else f"snat ip6 to [{source}]"
 
 
 def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
@@ -233,10 +250,9 @@ def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
     for server, listen in sorted(places, key=str):
         if server != listen:
             ip = "ip" if server.version == 4 else "ip6"
-            to = f" to [{listen}]" if server.version == 6 else f" to {listen}"
             yield (
                 f"oifname {outside(policy)} {ip} saddr {server} ct mark & {marks.PIN:#x} != 0"
-                f" meta l4proto 6 snat {ip}{to}{spread.removeprefix(' to ')}"
+                f" meta l4proto 6 {_translation(listen)}{spread.removeprefix(' to ')}"
             )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Self
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
 from sallyport.errors import (
     AddressInUse,
@@ -90,14 +90,21 @@ class KernelDataPath:
         self._is_drain_due = False
 
     @classmethod
-    def start(cls, idle_seconds: int = int(limits.UDP_IDLE_SECONDS), *, series: int = 0) -> Self:
+    def start(
+        cls,
+        idle_seconds: int = int(limits.UDP_IDLE_SECONDS),
+        *,
+        series: int = 0,
+        absent: frozenset[IpAddress] = frozenset(),
+    ) -> Self:
         """Make and own the pins table, and listen to conntrack; raises StartupError.
 
         `idle_seconds` is the one idle time that UDP pinholes may ask for; `series` is the worker's
-        part of the numbers in marks, 0 to marks.SERIES_COUNT - 1, and names its table. The process
-        may have as many descriptors as the host allows from now on.
+        part of the numbers in marks, 0 to marks.SERIES_COUNT - 1, and names its table. `absent`:
+        own addresses that may not be on this host yet, and whose ports are held all the same. The
+        process may have as many descriptors as the host allows from now on.
         """
-        placeholders = Placeholders(raise_descriptor_limit() // DESCRIPTOR_SHARE)
+        placeholders = Placeholders(raise_descriptor_limit() // DESCRIPTOR_SHARE, absent)
         name = pins_table(series)
         pins = OwnedTable(name, table.claim(render_pins(idle_seconds, series), name))
         # Flows of a gateway that died before us go on and report under its numbers. Those that

@@ -9,10 +9,10 @@ import resource
 import socket
 from collections.abc import Sequence
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
-from sallyport.io.sockets import make, make_transparent, name_of, refusal
+from sallyport.io.sockets import let_bind_absent, make, make_transparent, name_of, refusal
 from sallyport.kernel import marks
 
 # Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
@@ -36,9 +36,13 @@ def raise_descriptor_limit() -> int:
 class Placeholders:
     """The sockets, by transport and address; one descriptor and about 4 KiB of kernel each."""
 
-    def __init__(self, limit: int) -> None:
-        """Hold at most `limit` ports by a socket, and the others by a note."""
+    def __init__(self, limit: int, absent: frozenset[IpAddress] = frozenset()) -> None:
+        """Hold at most `limit` ports by a socket, and the others by a note.
+
+        Ports of an address in `absent` are held although it may not be on this host yet.
+        """
         self._limit = limit
+        self._absent = absent
         self._sockets = 0
         # By the socket's name: that is hashed in less than half the time of an Endpoint.
         self._held: dict[Transport, dict[tuple[str, int], socket.socket | None]] = {
@@ -54,7 +58,7 @@ class Placeholders:
         if name in held:
             raise AddressInUse("port-already-reserved")
         try:
-            sock = _bound(transport, address.version, name)
+            sock = _bound(transport, address, may_be_absent=address.address in self._absent)
         except OSError as error:
             raise refusal(error, "reserve a port") from error
         if self._sockets < self._limit:
@@ -123,13 +127,15 @@ def _send_in_the_name(
     _send(sock, destination, data, [ancillary])
 
 
-def _bound(transport: Transport, version: int, name: tuple[str, int]) -> socket.socket:
-    made = make(transport, version)
+def _bound(transport: Transport, address: Endpoint, *, may_be_absent: bool) -> socket.socket:
+    made = make(transport, address.version)
     try:
         if transport is Transport.UDP:
             # Nobody reads from it: what strays here must not take 200 KiB of memory a port.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        made.bind(name)
+        if may_be_absent:
+            let_bind_absent(made)
+        made.bind(name_of(address))
     except OSError:
         made.close()
         raise

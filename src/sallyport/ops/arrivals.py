@@ -80,7 +80,8 @@ class Listeners:
                 yield (transport, version), makers[transport](version)
         for rule in policy.publishing_rules:
             if not is_routed(rule) and rule.listen not in self.sockets:
-                yield rule.listen, publishing_socket(rule)
+                may_be_absent = rule.listen.address in policy.sources
+                yield rule.listen, publishing_socket(rule, may_be_absent=may_be_absent)
 
 
 def _intercepting(policy: Policy, protocols: Protocols) -> list[tuple[Transport, int]]:

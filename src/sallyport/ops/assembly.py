@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from sallyport.addresses import IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
@@ -52,7 +53,8 @@ class _Plan:
     @classmethod
     def of(cls, configuration: Configuration, lack: str | None) -> "_Plan":
         """Look at the host's addresses; `lack` is what it misses. Raises StartupError."""
-        policy = replace(configuration.policy, gateway_addresses=frozenset(local_addresses()))
+        own = local_addresses() | configuration.policy.sources
+        policy = replace(configuration.policy, gateway_addresses=frozenset(own))
         require_own_addresses(policy)
         if lack is not None:
             _require_plain(policy, lack)
@@ -135,7 +137,9 @@ def assemble(
     base = _base_table(settings, plan, listeners)
     if lack is None:
         _prepare_host(settings, plan.policy, base, undo)
-    data_paths = _data_paths(settings, poller, undo, is_privileged=lack is None)
+    data_paths = _data_paths(
+        settings, poller, undo, is_privileged=lack is None, absent=plan.policy.sources
+    )
     with fence("the start of a filter"):
         gateway = Gateway(
             policy=plan.policy,
@@ -171,6 +175,11 @@ def _require_same(before: Configuration, after: Configuration) -> None:
         raise RestartNeeded(
             f"the interfaces of [networks] cannot change while the gateway runs; restart it, or"
             f" write {', '.join(sorted(was_at))} again"
+        )
+    if before.policy.sources != after.policy.sources:
+        raise RestartNeeded(
+            "the source of [networks] cannot change while the gateway runs; restart it, or write"
+            f" {', '.join(sorted(map(str, before.policy.sources))) or 'none'} again"
         )
 
 
@@ -215,14 +224,19 @@ def _prepare_host(settings: GatewaySettings, policy: Policy, base: str, undo: Ex
 
 
 def _data_paths(
-    settings: GatewaySettings, poller: FairPoller, undo: ExitStack, *, is_privileged: bool
+    settings: GatewaySettings,
+    poller: FairPoller,
+    undo: ExitStack,
+    *,
+    is_privileged: bool,
+    absent: frozenset[IpAddress],
 ) -> dict[DataPathKind, DataPath]:
     loop = asyncio.get_running_loop()
-    user = UserDataPath(loop, poller, is_transparent=is_privileged)
+    user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}
-    kernel = KernelDataPath.start()
+    kernel = KernelDataPath.start(absent=absent)
     undo.callback(kernel.stop)
     kernel.run_in(loop, poller)
     return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

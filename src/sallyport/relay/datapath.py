@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
@@ -34,8 +34,15 @@ class UserDataPath:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, poller: FairPoller, *, is_transparent: bool = False
+        self,
+        loop: asyncio.AbstractEventLoop,
+        poller: FairPoller,
+        *,
+        is_transparent: bool = False,
+        absent: frozenset[IpAddress] = frozenset(),
     ) -> None:
+        self._absent = absent
+        """Own addresses that may not be on this host yet; their ports are held all the same."""
         self._context = RelayContext(loop, Pipes(), poller, is_transparent)
         self._context.changed = self._changed
         self._ports: dict[tuple[Transport, Endpoint], BoundPort] = {}
@@ -176,7 +183,12 @@ class UserDataPath:
 
     def _new_port(self, transport: Transport, address: Endpoint, *, is_reserved: bool) -> BoundPort:
         try:
-            sock = sockets.bound(transport, address, is_foreign=not is_reserved)
+            sock = sockets.bound(
+                transport,
+                address,
+                is_foreign=not is_reserved,
+                may_be_absent=address.address in self._absent,
+            )
         except OSError as error:
             raise sockets.refusal(error) from error
         made = _PORTS[transport](self._context, sock, is_reserved=is_reserved)

@@ -10,7 +10,7 @@ from typing import Final
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressNotAvailable, BindError
 from sallyport.flags import Transport
-from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
 from sallyport.io.sockets import refusal as plain_refusal
 
 # Not in the socket module of Python 3.11 (asm-generic/socket.h).
@@ -23,8 +23,16 @@ _DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0),
 _DROP_ALL_PROGRAM: Final = struct.pack("@HP", 1, ctypes.addressof(_DROP_ALL))
 
 
-def bound(transport: Transport, address: Endpoint, *, is_foreign: bool = False) -> socket.socket:
+def bound(
+    transport: Transport,
+    address: Endpoint,
+    *,
+    is_foreign: bool = False,
+    may_be_absent: bool = False,
+) -> socket.socket:
     """Make a socket bound to `address`; a foreign one is not this host's. Raises OSError.
+
+    An own address that may be absent need not be on this host yet.
 
     The bind finds every local program that has the port, were it by a wildcard or SO_REUSEADDR.
     A UDP socket is deaf until it is told to `hear`.
@@ -32,6 +40,8 @@ def bound(transport: Transport, address: Endpoint, *, is_foreign: bool = False) 
     with closed_on_error(make(transport, address.version)) as made:
         if transport is Transport.UDP:
             deafen(made)
+        if may_be_absent:
+            let_bind_absent(made)
         if is_foreign:
             make_transparent(made)
             if transport is Transport.TCP:

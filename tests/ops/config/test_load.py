@@ -1,6 +1,6 @@
 import re
 from collections.abc import Sequence
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
@@ -408,3 +408,41 @@ def test_interfaces_that_make_no_gateway_are_refused(
 
     with pytest.raises(StartupError, match=complaint):
         from_interfaces(internal, external, addresses.__getitem__)
+
+
+SOURCE = 'interfaces = ["ext0"]              # no addresses: all that no other network claims'
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"203.0.113.7"', ["203.0.113.7"]),
+        ('["203.0.113.7", "2001:db8::7"]', ["203.0.113.7", "2001:db8::7"]),
+    ],
+)
+def test_a_network_may_name_the_gateways_own_address_for_each_ip_version(
+    written: str, expected: list[str]
+) -> None:
+    policy = parse(EXAMPLE.replace(SOURCE, f"{SOURCE}\nsource = {written}"), "f").policy
+    external = next(one for one in policy.networks if one.is_external)
+
+    assert list(map(str, external.source)) == expected
+    assert policy.source_towards(ip_address("203.0.113.9")) == external.source[0]
+    assert policy.source_towards(ip_address("10.0.0.8")) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ('"203.0.113"', "is not an address; write one like 203.0.113.1"),
+        ('"127.0.0.1"', "write an address of the gateway"),
+        ('["203.0.113.1", "203.0.113.2"]', "two IPv4 addresses; write one of them"),
+    ],
+)
+def test_a_source_that_cannot_be_meant_is_an_error_with_what_to_write(
+    written: str, says: str
+) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse(EXAMPLE.replace(SOURCE, f"{SOURCE}\nsource = {written}"), "f")
+
+    assert says in str(caught.value)

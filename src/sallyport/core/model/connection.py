@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.chain import Chain, Priority
 from sallyport.core.model.emulation import (
     require_emulated,
@@ -166,6 +166,11 @@ class PrimaryConnection(Askable):
         if is_proxied and self.relation is Relation.NAT:
             return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
         return ConnectionFlags.NONE
+
+    @property
+    def source(self) -> IpAddress | None:
+        """The address that the gateway dials the server from; None when routing chooses it."""
+        return self._policy.source_towards(self.server.address)
 
     def is_granted(self, protocol: ProtocolDefinition, policy: Policy) -> bool:
         """Whether the question is the one that was answered when it was admitted: a policy never

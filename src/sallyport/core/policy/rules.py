@@ -45,11 +45,19 @@ class Network:
     name: str
     interfaces: tuple[str, ...]
     addresses: tuple[IpNetwork, ...] = ()
+    source: tuple[IpAddress, ...] = ()
+    """The gateway's own address towards this network, at most one for each IP version: it dials
+    from it, translates to it and binds at it, even before the address is on the host (the virtual
+    address of a pair). Without one, routing chooses."""
 
     @property
     def is_external(self) -> bool:
         """Whether this network claims only what others leave."""
         return not self.addresses
+
+    def source_of(self, version: int) -> IpAddress | None:
+        """Return the gateway's own address towards the network, if one of this version is set."""
+        return next((one for one in self.source if one.version == version), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +181,16 @@ class Policy:
                 if address is not None and address in prefix and prefix.prefixlen > best_length:
                     best, best_length = network, prefix.prefixlen
         return best
+
+    def source_towards(self, peer: IpAddress) -> IpAddress | None:
+        """Return the address to dial `peer` from; None when routing is to choose it."""
+        network = self.network_of(peer)
+        return None if network is None else network.source_of(peer.version)
+
+    @property
+    def sources(self) -> frozenset[IpAddress]:
+        """The addresses that networks name as the gateway's own, on this host or not yet."""
+        return frozenset(address for network in self.networks for address in network.source)
 
     def relation(self, client: IpAddress, peer: IpAddress | None) -> Relation | None:
         """Give how `client` reaches `peer`; None when no network rule lets it."""

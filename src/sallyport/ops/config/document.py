@@ -84,6 +84,13 @@ class NetworkShape(Struct, frozen=True):
             " or leave the key out for all that no other network claims",
         ),
     ] = []
+    source: Annotated[
+        str | list[str],
+        Meta(
+            description='an address of the gateway, such as "203.0.113.1", or a list with one'
+            " IPv4 and one IPv6 address"
+        ),
+    ] = []
 
 
 class NetworkRuleShape(Struct, frozen=True):

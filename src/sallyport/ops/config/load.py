@@ -6,11 +6,11 @@ reported where it stands and the reading goes on, so that one run shows them all
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from sallyport import limits
-from sallyport.addresses import IpInterface, IpNetwork, PortRange
+from sallyport.addresses import IpAddress, IpInterface, IpNetwork, PortRange
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
@@ -251,7 +251,8 @@ def _networks(shapes: Mapping[str, NetworkShape | None], report: Report) -> tupl
                 )
             attached[interface] = name
         prefixes = _addresses(name, shape.addresses, claimed, report)
-        networks.append(Network(name, tuple(shape.interfaces), prefixes))
+        source = _source(name, shape.source, report)
+        networks.append(Network(name, tuple(shape.interfaces), prefixes, source))
     return tuple(networks)
 
 
@@ -288,6 +289,24 @@ def _addresses(
         claimed[prefix] = name
         prefixes.append(prefix)
     return tuple(prefixes)
+
+
+def _source(name: str, texts: str | list[str], report: Report) -> tuple[IpAddress, ...]:
+    """Read the address that the gateway uses towards one network, one for each IP version."""
+    sources: dict[int, IpAddress] = {}
+    for text in [texts] if isinstance(texts, str) else texts:
+        path = ("networks", name, "source")
+        try:
+            address = ip_address(text)
+        except ValueError:
+            report.add(path, f"{text!r} is not an address; write one like 203.0.113.1")
+            continue
+        if address.is_loopback or address.is_unspecified or address.is_multicast or "%" in text:
+            report.add(path, f"no host outside can answer {text}; write an address of the gateway")
+        elif address.version in sources:
+            report.add(path, f"two IPv{address.version} addresses; write one of them")
+        sources[address.version] = address
+    return tuple(sources.values())
 
 
 def _prefix(text: str) -> IpNetwork:
