@@ -131,7 +131,7 @@ def test_an_unknown_command_is_answered_with_those_there_are(path: Path) -> None
         b'{"command": "big", "argument": {}}\n',
         b"\xff\n",
         b'{"command": "\xff"}\n',
-        b'{"command": "big", "arguments": {"a": ' + b"[" * 1900 + b"]" * 1900 + b"}}\n",
+        b'{"arguments": {"a": ' + b"[" * 1900 + b"]" * 1900 + b'}, "command": 1}\n',
         b"x" * (limits.MAX_CONTROL_REQUEST_BYTES + 1) + b"\n",
     ],
 )
