@@ -1,11 +1,14 @@
 # Verbs only; what they do is in scripts/.
-.PHONY: check test demo bench clean
+.PHONY: check test matrix demo bench clean
 
 check:
 	@scripts/check
 
 test:
 	@scripts/test
+
+matrix:
+	@scripts/matrix
 
 demo:
 	@scripts/demo
