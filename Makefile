@@ -1,5 +1,5 @@
 # Verbs only; what they do is in scripts/.
-.PHONY: check test matrix demo bench clean
+.PHONY: check test matrix demo bench reference clean
 
 check:
 	@scripts/check
@@ -15,6 +15,9 @@ demo:
 
 bench:
 	@scripts/bench
+
+reference:
+	@scripts/reference
 
 clean:
 	rm -rf .venv .cache .*_cache .hypothesis build dist

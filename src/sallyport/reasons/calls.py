@@ -157,7 +157,7 @@ REASONS: Final = (
         "Send by the emulating filter itself.",
     ),
     _call(
-        "nobody-connects-to-an-emulated-port",
+        "no-peer-connects-to-an-emulated-port",
         "An address filter was set on an emulated connection.",
         "The emulating filter decides itself what it delivers.",
     ),
@@ -240,7 +240,7 @@ REASONS: Final = (
         "Switch the filter on that defines it; `sallyport filters list` shows them.",
     ),
     _call(
-        "nobody-has-connected",
+        "no-peer-has-connected",
         "The peer's address was asked for before a peer connected.",
         "Ask in EstablishedConnection or later.",
     ),

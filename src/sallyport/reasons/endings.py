@@ -67,7 +67,7 @@ REASONS: Final = (
     ),
     _end(
         "killed-by-operator",
-        "Somebody ended it with `sallyport … kill`.",
+        "An operator ended it with `sallyport … kill`.",
         "Both ends of what ran were reset.",
     ),
     _end(
@@ -97,8 +97,7 @@ REASONS: Final = (
     _end(
         "filter-failed",
         "A filter failed; the record filter.failed before this one says how.",
-        "The session of this client was ended, because nobody can tell what the filter left half"
-        " done.",
+        "The session of this client was ended, because what the filter left half done is unknown.",
         "Report the failure to the filter's author; `sallyport filters list` shows a filter that"
         " was switched off.",
     ),

@@ -78,7 +78,7 @@ REASONS: Final = (
     _peer(
         "plain-text-after-auth",
         "Plain text came where TLS had been agreed.",
-        "The connection was reset: somebody may be inserting commands.",
+        "The connection was reset: a third party may insert commands.",
         "See whether something between client and server alters the stream.",
     ),
     _peer(

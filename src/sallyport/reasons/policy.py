@@ -72,8 +72,8 @@ REASONS: Final = (
     _policy(
         "not-the-clients-address",
         "The client asked for connections to an address that is not its own.",
-        "Nothing was opened. Either the client is misconfigured, or somebody tries to reach"
-        " another host through it (FTP bounce).",
+        "Nothing was opened. Either the client is misconfigured, or it tries to reach"
+        " another host (FTP bounce).",
         "Widen allowed_addresses of the rule only if clients really speak for their neighbours;"
         " otherwise look at the client that the record names.",
         "access_rules.allowed_addresses",

@@ -83,13 +83,13 @@ REASONS: Final = (
         "no-mark-left",
         "Every number that a binding can carry in the connection mark is in use.",
         _NOT_OPENED,
-        "End bindings that nobody needs (`sallyport bindings list`).",
+        "End bindings that are not needed (`sallyport bindings list`).",
     ),
     _resource(
         "nftables-set-full",
         "The kernel's set of pinholes has no room for another element.",
         _NOT_OPENED,
-        "End bindings that nobody needs (`sallyport bindings list`).",
+        "End bindings that are not needed (`sallyport bindings list`).",
     ),
     _resource(
         "no-descriptor-for-socket",

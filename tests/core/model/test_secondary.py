@@ -94,7 +94,7 @@ def test_the_peers_name_is_known_once_there_is_one_and_ours_from_the_start() -> 
     office = Office()
     (secondary,) = office.bind(office.dial(), flags=BindFlags.ALLOW_MULTIPLE).connections
     assert secondary.external_socket_name() == secondary.proxy_address
-    with pytest.raises(BadContext, match="nobody-has-connected"):
+    with pytest.raises(BadContext, match="no-peer-has-connected"):
         secondary.external_peer_name()
 
     for peer in (PEER, PEER.with_port(21)):

@@ -120,7 +120,7 @@ class Binder:
     ) -> None:
         """See `SecondaryConnection.set_ip_filter`."""
         if connection.is_emulated:
-            raise BadContext("nobody-connects-to-an-emulated-port")
+            raise BadContext("no-peer-connects-to-an-emulated-port")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
         await self._engine.registry.set_sources(connection, ip_filter)

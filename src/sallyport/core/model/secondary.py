@@ -119,7 +119,7 @@ class SecondaryConnection(Negotiated):
         Raises BadContext before a flow exists.
         """
         if self.latest_peer is None:
-            raise BadContext("nobody-has-connected")
+            raise BadContext("no-peer-has-connected")
         return self.latest_peer
 
     def external_socket_name(self) -> Endpoint:

@@ -60,13 +60,18 @@ class GatewayShape(Struct, frozen=True):
     data_path: Annotated[
         Literal["auto", "kernel", "user"], Meta(description='"auto", "kernel" or "user"')
     ] = "auto"
+    """What carries data connections: the kernel or this program; "auto": the kernel if it can."""
     port_range: Annotated[str, Meta(description='a range, such as "40000-59999"')] = str(
         _DEFAULTS.port_range
     )
+    """External ports that bindings may use; nothing else on the host may use them."""
     control_socket: Annotated[str, Meta(description="a path in quotes")] = str(
         _DEFAULTS.control_socket
     )
+    """Where the gateway listens for the other commands; mode 0600."""
     masquerade: Annotated[bool, Meta(description="true or false")] = _DEFAULTS.masquerade
+    """Whether a "nat" relation also translates ordinary outgoing traffic; false leaves that to the
+    host's own rules."""
 
 
 class NetworkShape(Struct, frozen=True):
@@ -76,6 +81,7 @@ class NetworkShape(Struct, frozen=True):
         list[InterfaceName],
         Meta(min_length=1, description='a list of interface names, such as ["eth0"]'),
     ]
+    """The interfaces that lead to this network; an interface leads to one network."""
     addresses: Annotated[
         list[str],
         Meta(
@@ -84,6 +90,8 @@ class NetworkShape(Struct, frozen=True):
             " or leave the key out for all that no other network claims",
         ),
     ] = []
+    """The addresses of this network; without the key it is all that no other network claims, which
+    one network may be."""
     source: Annotated[
         str | list[str],
         Meta(
@@ -91,45 +99,70 @@ class NetworkShape(Struct, frozen=True):
             " IPv4 and one IPv6 address"
         ),
     ] = []
+    """The gateway's address towards this network: what it dials from, translates to and binds at.
+    Without the key routing chooses."""
 
 
 class NetworkRuleShape(Struct, frozen=True):
     """`[[network_rules]]`."""
 
     source: NetworkName = msgspec.field(name="from")
+    """The network whose hosts begin connections."""
     destination: NetworkName = msgspec.field(name="to")
+    """The network that they reach."""
     ipv4: RelationName | None = None
+    """How IPv4 gets there: "nat" translates to the gateway's address, "route" does not; without the
+    key there is no IPv4 traffic."""
     ipv6: RelationName | None = None
+    """The same for IPv6."""
 
 
 class AccessRuleShape(Struct, frozen=True):
     """`[[access_rules]]`."""
 
     name: RuleName
+    """How the rule is called in lists and in the log."""
     action: Annotated[Action, Meta(description='"allow" or "deny"')]
+    """What the rule says about what it matches; the first rule that matches decides."""
     protocols: Annotated[
         list[str], Meta(min_length=1, description='a list of protocols, such as ["ftp"]')
     ]
+    """The protocols it is about; `sallyport filters list` names those there are. A protocol that a
+    rule names is supervised, allowed or not."""
     sources: NameList = msgspec.field(name="from")
+    """The networks of the clients."""
     destinations: NameList = msgspec.field(name="to")
+    """The networks of the servers and peers."""
     max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
+    """How many bindings one client may hold at once."""
     allowed_addresses: Annotated[
         Literal["client", "class-c", "network", "all"],
         Meta(description='"client", "class-c", "network" or "all"'),
     ] = "client"
+    """Which addresses a client may name for connections to be let in to: its own, its neighbours'
+    (a /24 or a /64), those of its network, or any but the gateway's."""
     min_client_port: PortNumber = limits.MIN_CLIENT_PORT
+    """The lowest port that a client may name; below 1024 services live (RFC 2577 section 3)."""
 
 
 class PublishingRuleShape(Struct, frozen=True):
     """`[[publishing_rules]]`."""
 
     name: RuleName
+    """How the rule is called in lists and in the log."""
     protocol: Annotated[str, Meta(description='a protocol, such as "ftp-server"')]
+    """The protocol of the server; it must be one for servers inside."""
     listen: EndpointText
+    """Where clients outside connect: an address of the gateway and a port."""
     server: EndpointText
+    """Where the server inside listens."""
     full_proxy: Annotated[bool, Meta(description="true or false")] = False
+    """Whether the server sees the gateway's address instead of its clients' own; for a "nat"
+    relation."""
     max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
+    """How many bindings one client outside may cause at once."""
     min_client_port: PortNumber = limits.MIN_CLIENT_PORT
+    """The lowest port that the server may name."""
 
 
 @dataclass(slots=True)
@@ -228,27 +261,36 @@ def _array(
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class Key:
     """One key a table may have: the attribute it becomes, and what it may hold."""
 
     attribute: str
     type: Any
     is_required: bool
+    default: object = None
 
 
-def _keys_of(shape: Any) -> dict[str, _Key]:  # noqa: ANN401 - two kinds of classes
+def _default(one: msgspec.structs.FieldInfo) -> object:
+    """Return what a key is where it is not written; None for one that has to be written."""
+    if one.default is not msgspec.NODEFAULT:
+        return one.default
+    return None if one.default_factory is msgspec.NODEFAULT else one.default_factory()
+
+
+def keys_of(shape: Any) -> dict[str, Key]:  # noqa: ANN401 - two kinds of classes
     """Give the keys of a shape: of ours a Struct, of a filter's settings a dataclass."""
     if issubclass(shape, Struct):
         return {
-            one.encode_name: _Key(one.name, one.type, one.required)
+            one.encode_name: Key(one.name, one.type, one.required, _default(one))
             for one in msgspec.structs.fields(shape)
         }
     hints = get_type_hints(shape, include_extras=True)
     return {
-        one.name: _Key(
+        one.name: Key(
             one.name,
             hints[one.name],
             one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING,
+            None if one.default is dataclasses.MISSING else one.default,
         )
         for one in dataclasses.fields(shape)
     }
@@ -271,7 +313,7 @@ def read_table(
     if not isinstance(raw, dict):
         report.add(path, f"{title} is {shown(raw)}, not a table; write keys below [{title}]")
         return None
-    keys = _keys_of(shape)
+    keys = keys_of(shape)
     for key in raw.keys() - keys.keys():
         report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, (*keys, *also))}")
     before, values = len(report.errors), dict[str, object]()
@@ -279,7 +321,7 @@ def read_table(
         if key in raw:
             values[info.attribute] = _convert(raw[key], info.type, (*path, key), report)
         elif info.is_required:
-            report.add(path, f"{title} has no key {key!r}; give it {_accepted(info.type)}")
+            report.add(path, f"{title} has no key {key!r}; give it {accepted(info.type)}")
     if len(report.errors) > before:
         return None
     try:
@@ -298,11 +340,11 @@ def _convert(value: object, wanted: object, path: KeyPath, report: Report) -> ob
             index = int(element[1])
             path, value = (*path, index), value[index]
         key = next(part for part in reversed(path) if isinstance(part, str))
-        report.add(path, f"{key} cannot be {shown(value)}; write {_accepted(wanted)}")
+        report.add(path, f"{key} cannot be {shown(value)}; write {accepted(wanted)}")
         return None
 
 
-def _accepted(wanted: Any) -> str:  # noqa: ANN401 - a type, or what typing makes of one
+def accepted(wanted: Any) -> str:  # noqa: ANN401 - a type, or what typing makes of one
     """Say what a type takes: by the description that comes with it, else by the type itself.
 
     Optional types carry both inside.
@@ -315,5 +357,5 @@ def _accepted(wanted: Any) -> str:  # noqa: ANN401 - a type, or what typing make
         *most, last = [json.dumps(value) for value in inside]
         return f"{', '.join(most)} or {last}" if most else last
     if get_origin(wanted) in {list, tuple}:
-        return f"a list, each {_accepted(inside[0])}"
-    return _accepted(inside[0]) if inside else _PLAIN.get(wanted, f"a {wanted.__name__}")
+        return f"a list, each {accepted(inside[0])}"
+    return accepted(inside[0]) if inside else _PLAIN.get(wanted, f"a {wanted.__name__}")

@@ -31,14 +31,17 @@ ON_BY_DEFAULT = ("ftp", "tftp")
 """The filters whose protocols are supervised where no rule names them; without a file, allowed."""
 
 
-class _LoaderKeys(Struct, frozen=True):
+class LoaderKeys(Struct, frozen=True):
     """What `[filters.NAME]` says to us and not to the filter."""
 
     path: (
         Annotated[str, Meta(min_length=1, description="the path of a filter file, in quotes")]
         | None
     ) = None
+    """The file of a filter that no package offers: Python, or declarative when it ends in `.toml`.
+    Relative to the folder of the configuration."""
     enabled: Annotated[bool, Meta(description="true or false")] = True
+    """Whether the filter may run; false keeps it off whatever the rules name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +159,13 @@ class Selection:
         keys_read = {one.name: getattr(settings, one.name) for one in fields(shape)}
         return Choice(kind, keys_read, running)
 
-    def _loader_keys(self, name: str) -> _LoaderKeys | None:
+    def _loader_keys(self, name: str) -> LoaderKeys | None:
         section = self._sections[name]
         if isinstance(section, dict):
             section = {key: value for key, value in section.items() if key in LOADER_KEYS}
-        keys = read_table(section, _LoaderKeys, ("filters", name), self._report)
+        keys = read_table(section, LoaderKeys, ("filters", name), self._report)
         # With a mistake in its section a package's filter is still one that rules may name.
-        return _LoaderKeys() if keys is None and name in self._catalogue.names else keys
+        return LoaderKeys() if keys is None and name in self._catalogue.names else keys
 
     def _take(self, name: str, file: str | None) -> None:
         """Find the filter of one section, in a package or in a file."""

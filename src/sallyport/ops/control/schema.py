@@ -39,7 +39,7 @@ class BindingRow(Struct, frozen=True, kw_only=True):
     client_address: str | None
     """None while it is not known yet."""
     peers: list[str] | None
-    """Addresses and ranges that may connect; None is anyone, an empty list nobody."""
+    """Addresses and ranges that may connect; None: any address; an empty list: no address."""
     flags: list[str]
     data_path: Literal["kernel", "user"]
     state: str
