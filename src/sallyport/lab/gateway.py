@@ -68,14 +68,17 @@ class RunningGateway:
         *,
         name: str = "gateway",
         wrapper: Sequence[str] = (),
+        host: Host | None = None,
     ) -> None:
-        """Start `sallyport run`, with `arguments` instead of the lab's two interfaces.
+        """Start `sallyport run` on the lab's gateway, or on `host`, the other one of a pair.
+
+        `arguments` stand instead of the lab's two interfaces.
 
         `wrapper` is a command that runs another, such as setpriv with fewer capabilities.
         `control_socket` and `log` lie in the lab's folder under `name`. Raises StartupError with
         the end of the log when the gateway does not answer there.
         """
-        self.host = lab.gateway
+        self.host = host or lab.gateway
         self.control_socket = lab.folder / f"{name}.sock"
         self.log = lab.folder / f"{name}.log"
         networks = arguments or ("--internal", "int0", "--external", "ext0")

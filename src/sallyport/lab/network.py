@@ -36,10 +36,14 @@ _MAX_HOSTS = 11
 class Lab:
     """A network that stands until `close` (or the end of the `with` block)."""
 
-    def __init__(self, prefix: str, *, clients: int = 1, servers: int = 1) -> None:
+    def __init__(
+        self, prefix: str, *, clients: int = 1, servers: int = 1, is_pair: bool = False
+    ) -> None:
         """Describe a lab; `build` makes it stand.
 
-        `folder` is for its configuration and logs; it goes with the lab.
+        A pair has a second gateway, and `sync0` between the two. Both then have addresses of their
+        own, 10.0.0.2 and 203.0.113.2, 10.0.0.3 and 203.0.113.3; the one that a single gateway has
+        is on neither. `folder` is for its configuration and logs; it goes with the lab.
         """
         self.prefix = prefix
         self.clients = self._hosts("client", clients, _FIRST_CLIENT, "10.0.0.{}", "fd00:a::{:x}")
@@ -51,6 +55,7 @@ class Lab:
         self.stranger = self._host("stranger", "203.0.113.66", "2001:db8::66")
         # The gateway's first addresses are its outside ones: those that the world sees.
         self.gateway = self._host("gateway", "203.0.113.1", "2001:db8::1")
+        self.standby = self._host("gateway2", "203.0.113.3", "2001:db8::3") if is_pair else None
         self._switch = self._host("switch", "0.0.0.0", "::")  # noqa: S104 - it has none
         # As temporary as the namespaces themselves, and for root alone to write.
         self.folder = NAMESPACES.with_name(f"sallyport-lab-{prefix}")
@@ -69,10 +74,22 @@ class Lab:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """Every host, the gateway first, without the switch between them."""
-        return (self.gateway, *self.clients, *self.servers, self.stranger)
+        return (*self.gateways, *self.clients, *self.servers, self.stranger)
+
+    @property
+    def gateways(self) -> tuple[Host, ...]:
+        """The gateway, and the second one of a pair."""
+        return (self.gateway,) if self.standby is None else (self.gateway, self.standby)
 
     @classmethod
-    def build(cls, prefix: str = "lab", *, clients: int = 1, servers: int = 1) -> Self:
+    def build(
+        cls,
+        prefix: str = "lab",
+        *,
+        clients: int = 1,
+        servers: int = 1,
+        is_pair: bool = False,
+    ) -> Self:
         """Make a lab stand; its namespaces are named `prefix-client`, `prefix-gateway` and so on.
 
         Raises StartupError, and leaves nothing behind, when the machine does not allow it or the
@@ -83,7 +100,7 @@ class Lab:
             raise StartupError(reason)
         if standing(prefix):
             raise StartupError(f"a lab {prefix!r} stands already; take it down first")
-        lab = cls(prefix, clients=clients, servers=servers)
+        lab = cls(prefix, clients=clients, servers=servers, is_pair=is_pair)
         try:
             lab._build()
         except subprocess.CalledProcessError as error:
@@ -111,12 +128,27 @@ class Lab:
         for host in (*self.servers, self.stranger):
             _configure(host, "eth0", host.address4, host.address6)
             _ip("route add fd00:a::/64 via 2001:db8::1\n", host)
-        _configure(self.gateway, "int0", ip_address("10.0.0.1"), ip_address("fd00:a::1"))
-        _configure(self.gateway, "ext0", self.gateway.address4, self.gateway.address6)
+        if self.standby is None:
+            _configure(self.gateway, "int0", ip_address("10.0.0.1"), ip_address("fd00:a::1"))
+            _configure(self.gateway, "ext0", self.gateway.address4, self.gateway.address6)
+        else:
+            self._configure_pair()
+
+    def _configure_pair(self) -> None:
+        for number, node in enumerate(self.gateways, 2):
+            inside = ip_address(f"10.0.0.{number}"), ip_address(f"fd00:a::{number}")
+            outside = ip_address(f"203.0.113.{number}"), ip_address(f"2001:db8::{number}")
+            _configure(node, "int0", *inside)
+            _configure(node, "ext0", *outside)
+            _configure(node, "sync0", ip_address(f"172.16.0.{number - 1}"))
 
     def _plug(self) -> None:
         """Two bridges, and one cable from every interface to its bridge."""
-        cables = [(self.gateway, "int0", INSIDE), (self.gateway, "ext0", OUTSIDE)]
+        cables = [
+            (node, interface, bridge)
+            for node in self.gateways
+            for interface, bridge in (("int0", INSIDE), ("ext0", OUTSIDE))
+        ]
         cables += [(client, "eth0", INSIDE) for client in self.clients]
         cables += [(host, "eth0", OUTSIDE) for host in (*self.servers, self.stranger)]
         make, plug = "", "".join(f"link add {b} up type bridge\n" for b in (INSIDE, OUTSIDE))
@@ -126,6 +158,11 @@ class Lab:
                 f" peer name port{number} netns {self._switch.namespace}\n"
             )
             plug += f"link set port{number} master {bridge} up\n"
+        if self.standby is not None:
+            make += (
+                f"link add sync0 netns {self.gateway.namespace} type veth"
+                f" peer name sync0 netns {self.standby.namespace}\n"
+            )
         _ip(make)
         _ip(plug, self._switch)
 
@@ -155,7 +192,7 @@ class Lab:
 
 def standing(prefix: str) -> list[str]:
     """Name the namespaces of the lab called `prefix`, whole or a left-over part of it."""
-    roles = re.compile(rf"{re.escape(prefix)}-(client\d*|gateway|server\d*|stranger|switch)")
+    roles = re.compile(rf"{re.escape(prefix)}-(client\d*|gateway\d*|server\d*|stranger|switch)")
     try:
         return sorted(name for name in os.listdir(NAMESPACES) if roles.fullmatch(name))
     except FileNotFoundError:
