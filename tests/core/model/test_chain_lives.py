@@ -16,7 +16,7 @@ from tests.core.model.chain_bench import (
 from tests.core.office import PEER, Office, Wire
 
 from sallyport import limits
-from sallyport.core.model.chain import NOBODY, Chain, Priority
+from sallyport.core.model.chain import MISSING_END, Chain, Priority
 from sallyport.core.model.connection import Connection
 from sallyport.core.model.filter import DataFilter
 from sallyport.core.pinholes.datapath import StreamEnd
@@ -306,7 +306,7 @@ def test_where_nobody_is_nothing_is_sent() -> None:
     chain.attach(emulating, Priority.EMULATION, None, "")
     client = Wire()
     chain.begin(Wire(), client, None)
-    assert emulating.server is NOBODY
+    assert emulating.server is MISSING_END
     chain.from_accepted(b"x")
     chain.accepted_closed()
     emulating.client.send(b"answer")

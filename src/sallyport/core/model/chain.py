@@ -43,17 +43,17 @@ class Priority(IntEnum):
     """The source of the data: a filter in the slot of the server."""
 
 
-class Nobody:
-    """The end of a stream where nobody is: of an emulated connection, or after detaching."""
+class MissingEnd:
+    """Stands for an end of a stream that is not there: of an emulated connection, or detached."""
 
     def send(self, data: bytes) -> None:
-        """Drop it."""
+        """Drop the bytes."""
 
     def shutdown(self) -> None:
-        """There is nobody to tell."""
+        """Do nothing: no host reads this end."""
 
 
-NOBODY = Nobody()
+MISSING_END = MissingEnd()
 
 
 class Slot:
@@ -239,7 +239,7 @@ class Chain:
             return
         self.is_begun = True
         self._link = link
-        client, server = accepted or NOBODY, dialled or NOBODY
+        client, server = accepted or MISSING_END, dialled or MISSING_END
         if self._is_client_dialled:
             client, server = server, client
         self._slots.sort(key=lambda slot: slot.priority)

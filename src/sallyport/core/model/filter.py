@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.model.chain import NOBODY, Slot
+from sallyport.core.model.chain import MISSING_END, Slot
 from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.model.hooks import Hooks
 from sallyport.core.pinholes.datapath import StreamEnd
@@ -68,8 +68,8 @@ class DataFilter:
     each call is one datagram, and each remote `peer` has a data filter of its own.
     """
 
-    client: StreamEnd = NOBODY
-    server: StreamEnd = NOBODY
+    client: StreamEnd = MISSING_END
+    server: StreamEnd = MISSING_END
     connection: "Connection"
     peer: Endpoint
     context: object = None
