@@ -38,9 +38,9 @@ from sallyport.core.runtime.environment import Level
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
-from sallyport.kernel import table
-from sallyport.kernel.base_table import GatewayRules, render_base
+from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.guard import Guard
 from sallyport.kernel.host import HostSettings
 from sallyport.kernel.pins_table import pins_table
 from sallyport.ops.interfaces import local_addresses
@@ -225,8 +225,11 @@ async def _serve(kind: DataPathKind, folder: Path) -> None:
     with ExitStack() as undo:
         poller = FairPoller(loop)
         undo.callback(poller.close)
-        table.load(render_base(_policy(), GatewayRules(_PORTS, masquerade=False)))
-        HostSettings(_PORTS, ("int0", "ext0"), folder / "host.state").apply()
+        settings = HostSettings(_PORTS, ["int0"], ["ext0"], folder / "host.state")
+        guard = Guard(settings, _policy(), _Silence())
+        undo.callback(guard.remove)
+        guard.install(_policy(), GatewayRules(_PORTS, masquerade=False))
+        settings.apply()
         path: DataPath
         if kind is DataPathKind.KERNEL:
             kernel = KernelDataPath.start()

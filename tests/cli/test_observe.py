@@ -47,6 +47,8 @@ STATUS = Status(
     bindings=2,
     refusals={"policy-denied": 3, "address-not-allowed": 1},
     log_records_lost=0,
+    repairs=0,
+    degraded=None,
 )
 SESSION = SessionRow(
     id="8f3a",
@@ -239,7 +241,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "controls        1\n"
             "bindings        2\n"
             "refusals        address-not-allowed 1, policy-denied 3\n"
-            "log lines lost  0\n",
+            "log lines lost  0\n"
+            "repairs         0\n"
+            "degraded        no\n",
         ),
     ],
 )

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.contract.places import PORTS, WAYS, Way, policy
+from tests.netns.kernel_bench import both_guards
 
 from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import table
-from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
+from sallyport.kernel.base_table import BASE_TABLE, GUARD_TABLES, GatewayRules, render_removal
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.host import HostSettings
 from sallyport.lab.network import Lab
@@ -44,8 +45,8 @@ class Ground:
             with lab.gateway.entered():
                 ground.set_guard(WAYS[0])
                 # What the daemon sets up at its start.
-                interfaces = ("int0", "ext0")
-                HostSettings(PortRange.parse(PORTS), interfaces, lab.folder / "host.state").apply()
+                file = lab.folder / "host.state"
+                HostSettings(PortRange.parse(PORTS), ["int0"], ["ext0"], file).apply()
             yield ground
 
     def set_guard(self, way: Way | None) -> None:
@@ -54,7 +55,8 @@ class Ground:
         if way == self.guard:
             return
         rules = GatewayRules(PortRange.parse(PORTS))
-        table.load(render_base(policy(way), rules) if way else render_removal(BASE_TABLE))
+        removal = render_removal(BASE_TABLE) + render_removal(GUARD_TABLES[0])
+        table.load(both_guards(policy(way), rules) if way else removal)
         self.guard = way
 
     @contextmanager

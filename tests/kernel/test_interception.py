@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.kernel.test_base_table import EXTERNAL, RULES, lines, published
+from tests.kernel.test_base_table import EXTERNAL, RULES, guard_lines, published
 
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import Policy
@@ -11,7 +11,7 @@ from sallyport.kernel.interception import Interception
 
 
 def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
-    text = lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
+    text = guard_lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
 
     assert (
         'tcp dport 21 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
@@ -24,7 +24,7 @@ def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
 
 def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
     both = (Interception(6, 69, 1069, Transport.UDP), Interception(6, 69, 2069, Transport.TCP))
-    text = lines(rules=replace(RULES, interceptions=both))
+    text = guard_lines(rules=replace(RULES, interceptions=both))
 
     assert [line for line in text if "udp dport 69" in line and "tproxy ip6 to [::1]:1069" in line]
     assert 'iifname { "int0" } meta nfproto ipv6 udp dport 69 reject' in text
@@ -32,7 +32,7 @@ def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
 
 def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
     both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
-    text = lines(rules=replace(RULES, interceptions=both))
+    text = guard_lines(rules=replace(RULES, interceptions=both))
 
     sockets = next(n for n, line in enumerate(text) if "17 } socket transparent 1" in line)
     datagrams = next(n for n, line in enumerate(text) if ":1069" in line)
@@ -42,20 +42,20 @@ def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
 
 def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
     both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
-    text = lines(rules=replace(RULES, interceptions=both))
+    text = guard_lines(rules=replace(RULES, interceptions=both))
 
     assert [line for line in text if "ct zone" in line] == [
         'udp dport 69 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
         " ct zone set 23057",
         "udp sport { 69 } fib saddr type != local ct zone set 23057",
     ]
-    assert not [line for line in lines() if "ct zone" in line]
+    assert not [line for line in guard_lines() if "ct zone" in line]
 
 
 def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:
     place = Endpoint.parse("[fd00:a::8]:21")
     item = Interception(6, 21, 2121, server=place.address)
-    text = lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
+    text = guard_lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
 
     assert [line for line in text if "tproxy" in line] == [
         'iifname { "ext0" } ip6 daddr fd00:a::8 tcp dport 21 tproxy ip6 to [::1]:2121'
@@ -66,6 +66,6 @@ def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside
 
 def test_without_clients_inside_nothing_of_theirs_is_intercepted_or_refused() -> None:
     item = Interception(4, 69, 1069, Transport.UDP)
-    text = lines(Policy((EXTERNAL,)), replace(RULES, interceptions=(item,)))
+    text = guard_lines(Policy((EXTERNAL,)), replace(RULES, interceptions=(item,)))
 
     assert not [line for line in text if "dport 69" in line]

@@ -16,7 +16,13 @@ from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks, table
-from sallyport.kernel.base_table import GatewayRules, render_base
+from sallyport.kernel.base_table import (
+    GUARD_TABLES,
+    GatewayRules,
+    render_base,
+    render_guard,
+    render_removal,
+)
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.element_writer import SWEEP_SECONDS
@@ -37,6 +43,16 @@ POLICY = Policy(
     network_rules=(NetworkRule("internal", "external", Relation.NAT, Relation.ROUTE),),
 )
 RULES = GatewayRules(PortRange(40000, 59999))
+
+
+def both_guards(policy: Policy, rules: GatewayRules) -> str:
+    """Write the script of base and guard table, as a daemon has them, but owned by nobody."""
+    guard = GUARD_TABLES[0]
+    return (
+        render_base(policy, rules)
+        + render_removal(guard)
+        + render_guard(policy, rules, guard, is_owned=False)
+    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +186,7 @@ def running(lab: Lab, idle_seconds: int = 60) -> Iterator[Bench]:
     sink, loop = Recorder(), asyncio.new_event_loop()
     poller = FairPoller(loop)
     with lab.gateway.entered():
-        table.load(render_base(POLICY, RULES))
+        table.load(both_guards(POLICY, RULES))
         path = KernelDataPath.start(idle_seconds)
     try:
         path.attach(sink)
@@ -180,7 +196,8 @@ def running(lab: Lab, idle_seconds: int = 60) -> Iterator[Bench]:
         path.stop()
         poller.close()
         loop.close()
-        lab.gateway.run(["nft", "delete", "table", "inet", "sallyport"])
+        for name in ("sallyport", GUARD_TABLES[0]):
+            lab.gateway.run(["nft", "delete", "table", "inet", name])
 
 
 def make_gateway(lab: Lab) -> None:
@@ -188,7 +205,7 @@ def make_gateway(lab: Lab) -> None:
     lab.gateway.sysctl("net.ipv4.ip_forward", 1)
     lab.gateway.sysctl("net.ipv6.conf.all.forwarding", 1)
     # Appears in a namespace with its first conntrack rule.
-    lab.gateway.run(["nft", "-f", "-"], stdin=render_base(POLICY, RULES))
+    lab.gateway.run(["nft", "-f", "-"], stdin=both_guards(POLICY, RULES))
     lab.gateway.sysctl("net.netfilter.nf_conntrack_acct", 1)
     for host in (lab.server, lab.stranger):
         host.run(["ip", "route", "add", "10.0.0.0/24", "via", "203.0.113.1"])

@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.netns import kernel_bench
-from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, dial, listen
+from tests.netns.kernel_bench import (
+    PATIENCE,
+    POLICY,
+    RULES,
+    SILENCE,
+    both_guards,
+    dial,
+    listen,
+)
 
 from sallyport.addresses import Endpoint, IpNetwork, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.kernel import table
-from sallyport.kernel.base_table import GatewayRules, render_base
+from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.pins_table import render_pins
 from sallyport.lab.network import Lab
@@ -39,7 +47,7 @@ def wires() -> Iterator[Lab]:
 
 def install(lab: Lab, policy: Policy, rules: GatewayRules) -> None:
     with lab.gateway.entered():
-        table.load(render_base(policy, rules))
+        table.load(both_guards(policy, rules))
 
 
 _PREFIXES = [

@@ -8,11 +8,20 @@ from collections.abc import Iterator
 
 import pytest
 from tests.netns import kernel_bench
-from tests.netns.kernel_bench import PATIENCE, POLICY, RULES, SILENCE, WAYS, Way, dial, listen
+from tests.netns.kernel_bench import (
+    PATIENCE,
+    POLICY,
+    RULES,
+    SILENCE,
+    WAYS,
+    Way,
+    both_guards,
+    dial,
+    listen,
+)
 
 from sallyport.errors import StartupError
 from sallyport.kernel import table
-from sallyport.kernel.base_table import render_base
 from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.lab.network import Lab
 
@@ -75,7 +84,7 @@ def start_victim(lab: Lab, way: Way) -> "subprocess.Popen[str]":
 @WAY
 def test_x06_death_closes_pinholes_and_leaves_transfers(wires: Lab, way: Way) -> None:
     with wires.gateway.entered():
-        table.load(render_base(POLICY, RULES))
+        table.load(both_guards(POLICY, RULES))
     with start_victim(wires, way) as victim, listen(wires.client, way.target) as inside:
         peer = dial(wires.server, way.listen)
         client, _ = inside.accept()
@@ -105,7 +114,7 @@ def _next_port(at: str) -> str:
 def test_x06_a_successor_starts_beside_transfers_and_does_not_mistake_them(wires: Lab) -> None:
     way = WAYS[0]
     with wires.gateway.entered():
-        table.load(render_base(POLICY, RULES))
+        table.load(both_guards(POLICY, RULES))
     with start_victim(wires, way) as victim, listen(wires.client, way.target) as inside:
         peer = dial(wires.server, way.listen)
         client, _ = inside.accept()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.netns.kernel_bench import both_guards
 
 from sallyport.addresses import PortRange
 from sallyport.core.engine.gateway import Gateway
@@ -13,7 +14,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import Transport
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
 from sallyport.kernel import table
-from sallyport.kernel.base_table import GatewayRules, render_base
+from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.host import HostSettings
 from sallyport.kernel.interception import Interception
 from sallyport.lab.host import Host
@@ -38,8 +39,8 @@ def listeners(lab: Lab, tmp_path: Path) -> Iterator[list[socket.socket]]:
             Interception(version, 7, listener.getsockname()[1], Transport.UDP)
             for version, listener in zip((4, 6), made, strict=True)
         )
-        table.load(render_base(policy, GatewayRules(PORTS, interceptions=interceptions)))
-        settings = HostSettings(PORTS, ["int0", "ext0"], tmp_path / "host.json")
+        table.load(both_guards(policy, GatewayRules(PORTS, interceptions=interceptions)))
+        settings = HostSettings(PORTS, ["int0"], ["ext0"], tmp_path / "host.json")
         settings.apply()
         yield made
         settings.restore()

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     NOT_RUNNING = 3
     NOT_FOUND = 4
     REFUSED = 5
+    DEGRADED = 6
     BAD_CONFIGURATION = 78
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import click
 
+from sallyport.cli.exits import Exit
 from sallyport.cli.options import with_output
 from sallyport.cli.render import Output, duration, or_dash, size
 from sallyport.ops.control.schema import (
@@ -25,8 +26,10 @@ _T = TypeVar("_T", bound=Document)
 @click.command()
 @with_output
 def status(output: Output) -> None:
-    """Show what the gateway is doing."""
-    _ask(output, "status", Status, _show_status)
+    """Show what the gateway is doing; exits with 6 when its guard is not in order."""
+    answer = _ask(output, "status", Status, _show_status)
+    if answer.degraded:
+        click.get_current_context().exit(Exit.DEGRADED)
 
 
 @click.group()
@@ -103,12 +106,13 @@ def _ask(
     expect: type[_T],
     show: Callable[[Output, _T], None],
     **arguments: str,
-) -> None:
+) -> _T:
     answer = request(output.control_socket, command, expect=expect, **arguments)
     if output.as_json:
         output.json(answer)
     else:
         show(output, answer)
+    return answer
 
 
 def _show_status(output: Output, answer: Status) -> None:
@@ -128,6 +132,8 @@ def _show_status(output: Output, answer: Status) -> None:
             "bindings": str(answer.bindings),
             "refusals": refusals or "none",
             "log lines lost": str(answer.log_records_lost),
+            "repairs": str(answer.repairs),
+            "degraded": answer.degraded or "no",
         }
     )
 

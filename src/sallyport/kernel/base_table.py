@@ -1,9 +1,13 @@
-"""The base table as text; pure: policy values in, an nft script out.
+"""The base and the guard table as text; pure: policy values in, nft scripts out.
 
-`inet sallyport` guards and translates. It outlives the daemon, so that a crash fails closed and
-transfers under way go on. Admission is the pins table's part (kernel/pins_table.py); since an
-accept in one table does not override a drop in another, it only marks, and the mark is accepted
-here.
+Both guard and translate in the same words, because they must survive different things. `inet
+sallyport`, the base, belongs to nobody: it outlives the daemon, so that a crash fails closed and
+transfers under way go on. But whoever flushes the ruleset takes it away. The guard is owned by the
+daemon's netlink socket: no flush, deletion or edit by others touches it, and it dies with the
+daemon. It also intercepts, which is of no use without the daemon.
+
+Admission is the pins table's part (kernel/pins_table.py); since an accept in one table does not
+override a drop in another, it only marks, and the mark is accepted here.
 
 Closing braces stand on lines of their own: nft 1.0.6 wants it.
 """
@@ -15,9 +19,15 @@ from sallyport.addresses import MAX_PORT, IpAddress, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.kernel import interception, marks
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.nft_text import between, chain, leaving, names, outside
+from sallyport.kernel.nft_text import between, chain, inside, leaving, names, outside
 
 BASE_TABLE = "sallyport"
+
+GUARD_TABLES = ("sallyport_guard1", "sallyport_guard2")
+"""The guard has one of these names, and its replacement the other: for a moment both stand."""
+
+# The base is asked first, so its counters have it all. What it lets pass the guard lets pass too.
+_BASE_PRIORITY, _GUARD_PRIORITY = "filter", "filter + 1"
 
 # Ports below 1024 are where services live (RFC 6335 section 6): no flow is given one as a source.
 _FIRST_UNPRIVILEGED = 1024
@@ -27,12 +37,14 @@ _FIRST_UNPRIVILEGED = 1024
 class GatewayRules:
     """What the base table must know besides the policy; raises ValueError when contradictory.
 
-    `masquerade` False leaves translating ordinary traffic to the host.
+    `masquerade` False leaves translating ordinary traffic to the host. `forwarded` are the IP
+    versions that the host forwards for others than us: between interfaces of no network they pass.
     """
 
     port_range: PortRange
     masquerade: bool = True
     interceptions: tuple[Interception, ...] = ()
+    forwarded: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         wanted = {
@@ -58,44 +70,80 @@ def render_removal(table: str) -> str:
 
 def render_base(policy: Policy, rules: GatewayRules) -> str:
     """Write the script that replaces the base table in one transaction."""
+    body = "\n".join(_guarding(policy, rules, _BASE_PRIORITY))
+    return f"{render_removal(BASE_TABLE)}table inet {BASE_TABLE} {{\n{body}}}\n"
+
+
+def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bool = True) -> str:
+    """Write the script that makes a guard table; the socket that it is sent on owns the table."""
     chains = [
-        _forward(policy),
-        _OURS,
-        chain("managed", _managed(policy, rules)),
-        chain("input", _input(policy, rules)),
+        *_guarding(policy, rules, _GUARD_PRIORITY),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
-        chain("postrouting", _postrouting(policy, rules)),
         _FORGED_ACKS,
         interception.OPENED_HERE,
     ]
-    body = "\n".join([_counters(), *chains])
-    return f"{render_removal(BASE_TABLE)}table inet {BASE_TABLE} {{\n{body}}}\n"
+    body = "\n".join(chains)
+    owned = "    flags owner;\n" if is_owned else ""
+    return f"table inet {name} {{\n{owned}{body}}}\n"
+
+
+def _guarding(policy: Policy, rules: GatewayRules, priority: str) -> list[str]:
+    return [
+        _counters(),
+        _forward(policy, rules, priority),
+        _OURS,
+        chain("managed", _managed(policy, rules)),
+        _FOREIGN,
+        chain("input", _input(policy, rules, priority)),
+        chain("postrouting", _postrouting(policy, rules)),
+    ]
 
 
 # -- what happens to packets ------------------------------------------------------------
 
 
 def _counters() -> str:
-    counters = ("strangers", "invalid")
+    counters = ("strangers", "invalid", "spoofed")
     return "".join(f"    counter {name} {{\n    }}\n" for name in counters)
 
 
-def _forward(policy: Policy) -> str:
+def _forward(policy: Policy, rules: GatewayRules, priority: str) -> str:
     managed = names(policy.networks)
     return chain(
         "forward",
         [
-            "type filter hook forward priority filter; policy accept;",
+            f"type filter hook forward priority {priority}; policy accept;",
             # Nearly every packet of a transfer, past what is for the few: half the cost of them.
             f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} == {marks.PIN | marks.WON:#x}"
             " tcp flags & (fin | syn | rst) == 0 ct state established accept",
             f"ct mark & {marks.PIN:#x} != 0 goto ours",
-            # Traffic from or to any other interface is the business of the host's firewall.
             f"iifname {managed} oifname {managed} goto managed",
+            *_unmanaged(policy, rules),
         ],
     )
 
+
+def _unmanaged(policy: Policy, rules: GatewayRules) -> Iterator[str]:
+    """What comes from or goes to an interface of no network: new, renamed, a VLAN, a third one."""
+    if clients := inside(policy):
+        yield f"oifname {clients} goto foreign"
+    # That packets are forwarded at all is our doing where the host did not do it before: nothing
+    # may pass between other interfaces that did not pass without us.
+    for version in (4, 6):
+        if version not in rules.forwarded:
+            yield f"meta nfproto ipv{version} goto foreign"
+
+
+# A port that the host forwards by its own rule stays open; so does what was begun from inside.
+_ASKED_FOR = [
+    "ct state established accept",
+    "ct state related meta l4proto { 1, 58 } accept",
+    "ct state invalid counter name invalid drop",
+    "ct status dnat accept",
+]
+
+_FOREIGN = chain("foreign", [*_ASKED_FOR, "counter name strangers drop"])
 
 _ACCEPT_ENDS = [
     "tcp flags & (fin | rst) == 0 accept",
@@ -164,9 +212,7 @@ _FORGED_ACKS = chain(
 
 
 def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
-    yield "ct state established accept"
-    yield "ct state related meta l4proto { 1, 58 } accept"
-    yield "ct state invalid counter name invalid drop"
+    yield from _ASKED_FOR
     yield from interception.refusals(policy, rules.interceptions)
     for network in policy.networks:
         yield f"iifname {names([network])} oifname {names([network])} accept"
@@ -190,8 +236,8 @@ def _relation_rules(policy: Policy, rule: NetworkRule) -> Iterator[str]:
             yield f"{back} accept"
 
 
-def _input(policy: Policy, rules: GatewayRules) -> Iterator[str]:
-    yield "type filter hook input priority filter; policy accept;"
+def _input(policy: Policy, rules: GatewayRules, priority: str) -> Iterator[str]:
+    yield f"type filter hook input priority {priority}; policy accept;"
     if strangers := outside(policy):
         # No pinhole matched. A drop tells a stranger nothing (attack F24), the counter tells us. A
         # datagram that got in would become a flow of the gateway's, out of reach of later pinholes.

@@ -1,20 +1,19 @@
 """What the host must have for us: forwarding, counters, reserved ports, a route for TPROXY.
 
-All of it is set at start and put back at the orderly stop. The originals are kept in a file beside
-the control socket, so that the gateway started after a crash knows what to put back.
+All of it is set at start, looked after while the gateway runs, and put back at the orderly stop.
 """
 
-import json
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
-from sallyport.kernel import marks, table
+from sallyport.kernel import marks, routes, sysctls, table
 from sallyport.kernel.pins_table import pins_table
 
 # `reset tcp option` is the newest thing our rules need; owned tables came in 5.12.
@@ -25,9 +24,9 @@ _CAP_NET_ADMIN = 12
 # the main table (32766) and after hand-written rules, which start from low numbers.
 _ROUTING = 0x5A11
 
-_SYSCTL = Path("/proc/sys")
 _FORWARD4 = "net/ipv4/ip_forward"
 _FORWARD6 = "net/ipv6/conf/all/forwarding"
+_DEFAULT6 = "net/ipv6/conf/default/forwarding"
 _RESERVED = "net/ipv4/ip_local_reserved_ports"
 _ACCOUNTING = "net/netfilter/nf_conntrack_acct"
 
@@ -47,7 +46,7 @@ def missing() -> str | None:
 
 
 def require() -> None:
-    """Check that nothing is `missing` and no other instance runs here; raises StartupError."""
+    """Check that nothing is `missing`; raises StartupError."""
     lack = missing()
     if lack is not None:
         raise StartupError(lack)
@@ -110,61 +109,141 @@ def _effective_capabilities() -> int:
 
 
 class HostSettings:
-    """Our changes to the host: `apply` makes them, `restore` takes them back."""
+    """Our changes to the host: `apply` makes them, `restore` takes them back.
 
-    def __init__(self, port_range: PortRange, interfaces: Iterable[str], state_file: Path) -> None:
-        """Describe the changes; `interfaces` are those of all networks."""
+    IPv4 is forwarded for our interfaces alone (`conf/INTERFACE/forwarding`); `ip_forward` stays the
+    host's. IPv6 has one switch for the whole host (`conf/all/forwarding`), and setting it sets the
+    switches of all interfaces and of `conf/default`. We set these back, so `conf/default` shows
+    whether another program has asked for forwarding since.
+    """
+
+    def __init__(
+        self,
+        port_range: PortRange,
+        inside: Iterable[str],
+        outside: Iterable[str],
+        state_file: Path | None = None,
+    ) -> None:
+        """Describe the changes, for the interfaces of all networks; raises StartupError."""
         self._port_range = port_range
-        self._interfaces = tuple(interfaces)
-        self._state_file = state_file
+        self._inside, self._outside = tuple(inside), tuple(outside)
+        self._changes = sysctls.SysctlChanges(state_file or sysctls.state_file())
 
     def apply(self) -> None:
-        """Make the changes; install the base table first, or packets pass unguarded.
+        """Make the changes; install the guard first, or packets pass unguarded.
 
         Idempotent, also after a crash. Raises StartupError, with everything put back.
         """
-        originals = self._remembered()
         try:
-            for name, value in self._wanted(originals):
-                # After a crash the file holds the original and the sysctl our own value.
-                originals.setdefault(name, _read(name))
-                self._remember(originals)
-                _write(name, value)
+            self._set()
             self._route("add")
         except BaseException:
             self.restore()
             raise
 
-    def restore(self) -> None:
-        """Put everything back as it was found; idempotent, never raises."""
-        self._route("del")
-        for name, value in self._remembered().items():
-            try:
-                _write(name, value)
-            except StartupError:
-                # The interface is gone, or the namespace lost its conntrack: nothing to restore.
-                continue
-        self._state_file.unlink(missing_ok=True)
+    def follow(self, inside: Iterable[str], outside: Iterable[str]) -> None:
+        """Take other names of the interfaces, and set what they need; raises StartupError."""
+        self._inside, self._outside = tuple(inside), tuple(outside)
+        self._set()
 
-    def _wanted(self, originals: dict[str, str]) -> Iterable[tuple[str, str]]:
-        yield _FORWARD4, "1"
-        yield _ACCOUNTING, "1"
-        reserved = originals.get(_RESERVED) or _read(_RESERVED)
-        yield _RESERVED, with_ports(reserved, self._port_range)
-        if not (_SYSCTL / "net/ipv6").exists():
+    def repair(self) -> list[str]:
+        """Put in order what others have changed; return what it was. Raises StartupError."""
+        lost = [
+            sysctls.dotted(name)
+            for name, (_, ours) in self._changes.made.items()
+            if (now := sysctls.find(name)) is not None and not self._is_kept(name, now, ours)
+        ]
+        if lost:
+            self._set()
+        if not all(routes.is_delivered(marks.DELIVER, version) for version in self._versions):
+            self._route("add")
+            lost.append("ip rule and route")
+        return lost
+
+    def restore(self) -> None:
+        """Put back what is still as we left it; idempotent, never raises."""
+        self._route("del")
+        made = self._changes.made
+        if _RESERVED in made:
+            # Others may have added ports of theirs meanwhile.
+            now = sysctls.find(_RESERVED) or ""
+            if now != made[_RESERVED][1]:
+                with suppress(StartupError):
+                    sysctls.write(_RESERVED, without_ports(now, self._port_range))
+                self._changes.forget(_RESERVED)
+        for version in (4, 6):
+            if version in self.forwarded:
+                # Others want forwarding now, and find it on.
+                for name in [n for n in made if n.startswith(f"net/ipv{version}/")]:
+                    if name.endswith("/forwarding"):
+                        self._changes.forget(name)
+        if _FORWARD6 in made:
+            with _others_kept():
+                self._changes.restore(_FORWARD6)
+        for name in list(made):
+            self._changes.restore(name)
+        self._changes.close()
+
+    @property
+    def forwarded(self) -> frozenset[int]:
+        """The IP versions that are forwarded for others than us: by the host's own wish."""
+        found = set()
+        if sysctls.find(_FORWARD4) == "1":
+            found.add(4)
+        ours = _FORWARD6 in self._changes
+        if sysctls.find(_DEFAULT6 if ours else _FORWARD6) == "1":
+            found.add(6)
+        return frozenset(found)
+
+    def _set(self) -> None:
+        make = self._changes.make
+        make(_ACCOUNTING, "1")
+        before, ours = self._changes.made.get(_RESERVED, ("", None))
+        now = sysctls.read(_RESERVED)
+        # An earlier instance may have had another range.
+        make(_RESERVED, with_ports(before if now == ours else now, self._port_range))
+        for interface in self._there(4):
+            make(f"net/ipv4/conf/{interface}/forwarding", "1")
+        if 6 not in self._versions:
             return
-        for interface in self._interfaces:
+        for interface in self._outside:
             # A forwarding host ignores router advertisements, and with them its own default
-            # route, unless it insists (2).
+            # route, unless it insists (2). Those of inside hosts are never believed: any of them
+            # could make itself the way out.
             name = f"net/ipv6/conf/{interface}/accept_ra"
-            if (_SYSCTL / name).exists() and _read(name) == "1":
-                yield name, "2"
-        yield _FORWARD6, "1"
+            was_forwarding = sysctls.find(f"net/ipv6/conf/{interface}/forwarding") == "1"
+            if name in self._changes or (sysctls.find(name) == "1" and not was_forwarding):
+                make(name, "2")
+        is_first = _FORWARD6 not in self._changes
+        if not is_first or sysctls.read(_FORWARD6) != "1":
+            with _others_kept():
+                make(_FORWARD6, "1")
+            if is_first:
+                make(_DEFAULT6, "0")
+        for interface in self._there(6):
+            make(f"net/ipv6/conf/{interface}/forwarding", "1")
+
+    @property
+    def _versions(self) -> tuple[int, ...]:
+        return (4, 6) if (sysctls.SYSCTL / "net/ipv6").exists() else (4,)
+
+    def _there(self, version: int) -> list[str]:
+        return [
+            interface
+            for interface in (*self._inside, *self._outside)
+            if (sysctls.SYSCTL / f"net/ipv{version}/conf/{interface}").exists()
+        ]
+
+    def _is_kept(self, name: str, now: str, ours: str) -> bool:
+        if name == _RESERVED:
+            return str(self._port_range) in now.split(",")
+        # Set by others who want forwarding, which takes nothing from us.
+        return now == ours or name == _DEFAULT6
 
     def _route(self, verb: str) -> None:
         mark = f"{marks.DELIVER:#x}/{marks.DELIVER:#x}"
         number = str(_ROUTING)
-        families = ["-4", "-6"] if (_SYSCTL / "net/ipv6").exists() else ["-4"]
+        families = [f"-{version}" for version in self._versions]
         rule = ["rule", verb, "fwmark", mark, "lookup", number, "pref", number]
         route = ["route", "replace" if verb == "add" else verb]
         route += ["local", "default", "dev", "lo", "table", number]
@@ -175,21 +254,22 @@ class HostSettings:
                 _ip(family, rule, must=True)
             _ip(family, route, must=verb == "add")
 
-    def _remembered(self) -> dict[str, str]:
-        try:
-            kept = json.loads(self._state_file.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return {}
-        return {str(name): str(value) for name, value in kept.items()} if kept else {}
 
-    def _remember(self, originals: dict[str, str]) -> None:
-        # Replaced as a whole: a crash in between leaves the old file, not half of the new one.
-        draft = self._state_file.with_suffix(".new")
-        try:
-            draft.write_text(json.dumps(originals), encoding="ascii")
-            draft.replace(self._state_file)
-        except OSError as error:
-            raise StartupError(f"cannot write {self._state_file}: {error.strerror}") from None
+@contextmanager
+def _others_kept() -> Iterator[None]:
+    """Keep what each interface has, while the switch of all is moved."""
+    names = [f"net/ipv6/conf/{path.name}/forwarding" for path in _each_interface()]
+    before = {name: sysctls.find(name) for name in names}
+    yield
+    for name, value in before.items():
+        if value is not None:
+            with suppress(StartupError):  # an interface that has gone meanwhile
+                sysctls.write(name, value)
+
+
+def _each_interface() -> list[Path]:
+    folder = sysctls.SYSCTL / "net/ipv6/conf"
+    return [path for path in folder.iterdir() if path.name != "all"]
 
 
 def with_ports(listed: str, port_range: PortRange) -> str:
@@ -200,26 +280,9 @@ def with_ports(listed: str, port_range: PortRange) -> str:
     return ",".join(ranges)
 
 
-def _read(name: str) -> str:
-    try:
-        return (_SYSCTL / name).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise StartupError(f"cannot read sysctl {_dotted(name)}: {error.strerror}") from None
-
-
-def _write(name: str, value: str) -> None:
-    if _read(name) == value:
-        return
-    try:
-        # An empty list of ports is written as an empty line: writing nothing changes nothing.
-        (_SYSCTL / name).write_text(f"{value}\n", encoding="ascii")
-    except OSError as error:
-        reason = error.strerror
-        raise StartupError(f"cannot set sysctl {_dotted(name)} = {value}: {reason}") from None
-
-
-def _dotted(name: str) -> str:
-    return name.replace("/", ".")
+def without_ports(listed: str, port_range: PortRange) -> str:
+    """Take a range out of the text of `ip_local_reserved_ports`; what else is listed stays."""
+    return ",".join(text for text in listed.split(",") if text and text != str(port_range))
 
 
 def _ip(family: str, arguments: list[str], *, must: bool) -> None:

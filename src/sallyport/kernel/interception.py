@@ -1,4 +1,4 @@
-"""Traffic that comes to us although it is addressed to others, as chains of the base table; pure.
+"""Traffic that comes to us although it is addressed to others, as chains of the guard; pure.
 
 Control connections and first datagrams reach our loopback listeners by TPROXY, what our transparent
 sockets have opened comes back to them. Both are marked, so that the guard and other firewalls know.
@@ -11,7 +11,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.policy.rules import Policy
 from sallyport.flags import Transport
 from sallyport.kernel import marks
-from sallyport.kernel.nft_text import chain, inside, outside, port_of, to
+from sallyport.kernel.nft_text import chain, inside, outside, port_of, prefixes, to
 
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
 INTERCEPTED_ZONE = 0x5A11
@@ -62,6 +62,7 @@ def _intercept(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     yield "type filter hook prerouting priority mangle; policy accept;"
     # Admitted flows are the kernel's to forward: no socket is looked for, packet by packet.
     yield f"ct mark & {marks.WON:#x} != 0 accept"
+    yield from _door(policy)
     deliver = f"meta mark set meta mark | {marks.DELIVER:#x} ct mark set ct mark | {marks.PIN:#x}"
     # Datagrams before sockets: one that speaks to a client in a server's name, for a moment, would
     # take what other clients are sending to that server.
@@ -74,6 +75,27 @@ def _intercept(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
         # is not local must stay unmarked, or the guard would take it for a flow of a pinhole.
         listen = f"{to(rule.listen, Transport.TCP)} fib daddr type local"
         yield f"iifname {outside(policy)} {listen} ct mark set ct mark | {marks.PIN:#x} accept"
+
+
+def _door(policy: Policy) -> Iterator[str]:
+    """Drop what comes from outside under an address of ours or of an inside network (BCP 38).
+
+    An established flow is known by its addresses: there is nothing to look at.
+    """
+    strangers = outside(policy)
+    if not strangers:
+        return
+    # Who else has our address says so in our name (RFC 4862 section 5.4.4); it comes from the link.
+    yield (
+        f"iifname {strangers} meta l4proto 58 icmpv6 type {{ 133, 134, 135, 136 }}"
+        " ip6 hoplimit 255 accept"
+    )
+    drop = "counter name spoofed drop"
+    yield f"iifname {strangers} ct state != established fib saddr type local {drop}"
+    clients = [network for network in policy.networks if not network.is_external]
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        if held := prefixes(clients, version):
+            yield f"iifname {strangers} ct state != established {ip} saddr {held} {drop}"
 
 
 def _tproxies(

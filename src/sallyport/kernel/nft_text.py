@@ -57,17 +57,20 @@ def _addresses(network: Network, field: str, version: int) -> str | None:
     """Match one side's addresses: nothing for the external network, None when it has none."""
     if network.is_external:
         return ""
+    found = prefixes([network], version)
+    return f" {'ip' if version == 4 else 'ip6'} {field} {found}" if found else None
+
+
+def prefixes(networks: Iterable[Network], version: int) -> str:
+    """Write the prefixes of one IP version as a set; empty when there are none."""
     # An anonymous set must not overlap; neighbours and nested prefixes are merged.
-    prefixes: list[str]
+    held = [prefix for network in networks for prefix in network.addresses]
+    merged: list[str]
     if version == 4:
-        v4 = [prefix for prefix in network.addresses if isinstance(prefix, IPv4Network)]
-        prefixes = [str(prefix) for prefix in collapse_addresses(v4)]
+        merged = [str(p) for p in collapse_addresses(p for p in held if isinstance(p, IPv4Network))]
     else:
-        v6 = [prefix for prefix in network.addresses if isinstance(prefix, IPv6Network)]
-        prefixes = [str(prefix) for prefix in collapse_addresses(v6)]
-    if not prefixes:
-        return None
-    return f" {'ip' if version == 4 else 'ip6'} {field} {{ {', '.join(prefixes)} }}"
+        merged = [str(p) for p in collapse_addresses(p for p in held if isinstance(p, IPv6Network))]
+    return f"{{ {', '.join(merged)} }}" if merged else ""
 
 
 def to(listen: Endpoint, transport: Transport) -> str:

@@ -19,9 +19,10 @@ from sallyport.core.policy.rules import Policy
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
-from sallyport.kernel import host, table
-from sallyport.kernel.base_table import BASE_TABLE, GatewayRules, render_base, render_removal
+from sallyport.kernel import host
+from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.guard import Guard, interfaces
 from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
 from sallyport.ops.config.catalogue import fence
 from sallyport.ops.config.load import Configuration
@@ -74,15 +75,17 @@ class Assembly:
         front_ends: FrontEnds,
         *,
         lack: str | None,
-        base: str,
+        guard: Guard | None,
+        rules: GatewayRules,
     ) -> None:
-        """`lack`: what the host misses for interception; `base`: the base table as it stands."""
+        """`lack`: what the host misses for interception, and with it the guard; `rules` stand."""
         self.configuration = configuration
         self.gateway = gateway
         self.listeners = listeners
         self._front_ends = front_ends
         self._lack = lack
-        self._base = base
+        self.guard = guard
+        self._rules = rules
 
     def replace(self, configuration: Configuration) -> None:
         """Take another configuration for what begins from now on; what runs goes on.
@@ -96,14 +99,14 @@ class Assembly:
         with ExitStack() as undo:
             opened = self.listeners.open(plan.policy, plan.protocols)
             undo.callback(self.listeners.close, opened)
-            base = _base_table(configuration.gateway, plan, self.listeners)
-            if self._lack is None and base != self._base:
-                table.load(base)
-                undo.callback(table.load, self._base)
+            rules = _gateway_rules(configuration.gateway, plan, self.listeners)
+            if self.guard is not None:
+                undo.callback(self.guard.install, self.gateway.policy, self._rules)
+                self.guard.install(plan.policy, rules)
             with fence("the start of a filter"):
                 self.gateway.replace(plan.policy, plan.filters)
             undo.pop_all()
-        self.configuration, self._base = configuration, base
+        self.configuration, self._rules = configuration, rules
         unwanted = self.listeners.unwanted(plan.policy, plan.protocols)
         self._front_ends.leave(unwanted)
         self.listeners.close(unwanted)
@@ -134,9 +137,11 @@ def assemble(
     listeners = Listeners()
     undo.callback(listeners.close, listeners.sockets)
     listeners.open(plan.policy, plan.protocols)
-    base = _base_table(settings, plan, listeners)
+    rules = _gateway_rules(settings, plan, listeners)
+    guard = None
     if lack is None:
-        _prepare_host(settings, plan.policy, base, undo)
+        guard = _guard_host(settings, plan.policy, rules, world, undo)
+        guard.run_in(asyncio.get_running_loop(), poller)
     data_paths = _data_paths(
         settings, poller, undo, is_privileged=lack is None, absent=plan.policy.sources
     )
@@ -155,7 +160,9 @@ def assemble(
     front_ends = FrontEnds(gateway, tasks, poller)
     undo.callback(front_ends.close)
     front_ends.serve(listeners, plan.protocols)
-    return Assembly(configuration, gateway, listeners, front_ends, lack=lack, base=base)
+    return Assembly(
+        configuration, gateway, listeners, front_ends, lack=lack, guard=guard, rules=rules
+    )
 
 
 def _require_same(before: Configuration, after: Configuration) -> None:
@@ -203,24 +210,30 @@ def _require_plain(policy: Policy, lack: str) -> None:
             )
 
 
-def _base_table(settings: GatewaySettings, plan: _Plan, listeners: Listeners) -> str:
-    rules = GatewayRules(
+def _gateway_rules(settings: GatewaySettings, plan: _Plan, listeners: Listeners) -> GatewayRules:
+    return GatewayRules(
         port_range=settings.port_range,
         masquerade=settings.masquerade,
         interceptions=tuple(listeners.interceptions(plan.policy, plan.protocols)),
     )
-    return render_base(plan.policy, rules)
 
 
-def _prepare_host(settings: GatewaySettings, policy: Policy, base: str, undo: ExitStack) -> None:
-    interfaces = [name for network in policy.networks for name in network.interfaces]
-    state_file = settings.control_socket.with_suffix(".state")
+def _guard_host(
+    settings: GatewaySettings,
+    policy: Policy,
+    rules: GatewayRules,
+    world: AsyncWorld,
+    undo: ExitStack,
+) -> Guard:
+    inside, outside = (interfaces(policy, external=external) for external in (False, True))
+    changes = host.HostSettings(settings.port_range, inside, outside)
+    guard = Guard(changes, policy, world.journal)
     # The guard stands before the host begins to forward, and falls after it has ceased to.
-    table.load(base)
-    undo.callback(table.load, render_removal(BASE_TABLE))
-    changes = host.HostSettings(settings.port_range, interfaces, state_file)
+    undo.callback(guard.remove)
+    guard.install(policy, rules)
     undo.callback(changes.restore)
     changes.apply()
+    return guard
 
 
 def _data_paths(

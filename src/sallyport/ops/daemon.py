@@ -67,7 +67,9 @@ async def _serve(
             with ExitStack() as undo:
                 assembly = assemble(configuration, AsyncWorld(journal, tasks), tasks, poller, undo)
                 gateway = assembly.gateway
-                questions = Handlers(gateway, journal, lambda: assembly.configuration)
+                questions = Handlers(
+                    gateway, journal, lambda: assembly.configuration, assembly.guard
+                )
                 handlers.update(questions.table(), reload=reloader.answer)
                 reloader.open(assembly.replace)
                 undo.callback(reloader.close)

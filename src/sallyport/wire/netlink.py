@@ -33,6 +33,7 @@ TYPE_DONE = 3
 
 FLAG_REQUEST = 0x1
 FLAG_ACK = 0x4
+FLAG_DUMP_INTERRUPTED = 0x10
 FLAG_DUMP = 0x300
 FLAG_EXCL = 0x200
 FLAG_CREATE = 0x400
@@ -94,6 +95,11 @@ def message(  # noqa: PLR0917 - the header's fields in their order on the wire
     """Write one nfnetlink message; `resource` is the header's `res_id` as it lies in memory."""
     size = HEADER_SIZE + GENERIC_SIZE + len(payload)
     return _MESSAGE.pack(size, kind, flags, sequence, 0, family, 0, resource) + payload
+
+
+def plain_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
+    """Write one message of another part of netlink, whose own header begins the payload."""
+    return _HEADER.pack(HEADER_SIZE + len(payload), kind, flags, sequence, 0) + payload
 
 
 def message_type(subsystem: Subsystem, operation: int) -> int:

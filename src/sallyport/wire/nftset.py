@@ -17,6 +17,8 @@ _BATCH_END = 0x11
 _BATCH_RESOURCE: int = struct.unpack("=H", struct.pack(">H", Subsystem.NFTABLES))[0]
 
 _GET_TABLE = netlink.message_type(Subsystem.NFTABLES, 1)
+_GET_CHAIN = netlink.message_type(Subsystem.NFTABLES, 4)
+_GET_RULE = netlink.message_type(Subsystem.NFTABLES, 7)
 _CREATE = netlink.message_type(Subsystem.NFTABLES, 12)
 _DELETE = netlink.message_type(Subsystem.NFTABLES, 14)
 _FLAGS = {
@@ -155,6 +157,28 @@ def get_table(table: str, sequence: int) -> bytes:
     """Ask for one table of family inet; the answer is ENOENT when there is none."""
     name = netlink.text(_TABLE_NAME, table)
     return netlink.message(_GET_TABLE, netlink.FLAG_REQUEST, sequence, Family.INET, name)
+
+
+def list_chains(sequence: int) -> bytes:
+    """Ask for the chains of all tables of family inet."""
+    flags = netlink.FLAG_REQUEST | netlink.FLAG_DUMP
+    return netlink.message(_GET_CHAIN, flags, sequence, Family.INET, b"")
+
+
+def list_rules(table: str, sequence: int) -> bytes:
+    """Ask for the rules of one table of family inet."""
+    flags = netlink.FLAG_REQUEST | netlink.FLAG_DUMP
+    name = netlink.text(_TABLE_NAME, table)
+    return netlink.message(_GET_RULE, flags, sequence, Family.INET, name)
+
+
+def body_in(table: str, payload: bytes) -> bytes:
+    """Return what a table, chain or rule of this table is made of; empty when it is of another.
+
+    The header in front of it changes with every transaction on the host.
+    """
+    body = payload[netlink.GENERIC_SIZE :]
+    return body if body.startswith(netlink.text(_TABLE_NAME, table)) else b""
 
 
 def table_owner(payload: bytes) -> int | None:

@@ -87,6 +87,10 @@ class Status(Document, frozen=True, kw_only=True):
     refusals: dict[str, int]
     """How often each reason code was given since the start."""
     log_records_lost: int
+    repairs: int
+    """How often the guard or a setting of the host was changed by others, and put in order."""
+    degraded: str | None
+    """What of it could not be put in order yet; None when all is well."""
 
 
 class Sessions(Document, frozen=True, kw_only=True):
