@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import fcntl
+import select
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -15,6 +17,8 @@ from sallyport import limits
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.sockets import RESET_ON_CLOSE, prepare_leg
+
+SIOCATMARK = 0x8905
 
 
 class Bench:
@@ -113,6 +117,13 @@ def reset(end: socket.socket) -> None:
     end.close()
 
 
+def await_mark(end: socket.socket) -> None:
+    """Return when `end` has an urgent byte that was not read yet."""
+    poll = select.poll()
+    poll.register(end, select.POLLPRI)
+    assert poll.poll(5000)
+
+
 Choice = Callable[[Bench], tuple[socket.socket, socket.socket]]
 TWO_WAYS = pytest.mark.parametrize(
     "choose", [lambda b: (b.client, b.server), lambda b: (b.server, b.client)], ids=["in", "out"]
@@ -129,6 +140,54 @@ def test_bytes_pass_by_way_of_the_tap(choose: Choice) -> None:
             assert await b.read(other) == b"hello"
             who = "accepted" if one is b.client else "dialled"
             assert b.tap.told == ["begin", f"{who}: hello"]
+
+    run(scenario())
+
+
+@TWO_WAYS
+@pytest.mark.parametrize("is_dialogue", [False, True])
+def test_the_urgent_mark_passes_with_its_byte(choose: Choice, is_dialogue: bool) -> None:
+    # RFC 959 section 4.1.3, ABOR: a server may look for a mark, and for nothing else.
+    async def scenario() -> None:
+        async with bench(is_dialogue=is_dialogue) as b:
+            one, other = choose(b)
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            one.send(b"before")
+            assert await b.read(other) == b"before"
+            one.send(b"abc")
+            one.send(b"!", socket.MSG_OOB)
+            one.send(b"def")
+
+            heard = await b.read_exactly(other, 3)
+            assert heard == b"abc"
+            await b.loop.run_in_executor(None, await_mark, other)
+            assert fcntl.ioctl(other, SIOCATMARK, bytes(4))[0]
+            assert await b.read_exactly(other, 4) == b"!def"
+
+    run(scenario())
+
+
+def test_the_mark_of_what_a_filter_holds_back_goes_with_what_it_sends_first() -> None:
+    async def scenario() -> None:
+        async with bench(is_dialogue=True) as b:
+            b.server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            held: list[bytes] = []
+
+            def take(data: bytes) -> None:
+                held.append(data)
+                if b"\n" in data:
+                    assert b.stream.dialled is not None
+                    b.stream.dialled.send(b"first")
+                    b.stream.dialled.send(b"second")
+
+            b.tap.on_accepted = take
+            b.client.send(b"!", socket.MSG_OOB)
+            await b.turns()
+            b.client.send(b"\n")
+
+            assert await b.read_exactly(b.server, 4) == b"firs"
+            assert fcntl.ioctl(b.server, SIOCATMARK, bytes(4))[0]
+            assert await b.read_exactly(b.server, 7) == b"tsecond"
 
     run(scenario())
 

@@ -1,6 +1,7 @@
 """The relay of control connections, seen from both ends of the wire."""
 
 import json
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -142,15 +143,25 @@ def test_a_client_that_has_said_everything_still_hears_the_answer(family: int, l
 
 @FAMILIES
 @pytest.mark.usefixtures("gateway")
-def test_f15_an_abort_with_urgent_telnet_data_reaches_the_server_as_one_command(
-    family: int, lab: Lab
+@pytest.mark.parametrize("marked", [b"\xf2", b"\xff", b"ABOR\r\n"])
+def test_f15_an_abort_with_urgent_telnet_data_reaches_the_server_with_its_mark(
+    family: int, marked: bytes, lab: Lab
 ) -> None:
+    abort = b"\xff\xf4\xff\xf2ABOR\r\n"
+    before, _, after = abort.partition(marked) if marked != b"\xff" else (abort[:2], b"", abort[3:])
     with conversation(lab, family) as (client, server):
-        client.sendall(b"\xff\xf4")
-        client.send(b"\xff", socket.MSG_OOB)
-        client.sendall(b"\xf2ABOR\r\n")
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        mark = select.poll()
+        mark.register(server, select.POLLPRI)
+        client.sendall(before)
+        client.send(marked, socket.MSG_OOB)
+        client.sendall(after)
 
-        assert server.recv(100) == b"ABOR\r\n"
+        assert mark.poll(5000)
+        heard = b""
+        while len(heard) < len(abort):
+            heard += server.recv(100)
+        assert heard == abort
 
 
 @FAMILIES

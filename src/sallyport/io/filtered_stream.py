@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import select
 import socket
+import struct
 import termios
 from collections.abc import Callable, Hashable
 from enum import Enum, auto
@@ -25,6 +26,9 @@ _READ_BYTES = 512 * 1024
 # takes it some hundredths of a second and makes ten times as many bytes.
 _DIALOGUE_READ_BYTES = 16 * 1024
 
+# Not in the modules of Python: whether a socket is at its urgent mark (asm-generic/sockios.h).
+_SIOCATMARK: Final = 0x8905
+
 # How often a stream that closes looks whether all has arrived, which the kernel tells nobody by
 # itself: half a round trip to far away.
 _LOOK_SECONDS = 0.1
@@ -34,7 +38,7 @@ _READS_PER_TURN = 2
 
 # Whoever reads or writes learns by that what has happened to the socket.
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
-_READABLE: Final = select.EPOLLIN | _BROKEN
+_READABLE: Final = select.EPOLLIN | select.EPOLLPRI | _BROKEN
 _WRITABLE: Final = select.EPOLLOUT | _BROKEN
 
 # glibc gives large blocks pages of their own, and faulting them in costs as much as the copying,
@@ -127,14 +131,20 @@ class FilteredStream:
 
     # -- for the ends -------------------------------------------------------------------------
 
-    def received(self, end: "End", data: bytes) -> None:
-        """Give what was read to the tap; no bytes are the end of that direction."""
+    def received(self, end: "End", data: bytes, *, is_urgent: bool = False) -> None:
+        """Give what was read to the tap; no bytes are the end of that direction.
+
+        `is_urgent`: whether the sender has marked the last byte (RFC 9293 section 3.8.5). What a
+        filter makes of it, and sends first, carries the mark on.
+        """
         if self._is_closing:
             self.settle()  # nobody hears it any more
             return
         tap = self._tap
         assert tap is not None  # noqa: S101 - nothing else is read before there is one
         self.is_gathering = self._is_dialogue
+        if is_urgent and end.opposite is not None:
+            end.opposite.carries_mark = True
         try:
             if end is self.accepted:
                 tap.from_accepted(data) if data else tap.accepted_closed()
@@ -224,6 +234,8 @@ class End:
         """Whether what the other side says is taken now."""
         self.gathered = b""
         """What was sent in this turn and waits for its end."""
+        self.carries_mark = False
+        """Whether the last byte of what is sent next is to be marked as urgent."""
         self._stream = stream
         self.opposite: End | None = None
         """The other end, if there is one."""
@@ -253,7 +265,9 @@ class End:
         stream = self._stream
         if not data or self._is_shut or stream.is_over:
             return
-        if stream.is_gathering and len(self.gathered) + len(data) < _DIALOGUE_READ_BYTES:
+        if self.carries_mark:
+            self.flush(data)  # by itself: the mark is that of its last byte
+        elif stream.is_gathering and len(self.gathered) + len(data) < _DIALOGUE_READ_BYTES:
             self.gathered += data
         else:
             self.flush(data)
@@ -272,6 +286,7 @@ class End:
         if self._stream.is_over:
             return
         was_waiting = self.has_queued
+        self.carries_mark = False  # the other side does not listen, to what is urgent either
         self._queue += data
         if not was_waiting:
             self.watch()
@@ -290,7 +305,7 @@ class End:
         """Be told of what is waited for now, and of a reset in any case."""
         events = select.EPOLLOUT if self._queue else 0
         if self.is_reading:
-            events |= select.EPOLLIN
+            events |= select.EPOLLIN | select.EPOLLPRI
         stream = self._stream
         stream.poller.watch(self.socket, self._served, client=stream.client, events=events)
 
@@ -302,16 +317,22 @@ class End:
 
     def _served(self, events: int) -> None:
         if self.is_reading:  # and gets at what came before a reset
-            if events & _READABLE:
-                self._readable()
+            if events & select.EPOLLPRI and self._is_at_mark():
+                self._readable(1, is_urgent=True)
+            elif events & _READABLE:
+                self._readable(self._stream.read_bytes)
         elif events & _BROKEN and not self._stream.is_over and has_failed(self.socket):
             self._stream.fail(self._on_reset)
         if self._queue and events & _WRITABLE and not self._stream.is_over:
             self._writable()
 
-    def _readable(self) -> None:
-        size = self._stream.read_bytes
-        for _ in range(_READS_PER_TURN):
+    def _is_at_mark(self) -> bool:
+        """Whether the next byte is the urgent one; no read goes beyond it before it is."""
+        (is_at_mark,) = struct.unpack("i", fcntl.ioctl(self.socket, _SIOCATMARK, bytes(4)))
+        return bool(is_at_mark)
+
+    def _readable(self, size: int, *, is_urgent: bool = False) -> None:
+        for _ in range(1 if is_urgent else _READS_PER_TURN):
             try:
                 data = self.socket.recv(size)
             except BlockingIOError:
@@ -320,7 +341,7 @@ class End:
                 self._stream.fail(self._on_reset)
                 return
             self.has_ended = not data
-            self._stream.received(self, data)
+            self._stream.received(self, data, is_urgent=is_urgent)
             if len(data) < size or self._stream.is_over or not self.is_reading:
                 return
 
@@ -333,14 +354,16 @@ class End:
             self._stream.settle()
 
     def _give(self, data: bytes | bytearray) -> int:
+        flags = socket.MSG_OOB if self.carries_mark and data else 0
         try:
-            gone = self.socket.send(data)
+            gone = self.socket.send(data, flags)
         except BlockingIOError:
             return 0
         except OSError:
             self._stream.fail(self._on_reset)
             return 0
         self.sent += gone
+        self.carries_mark = self.carries_mark and not data
         return gone
 
     def _finish(self) -> None:
