@@ -154,9 +154,9 @@ def test_t03_the_first_port_that_answers_is_the_only_one(family: Family) -> None
     ("packet", "reason"),
     [
         (b"\0\x01", "no-mode"),
-        (b"\0\x01pxelinux.0", "no-terminator"),
+        (b"\0\x01pxelinux.0", "no-mode"),
         (b"\0\x01pxelinux.0\0binary\0", "unknown-mode"),
-        (b"\0\x02pxelinux.0\0octet\0blksize\0", "option-without-value"),
+        (b"\0\x02\0octet\0", "bad-file-name"),
     ],
 )
 def test_t01_half_a_request_is_answered_with_error_4_and_opens_nothing(
@@ -315,6 +315,64 @@ def test_when_the_conversation_ends_a_transfer_under_way_may_finish(family: Fami
 
     dialogue.transfers(family.tid).answer_arrives(family.listen, family.tid)
     dialogue.finishes(family.tid).pinholes().ended("idle")
+
+
+PADDED = b"\0\x01boot.bin\0octet\0" + b"\0" * 40
+
+
+@both_families
+@pytest.mark.parametrize(
+    ("packet", "oddity"),
+    [
+        (PADDED, "padding"),
+        (b"\0\x01boot.bin\0octet", "no-terminator"),
+        (b"\0\x01boot.bin\0octet\0vendor\0" + b"1" * 600 + b"\0", "longer-than-512-bytes"),
+        (b"\0\x02pxelinux.0\0octet\0blksize\0", "option-without-value"),
+        (b"\0\x01a\0octet\0tsize\x000\0tsize\x000\0", "option-given-twice"),
+    ],
+)
+def test_odd_requests_open_what_plain_ones_open_and_leave_as_they_came(
+    family: Family, packet: bytes, oddity: str
+) -> None:
+    dialogue = talk(family).client_says(packet).noted("request.odd", oddity)
+
+    dialogue.gateway_sends(packet, family.listen, family.server).pinholes(family.pinhole)
+
+
+ACK, DATA, ERROR = b"\0\x04\0\x01", b"\0\x03\0\x01" + b"d" * 512, b"\0\x05\0\0stop\0"
+
+
+@both_families
+@pytest.mark.parametrize("packet", [ACK, DATA, ERROR, b"\0\x06blksize\x00512\0"])
+def test_what_goes_on_at_port_69_is_passed_to_it(family: Family, packet: bytes) -> None:
+    dialogue = asked(family).datagram_arrives(family.server, family.listen, DATA)
+
+    for _ in range(5):
+        dialogue.client_says(packet).gateway_sends(packet, family.listen, family.server)
+        dialogue.datagram_arrives(family.server, family.listen, DATA)
+    dialogue.nothing_more().still_open()
+
+
+@both_families
+def test_t01_before_the_server_has_answered_from_there_nothing_is_passed_to_it(
+    family: Family,
+) -> None:
+    dialogue = asked(family).client_says(ACK).nothing_more()
+
+    dialogue.noted("datagram.dropped", "not-a-request").datagram_arrives(family.tid, family.listen)
+    dialogue.client_says(ACK).nothing_more().noted("datagram.dropped", "not-a-request")
+
+
+@both_families
+def test_a_finished_transfer_leaves_the_quota_soon(family: Family) -> None:
+    dialogue = asked(family).datagram_arrives(family.tid, family.listen, DATA)
+    dialogue.answer_arrives(family.listen, family.tid)
+    flow = dialogue.data_path.flows
+    assert flow
+
+    looks = limits.TFTP_SILENT_LOOKS + 2
+    dialogue.time_passes(looks * limits.TFTP_LOOK_SECONDS).pinholes().ended("finished")
+    assert not list(dialogue.gateway.sessions)
 
 
 @both_families

@@ -2,10 +2,13 @@
 
 A request goes to port 69; the server answers from a fresh port, its transfer identifier. The first
 port of the server that answers is the one, for this request and for good (attack T03); no other
-host is let in (attack T02). The request leaves as the client wrote it.
+host is let in (attack T02). The request leaves as the client wrote it. A server that answers from
+port 69 itself has chosen that one; what the client goes on to say to it comes by way of us.
 """
 
-from sallyport import api
+from math import ceil
+
+from sallyport import api, limits
 from sallyport.wire import tftp
 from sallyport.wire.tftp import ErrorCode
 
@@ -55,6 +58,9 @@ class TftpDialogue(api.DataFilter):
         self._session_filter = session_filter
         self._request = b""
         self._binding: api.Binding | None = None
+        self._traffic: api.Traffic | None = None
+        self._silent_looks = 0
+        self._looks_needed = limits.TFTP_SILENT_LOOKS
 
     async def from_client(self, data: bytes) -> None:
         """Pass a request on when the way back is open; anything else opens nothing (attack T01)."""
@@ -64,17 +70,37 @@ class TftpDialogue(api.DataFilter):
             else:
                 await self._serve(data, tftp.parse_request(data))
         except tftp.NotARequest as error:
-            self._drop(error.reason)
+            if self._goes_to_port_69:
+                self._say(data)
+            else:
+                self._drop(error.reason)
         except api.ProtocolError as error:
             self._refuse(ErrorCode.ILLEGAL_OPERATION, "Illegal TFTP operation.", error.reason)
         except api.BindError as refusal:
             is_full = isinstance(refusal, (api.QuotaExceeded, api.OutOfResources))
             code = ErrorCode.ALLOCATION_EXCEEDED if is_full else ErrorCode.ACCESS_VIOLATION
-            self._refuse(code, _REFUSED, refusal.reason)
+            self._refuse(code, "Refused by the gateway.", refusal.reason)
 
     async def from_server(self, data: bytes) -> None:
         """Drop it: a server answers from a port of its own, by the binding."""
         self._drop("answer-outside-the-binding")
+
+    async def deadline_passed(self) -> None:
+        """Look whether the transfer goes on; one that is over takes no place any more."""
+        binding = self._binding
+        if binding is None or binding.state is not api.State.LIVE:
+            self.set_deadline(limits.TFTP_LOOK_SECONDS if self._awaits_answer else None)
+            return
+        traffic = binding.connections[0].traffic()
+        is_answered = bool(traffic.from_peer_bytes and traffic.to_peer_bytes)
+        if traffic == self._traffic and is_answered:
+            self._silent_looks += 1
+        else:
+            self._traffic, self._silent_looks = traffic, 0
+        if self._silent_looks >= self._looks_needed:
+            binding.kill("finished")
+        else:
+            self.set_deadline(limits.TFTP_LOOK_SECONDS)
 
     def transfer_over(self, event: api.ConnectionTerminating) -> None:
         """End with the latest transfer; earlier ones of this port may end before it."""
@@ -84,6 +110,16 @@ class TftpDialogue(api.DataFilter):
     @property
     def _awaits_answer(self) -> bool:
         return self._binding is not None and self._binding.state is api.State.ARMED
+
+    @property
+    def _goes_to_port_69(self) -> bool:
+        """Whether the transfer is one with the port that the request went to."""
+        binding = self._binding
+        return (
+            binding is not None
+            and binding.state is api.State.LIVE
+            and binding.connections[0].latest_peer == self.connection.server
+        )
 
     async def _serve(self, data: bytes, request: tftp.Request) -> None:
         """Bind for a new request. A transfer under way from the same port may finish.
@@ -95,10 +131,19 @@ class TftpDialogue(api.DataFilter):
             # RFC 2090: the data would come from elsewhere and go to a group (attack T04).
             self._refuse(ErrorCode.OPTION_REFUSED, "Multicast is refused.", "multicast")
             return
+        if request.oddity is not None:
+            self.connection.note("request.odd", reason=request.oddity)
         before, self._binding = self._binding, None
         if before is not None:
             before.withdraw("replaced")
         self._request = data
+        self._traffic, self._silent_looks = None, 0
+        # Twice the time after which either side repeats what was lost (RFC 2349), if it says one.
+        patience = 2 * (request.value_of(b"timeout") or 0)
+        self._looks_needed = max(
+            limits.TFTP_SILENT_LOOKS, ceil(patience / limits.TFTP_LOOK_SECONDS)
+        )
+        self.set_deadline(limits.TFTP_LOOK_SECONDS)
         self._binding = await self._session.bind_for_client(
             [self.connection.client],
             transport=api.Transport.UDP,
@@ -113,8 +158,11 @@ class TftpDialogue(api.DataFilter):
 
     def _send(self) -> None:
         """Send the request in the name of the bound port: there the server will answer."""
+        self._say(self._request)
+
+    def _say(self, data: bytes) -> None:
         if self._binding is not None:
-            self._binding.connections[0].send_to(self.connection.server, self._request)
+            self._binding.connections[0].send_to(self.connection.server, data)
 
     def _refuse(self, code: ErrorCode, text: str, reason: str) -> None:
         self.connection.note("request.refused", level="warning", code=int(code), reason=reason)

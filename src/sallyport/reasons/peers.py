@@ -12,6 +12,7 @@ def _peer(code: str, happened: str, means: str, remedy: str, key: str | None = N
 _REFUSED = "The command was answered with an error in the server's place and not passed on."
 _ENDED = "The connection was ended: what follows could be read in two ways."
 _DROPPED = "The datagram was dropped and the client was told by a TFTP error."
+_ODD = "The request passed as it came, and opened what any request opens: its server decides."
 _NOT_OPENED = "The line was refused; nothing was opened."
 _KERNEL = "The kernel's report was not used; what it is about is read from its tables instead."
 _CLIENT = "Look at the client: its program, or who uses it."
@@ -199,15 +200,15 @@ REASONS: Final = (
     ),
     # TFTP
     _peer("not-a-request", "The datagram is no read or write request.", _DROPPED, _CLIENT),
-    _peer("request-too-long", "The request is longer than 512 bytes.", _DROPPED, _CLIENT),
-    _peer("no-terminator", "The request does not end in a NUL.", _DROPPED, _CLIENT),
+    _peer("request-too-long", "The request is longer than a frame.", _DROPPED, _CLIENT),
     _peer("no-mode", "The request has no transfer mode.", _DROPPED, _CLIENT),
     _peer("unknown-mode", "The transfer mode is not one of RFC 1350.", _DROPPED, _CLIENT),
-    _peer("bad-file-name", "The file name is empty or no text.", _DROPPED, _CLIENT),
-    _peer("bad-option-name", "The name of an option is empty or no text.", _DROPPED, _CLIENT),
-    _peer("bad-option-value", "The value of an option is no text.", _DROPPED, _CLIENT),
-    _peer("option-without-value", "An option has no value.", _DROPPED, _CLIENT),
-    _peer("option-given-twice", "An option is given twice.", _DROPPED, _CLIENT),
+    _peer("bad-file-name", "The file name is empty.", _DROPPED, _CLIENT),
+    _peer("no-terminator", "The request does not end in a NUL.", _ODD, _CLIENT),
+    _peer("padding", "The request has more NULs than it needs.", _ODD, _CLIENT),
+    _peer("longer-than-512-bytes", "The request is longer than RFC 2347 allows.", _ODD, _CLIENT),
+    _peer("option-without-value", "An option has no value.", _ODD, _CLIENT),
+    _peer("option-given-twice", "An option is given twice.", _ODD, _CLIENT),
     _peer(
         "multicast",
         "The client asked for a multicast transfer (RFC 2090).",

@@ -1,13 +1,13 @@
 """TFTP requests (RFC 1350, options RFC 2347 to 2349 and 7440): the one packet a gateway must read.
 
 Everything after the request is said between two ports that neither the request nor we have chosen
-for the server; it passes unread. What is not a whole and plain request is none (attack T01: the
-kernel's helper takes two bytes for one).
+for the server; it passes unread. A request has an opcode, a name and a mode, or it is none (attack
+T01: the kernel's helper takes two bytes for one). What follows is between client and server: real
+servers serve requests that are padded, end early, are longer than RFC 2347 allows or have options
+with values that no RFC knows, and whatever the options say, the same is opened.
 """
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from sallyport import limits
@@ -41,40 +41,6 @@ class NotARequest(ProtocolError):
 # RFC 1350 section 5 declares "mail" obsolete; no server of our time takes it.
 _MODES = frozenset({b"netascii", b"octet"})
 
-# Names are netascii by RFC 1350, in practice UTF-8; a control character is in no honest one.
-_NAME = re.compile(rb"[^\x00-\x1f\x7f]+")
-
-_DECIMAL = re.compile(rb"[0-9]{1,20}")  # 20 digits write every 64-bit size
-
-
-def _number(low: int, high: int) -> Callable[[bytes], bool]:
-    return lambda value: _DECIMAL.fullmatch(value) is not None and low <= int(value) <= high
-
-
-# The values a *request* may carry. Unknown options are the server's to ignore (RFC 2347).
-_VALUES: dict[bytes, Callable[[bytes], bool]] = {
-    b"blksize": _number(8, 65464),  # RFC 2348
-    b"timeout": _number(1, 255),  # RFC 2349
-    b"tsize": _number(0, 2**64 - 1),  # RFC 2349: 0 in a read request, the file's size in a write
-    b"windowsize": _number(1, 65535),  # RFC 7440
-    b"multicast": lambda value: not value,  # RFC 2090: empty in a request
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option as it was asked for; names are compared without regard to case (RFC 2347)."""
-
-    name: bytes
-    value: bytes
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ProtocolError("bad-option-name", self.name)
-        is_allowed = _VALUES.get(self.name.lower(), _is_text)
-        if not is_allowed(self.value):
-            raise ProtocolError("bad-option-value", self.name + b"=" + self.value)
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -83,19 +49,18 @@ class Request:
     opcode: Opcode
     name: bytes
     mode: bytes
-    options: tuple[Option, ...] = ()
+    words: tuple[bytes, ...] = ()
+    """What follows the mode: names and values of options in turn, in a request that is regular."""
+    oddity: str | None = field(default=None, compare=False)
+    """How it departs from the RFCs, a stable word; None: it does not."""
 
     def __post_init__(self) -> None:
         if self.opcode not in (Opcode.RRQ, Opcode.WRQ):
             raise NotARequest("not-a-request")
-        if not _NAME.fullmatch(self.name):
+        if not self.name:
             raise ProtocolError("bad-file-name", self.name)
         if self.mode.lower() not in _MODES:
             raise ProtocolError("unknown-mode", self.mode)
-        names = [option.name.lower() for option in self.options]
-        if len(set(names)) < len(names):
-            # Which of the two counts is the server's choice; we would have to guess it.
-            raise ProtocolError("option-given-twice", b",".join(names))
 
     @property
     def is_write(self) -> bool:
@@ -103,21 +68,31 @@ class Request:
         return self.opcode is Opcode.WRQ
 
     def asks_for(self, option: bytes) -> bool:
-        """Whether an option, given in lower case, is among those asked for."""
-        return any(asked.name.lower() == option for asked in self.options)
+        """Whether an option, given in lower case, may be among those asked for.
+
+        Among any words: which of them a server takes for names depends on how it reads padding.
+        """
+        return any(word.lower() == option for word in self.words)
+
+    def value_of(self, option: bytes) -> int | None:
+        """Return the value of an option as a number; None when it has none."""
+        names = [word.lower() for word in self.words[::2]]
+        if option not in names:
+            return None
+        value = self.words[1::2][names.index(option) : names.index(option) + 1]
+        return int(value[0]) if value and value[0].isdigit() and len(value[0]) < 10 else None
 
     def packet(self) -> bytes:
-        """Write the request."""
-        words = [self.name, self.mode]
-        for option in self.options:
-            words += [option.name, option.value]
+        """Return the request as it is sent, with every word ended."""
+        words = (self.name, self.mode, *self.words)
         return self.opcode.to_bytes(2) + b"".join(word + b"\0" for word in words)
 
 
 def parse_request(packet: bytes) -> Request:
-    """Read a whole request; `parse_request(packet).packet() == packet` for everything accepted.
+    """Read a request.
 
-    Raises NotARequest when the opcode is another or missing, else ProtocolError.
+    Raises NotARequest when the opcode is another or missing, else ProtocolError: `no-mode`,
+    `bad-file-name`, `unknown-mode`, and `request-too-long` beyond `limits.MAX_TFTP_REQUEST`.
     """
     opcode = int.from_bytes(packet[:2]) if len(packet) >= 2 else 0
     if opcode not in (Opcode.RRQ, Opcode.WRQ):
@@ -125,21 +100,30 @@ def parse_request(packet: bytes) -> Request:
     if len(packet) > limits.MAX_TFTP_REQUEST:
         raise ProtocolError("request-too-long", packet)
     words = packet[2:].split(b"\0")
-    if words.pop():
-        raise ProtocolError("no-terminator", packet)
     if len(words) < 2:
         raise ProtocolError("no-mode", packet)
     name, mode, *rest = words
-    if len(rest) % 2:
-        raise ProtocolError("option-without-value", packet)
-    options = tuple(Option(rest[i], rest[i + 1]) for i in range(0, len(rest), 2))
-    return Request(Opcode(opcode), name, mode, options)
+    is_ended = bool(rest) and not rest.pop()
+    return Request(Opcode(opcode), name, mode, tuple(rest), _oddity(packet, rest, is_ended))
+
+
+def _oddity(packet: bytes, words: list[bytes], is_ended: bool) -> str | None:
+    names = [name.lower() for name in words[::2]]
+    if not is_ended:
+        return "no-terminator"
+    if len(packet) > _REGULAR_BYTES:
+        return "longer-than-512-bytes"
+    if b"" in names:
+        return "padding"
+    if len(words) % 2:
+        return "option-without-value"
+    return "option-given-twice" if len(set(names)) < len(names) else None
+
+
+# RFC 2347: "The maximum size of a request packet is 512 octets."
+_REGULAR_BYTES = 512
 
 
 def error(code: ErrorCode, text: str) -> bytes:
     """Write an ERROR packet; `text` is ASCII, for people."""
     return Opcode.ERROR.to_bytes(2) + code.to_bytes(2) + text.encode("ascii") + b"\0"
-
-
-def _is_text(value: bytes) -> bool:
-    return not value or _NAME.fullmatch(value) is not None
