@@ -87,7 +87,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """
     stem = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "")
     # ip(8) takes any name; 40 characters are enough to be recognised in `ip netns`.
-    with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=3) as built:
+    with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=4) as built:
         yield built
 
 

@@ -124,6 +124,10 @@ UNUSED_SESSION_SECONDS = 60.0
 # RFC 2347 says 512; boot ROMs with many vendor options send more, though never more than one frame.
 MAX_TFTP_REQUEST = 1472
 
+# Datagrams of a client that are kept until the news of the server's answer is here, a millisecond
+# or so: one acknowledgement, or a small window of a write (RFC 7440). The rest is repeated.
+MAX_TFTP_EARLY = 8
+
 # A transfer in which nothing was said three times in a row, looked at so often, is over: its last
 # acknowledgement has passed. Both sides repeat what is lost after 5 s at the latest, or after the
 # `timeout` of RFC 2349. So 64 bindings do for three hundred small files a minute.

@@ -354,12 +354,20 @@ def test_what_goes_on_at_port_69_is_passed_to_it(family: Family, packet: bytes) 
 
 
 @both_families
-def test_t01_before_the_server_has_answered_from_there_nothing_is_passed_to_it(
+def test_an_acknowledgement_that_is_quicker_than_the_news_of_the_answer_is_not_lost(
     family: Family,
 ) -> None:
     dialogue = asked(family).client_says(ACK).nothing_more()
 
-    dialogue.noted("datagram.dropped", "not-a-request").datagram_arrives(family.tid, family.listen)
+    dialogue.datagram_arrives(family.server, family.listen, DATA)
+    dialogue.gateway_sends(ACK, family.listen, family.server).nothing_more()
+
+
+@both_families
+def test_t01_to_a_server_that_answers_from_elsewhere_nothing_more_is_said(family: Family) -> None:
+    dialogue = asked(family).client_says(*[ACK] * 20).nothing_more()
+
+    dialogue.datagram_arrives(family.tid, family.listen).nothing_more()
     dialogue.client_says(ACK).nothing_more().noted("datagram.dropped", "not-a-request")
 
 

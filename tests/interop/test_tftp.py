@@ -16,6 +16,7 @@ from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.lab.tftp import (
     CLIENTS,
+    DIRECTIONS,
     FAMILIES,
     OPTIONS,
     SERVERS,
@@ -59,7 +60,7 @@ CELLS = [
     for server in SERVERS
     for client in CLIENTS
     for family in FAMILIES[server]
-    for direction in TransferDirection
+    for direction in DIRECTIONS[server]
     for has_options in ((False, True) if OPTIONS[client] else (False,))
 ]
 # The last block is the one that is shorter than the others, also when nothing is left for it.
@@ -187,7 +188,7 @@ class Raw:
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
 def raw(request: pytest.FixtureRequest, lab: Lab, gateway: RunningGateway) -> Iterator[Raw]:
     """Give sockets on both sides of the running gateway."""
-    family, host = request.param, lab.servers[2]
+    family, host = request.param, lab.servers[3]
     with (
         speaking(lab.clients[1], family) as client,
         speaking(host, family, 69) as server,
@@ -291,7 +292,7 @@ def test_t04_a_flood_of_requests_is_refused_to_the_flooder_only(
     flooder, neighbour = lab.clients
     quota = limits.MAX_BINDINGS_PER_CLIENT
     try:
-        with speaking(lab.servers[2], family, 69) as server, ExitStack() as stack:
+        with speaking(lab.servers[3], family, 69) as server, ExitStack() as stack:
             clients = [stack.enter_context(speaking(flooder, family)) for _ in range(quota + 3)]
             for client in clients:
                 client.sendto(RRQ, name_of(server))

@@ -6,6 +6,7 @@ host is let in (attack T02). The request leaves as the client wrote it. A server
 port 69 itself has chosen that one; what the client goes on to say to it comes by way of us.
 """
 
+from collections import deque
 from math import ceil
 
 from sallyport import api, limits
@@ -44,6 +45,8 @@ class TftpSession(api.SessionFilter):
         match event:
             case api.UdpDestination():
                 event.connection.attach_data_filter(TftpDialogue(self.session, self))
+            case api.EstablishedConnection(context=TftpDialogue() as dialogue):
+                dialogue.answered()
             case api.ConnectionTerminating(context=TftpDialogue() as dialogue):
                 dialogue.transfer_over(event)
 
@@ -58,6 +61,7 @@ class TftpDialogue(api.DataFilter):
         self._session_filter = session_filter
         self._request = b""
         self._binding: api.Binding | None = None
+        self._early: deque[bytes] = deque(maxlen=limits.MAX_TFTP_EARLY)
         self._traffic: api.Traffic | None = None
         self._silent_looks = 0
         self._looks_needed = limits.TFTP_SILENT_LOOKS
@@ -72,6 +76,9 @@ class TftpDialogue(api.DataFilter):
         except tftp.NotARequest as error:
             if self._goes_to_port_69:
                 self._say(data)
+            elif self._awaits_answer:
+                # The kernel has passed the answer on, and its news of it is still on the way.
+                self._early.append(data)
             else:
                 self._drop(error.reason)
         except api.ProtocolError as error:
@@ -84,6 +91,14 @@ class TftpDialogue(api.DataFilter):
     async def from_server(self, data: bytes) -> None:
         """Drop it: a server answers from a port of its own, by the binding."""
         self._drop("answer-outside-the-binding")
+
+    def answered(self) -> None:
+        """Pass on what the client has said to port 69 since the answer came from there."""
+        early = [*self._early]
+        self._early.clear()
+        if self._goes_to_port_69:
+            for data in early:
+                self._say(data)
 
     async def deadline_passed(self) -> None:
         """Look whether the transfer goes on; one that is over takes no place any more."""
@@ -137,6 +152,7 @@ class TftpDialogue(api.DataFilter):
         if before is not None:
             before.withdraw("replaced")
         self._request = data
+        self._early.clear()
         self._traffic, self._silent_looks = None, 0
         # Twice the time after which either side repeats what was lost (RFC 2349), if it says one.
         patience = 2 * (request.value_of(b"timeout") or 0)

@@ -76,10 +76,23 @@ SERVERS: dict[str, Callable[[TftpServer], list[str]]] = {
         *("atftpd", "--daemon", "--no-fork", "--user", "root.root", "--logfile", "-"),
         str(server.folder),
     ],
+    # It answers from port 69 itself, as boot servers behind a firewall often do.
+    "dnsmasq": lambda server: [
+        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"),
+        *("--port=0", "--enable-tftp", "--tftp-single-port", "--log-facility=-"),
+        f"--tftp-root={server.folder}",
+    ],
+}
+
+# dnsmasq has nothing to store.
+DIRECTIONS: dict[str, tuple[TransferDirection, ...]] = {
+    "tftpd-hpa": tuple(TransferDirection),
+    "atftpd": tuple(TransferDirection),
+    "dnsmasq": (TransferDirection.DOWNLOAD,),
 }
 
 # Without inetd, atftpd 0.8 listens on IPv4 whatever --bind-address says.
-FAMILIES: dict[str, tuple[int, ...]] = {"tftpd-hpa": (4, 6), "atftpd": (4,)}
+FAMILIES: dict[str, tuple[int, ...]] = {"tftpd-hpa": (4, 6), "atftpd": (4,), "dnsmasq": (4, 6)}
 
 
 @dataclass(frozen=True, slots=True)
