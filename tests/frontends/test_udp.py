@@ -131,10 +131,14 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.setblocking(False)
             made.connect(name)
+            opened.append(made)
             return made
 
+        opened: list[socket.socket] = []
         monkeypatch.setattr(udp, "_socket_towards_server", towards)
         yield server
+        for made in opened:  # of conversations that a test left alone
+            made.close()
 
 
 def test_the_kernel_tells_where_an_ipv4_datagram_was_going() -> None:

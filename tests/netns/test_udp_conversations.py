@@ -3,16 +3,30 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from tests.netns.kernel_bench import both_guards
 
-from sallyport.addresses import PortRange
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.api import (
+    ApplicationFilter,
+    DataFilter,
+    Event,
+    Hooks,
+    PrimaryConnection,
+    Session,
+    SessionFilter,
+    UdpDestination,
+)
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Network
 from sallyport.flags import Transport
 from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
+from sallyport.io.sockets import make, make_transparent
 from sallyport.kernel import table
 from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.host import HostSettings
@@ -113,6 +127,101 @@ def test_while_nobody_listens_intercepted_datagrams_go_nowhere(
             asyncio.run(_read(client))
         with pytest.raises(BlockingIOError):
             server.recv(100)
+
+
+class Named(ApplicationFilter):
+    """Sends the name by which a server is said to know us, ahead of the request."""
+
+    name = "named"
+    api_version = 1
+    protocols = (ECHO,)
+    hooks = Hooks.of(UdpDestination)
+
+    def attach_to_session(self, _session: Session) -> SessionFilter:
+        return NamedSession()
+
+
+class NamedSession(SessionFilter):
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, UdpDestination):
+            event.connection.attach_data_filter(Naming())
+
+
+class Naming(DataFilter):
+    connection: PrimaryConnection
+
+    async def from_client(self, _data: bytes) -> None:
+        self.server.send(str(self.connection.external_socket_name()).encode())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_server_knows_a_conversation_by_the_name_that_its_filter_is_told(
+    family: int, lab: Lab, listeners: list[socket.socket]
+) -> None:
+    async def converse() -> None:
+        gateway, _, _ = make_gateway([Named()], policy=make_policy(protocols=frozenset({"echo"})))
+        interceptor = DatagramInterceptor(gateway, {7: ECHO})
+        for listener in listeners:
+            interceptor.serve(listener)
+        with speaking(lab.client, family) as client, speaking(lab.server, family, 7) as server:
+            for _ in range(3):
+                client.sendto(b"ask", (str(lab.server.address(family)), 7))
+                said, (host, port) = await hear(server)
+                assert said.decode() == str(Endpoint(ip_address(host), port))
+        gateway.shut_down("test-over")
+        interceptor.close()
+
+    with lab.gateway.entered():
+        asyncio.run(converse())
+
+
+def test_x08_a_source_of_the_gateways_own_opens_nothing(
+    lab: Lab, listeners: list[socket.socket]
+) -> None:
+    # IPv6 alone: of IPv4 the kernel drops its own addresses as martians.
+    refusals = forged(lab, listeners, "fd00:a::1")
+    assert refusals == ["source-not-of-its-interface"]
+
+
+@pytest.mark.parametrize("source", ["10.0.1.8", "fd00:b::8"])
+def test_a_source_of_a_network_at_another_interface_opens_nothing(
+    source: str, lab: Lab, listeners: list[socket.socket]
+) -> None:
+    assert forged(lab, listeners, source) == ["source-not-of-its-interface"]
+
+
+def forged(lab: Lab, listeners: list[socket.socket], source: str) -> list[object]:
+    """Send one request with a forged source; return why it was refused."""
+    family = ip_address(source).version
+
+    async def converse() -> list[object]:
+        policy = make_policy(protocols=frozenset({"echo"}))
+        elsewhere = Network(
+            "branch", ("int1",), (ip_network("10.0.1.0/24"), ip_network("fd00:b::/64"))
+        )
+        policy = replace(policy, networks=(*policy.networks, elsewhere))
+        gateway, _, world = make_gateway(policy=policy)
+        interceptor = DatagramInterceptor(gateway, {7: ECHO})
+        for listener in listeners:
+            interceptor.serve(listener)
+        with lab.client.entered():
+            sender = make(Transport.UDP, family)
+        with sender, speaking(lab.server, family, 7) as server:
+            make_transparent(sender)
+            sender.bind((source, 0))
+            sender.sendto(b"ask", (str(lab.server.address(family)), 7))
+            async with asyncio.timeout(SECONDS):
+                while not world.journal.reasons("connect.refused"):  # noqa: ASYNC110 - a journal
+                    await asyncio.sleep(0.01)
+            with pytest.raises(BlockingIOError):
+                server.recv(100)
+        assert not interceptor.conversations
+        gateway.shut_down("test-over")
+        interceptor.close()
+        return world.journal.reasons("connect.refused")
+
+    with lab.gateway.entered():
+        return asyncio.run(converse())
 
 
 async def _read(listener: socket.socket) -> bytes:

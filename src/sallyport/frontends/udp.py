@@ -33,9 +33,11 @@ from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
 IP_RECVORIGDSTADDR = 20
 IPV6_RECVORIGDSTADDR = 74
+_IP_PKTINFO = 8
+_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 
-# struct sockaddr_in6 is the longest that comes: 28 bytes.
-_ANCILLARY_SPACE = socket.CMSG_SPACE(28)
+# struct sockaddr_in6 is the longest address that comes: 28 bytes; struct in6_pktinfo has 20.
+_ANCILLARY_SPACE = socket.CMSG_SPACE(28) + socket.CMSG_SPACE(20)
 
 
 def intercepting_datagram_socket(version: int) -> socket.socket:
@@ -46,8 +48,10 @@ def intercepting_datagram_socket(version: int) -> socket.socket:
     with closed_on_error(interception_socket(Transport.UDP, version)) as made:
         if version == 6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
         else:
             made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
+            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         made.bind(name_of(INTERCEPTION[version]))
         return made
 
@@ -63,6 +67,17 @@ def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | 
             (port,) = struct.unpack_from("!H", name, 2)
             return Endpoint(IPv6Address(name[8:24]), port)
     return None
+
+
+def arriving_interface(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return the index of the interface at which a datagram came in; 0 if recvmsg does not say."""
+    for level, kind, info in ancillary:
+        # struct in_pktinfo begins with the index, struct in6_pktinfo has it behind the address.
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            return int(struct.unpack_from("=I", info)[0])
+        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+            return int(struct.unpack_from("=I", info, 16)[0])
+    return 0
 
 
 class DatagramInterceptor:
@@ -107,27 +122,32 @@ class DatagramInterceptor:
                 return
             server = original_destination(ancillary)
             if server is not None:
-                self.received(endpoint_of(sender), server, data)
+                interface = arriving_interface(ancillary)
+                self.received(endpoint_of(sender), server, data, interface)
 
-    def received(self, client: Endpoint, server: Endpoint, data: bytes) -> None:
-        """Give a datagram to its conversation, a new one if need be."""
-        conversation = self.conversations.get((client, server)) or self._begin(client, server)
+    def received(self, client: Endpoint, server: Endpoint, data: bytes, interface: int = 0) -> None:
+        """Give a datagram to its conversation, a new one if need be.
+
+        `interface` is the index of the one where it arrived; 0 when that is not known.
+        """
+        conversation = self.conversations.get((client, server))
+        if conversation is None:
+            conversation = self._begin(client, server, interface)
         if conversation is not None:
             conversation.client_said(data)
 
-    def _begin(self, client: Endpoint, server: Endpoint) -> "DatagramConversation | None":
+    def _begin(
+        self, client: Endpoint, server: Endpoint, interface: int
+    ) -> "DatagramConversation | None":
         protocol = self._protocols.get(server.port)
         if protocol is None:
             return None
+        if self._is_forged(client, interface):
+            # Without an answer: it would go to a host that asked for nothing.
+            self._refused(protocol, client, server, "source-not-of-its-interface")
+            return None
         if len(self.conversations) >= limits.MAX_DATAGRAM_CONVERSATIONS:
-            self._gateway.journal.record(
-                "connect.refused",
-                level="warning",
-                client=client,
-                server=server,
-                protocol=protocol.name,
-                reason="too-many-conversations",
-            )
+            self._refused(protocol, client, server, "too-many-conversations")
             return None
         try:
             primary = self._gateway.admit_primary(protocol, client, server)
@@ -140,6 +160,35 @@ class DatagramInterceptor:
         self.conversations[client, server] = conversation
         conversation.begin()
         return conversation
+
+    def _is_forged(self, client: Endpoint, interface: int) -> bool:
+        """Whether the source is our own, or of a network that is not at this interface (X08).
+
+        A datagram proves nothing about its source: a binding for it would open a port of a host
+        that did not ask. Within one network only the link itself could tell two hosts apart.
+        """
+        policy = self._gateway.policy
+        if policy.is_own(client.address):
+            return True
+        network = policy.network_of(client.address)
+        if network is None or network.is_external or not interface:
+            return False  # policy has no rule for such a source
+        try:
+            return socket.if_indextoname(interface) not in network.interfaces
+        except OSError:  # it is gone by now
+            return True
+
+    def _refused(
+        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint, reason: str
+    ) -> None:
+        self._gateway.journal.record(
+            "connect.refused",
+            level="warning",
+            client=client,
+            server=server,
+            protocol=protocol.name,
+            reason=reason,
+        )
 
     def _forget(self, primary: PrimaryConnection) -> None:
         self.conversations.pop((primary.client, primary.server), None)
@@ -194,8 +243,7 @@ class DatagramConversation:
     def _start(self) -> None:
         primary = self.primary
         try:
-            with _socket_towards_server(primary) as made:
-                gateway_address = endpoint_of(made.getsockname())
+            gateway_address = self._server.open()
         except OSError as error:
             primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
             primary.kill("server-unreachable")
@@ -242,18 +290,27 @@ class _ClientEnd:
 
 
 class _ServerEnd:
-    """Where the filter speaks to the server; its socket is made when it first does."""
+    """Where the filter speaks to the server, which sees the name of this socket and no other."""
 
     def __init__(self, primary: PrimaryConnection, said: Callable[[bytes], None]) -> None:
         self._primary = primary
         self._said = said
         self._socket: socket.socket | None = None
+        self._is_heard = False
+
+    def open(self) -> Endpoint:
+        """Make the socket and return its name. Raises OSError."""
+        self._socket = _socket_towards_server(self._primary)
+        return endpoint_of(self._socket.getsockname())
 
     def send(self, data: bytes) -> None:
+        if self._socket is None:
+            return
+        if not self._is_heard:
+            # Only now: many a filter never speaks by this socket, and nobody answers before.
+            self._is_heard = True
+            asyncio.get_running_loop().add_reader(self._socket, self._drain)
         try:
-            if self._socket is None:
-                self._socket = _socket_towards_server(self._primary)
-                asyncio.get_running_loop().add_reader(self._socket, self._drain)
             self._socket.send(data)
         except OSError as error:
             self._primary.note(
@@ -265,7 +322,8 @@ class _ServerEnd:
 
     def close(self) -> None:
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            if self._is_heard:
+                asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
 

@@ -55,6 +55,19 @@ REASONS: Final = (
         " inside and another one outside.",
     ),
     _policy(
+        "client-is-gateway",
+        "The client is an address of the gateway itself.",
+        "The gateway is no client of its own: nothing was opened that would lead to it.",
+        "Look for a host inside that sends with a source of the gateway's.",
+    ),
+    _policy(
+        "source-not-of-its-interface",
+        "A datagram came in at an interface to which the network of its source does not belong.",
+        "The request was dropped without an answer; its source proves nothing.",
+        "Look for a host that forges sources, or name the interface in the network it serves.",
+        "networks.interfaces",
+    ),
+    _policy(
         "peer-is-not-the-published-connections",
         "What was asked for concerns another host than the client of the published server.",
         "A publishing rule lets one client outside reach one server; nothing follows from it for"

@@ -221,6 +221,9 @@ class Policy:
         if peer is not None and self.is_own(peer):
             # The gateway's own services are nobody's protocol peer.
             return Verdict(allowed=False, reason="peer-is-gateway")
+        if self.is_own(client):
+            # A pinhole never leads to the gateway itself (attack X08).
+            return Verdict(allowed=False, reason="client-is-gateway")
         source, destination = self.network_of(client), self.network_of(peer)
         if source is None or destination is None:
             return Verdict(allowed=False, reason="no-network-rule")
