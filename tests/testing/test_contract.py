@@ -48,11 +48,11 @@ PLANTED: dict[type[Careful], set[str]] = {
     knock.RaisesOnNul: {"arbitrary_bytes_do_no_harm"},
     knock.LeavesItOpen: {
         "arbitrary_bytes_do_no_harm",
-        "anybody_may_vanish_at_any_step",
+        "each_side_may_vanish_at_any_step",
         "a_data_path_may_be_slow",
         "silence_leaves_nothing",
     },
-    knock.KeepsTheEndToItself: {"anybody_may_vanish_at_any_step"},
+    knock.KeepsTheEndToItself: {"each_side_may_vanish_at_any_step"},
     knock.LetsARefusalThrough: {"refused_binds_leave_nothing", "a_data_path_may_fail"},
     knock.DoesNotWait: {"a_data_path_may_be_slow"},
     knock.TripsOverItsDeadline: {"silence_leaves_nothing"},
@@ -103,7 +103,7 @@ def test_a_planted_bug_is_found_by_exactly_the_promises_it_breaks(
         (
             scanner.HoldsTheEndBack,
             {
-                "anybody_may_vanish_at_any_step",
+                "each_side_may_vanish_at_any_step",
                 "arbitrary_bytes_do_no_harm",
                 "a_data_path_may_be_slow",
                 "a_data_path_may_fail",

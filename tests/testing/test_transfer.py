@@ -182,7 +182,7 @@ def test_a_peer_that_is_denied_has_no_transfer() -> None:
 
     dialogue = opened(scanner).cannot_connect(PEER, LISTEN)
 
-    with pytest.raises(AssertionError, match="nobody looks into a transfer of 203"):
+    with pytest.raises(AssertionError, match="no transfer of 203"):
         dialogue.running(PEER)
 
 

@@ -1,7 +1,7 @@
 """Doubles that ship with the package: a world with its own clock, a data path in memory, dialogues.
 
-Everything here runs the real core; only sockets, kernel and time are replaced. `check_filter` puts
-any filter through what is expected of all of them.
+Everything here runs the real core; only sockets, kernel and time are replaced. `check_filter` tries
+every promise that all filters have to keep on any filter.
 """
 
 from sallyport.testing.contract import ContractBroken, check_filter, contract_checks

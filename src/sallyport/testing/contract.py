@@ -1,7 +1,7 @@
-"""The contract of a filter: what anybody may expect of it, whatever protocol it speaks.
+"""The contract of a filter: what it must keep to, whatever protocol it speaks.
 
-`check_filter(FtpFilter, conversations)` puts a filter through every promise of
-`sallyport.testing.promises`, by conversations that show how its protocol goes.
+`check_filter(FtpFilter, conversations)` tries every promise of
+`sallyport.testing.promises` on a filter. The conversations are examples of its protocol.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ MAX_SEARCH = 500
 class ContractBroken(AssertionError):
     """A filter broke a promise.
 
-    `promise` is its name, `conversation` the one that was played, `script` the smallest input that
-    was found to show it, `found` what was seen.
+    `promise` is the name of the promise, `conversation` the example that was played, `script` the
+    smallest input that shows the fault, `found` what was observed.
     """
 
     def __init__(self, promise: str, conversation: str, script: Script, found: str) -> None:
@@ -43,11 +43,12 @@ def check_filter(
     policy: Policy | None = None,
     others: Sequence[Make] = (),
 ) -> None:
-    """Check every promise by every conversation; raises ContractBroken for the first one broken.
+    """Check every promise with every conversation; raise ContractBroken at the first broken one.
 
-    `make` builds a new filter, as often as it is called; `others` build more filters of the same
-    gateway. The conversations are in the first protocol of the first filter that has one. `policy`
-    replaces the default one, which allows the protocols of all of them from inside outwards.
+    `make` builds a new filter at each call; `others` build more filters for the same gateway. The
+    conversations speak the first protocol of the first filter that has a protocol. `policy`
+    replaces the default policy, which allows the protocols of all these filters from inside to
+    outside.
     """
     for _, check in contract_checks(make, conversations, policy=policy, others=others):
         check()
@@ -60,7 +61,7 @@ def contract_checks(
     policy: Policy | None = None,
     others: Sequence[Make] = (),
 ) -> list[tuple[str, Check]]:
-    """Give the same checks one by one, each with its name, for `pytest.mark.parametrize`."""
+    """Return the checks of `check_filter` one by one, with names, for `pytest.mark.parametrize`."""
     policy = policy or policy_for([each() for each in (make, *others)])
     return [
         (
@@ -84,7 +85,7 @@ def _check(promise: Promise, case: Case) -> None:
 
 
 class _Failing:
-    """A script that shows something wrong, and becomes smaller."""
+    """A script that shows a fault, and is made smaller."""
 
     def __init__(self, script: Script, found: str, wrong: Wrong) -> None:
         self.script = script
@@ -93,7 +94,7 @@ class _Failing:
         self._budget = MAX_SEARCH
 
     def reduce(self) -> None:
-        """Leave out steps, then bytes, as long as something is still wrong."""
+        """Remove steps, then bytes, as long as the script still shows a fault."""
         index = 0
         while index < len(self.script):
             if not self._still_fails((*self.script[:index], *self.script[index + 1 :])):
@@ -103,7 +104,7 @@ class _Failing:
                 self._shorten(index, step)
 
     def _shorten(self, index: int, step: Says) -> None:
-        """Leave out halves of what is said, then quarters, … then bytes; never all of it."""
+        """Remove halves of what a side says, then quarters, … then bytes; never all of it."""
         size = len(step.data) // 2
         while size:
             at = 0

@@ -1,4 +1,4 @@
-"""Conversation: what the two sides of a protocol say, and what a filter is to make of it.
+"""Conversation: what the two sides of a protocol say, and what a filter must make of it.
 
 Conversation(
     "active mode",
@@ -23,12 +23,12 @@ from sallyport.core.policy.rules import PublishingRule
 
 
 class Side(StrEnum):
-    """Who speaks: on the control connection, or through a port that was opened."""
+    """The speaker of a step, on the control connection or through an opened port."""
 
     CLIENT = "client"
-    """Opened the control connection."""
+    """The host that opened the control connection."""
     SERVER = "server"
-    """Accepted it."""
+    """The host that accepted it."""
     PEER = "peer"
     """The far end of a transfer."""
     PROTECTED = "protected host"
@@ -36,7 +36,7 @@ class Side(StrEnum):
 
     @property
     def is_of_control(self) -> bool:
-        """Whether it is on the control connection."""
+        """Whether this side speaks on the control connection."""
         return self in (Side.CLIENT, Side.SERVER)
 
 
@@ -44,10 +44,10 @@ class Side(StrEnum):
 class Says:
     """One side says `data`: a segment, or of UDP one datagram.
 
-    `asks`: with its last byte a port has been asked for, in words a filter may act upon, now or
-    when the other side has agreed. `binds`: how many binds and permissions there are while it is
-    said. `passes`: it is none of the filter's business; these very bytes must come out.
-    `is_whole`: it is a datagram of a transfer, that nobody cuts.
+    `asks`: the last byte completes a request for a port, on which a filter may act now or when the
+    other side has agreed. `binds`: how many binds and permissions the filter makes during the step.
+    `passes`: the filter must pass these bytes unchanged. `is_whole`: `data` is one datagram of a
+    transfer, which no network cuts.
     """
 
     side: Side
@@ -63,7 +63,7 @@ class Says:
 
 @dataclass(frozen=True, slots=True)
 class Closes:
-    """One side will say no more (FIN)."""
+    """One side ends its stream (FIN)."""
 
     side: Side
 
@@ -73,7 +73,7 @@ class Closes:
 
 @dataclass(frozen=True, slots=True)
 class PeerConnects:
-    """Whoever the latest open port is for connects to it, or sends its first datagram."""
+    """The peer of the latest open port connects to it, or sends its first datagram."""
 
     def __str__(self) -> str:
         return "a peer connects"
@@ -81,7 +81,7 @@ class PeerConnects:
 
 @dataclass(frozen=True, slots=True)
 class PeerFinishes:
-    """Everybody who has connected is done: closes, and is closed."""
+    """Every peer that has connected closes, and the other end closes too."""
 
     def __str__(self) -> str:
         return "the peer finishes"
@@ -112,17 +112,17 @@ def server_closes() -> Closes:
 
 
 def peer_sends(data: bytes, *, passes: bool = False, is_datagram: bool = False) -> Says:
-    """Make a step of whoever has connected; heard by data filters on the transfer, if any."""
+    """Make a step of the connected peer; data filters on the transfer, if any, receive it."""
     return Says(Side.PEER, data, passes=passes, is_whole=is_datagram)
 
 
 def peer_is_sent(data: bytes, *, passes: bool = False, is_datagram: bool = False) -> Says:
-    """Make the same step of the host it has connected with."""
+    """Make a step of the host that the peer is connected with."""
     return Says(Side.PROTECTED, data, passes=passes, is_whole=is_datagram)
 
 
 def peer_connects() -> PeerConnects:
-    """Make the step in which somebody uses what was opened."""
+    """Make the step in which the peer uses what was opened."""
     return PeerConnects()
 
 
@@ -133,11 +133,12 @@ def peer_finishes() -> PeerFinishes:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A good conversation, by whose example a filter is checked (`check_filter`).
+    """A correct conversation, with which `check_filter` checks a filter.
 
-    `versions`: the IP versions in which it makes sense; whoever names an address makes sense in one
-    only. `published`: the rule of a published server, whose client is then outside. Raises
-    ValueError for one that binds without anybody asking: no check could tell that from a bug.
+    `versions`: the IP versions in which it makes sense; a conversation that names an address makes
+    sense in one version only. `published`: the rule of a published server; the client is then
+    outside. Raises ValueError for a conversation that binds although no step asks: no check could
+    tell that from a bug.
     """
 
     name: str
@@ -157,7 +158,7 @@ class Conversation:
 
 
 def coalesced(script: Iterable[Step]) -> Script:
-    """Give the same script with what one side says in a row said at once."""
+    """Return the script with consecutive steps of one side joined into one."""
     merged: list[Step] = []
     for step in script:
         before = merged[-1] if merged else None
@@ -179,7 +180,7 @@ def coalesced(script: Iterable[Step]) -> Script:
 
 
 def cut(script: Script, index: int, at: int) -> Script:
-    """Give the script with what is said in step `index` cut in two."""
+    """Return the script with the bytes of step `index` cut in two."""
     step = script[index]
     assert isinstance(step, Says)
     pieces = [replace(step, data=piece) for piece in (step.data[:at], step.data[at:])]
@@ -187,7 +188,7 @@ def cut(script: Script, index: int, at: int) -> Script:
 
 
 def cut_to_bytes(script: Script) -> Script:
-    """Give the script with everything said byte by byte."""
+    """Return the script with all bytes sent one by one."""
     cut_small: list[Step] = []
     for step in script:
         if isinstance(step, Says) and not step.is_whole:
@@ -199,7 +200,7 @@ def cut_to_bytes(script: Script) -> Script:
 
 
 def unasked(script: Script) -> Script:
-    """Give what is left of a script when nobody asks: nothing is bound, nobody can connect."""
+    """Return the script without its requests: nothing is bound then, and no peer can connect."""
     return tuple(
         replace(step, binds=0) if isinstance(step, Says) else step
         for step in script

@@ -27,7 +27,7 @@ CLIENT = {4: "10.0.0.8:50000", 6: "[fd00:a::8]:50000"}
 SERVER = {4: "203.0.113.9:{}", 6: "[2001:db8::9]:{}"}
 GATEWAY = {4: "203.0.113.1:50001", 6: "[fd00:a::8]:50001"}
 
-# Of a published server: its client outside, and our end of the leg to the server.
+# For a published server: its client outside, and our end of the connection to the server.
 OUTSIDE = {4: "203.0.113.9:50000", 6: "[2001:db8::9]:50000"}
 INSIDE = {4: "10.0.0.1:50001", 6: "[fd00:a::1]:50001"}
 
@@ -37,10 +37,10 @@ class Dialogue:
 
     The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside, at the
     port of the filter's first protocol. `others` are more filters of the same gateway. `policy`
-    replaces the default one, which allows the protocols of all of them outwards. `within` is a
-    gateway to use instead of a new one, as `make_gateway` gives it; `beside` another dialogue whose
-    gateway is to be shared. With `published` it is the other way round: the rule's server is
-    inside, and the client outside. Checks raise AssertionError and say what was found instead.
+    replaces the default policy, which allows the protocols of all filters outwards. `within` is a
+    gateway, made by `make_gateway`, to use instead of a new one; `beside` is another dialogue whose
+    gateway this one shares. With `published` the directions are reversed: the rule's server is
+    inside and the client outside. A failed check raises AssertionError and shows what was found.
     """
 
     def __init__(
@@ -147,12 +147,12 @@ class Dialogue:
         return self
 
     def time_passes(self, seconds: float) -> Self:
-        """Move the clock; whatever is due on the way happens at its own time."""
+        """Move the clock forward; each deadline on the way passes at its own time."""
         self.world.pass_time(self.gateway, seconds)
         return self
 
     def waiting_ends(self) -> Self:
-        """Let the filter go on that waits for the data path (see `MemoryDataPath.is_slow`)."""
+        """Continue the filter that waits for the data path (see `MemoryDataPath.is_slow`)."""
         self.world.resume()
         return self
 
@@ -172,21 +172,21 @@ class Dialogue:
         return self
 
     def nothing_more(self) -> Self:
-        """Check that nobody heard anything that was not checked."""
+        """Check that no host received anything that was not checked."""
         assert not self.data_path.sent, f"datagrams were sent: {self.data_path.sent}"
         return self.client_hears(b"").server_hears(b"")
 
     def still_open(self) -> Self:
-        """Check that the connection goes on."""
+        """Check that the connection is still open."""
         assert self.connection.is_open, f"the connection has ended: {self._latest()}"
         return self
 
     def ended(self, reason: str) -> Self:
-        """Check that it was closed in order, all that was sent having left, for this reason."""
+        """Check that the connection was closed after all data was sent, for this reason."""
         return self._over("closed", reason)
 
     def was_reset(self, reason: str) -> Self:
-        """Check that both ends were reset, for this reason."""
+        """Check that both ends of the connection were reset, for this reason."""
         return self._over("reset", reason)
 
     def noted(self, event: str, reason: str) -> Self:
@@ -208,7 +208,7 @@ class Dialogue:
         return self
 
     def connects(self, peer: str, listen: str) -> Self:
-        """Have `peer` complete a handshake with `listen`, through an open pinhole."""
+        """Complete a handshake of `peer` with `listen`, through an open pinhole."""
         arrived = self._connect(peer, listen)
         assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
         return self
@@ -220,37 +220,37 @@ class Dialogue:
         return self
 
     def knocks(self, peer: str, listen: str) -> Self:
-        """Have `peer` connect to `listen`; a filter may deny it, or take its time."""
+        """Connect `peer` to `listen`; a filter may deny the connection, or answer later."""
         self._connect(peer, listen)
         return self
 
     def transfer(self, peer: str, listen: str) -> Transfer:
-        """Have `peer` connect to `listen` and give the transfer that data filters look into."""
+        """Connect `peer` to `listen`; return the transfer whose bytes data filters see."""
         return self.connects(peer, listen).running(peer)
 
     def datagrams(self, peer: str, listen: str, *first: bytes) -> Transfer:
-        """Have `peer` send its first datagrams to `listen`; give the transfer, as above."""
+        """Send the first datagrams of `peer` to `listen`; return the transfer."""
         for data in first:
             self.datagram_arrives(peer, listen, data)
         return self.running(peer)
 
     def running(self, peer: str) -> Transfer:
-        """Give the transfer of `peer`, whoever made it begin, that data filters look into."""
+        """Return the running transfer of `peer` whose bytes data filters see."""
         who = Endpoint.parse(peer)
         for (_, came), flow in self.user_path.filtered.items():
             if came == who:
                 is_inward = who.address != self.connection.session.client_address
                 return Transfer(flow, is_client_dialled=is_inward, latest=self._latest)
-        raise AssertionError(f"nobody looks into a transfer of {peer}; {self._latest()}")
+        raise AssertionError(f"no transfer of {peer} has data filters; {self._latest()}")
 
     def attempts(self, peer: str, listen: str) -> Self:
-        """Have `peer` send a SYN to `listen` and nothing more."""
+        """Send a SYN of `peer` to `listen` and nothing more."""
         for path in self._paths:
             path.attempt(Endpoint.parse(peer), Endpoint.parse(listen))
         return self
 
     def transfers(self, *peers: str) -> Self:
-        """Check whose flows are running."""
+        """Check which peers have a running flow."""
         found = sorted(
             str(peer) for path in self._paths for flows in path.flows.values() for peer in flows
         )
@@ -258,7 +258,7 @@ class Dialogue:
         return self
 
     def finishes(self, peer: str) -> Self:
-        """Have the flow of `peer` close from both ends."""
+        """Close the flow of `peer` from both ends."""
         for path in self._paths:
             path.finish(Endpoint.parse(peer))
         return self
@@ -274,7 +274,7 @@ class Dialogue:
         return self
 
     def datagram_arrives(self, peer: str, listen: str, data: bytes = b"") -> Self:
-        """Have `peer` send a datagram to `listen`, through an open pinhole to the client."""
+        """Send a datagram of `peer` to `listen`, through an open pinhole to the client."""
         arrived = self._send(peer, listen, data)
         assert arrived is not None, f"{peer} cannot reach {listen}; {self._latest()}"
         return self
@@ -286,7 +286,7 @@ class Dialogue:
         return self
 
     def answer_arrives(self, listen: str, peer: str) -> Self:
-        """Have the client send a datagram back to `peer`, who had reached it by `listen`."""
+        """Send a datagram of the client back to `peer`, which had reached it by `listen`."""
         came, where = Endpoint.parse(peer), Endpoint.parse(listen)
         arrived = any(path.answer(where, came) for path in self._paths)
         assert arrived, f"the client cannot answer {peer} by {listen}; {self._latest()}"
@@ -295,7 +295,7 @@ class Dialogue:
     # -- accidents ----------------------------------------------------------------------------
 
     def next_bind_fails(self, failure: Exception) -> Self:
-        """Have the data path refuse the next pinhole."""
+        """Make the data path refuse the next pinhole."""
         self.data_path.fail_next = failure
         return self
 
@@ -335,7 +335,7 @@ class Dialogue:
 
 
 def policy_for(filters: Sequence[ApplicationFilter]) -> Policy:
-    """Give a policy that allows what these filters handle, from inside outwards."""
+    """Return a policy that allows what these filters handle, from inside outwards."""
     return make_policy(protocols=frozenset(one.name for one in _outbound(filters)))
 
 

@@ -1,4 +1,4 @@
-"""Endings: how a play may end before its time, and what must be there no more then."""
+"""Endings: how a play may end early, and what must be gone afterwards."""
 
 from collections.abc import Callable
 
@@ -37,13 +37,13 @@ def the_session_is_killed(play: Play) -> None:
 
 
 def the_client_falls_silent(play: Play) -> None:
-    """Nothing came for so long that a conversation of datagrams is over."""
+    """The client sends nothing for so long that a conversation of datagrams ends."""
     play.connection.close("idle")
     play.stage.settle()
 
 
 def every_transfer_is_reset(play: Play) -> None:
-    """Whoever is connected resets, then the client does."""
+    """Every connected peer resets, then the client does."""
     for flow in play.flows():
         flow.abort()
     play.stage.settle()
@@ -62,12 +62,14 @@ DATAGRAM_ENDINGS = the_client_falls_silent, the_session_is_killed
 
 
 def name_of(ending: Ending) -> str:
-    """Say it in words."""
+    """Return the name of an ending in words."""
     return ending.__name__.strip("_").replace("_", " ")
 
 
 def trouble_after(play: Play) -> str | None:
-    """Say what is wrong when everybody has gone; None: nothing."""
+    """Return what is wrong after every host has gone; None when nothing is."""
     stage = play.stage
-    left = stage.leftovers()  # transfers finish here, through the filters: faults come after
+    left = (
+        stage.leftovers()
+    )  # Transfers finish here, through the filters; their faults are looked for afterwards.
     return stage.fault() or left or play.wrongly_detached()

@@ -30,7 +30,7 @@ PATH_FAILURES: tuple[Failure, ...] = (
     partial(OutOfResources, "fault-injection"),
     partial(KernelError, "fault injection", 12),
 )
-"""What a data path may raise."""
+"""The exceptions that a data path may raise."""
 
 BIND_FAILURES: tuple[Failure, ...] = (
     partial(PolicyDenied, "fault-injection"),
@@ -42,29 +42,29 @@ BIND_FAILURES: tuple[Failure, ...] = (
     partial(Terminating, "fault-injection"),
     *PATH_FAILURES,
 )
-"""What `bind_for_client` and `allow_future_connect` may raise."""
+"""The exceptions that `bind_for_client` and `allow_future_connect` may raise."""
 
 
 class FaultyBinder(Binder):
-    """Binds as ever, and raises `failure` once, instead of call number `fails_at` (from 0)."""
+    """Binds as the real one does, but raises `failure` in call number `fails_at` (from 0)."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(gateway)
         self.made: list[str] = []
-        """Every binding and permission there was, in order."""
+        """Every binding and permission that was made, in order."""
         self.calls = 0
         self.fails_at: int | None = None
         self.failure: Exception | None = None
 
     async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
-        """See `Binder`."""
+        """Implement `Binder.bind`."""
         self._call()
         binding = await super().bind(request, armed=armed)
         self._keep("bind", *binding.connections)
         return binding
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
-        """See `Binder`."""
+        """Implement `Binder.allow`."""
         self._call()
         futures = await super().allow(request, armed=armed)
         self._keep("permission", *futures)
@@ -82,13 +82,13 @@ class FaultyBinder(Binder):
 
 
 class WatchedRoster(Roster):
-    """The roster of a gateway, taken over as it is, which remembers whom it detached."""
+    """Takes over the roster of a gateway, and remembers which filters it detached."""
 
     def __init__(self, roster: Roster) -> None:
         vars(self).update(vars(roster))
         self.detached: list[DataFilter | SessionFilter] = []
 
     def detach(self, attached: DataFilter | SessionFilter, session: Session, name: str) -> None:
-        """See `Roster`."""
+        """Implement `Roster.detach`."""
         self.detached.append(attached)
         super().detach(attached, session, name)

@@ -1,4 +1,4 @@
-"""Flows with data filters in them, as a user data path has them: two ends a test speaks for."""
+"""Flows with data filters, as a user data path has them; a test plays both ends."""
 
 from collections.abc import Callable
 
@@ -7,33 +7,33 @@ from sallyport.core.pinholes.datapath import Pinhole, Tap
 
 
 class MemoryEnd:
-    """One end of a stream: what was sent to it and not yet heard."""
+    """One end of a stream; keeps what was sent to it until a test takes it."""
 
     def __init__(self) -> None:
         self.heard = bytearray()
         self.datagrams: list[bytes] = []
-        """The same, one entry a `send`."""
+        """The same bytes, one entry for each `send`."""
         self.late: list[bytes] = []
-        """What was sent after the flow was over: some filter still holds this end."""
+        """What was sent after the flow had ended, by a filter that still holds this end."""
         self.is_shut = False
         self.is_gone = False
 
     def send(self, data: bytes) -> None:
-        """See `StreamEnd`."""
+        """Implement `StreamEnd.send`."""
         if self.is_gone:
             self.late += [data] if data else []
             return
-        # A real socket drops them: bytes a test never sees are bytes somebody loses.
+        # A real socket drops them: a test that never sees these bytes shows that they are lost.
         assert not (self.is_shut and data), f"{data!r} was sent after the end of the stream"
         self.heard += data
         self.datagrams.append(data)
 
     def shutdown(self) -> None:
-        """See `StreamEnd`."""
+        """Implement `StreamEnd.shutdown`."""
         self.is_shut = True
 
     def take(self) -> bytes:
-        """Give what was heard since the last time."""
+        """Return the bytes that were sent since the last call."""
         heard = bytes(self.heard)
         self.heard.clear()
         self.datagrams.clear()
@@ -41,18 +41,18 @@ class MemoryEnd:
 
 
 class MemoryLink:
-    """Two ends as the core may end them; `ended` says how."""
+    """The two ends of a flow, as the core may end them; `ended` says how it did."""
 
     def __init__(self) -> None:
         self.client, self.server = MemoryEnd(), MemoryEnd()
         self.ended: str | None = None
 
     def abort(self) -> None:
-        """See `datapath.Link`."""
+        """Implement `datapath.Link.abort`."""
         self._end("reset")
 
     def close(self) -> None:
-        """See `datapath.Link`."""
+        """Implement `datapath.Link.close`."""
         self._end("closed")
 
     def _end(self, how: str) -> None:
@@ -61,9 +61,9 @@ class MemoryLink:
 
 
 class MemoryFlow:
-    """A flow of a pinhole with data filters in it; `peer` came, the pinhole's target was dialled.
+    """A flow of a pinhole with data filters; `peer` connected, the gateway dialled the target.
 
-    `over` is called when both have closed, or the flow was reset.
+    `over` is called when both ends have closed, or when the flow was reset.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MemoryFlow:
 
     def begin(self, *, is_emulated: bool = False) -> None:
         """Start the filters."""
-        if is_emulated:  # nobody is there: that direction is complete already
+        if is_emulated:  # There is no host at this end: that direction is complete already.
             self.accepted.shutdown()
             self._closed.add(self.accepted)
         self.tap.on_idle = self._end_if_complete
@@ -90,7 +90,7 @@ class MemoryFlow:
         self.tap.from_accepted(data)
 
     def target_says(self, data: bytes) -> None:
-        """Deliver bytes, or one datagram, of whoever was dialled."""
+        """Deliver bytes, or one datagram, of the dialled target."""
         self.tap.from_dialled(data)
 
     def peer_closes(self) -> None:
@@ -100,27 +100,27 @@ class MemoryFlow:
         self._end_if_complete()
 
     def target_closes(self) -> None:
-        """Deliver the FIN of whoever was dialled."""
+        """Deliver the FIN of the dialled target."""
         self._closed.add(self.dialled)
         self.tap.dialled_closed()
         self._end_if_complete()
 
     def abort(self) -> None:
-        """See `datapath.Link`."""
+        """Implement `datapath.Link.abort`."""
         self.is_reset = True
         self._over(self)
 
     def close(self) -> None:
-        """See `datapath.Link`."""
+        """Implement `datapath.Link.close`."""
         self._over(self)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is said any more."""
+        """Whether both directions have ended."""
         return self.accepted.is_gone
 
     def end(self, *, is_reset: bool) -> None:
-        """Take it that the data path has ended the flow: both ends are gone, filters detach."""
+        """End the flow as the data path does: both ends are gone, filters detach."""
         self.is_reset |= is_reset
         self.accepted.is_gone = self.dialled.is_gone = True
         self.tap.end()
@@ -131,7 +131,7 @@ class MemoryFlow:
 
 
 class MemoryArrival:
-    """A peer that waits to be let in (`datapath.Arrival`); answered once."""
+    """A peer that waits for admission (`datapath.Arrival`); it is answered once."""
 
     def __init__(self, let_in: Callable[[Tap | None], None], refuse: Callable[[], None]) -> None:
         self._let_in = let_in
@@ -139,7 +139,7 @@ class MemoryArrival:
         self._is_answered = False
 
     def proceed(self, tap: Tap | None) -> None:
-        """See `Arrival`."""
+        """Implement `Arrival.proceed`."""
         if not self._is_answered:
             self._is_answered = True
             self._let_in(tap)
@@ -147,7 +147,7 @@ class MemoryArrival:
             tap.end()
 
     def refuse(self) -> None:
-        """See `Arrival`."""
+        """Implement `Arrival.refuse`."""
         if not self._is_answered:
             self._is_answered = True
             self._refuse()

@@ -1,6 +1,6 @@
 """MemoryDataPath: the data path contract without a kernel; peers are played by method calls.
 
-Of kind USER it asks the filters about every peer, as a user data path does.
+A path of kind USER asks the filters about every peer, as a user data path does.
 """
 
 import types
@@ -22,7 +22,7 @@ _HEADERS = {4: 8 + 20, 6: 8 + 40}
 
 @types.coroutine
 def pause() -> Generator[None, None, None]:
-    """Wait, as a coroutine does that needs an answer from elsewhere."""
+    """Wait once, like a coroutine that needs an answer from outside."""
     yield
 
 
@@ -31,7 +31,7 @@ class MemoryDataPath:
 
     `fail_next` is raised by the next `open`, `retarget` or `set_sources`. While `is_slow`, each of
     them waits once before it takes effect (`VirtualWorld.resume` ends the wait). `occupied` holds
-    ports that local programs have; a path made `beside` another one is on the same host.
+    the ports of local programs; a path made `beside` another path is on the same host.
     """
 
     def __init__(
@@ -51,29 +51,29 @@ class MemoryDataPath:
         self.refused: list[Endpoint] = []
         """Every peer that filters denied in user mode."""
         self.filtered: dict[tuple[int, Endpoint], MemoryFlow] = {}
-        """The running flows with data filters in them."""
+        """The running flows that have data filters."""
         self.sent: list[tuple[Endpoint, Endpoint, bytes]] = []
         """Every datagram of `send_from`, as (listen, peer, data)."""
         self.fail_next: Exception | None = None
         self.is_slow = False
         self._sink: FlowSink
         self._at: defaultdict[_Place, dict[int, Pinhole]] = defaultdict(dict)
-        """The open pinholes once more, by where they listen."""
+        """The open pinholes again, by listen address."""
         self._arriving: set[tuple[int, Endpoint]] = set()
-        """Who waits to be let in."""
+        """The peers that wait for admission."""
         self._admitting: dict[int, Pinhole] = {}
-        """The pinholes that flows went through, for as long as one is running."""
+        """The pinhole of each running flow."""
         self._owners: dict[int, Endpoint] = {}
-        """The one source of each single UDP pinhole."""
+        """The only admitted source of each single UDP pinhole."""
 
     # -- the contract (datapath.DataPath) ------------------------------------------------
 
     def attach(self, sink: FlowSink) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.attach`."""
         self._sink = sink
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.reserve`."""
         if address.address not in self.addresses:
             raise AddressNotAvailable("not-an-address-of-the-gateway")
         if (transport, address) in self.reserved or (transport, address) in self.occupied:
@@ -81,11 +81,11 @@ class MemoryDataPath:
         self.reserved.add((transport, address))
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.release`."""
         self.reserved.discard((transport, address))
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
-        """See `DataPath`; AddressInUse for a second pinhole at one place for one source."""
+        """Implement `DataPath.open`; raise AddressInUse for a second pinhole with the same key."""
         await self._reach()
         try:
             for pinhole in pinholes:
@@ -95,28 +95,28 @@ class MemoryDataPath:
             raise
 
     async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.retarget`."""
         await self._reach()
         if pinhole := self.pinholes.get(pinhole_id):
             self._put(pinhole._replace(target=target))
 
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.set_sources`."""
         await self._reach()
         if pinhole := self.pinholes.get(pinhole_id):
             self._put(pinhole._replace(sources=sources))
 
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.send_from`."""
         self.sent.append((listen, peer, data))
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.close`."""
         for pinhole_id in pinhole_ids:
             self._remove(pinhole_id)
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
-        """See `DataPath`."""
+        """Implement `DataPath.kill`."""
         for pinhole_id in tuple(pinhole_ids):
             self.close([pinhole_id])
             for peer in tuple(self.flows.get(pinhole_id, ())):
@@ -124,11 +124,11 @@ class MemoryDataPath:
                 self._end(pinhole_id, peer, is_reset=True)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
-        """See `DataPath`."""
+        """Implement `DataPath.counters`."""
         return list(self.flows.get(pinhole_id, {}).values())
 
     def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
-        """See `UserPath`."""
+        """Implement `UserPath.deliver`."""
         if pinhole.target is None:
             tap.end()
             self._sink.flow_refused(pinhole.id, peer)
@@ -138,9 +138,9 @@ class MemoryDataPath:
     # -- the peers ----------------------------------------------------------------------------
 
     def connect(self, peer: Endpoint, listen: Endpoint) -> Endpoint | None:
-        """Complete a handshake from `peer` to `listen`; give where it arrived, None if refused.
+        """Complete a handshake from `peer` to `listen`; return the target, None if refused.
 
-        In user mode also None while filters have not answered.
+        Also None in user mode, while the filters have not answered.
         """
         pinhole = self._open_to(Transport.TCP, peer, listen)
         if pinhole is None:
@@ -155,7 +155,7 @@ class MemoryDataPath:
             self._sink.flow_refused(pinhole.id, peer)
 
     def send(self, peer: Endpoint, listen: Endpoint, data: bytes = b"") -> Endpoint | None:
-        """Send a datagram from `peer` to `listen`; give where it arrived, None if nowhere."""
+        """Send a datagram from `peer` to `listen`; return the target, None if it was dropped."""
         pinhole = self._flow_of(peer, listen) or self._open_to(Transport.UDP, peer, listen)
         if pinhole is None:
             return None
@@ -167,7 +167,7 @@ class MemoryDataPath:
         return pinhole.target if peer in self.flows.get(pinhole.id, {}) else None
 
     def answer(self, listen: Endpoint, peer: Endpoint, data: bytes = b"") -> bool:
-        """Have the client send a datagram back to `peer`; tell whether it arrived."""
+        """Send a datagram of the client back to `peer`; return whether it arrived."""
         pinhole = self._flow_of(peer, listen)
         if pinhole is None or not pinhole.is_answered:
             return False
@@ -177,7 +177,7 @@ class MemoryDataPath:
         return True
 
     def finish(self, peer: Endpoint, from_peer: int = 0, to_peer: int = 0) -> None:
-        """End the flow of `peer` after so many bytes: closed from both ends, or idled out."""
+        """End the flow of `peer` after these byte counts, as a close or a long silence does."""
         for pinhole_id, flows in tuple(self.flows.items()):
             if peer in flows:
                 self._count(self._admitting[pinhole_id], peer, from_peer, to_peer)
@@ -186,7 +186,7 @@ class MemoryDataPath:
     # -- inside -------------------------------------------------------------------------------
 
     async def _reach(self) -> None:
-        """Do what every transaction does first: wait, or fail."""
+        """Wait or fail, as every transaction does first when it was told to."""
         if self.is_slow:
             await pause()
         if self.fail_next is not None:
@@ -194,7 +194,7 @@ class MemoryDataPath:
             raise failure
 
     def _put(self, pinhole: Pinhole) -> None:
-        """Take in a pinhole, or its new shape, if the kernel could tell it from the others."""
+        """Store a pinhole, or its new shape, if the kernel could distinguish it from the others."""
         for other in self._at[_place(pinhole)].values():
             if other.id != pinhole.id and _is_same_key(pinhole, other):
                 raise AddressInUse("pinhole-exists")
@@ -207,7 +207,7 @@ class MemoryDataPath:
             del self._at[_place(pinhole)][pinhole_id]
 
     def _open_to(self, transport: Transport, peer: Endpoint, listen: Endpoint) -> Pinhole | None:
-        """Find the open pinhole for this peer; one that names it comes before one for anyone."""
+        """Find the open pinhole for this peer; one that names the peer comes before an open one."""
         found = [
             pinhole
             for pinhole in self._at[transport, listen].values()
@@ -225,12 +225,12 @@ class MemoryDataPath:
         return None
 
     def _arrive(self, pinhole: Pinhole, peer: Endpoint) -> None:
-        """Let a peer in; user mode asks the filters first."""
+        """Admit a peer; user mode asks the filters first."""
         if self.kind is DataPathKind.KERNEL:
             self._begin(pinhole, peer, None)
             return
         if (pinhole.id, peer) in self._arriving:
-            return  # one more datagram of a peer that waits
+            return  # one more datagram of a waiting peer
 
         def let_in(tap: Tap | None) -> None:
             self._arriving.discard((pinhole.id, peer))
@@ -258,7 +258,7 @@ class MemoryDataPath:
         if tap is not None:
             self.filtered[pinhole.id, peer] = MemoryFlow(pinhole, peer, tap, self._flow_over)
         self._sink.flow_established(pinhole.id, peer)
-        # Whoever was told may have killed it.
+        # A filter that was notified may have killed it.
         if flow := self.filtered.get((pinhole.id, peer)):
             flow.begin(is_emulated=is_emulated)
 
@@ -272,7 +272,7 @@ class MemoryDataPath:
         self, pinhole: Pinhole, peer: Endpoint, from_peer: int = 0, to_peer: int = 0
     ) -> None:
         flows = self.flows.get(pinhole.id, {})
-        if before := flows.get(peer):  # else the gateway ended it as soon as it heard of it
+        if before := flows.get(peer):  # Otherwise the gateway ended it as soon as it was notified.
             flows[peer] = FlowCounters(
                 peer, before.from_peer_bytes + from_peer, before.to_peer_bytes + to_peer
             )
@@ -297,12 +297,12 @@ def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
 
 
 def _is_same_key(one: Pinhole, other: Pinhole) -> bool:
-    """Whether some flow would match both; one key cannot lead to two places."""
+    """Whether a flow could match both; one key cannot lead to two targets."""
     if None in (one.target, other.target):
         return False
     ports, other_ports = one.source_ports, other.source_ports
     if one.sources is None or other.sources is None:
-        # For anyone and for somebody: the kernel looks for the peer's own pinhole first.
+        # One is for every peer, one for a certain peer: the kernel tries the certain one first.
         return one.sources is other.sources and ports == other_ports
     if ports is not None and other_ports is not None and not ports & other_ports:
         return False

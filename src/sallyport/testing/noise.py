@@ -1,4 +1,4 @@
-"""Noise: what no protocol means, the same at every run."""
+"""Noise: bytes that are of no protocol, the same in every run."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +11,14 @@ NOISES = 24
 MAX_SEGMENTS = 6
 MAX_SEGMENT = 48
 
-# Each means something special somewhere: the end of a C string, of a line, Telnet's IAC.
+# Each has a special meaning somewhere: the end of a C string, of a line, Telnet's IAC.
 _SPECIAL = b"\0\r\n\xff"
 
 
 def noise(before: Script, *sides: Side) -> Iterator[Script]:
-    """Give scripts of arbitrary bytes from two sides, by default those of the control connection,
-    somewhere in or after `before`."""
+    """Yield scripts with arbitrary bytes from two sides, in or after `before`.
+
+    The sides are by default those of the control connection."""
     one, other = sides or (Side.CLIENT, Side.SERVER)
     below = VirtualWorld().random_below
     for _ in range(NOISES):
@@ -32,8 +33,9 @@ def noise(before: Script, *sides: Side) -> Iterator[Script]:
 
 
 def mutants(script: Script) -> Iterator[Script]:
-    """Give the script with one thing changed: bits flipped, bytes or a step left out, said twice,
-    or something special said besides."""
+    """Yield the script with one change: bits flipped, bytes or a step removed or repeated.
+
+    Or with bytes inserted that are special to some protocol."""
     below = VirtualWorld().random_below
     for index, step in enumerate(script):
         if not isinstance(step, Says):

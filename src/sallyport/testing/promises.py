@@ -1,6 +1,6 @@
 """What every filter promises, each promise a function of its own.
 
-A promise gives the scripts to be tried, each with a function that says what is wrong with a run of
+A promise yields the scripts to try, each with a function that returns what is wrong with a run of
 it, or None.
 """
 
@@ -40,12 +40,12 @@ Wrong = Callable[[Script], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One script to be tried; `wrong` says what is wrong with a run of it, or None."""
+    """One script to try; `wrong` returns what is wrong with a run of it, or None."""
 
     script: Script
     wrong: Wrong
     is_reducible: bool = True
-    """Whether `wrong` means something for a script of which parts were left out, too."""
+    """Whether `wrong` is also meaningful for the script with parts removed."""
 
 
 Trials = Iterator[Trial]
@@ -55,7 +55,7 @@ _OTHER_CLIENT = {4: "10.0.0.9:50000", 6: "[fd00:a::9]:50000"}
 _OTHER_OUTSIDE = {4: "203.0.113.10:50000", 6: "[2001:db8::10]:50000"}
 
 
-# Who hears what a side says, when nothing becomes of it.
+# Which side receives what another side says, when the filter passes it on.
 _LISTENERS = {
     Side.CLIENT: Side.SERVER,
     Side.SERVER: Side.CLIENT,
@@ -68,7 +68,7 @@ _LISTENERS = {
 
 
 def unrelated_bytes_pass_unchanged(case: Case) -> Trials:
-    """What is marked `passes` comes out at the other side, exactly."""
+    """Bytes marked `passes` come out at the other side, exactly."""
 
     def wrong(script: Script) -> str | None:
         play = Play(Stage(case))
@@ -87,7 +87,7 @@ def unrelated_bytes_pass_unchanged(case: Case) -> Trials:
 
 
 def an_ask_binds_as_often_as_told(case: Case) -> Trials:
-    """Steps that say how many binds they make, make so many."""
+    """A step with `binds` makes exactly so many binds."""
 
     def wrong(script: Script) -> str | None:
         return _miscounted(case, script, is_binding=True)
@@ -97,8 +97,9 @@ def an_ask_binds_as_often_as_told(case: Case) -> Trials:
 
 
 def nothing_is_bound_unasked(case: Case) -> Trials:
-    """Nothing is bound by connecting, or by any other step; nor when whoever asks does not, when
-    one side is silent, or before an ask is complete."""
+    """Nothing is bound by connecting, nor by a step that does not ask.
+
+    Nor when the requests are left out, when one side is silent, or before a request is complete."""
 
     def wrong(script: Script) -> str | None:
         return _miscounted(case, script, is_binding=False)
@@ -117,9 +118,9 @@ def nothing_is_bound_unasked(case: Case) -> Trials:
 
 
 def cuts_change_nothing(case: Case) -> Trials:
-    """Where the network cuts a stream means nothing: at any place, at all places, or nowhere."""
+    """Where the network cuts a stream has no effect: at any place, at all places, or nowhere."""
 
-    @cache  # of all the ways to cut one script, the whole is the same
+    @cache  # All cuts of one script are compared with one uncut run.
     def whole(script: Script) -> Outcome:
         return Play(Stage(case)).run(script).outcome()
 
@@ -141,8 +142,9 @@ def cuts_change_nothing(case: Case) -> Trials:
 
 
 def arbitrary_bytes_do_no_harm(case: Case) -> Trials:
-    """Whatever is said, the filter does not raise nor wait for ever, binds nothing that nobody
-    asked for, and leaves nothing open."""
+    """Whatever bytes arrive, the filter neither raises nor waits for ever.
+
+    It binds nothing without a request and leaves nothing open."""
 
     def wrong(script: Script) -> str | None:
         play = Play(Stage(case)).run(script)
@@ -159,9 +161,10 @@ def arbitrary_bytes_do_no_harm(case: Case) -> Trials:
         yield Trial(said, wrong)
 
 
-def anybody_may_vanish_at_any_step(case: Case) -> Trials:
-    """After every step each side may reset or close, or an operator kill the session: what was
-    opened is withdrawn, the session ends, every filter is detached once."""
+def each_side_may_vanish_at_any_step(case: Case) -> Trials:
+    """After every step a side may reset or close, or an operator may kill the session.
+
+    Then what was opened is withdrawn, the session ends, every filter is detached once."""
     script = case.conversation.script
     for ending in DATAGRAM_ENDINGS if Stage(case).is_udp else STREAM_ENDINGS:
 
@@ -169,7 +172,7 @@ def anybody_may_vanish_at_any_step(case: Case) -> Trials:
             play = Play(Stage(case)).run(script)
             ending(play)
             if play.connection.is_open:
-                # A filter may wait for a transfer that is under way, or may still begin.
+                # A filter may wait for a transfer that is running, or that may still begin.
                 play.stage.finish_flows()
                 play.dialogue.time_passes(limits.ACCEPT_TIMEOUT_SECONDS)
                 play.stage.settle()
@@ -186,8 +189,7 @@ def anybody_may_vanish_at_any_step(case: Case) -> Trials:
 
 
 def refused_binds_leave_nothing(case: Case) -> Trials:
-    """Any bind may be refused, for any reason there is: the filter does not raise, and leaves
-    nothing open."""
+    """Any bind may be refused, for any reason: the filter neither raises nor leaves a pinhole."""
     script = case.conversation.script
     calls = Play(Stage(case)).run(script).stage.binder.calls
 
@@ -204,7 +206,7 @@ def refused_binds_leave_nothing(case: Case) -> Trials:
 
 
 def a_data_path_may_fail(case: Case) -> Trials:
-    """Whenever the data path fails, the filter does not raise, and leaves nothing open."""
+    """Whenever the data path fails, the filter neither raises nor leaves a pinhole."""
     script = case.conversation.script
 
     def wrong(script: Script, at: int, failure: Failure) -> str | None:
@@ -221,7 +223,7 @@ def a_data_path_may_fail(case: Case) -> Trials:
 
 
 def a_data_path_may_be_slow(case: Case) -> Trials:
-    """Waiting changes nothing; who ends the connection meanwhile leaves nothing open."""
+    """Waiting changes no result; a side that ends the connection meanwhile leaves nothing open."""
     script = case.conversation.script
 
     def slow_play() -> Play:
@@ -266,7 +268,7 @@ def silence_leaves_nothing(case: Case) -> Trials:
 
 
 def clients_are_kept_apart(case: Case) -> Trials:
-    """Beside another client each one hears and gets what it would alone."""
+    """With another client beside it, each client receives what it would receive alone."""
     others = _OTHER_CLIENT if case.conversation.published is None else _OTHER_OUTSIDE
     client = others[case.version]
 
@@ -287,22 +289,22 @@ def clients_are_kept_apart(case: Case) -> Trials:
 
 
 def nothing_lives_after_detach(case: Case) -> Trials:
-    """When a session is over nobody holds what was the filter's there."""
+    """After a session has ended, no object of its filters is referenced any more."""
 
     def wrong(script: Script) -> str | None:
-        gc.freeze()  # who was there before is not looked at: that would take long
+        gc.freeze()  # Objects from before are not looked at: that would take long.
         stage = Stage(case)
         gone = _play_and_forget(stage, script)
         gc.collect()
         gc.unfreeze()
         alive = [type(one).__name__ for one in (ref() for ref in gone) if one is not None]
-        return f"somebody holds {', '.join(alive)}" if alive else None
+        return f"still referenced: {', '.join(alive)}" if alive else None
 
     yield Trial(case.conversation.script, wrong)
 
 
 def nothing_is_sent_after_detach(case: Case) -> Trials:
-    """A filter says nothing any more to the ends of a flow that is over."""
+    """A filter sends nothing to the ends of a flow that has ended."""
 
     def wrong(script: Script) -> str | None:
         play = Play(Stage(case)).run(script)
@@ -322,7 +324,7 @@ PROMISES: tuple[Promise, ...] = (
     nothing_is_bound_unasked,
     cuts_change_nothing,
     arbitrary_bytes_do_no_harm,
-    anybody_may_vanish_at_any_step,
+    each_side_may_vanish_at_any_step,
     refused_binds_leave_nothing,
     a_data_path_may_fail,
     a_data_path_may_be_slow,
@@ -331,20 +333,22 @@ PROMISES: tuple[Promise, ...] = (
     nothing_lives_after_detach,
     nothing_is_sent_after_detach,
 )
-"""All of them, in the order in which they are checked."""
+"""All promises, in the order in which they are checked."""
 
 
 # -- inside ---------------------------------------------------------------------------------------
 
 
 def _beginnings(case: Case) -> Iterator[Script]:
-    """Give the conversation broken off after every step, the shortest first."""
+    """Return the conversation broken off after every step, the shortest first."""
     script = case.conversation.script
     return (script[:length] for length in range(len(script) + 1))
 
 
 def _miscounted(case: Case, script: Script, *, is_binding: bool) -> str | None:
-    """Say which step binds more or less than it says, of those that bind or those that do not."""
+    """Return which step binds more or less often than `binds` says; None when each keeps to it.
+
+    `is_binding`: of the steps that bind; otherwise of those that do not."""
     stage = Stage(case)
     play = Play(stage)
     if stage.binder.made and not is_binding:
@@ -360,7 +364,7 @@ def _miscounted(case: Case, script: Script, *, is_binding: bool) -> str | None:
 
 
 def _unbinding(script: Script) -> Script:
-    """Give what another client may say without any port of the first being another."""
+    """Return the steps that another client may take without changing a port of the first."""
     return tuple(one for one in unasked(script) if one in script)
 
 
@@ -373,7 +377,7 @@ def _is_of(step: object, side: Side) -> bool:
 
 
 def _effect(play: Play, step: Step) -> str:
-    """Say what a step leads to, but for the ports: those are drawn."""
+    """Return the effect of a step without its ports, which are drawn at random."""
     made, before = len(play.stage.binder.made), play.outcome()
     play.do(step)
     after = play.outcome()
@@ -390,7 +394,7 @@ def _effect(play: Play, step: Step) -> str:
 def _play_and_forget(
     stage: Stage, script: Script
 ) -> list["weakref.ref[DataFilter | SessionFilter]"]:
-    """Play to the end, and give what should be gone by then: only the gateway is still there."""
+    """Play to the end; return references to what should be gone then. Only the gateway stays."""
     play = Play(stage).run(script)
     the_client_resets(play)
     stage.leftovers()

@@ -1,4 +1,4 @@
-"""Stage: a gateway for one filter with everything watched, and the plays that are given on it."""
+"""Stage: a watched gateway with one filter, and the plays that run on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -28,53 +28,53 @@ from sallyport.testing.world import make_gateway
 
 Make = Callable[[], ApplicationFilter]
 
-# A filter waits for the kernel, a transaction at a time: one answer to a segment full of commands.
-# Whoever waits more often than there are commands in flight waits for nothing.
+# A filter waits for one kernel transaction at a time: one for each command of a full segment.
+# A filter that waits more often than commands are in flight waits for nothing.
 MAX_WAITS = 4 * limits.MAX_FTP_PIPELINE
 
-# Where peers connect from: 20 is what FTP's own rules ask for, and no worse than another.
+# The port that peers connect from: 20 is what RFC 959 asks for, and as good as any other.
 _PEER_PORT = 20
 
-# Longer than every limit a filter may have set: the longest of ours is a day, twice in a row.
+# Longer than every time limit of a filter: our longest is a day, here two in a row.
 LONG = 10 * limits.CONTROL_IDLE_SECONDS
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is checked: a filter by one conversation in one IP version."""
+    """One check: a filter, one conversation, one IP version."""
 
     make: Make
     conversation: Conversation
     version: int
     policy: Policy
     others: tuple[Make, ...] = ()
-    """Makers of further filters of the same gateway."""
+    """Functions that make more filters of the same gateway."""
 
     def filters(self) -> list[ApplicationFilter]:
-        """Make every filter, the one that is checked first."""
+        """Make every filter; the checked one comes first."""
         return [make() for make in (self.make, *self.others)]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that could be seen from outside."""
+    """Everything that an observer outside the gateway could see."""
 
     client_heard: bytes
     server_heard: bytes
     protected_heard: bytes
-    """What passed through transfers with data filters in them, all of them together."""
+    """The bytes that passed through transfers with data filters, joined."""
     peer_heard: bytes
     datagrams: tuple[int, ...]
-    """The sizes of what was sent to each of them, where it matters: of datagrams."""
+    """The sizes of what was sent to each transfer, for datagrams."""
     sent: tuple[str, ...]
     """Datagrams from bound ports."""
     binds: tuple[str, ...]
     pinholes: tuple[str, ...]
-    """Those still open."""
+    """The pinholes that are still open."""
     end: str
 
     def difference(self, other: "Outcome") -> str | None:
-        """Say where `other` differs; None when it does not."""
+        """Return where `other` differs; None when it does not."""
         for field in fields(self):
             one, another = getattr(self, field.name), getattr(other, field.name)
             if one != another:
@@ -82,7 +82,7 @@ class Outcome:
         return None
 
     def news_since(self, before: "Outcome") -> dict[Side, bytes]:
-        """Give what each side has heard since `before`."""
+        """Return what each side has received since `before`."""
         return {
             Side.CLIENT: self.client_heard[len(before.client_heard) :],
             Side.SERVER: self.server_heard[len(before.server_heard) :],
@@ -116,7 +116,7 @@ class Stage:
         self.has_stuck = False
 
     def settle(self) -> None:
-        """Answer everything that filters wait for."""
+        """Answer all requests that filters wait for."""
         for _ in range(MAX_WAITS):
             if not self.world.suspended:
                 return
@@ -126,7 +126,7 @@ class Stage:
         self.world.suspended.clear()
 
     def finish_flows(self) -> None:
-        """Have everybody who has connected close in order, through the filters."""
+        """Close the flow of every connected peer in order, through the filters."""
         for path in self.paths:
             for flow in tuple(path.filtered.values()):
                 if flow.pinhole.transport is Transport.TCP:
@@ -138,7 +138,7 @@ class Stage:
                 path.finish(peer)
 
     def fault(self) -> str | None:
-        """Say what a filter did that none may; None: nothing."""
+        """Return what a filter did that no filter may do; None when it did no such thing."""
         if self.hangs:
             return "it waits for something that never comes"
         if self.has_stuck:
@@ -149,7 +149,7 @@ class Stage:
         return None
 
     def open_pinholes(self) -> tuple[str, ...]:
-        """Give what is open, in the order in which it was opened."""
+        """Return the open pinholes in the order in which they were opened."""
         return tuple(
             f"{hole.listen} -> {hole.target} from {hole.sources}"
             for path in self.paths
@@ -157,7 +157,7 @@ class Stage:
         )
 
     def leftovers(self) -> str | None:
-        """Say what is there after everybody has gone; transfers under way may finish first."""
+        """Return what is left after every host has gone; running transfers may finish first."""
         if found := self.open_pinholes():
             return f"still open: {', '.join(found)}"
         self.finish_flows()
@@ -187,7 +187,7 @@ class Play:
         self.attached: dict[int, DataFilter | SessionFilter] = {}
         """Every filter object that was seen at work."""
         self._flows: dict[MemoryFlow, None] = {}
-        """Every flow with data filters in it, in the order in which they began."""
+        """Every flow with data filters, in the order in which they began."""
         self._look()
         self._settle()
 
@@ -198,7 +198,7 @@ class Play:
         return self
 
     def do(self, step: Step, *, settles: bool = True) -> None:
-        """Do one step, as far as there is still somebody to do it with."""
+        """Do one step, as far as its hosts are still connected."""
         match step:
             case Says():
                 self._say(step)
@@ -215,7 +215,7 @@ class Play:
             self._settle()
 
     def outcome(self) -> Outcome:
-        """Give what was seen so far."""
+        """Return what was observed so far."""
         dialogue, stage = self.dialogue, self.stage
         reasons = [
             record["reason"]
@@ -244,16 +244,16 @@ class Play:
         )
 
     def ends(self) -> list[MemoryEnd]:
-        """Give the ends of every flow that filters were seen in."""
+        """Return the ends of every flow that had filters."""
         transfers = [end for flow in self._flows for end in (flow.accepted, flow.dialled)]
         return [self.dialogue.client_end, self.dialogue.server_end, *transfers]
 
     def flows(self) -> list[MemoryFlow]:
-        """Give the flows that are running, with data filters in them."""
+        """Return the running flows that have data filters."""
         return [flow for flow in self._flows if not flow.is_over]
 
     def wrongly_detached(self) -> str | None:
-        """Say which of its filters was detached not at all, or twice."""
+        """Return which filter was detached not at all, or twice; None when each was once."""
         for one in self.attached.values():
             times = sum(other is one for other in self.stage.roster.detached)
             if times != 1:
@@ -268,7 +268,7 @@ class Play:
             self._look()
 
     def _look(self) -> None:
-        """Note which filters are at work."""
+        """Record which filters are attached."""
         for path in self.stage.paths:
             self._flows.update(dict.fromkeys(path.filtered.values()))
         for chain in (self.connection.chain, *(flow.tap for flow in self._flows)):
@@ -286,7 +286,7 @@ class Play:
                 say(step.data)
 
     def _carry(self, step: Says) -> None:
-        """Say it in the latest transfer that filters look into; what is spliced nobody hears."""
+        """Send the bytes through the latest transfer with data filters; others drop them here."""
         if running := self.flows():
             flow = running[-1]
             has_come = (step.side is Side.PEER) is self._is_inward(flow)
@@ -296,7 +296,7 @@ class Play:
         return flow.peer.address != self.connection.session.client_address
 
     def _transfer_ends(self) -> tuple[list[MemoryEnd], list[MemoryEnd]]:
-        """Give the near and the far ends of all transfers."""
+        """Return the near and the far ends of all transfers."""
         ends = [
             (flow.dialled, flow.accepted)
             if self._is_inward(flow)
@@ -314,7 +314,7 @@ class Play:
                         return
 
     def _peers(self, hole: Pinhole) -> list[Endpoint]:
-        """Give who might be meant: the far end, or, for a permission, the session's client."""
+        """Return the hosts that may connect: the far end or, for a permission, the client."""
         far, near = self.connection.peer.address, self.connection.session.client_address
         ports = [*(hole.source_ports or ()), _PEER_PORT]
         return [Endpoint(address, port) for address in (far, near) for port in ports]

@@ -1,4 +1,4 @@
-"""Transfer: a secondary connection that data filters look into, as a test reads it.
+"""Transfer: a secondary connection with data filters, as a test reads it.
 
 Dialogue(FtpFilter(), others=[scanner])
     …
@@ -15,9 +15,9 @@ from sallyport.testing.flows import MemoryEnd, MemoryFlow
 
 
 class Transfer:
-    """One flow in user mode; every method returns it, and checks as `Dialogue` does.
+    """One flow in user mode; every method returns the transfer, and checks as `Dialogue` does.
 
-    `client` is the host we protect and `peer` the far end, whichever of the two connected. Of UDP
+    `client` is the protected host and `peer` the far end, whichever of the two connected. For UDP
     each argument is one datagram.
     """
 
@@ -60,7 +60,7 @@ class Transfer:
         return self._close("peer", self._peer_closes)
 
     def resets(self) -> Self:
-        """Deliver a RST, whoever sent it; the other one gets it too."""
+        """Deliver a RST of one end; the other end receives one too."""
         self.flow.abort()
         return self
 
@@ -85,16 +85,16 @@ class Transfer:
         return self
 
     def nothing_more(self) -> Self:
-        """Check that nobody heard anything that was not checked."""
+        """Check that neither end received anything that was not checked."""
         return self.client_hears().peer_hears()
 
     def still_open(self) -> Self:
-        """Check that it goes on."""
+        """Check that the transfer goes on."""
         assert not self.flow.is_over, f"the transfer has ended; {self._latest()}"
         return self
 
     def ended(self) -> Self:
-        """Check that it was closed in order, all that was sent having left."""
+        """Check that the transfer was closed after all data was sent."""
         return self._over(is_reset=False)
 
     def was_reset(self) -> Self:

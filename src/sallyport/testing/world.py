@@ -1,4 +1,4 @@
-"""VirtualWorld: time that moves when told, chance that repeats, a journal to read."""
+"""VirtualWorld: a clock that a test moves, chance that repeats, a journal to read."""
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
@@ -22,7 +22,7 @@ class MemoryJournal:
         self.records: list[tuple[str, dict[str, object]]] = []
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """See `core.runtime.journal.Journal`."""
+        """Implement `core.runtime.environment.Journal.record`."""
         self.records.append((event, {"level": level, **fields}))
 
     def events(self) -> list[str]:
@@ -35,7 +35,7 @@ class MemoryJournal:
 
 
 class VirtualWorld:
-    """A world in which nothing happens by itself."""
+    """An environment in which nothing happens by itself."""
 
     def __init__(self) -> None:
         self.journal = MemoryJournal()
@@ -45,16 +45,16 @@ class VirtualWorld:
         self._state = 1
 
     def now(self) -> float:
-        """See `core.runtime.environment.Environment`."""
+        """Implement `core.runtime.environment.Environment.now`."""
         return self.seconds
 
     def random_below(self, bound: int) -> int:
-        """See `core.runtime.environment.Environment`; a fixed sequence (Lehmer's generator)."""
+        """Implement `Environment.random_below` with a fixed sequence (Lehmer's generator)."""
         self._state = self._state * 48271 % 2147483647
         return self._state % bound
 
     def wake_at(self, when: float) -> None:
-        """See `core.runtime.environment.Environment`; `pass_time` looks for itself."""
+        """Do nothing: `pass_time` asks for the next deadline itself (`Environment.wake_at`)."""
 
     def suspend(
         self,
@@ -62,23 +62,23 @@ class VirtualWorld:
         _yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
         done: Callable[[BaseException | None], None],
     ) -> None:
-        """See `core.runtime.serial.Suspend`; a test carries it on with `resume`."""
+        """Suspend the coroutine until a test calls `resume` (`core.runtime.serial.Suspend`)."""
         self.suspended.append((work, done))
 
     def resume(self) -> None:
-        """Let the coroutine that waited longest go on."""
+        """Continue the coroutine that has waited longest."""
         work, done = self.suspended.pop(0)
         try:
             self.filter_running.run(lambda: work.send(None))
         except StopIteration:
             done(None)
-        except FAULTS as error:  # handed to the runner, which is the fence
+        except FAULTS as error:  # The runner is the fence for its exceptions.
             done(error)
         else:
             self.suspended.append((work, done))
 
     def pass_time(self, gateway: Gateway, seconds: float) -> None:
-        """Move the clock, firing every deadline on the way at its own time."""
+        """Move the clock; every deadline on the way passes at its own time."""
         end = self.seconds + seconds
         while (due := gateway.deadlines.next) is not None and due <= end:
             self.seconds = max(self.seconds, due)
@@ -117,7 +117,7 @@ def make_gateway(
     world: VirtualWorld | None = None,
     ports: str = "40000-40999",
 ) -> tuple[Gateway, MemoryDataPath, VirtualWorld]:
-    """Build a whole gateway in memory, with both data paths; give the one in the kernel's place."""
+    """Build a whole gateway in memory with both data paths; return it with the kernel's double."""
     world = world or VirtualWorld()
     kernel = MemoryDataPath(_OWN)
     user = MemoryDataPath(_OWN, kind=DataPathKind.USER, beside=kernel)
