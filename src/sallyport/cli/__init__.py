@@ -1,4 +1,4 @@
-"""The command line: data on stdout, talk on stderr, exit codes of `cli.exits`."""
+"""The command line: data on stdout, messages on stderr, exit codes of `cli.exits`."""
 
 from sallyport.cli.app import main
 

@@ -13,7 +13,7 @@ from sallyport.errors import ConfigErrors, SallyportError
 
 @dataclass(slots=True)
 class Fence:
-    """What the fence must know when a command fails."""
+    """What the fence needs when a command fails."""
 
     shows_tracebacks: bool = False
 
@@ -43,7 +43,7 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (that of the process by default) and give the exit code."""
+    """Run one command line (that of the process by default); return the exit code."""
     fence = Fence()
     try:
         code = app.main(arguments, prog_name="sallyport", standalone_mode=False, obj=fence)

@@ -1,4 +1,4 @@
-"""What the process says to the shell when it ends; the same for every command."""
+"""Exit codes, the same for every command."""
 
 from enum import IntEnum
 
@@ -38,6 +38,6 @@ _BY_CODE = {
 
 
 def exit_code(error: SallyportError) -> Exit:
-    """Give the exit code for `error`, whether it happened here or in the gateway asked."""
+    """Return the exit code for `error`, whether it happened here or in the gateway asked."""
     code = error.refusal if isinstance(error, RequestRefused) else error.code
     return _BY_CODE.get(code, Exit.FAILED)

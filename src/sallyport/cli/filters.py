@@ -1,4 +1,4 @@
-"""The command `filters list`: what runs, what could, and what each registered for."""
+"""The command `filters list`: which filters run, which could, what each registered for."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,7 +41,7 @@ def list_filters(output: Output, config_file: Path | None) -> None:
 
 
 def _rows(output: Output, config_file: Path | None, catalogue: Catalogue) -> list[FilterRow]:
-    """Give the filters of a file, of the running gateway, or those on by default."""
+    """Return the filters of a file, of the running gateway, or those on by default."""
     if config_file is not None:
         return list(rows_of(load(config_file, catalogue).filters, {}))
     try:
@@ -51,7 +51,7 @@ def _rows(output: Output, config_file: Path | None, catalogue: Catalogue) -> lis
     try:
         return list(rows_of(defaults(catalogue), {}))
     except FilterUnusable:
-        return []  # shown as one that failed, among those that are installed
+        return []  # It is shown as failed, among the installed filters.
 
 
 def _show(output: Output, rows: Iterable[FilterRow]) -> None:
@@ -78,7 +78,7 @@ def _show(output: Output, rows: Iterable[FilterRow]) -> None:
 
 
 def _registered(row: FilterRow) -> str:
-    """Say which events, and where that is more than primary connections of its own protocols."""
+    """Return the events a filter registered for, and the scope where it is more than its own."""
     text, wide = ", ".join(row.events), [scope for scope in row.scope if scope != "primary"]
     if wide:
         text += f" ({', '.join(wide)})"

@@ -62,7 +62,7 @@ def kill_session(output: Output, session_id: str) -> None:
 
 @click.group()
 def bindings() -> None:
-    """Show or end bindings: what may be, or is, let in."""
+    """Show or end bindings: what may come in, or has come in."""
 
 
 @bindings.command("list")
@@ -278,4 +278,4 @@ def _binding_facts(row: BindingRow) -> dict[str, str]:
 def _peers(row: BindingRow) -> str:
     if row.peers is None:
         return "anyone"
-    return ", ".join(row.peers) or "nobody"
+    return ", ".join(row.peers) or "none"

@@ -1,4 +1,4 @@
-"""Commands that make a gateway what it is: run, check-config, reload, lab."""
+"""Commands that run a gateway: run, check-config, reload, lab."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -102,9 +102,9 @@ def check_config(output: Output, file: Path) -> Exit:
 @click.command("reload")
 @with_output
 def reload_config(output: Output) -> Exit:
-    """Have the running gateway read its configuration file again.
+    """Make the running gateway read its configuration file again.
 
-    New sessions and connections follow it; those under way keep their filters and what they opened.
+    New sessions and connections follow it; running ones keep their filters and what they opened.
     A file with mistakes changes nothing.
     """
     answer = request(output.control_socket, "reload", expect=Reloaded)
@@ -147,7 +147,7 @@ def lab_demo() -> None:
 
 
 def _with_socket(configuration: Configuration, path: Path | None) -> Configuration:
-    """Let the command line overrule the file."""
+    """Return the settings with the control socket of the command line, if it names one."""
     if path is None:
         return configuration
     try:

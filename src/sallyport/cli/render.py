@@ -28,7 +28,7 @@ class Output:
         click.echo(msgspec.json.encode(document))
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> None:
-        """Print rows below headers; without rows say `nothing` on stderr."""
+        """Print rows below headers; without rows print `nothing` on stderr."""
         rows = list(rows)
         if not rows:
             click.echo(nothing, err=True)
@@ -49,7 +49,7 @@ class Output:
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Give rows as lines whose columns begin at the same place; nothing trails."""
+    """Return rows as lines with aligned columns and no blanks at the end."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -58,7 +58,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def color_wanted(*, refused: bool) -> bool:
-    """Whether stdout shows colour: a terminal that can, and nobody refused it (no-color.org)."""
+    """Whether stdout shows colour: a terminal that can, and NO_COLOR is not set (no-color.org)."""
     return (
         not refused
         and not os.environ.get("NO_COLOR")
@@ -68,7 +68,7 @@ def color_wanted(*, refused: bool) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """Give a length of time by its two largest units: `2h 5m`."""
+    """Return a length of time by its two largest units: `2h 5m`."""
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     parts = [(days, "d"), (hours, "h"), (minutes, "m"), (whole % 60, "s")]
@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Give a number of bytes in the largest binary unit below it: `1.5 MiB`."""
+    """Return a number of bytes in the largest binary unit below it: `1.5 MiB`."""
     number, unit = float(count), 0
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1
@@ -86,5 +86,5 @@ def size(count: int) -> str:
 
 
 def or_dash(text: str | None) -> str:
-    """Give `text`, or a dash where there is none."""
+    """Return `text`, or a dash where there is none."""
     return text or "-"

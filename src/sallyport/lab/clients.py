@@ -1,4 +1,4 @@
-"""FTP clients people use, each told to make one transfer in one way."""
+"""FTP clients that people use; each makes one transfer in one way."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from sallyport.lab.servers import Account
 
 
 class Mode(StrEnum):
-    """How the data connection is agreed on, by the command that does it."""
+    """How client and server agree on the data connection, named after the command."""
 
     PORT = "PORT"
     EPRT = "EPRT"
@@ -67,9 +67,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TransferOutcome:
-    """What a client said: `transcript` holds its dialogue with the server, `error` is empty if ok.
+    """What a client reports: `transcript` is its dialogue with the server; no `error` is success.
 
-    An empty error is the client's own opinion; compare `digest`s to know.
+    Some clients report success after a failed transfer: compare `digest`s to know.
     """
 
     error: str
@@ -82,7 +82,7 @@ class TransferOutcome:
 
 
 def digest(path: Path) -> str:
-    """Give the SHA-256 of a file, or a word that equals no digest when there is no file."""
+    """Return the SHA-256 of a file, or a word that equals no digest when there is no file."""
     if not path.exists():
         return "absent"
     with path.open("rb") as file:
@@ -107,7 +107,7 @@ def _lftp(host: Host, job: Job) -> TransferOutcome:
     settings = {
         "ftp:ssl-allow": False,
         "ftp:passive-mode": not job.mode.is_active,
-        "ftp:auto-passive-mode": False,  # it would hide that active mode failed
+        "ftp:auto-passive-mode": False,  # Falling back would hide that active mode failed.
         "ftp:prefer-epsv": job.mode is Mode.EPSV,
         "ftp:fix-pasv-address": False,
         "net:timeout": 5,
@@ -174,7 +174,7 @@ _ALL = frozenset(Mode)
 _CLASSIC = frozenset({Mode.PORT, Mode.PASV})
 EXTENDED = frozenset({Mode.EPRT, Mode.EPSV})
 
-# What each client can be told to do over IPv4; over IPv6 every one has just the extended commands.
+# The modes of each client over IPv4; over IPv6 every client has only the extended commands.
 MODES4: dict[str, frozenset[Mode]] = {
     "curl": _ALL,
     "lftp": _CLASSIC | {Mode.EPSV},
@@ -184,5 +184,5 @@ MODES4: dict[str, frozenset[Mode]] = {
 
 
 def transfer(client: str, host: Host, job: Job) -> TransferOutcome:
-    """Let a client, one of CLIENTS, make a transfer from a host. Never raises for its failure."""
+    """Run one of CLIENTS on a host to make a transfer; a failed transfer raises nothing."""
     return CLIENTS[client](host, job)

@@ -1,4 +1,4 @@
-"""The demonstration: active FTP through the gateway, told from both ends of the wire."""
+"""The demonstration: active FTP through the gateway, seen from both ends of the wire."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ _FILE_BYTES = 16 * 1024 * 1024
 
 _NETWORKS = ("--internal", "int0", "--external", "ext0", "--log-format", "text")
 
-# The one word that tells it all, in a client's transcript and in a server's log.
+# The command that shows the mode, in a client's transcript and in a server's log.
 _DATA_COMMAND = re.compile(r"(?:PORT [\d,]+|EPRT \|[^\"\r\n]+)")
 
 # A permanent or transient refusal, as curl shows it.
@@ -92,7 +92,7 @@ class Demonstration:
         self._lines(client, [f"{_FILE_BYTES // 2**20} MiB, checksum right"])
 
     def _bounce(self, gateway: RunningGateway) -> None:
-        self._title("The bounce attack: the client names somebody else's address")
+        self._title("The bounce attack: the client names the address of another host")
         journal = len(gateway.journal())
         account = self._server.account()
         with self._lab.client.entered(), FTP(timeout=10) as ftp:  # noqa: S321 - FTP is the subject
@@ -130,7 +130,7 @@ class Demonstration:
 def demonstrate(out: Out) -> None:
     """Build a lab, show the main job on real programs in it, and remove it again.
 
-    `out` takes text. Raises StartupError with one line about the first thing that fails.
+    `out` is called with each text to print. Raises StartupError, one line about the first failure.
     """
     with Lab.build("demo") as lab:
         server = FtpServer("vsftpd", lab.server, lab.folder / "files")

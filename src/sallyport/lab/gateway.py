@@ -1,4 +1,4 @@
-"""Whatever makes the lab's gateway a gateway: Sallyport, or plain masquerading to compare with."""
+"""The program on the lab's gateway: Sallyport, or plain masquerading to compare with."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from sallyport.lab.host import Host, end, wait_until
 from sallyport.lab.network import Lab
 from sallyport.ops.control.server import request
 
-# What a NAT router does by itself: everything outbound, and what comes back. IPv6 is routed and
-# just as closed to newcomers, or active FTP would need no gateway there.
+# What a NAT router does by itself: it lets out everything, and the answers in. IPv6 is routed, and
+# as closed to new flows from outside, or active FTP would need no gateway there.
 _PLAIN_NAT = """\
 table inet plain {
   chain forward {
@@ -36,7 +36,7 @@ def forward(gateway: Host) -> None:
 
 
 def plain_nat(gateway: Host) -> None:
-    """Make a host the NAT router everybody has at home: no helper, no Sallyport."""
+    """Make a host the usual NAT router of a home: no helper, no Sallyport."""
     forward(gateway)
     gateway.run(["nft", "-f", "-"], stdin=_PLAIN_NAT)
 
@@ -47,12 +47,12 @@ def end_plain_nat(gateway: Host) -> None:
 
 
 def sallyport() -> list[str]:
-    """Give the command line of the `sallyport` that belongs to this interpreter."""
+    """Return the command line of the `sallyport` that belongs to this interpreter."""
     return [sys.executable, "-c", "import sys, sallyport.cli; sys.exit(sallyport.cli.main())"]
 
 
 class _Load(Struct):
-    """What a lab has to know of the status; other fields may come and go."""
+    """The part of the status that the lab needs; other fields may come and go."""
 
     controls: int
     bindings: int
@@ -92,7 +92,7 @@ class RunningGateway:
             raise
 
     def _answers(self) -> bool:
-        # It listens before it works, to keep a second instance away: the answer is what counts.
+        # It listens before it works, to keep a second instance away: we wait for an answer.
         try:
             self._status()
         except OperatorError:
@@ -119,7 +119,7 @@ class RunningGateway:
         return self.host.run(argv, check=False)
 
     def journal(self, skip: int = 0) -> list[str]:
-        """Give the log's lines, without the first `skip`."""
+        """Return the log's lines, without the first `skip`."""
         return Path(self.log).read_text(encoding="utf-8", errors="replace").splitlines()[skip:]
 
     def stop(self) -> int:

@@ -18,9 +18,9 @@ NAMESPACES = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# A daemon on a busy machine comes up within a second; ten times that has hung.
+# A daemon starts within a second, even on a busy machine; after ten it hangs.
 _READY_SECONDS = 10.0
-# No FTP server tells when it listens, so it is asked: rarely enough to leave it the CPU.
+# No FTP server says when it listens, so we ask, and rarely enough to leave it the CPU.
 _POLL_SECONDS = 0.02
 
 # A daemon that has not ended this long after SIGTERM hangs; the lab must still come down.
@@ -37,10 +37,10 @@ def _setns(descriptor: int) -> None:
 def wait_until(
     process: "subprocess.Popen[bytes]", condition: Callable[[], bool], log: Path, otherwise: str
 ) -> None:
-    """Return once `condition` holds; it is asked until then, while the process lives.
+    """Return once `condition` holds; ask again and again while the process lives.
 
-    Raises StartupError, which says `otherwise` and quotes the end of `log`, when it ends first or
-    takes too long.
+    Raises StartupError, with `otherwise` and the end of `log`, when the process ends first or the
+    condition takes too long.
     """
     deadline = time.monotonic() + _READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
@@ -52,7 +52,7 @@ def wait_until(
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process politely, then firmly; idempotent."""
+    """End a process by SIGTERM, then by SIGKILL; idempotent."""
     process.terminate()
     try:
         process.wait(_TERM_SECONDS)
@@ -74,7 +74,7 @@ class Host:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def address(self, family: int) -> IpAddress:
-        """Give the host's first address of IP version 4 or 6."""
+        """Return the host's first address of IP version 4 or 6."""
         return self.address4 if family == 4 else self.address6
 
     @contextmanager
@@ -106,8 +106,8 @@ class Host:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a program here to its end; `env` is added to our own environment.
 
-        Raises CalledProcessError when `check` and it failed, TimeoutExpired after `timeout`
-        seconds (the program has been killed then).
+        Raises CalledProcessError when the program fails and `check` is true, TimeoutExpired after
+        `timeout` seconds (the program has been killed then).
         """
         with self.entered():
             return subprocess.run(
@@ -128,7 +128,7 @@ class Host:
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program here; it ends with the lab at the latest.
+        """Start a program here; it ends when the lab does, at the latest.
 
         Its output is appended to `log`, or dropped. `env` is added to our own environment.
         """
@@ -150,7 +150,7 @@ class Host:
             Path("/proc/sys", *name.split(".")).write_text(str(value), encoding="ascii")
 
     def end_processes(self) -> None:
-        """End whatever `popen` started here, newest first; idempotent."""
+        """End all programs that `popen` started here, the newest first; idempotent."""
         while self._processes:
             end(self._processes.pop())
 

@@ -7,7 +7,7 @@
 
 IPv6 is routed: outside hosts know the way to fd00:a::/64. IPv4 is not: they have no route to
 10.0.0.0/24, so an address that leaves untranslated gets no answer. The gateway forwards nothing
-until somebody makes it a gateway.
+until a test makes it a gateway.
 """
 
 import os
@@ -169,7 +169,7 @@ class Lab:
     def close(self) -> None:
         """Take the lab down: its processes, namespaces and files; idempotent.
 
-        Whatever still runs in the lab's namespaces is killed, whoever started it.
+        Every process that still runs in the lab's namespaces is killed.
         """
         for host in self.hosts:
             host.end_processes()
@@ -220,7 +220,7 @@ def _kill_inhabitants(namespace: str) -> None:
     """Kill every process that lives in a namespace, but never ourselves."""
     try:
         home = os.stat(NAMESPACES / namespace)
-    except OSError:  # a left-over of an interrupted build: a name that is no namespace yet
+    except OSError:  # An interrupted build left a name that is no namespace yet.
         return
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -228,4 +228,4 @@ def _kill_inhabitants(namespace: str) -> None:
             if resident and int(entry.name) != os.getpid():
                 os.kill(int(entry.name), signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended meanwhile, or it is somebody else's: then it is not in our lab
+            continue  # It ended meanwhile, or it is another user's: then it is not in our lab.

@@ -3,9 +3,9 @@
     python -m sallyport.lab.oneuid pure-ftpd …
 
 In an unprivileged user namespace only uid 0 is mapped, so setuid(2) and setgroups(2) fail.
-pure-ftpd refuses to serve anybody as uid 0 and gives up when it cannot change: no option helps.
+pure-ftpd refuses to serve as uid 0 and gives up when it cannot change: no option helps.
 A seccomp filter lets those calls succeed without doing anything (Charliecloud builds images this
-way). Of use in a laboratory only: the program stays what it was and believes otherwise.
+way). Use it in a laboratory only: the program believes that it has changed, and has not.
 """
 
 import ctypes

@@ -23,9 +23,9 @@ def _read(path: str) -> str | None:
 
 
 def why_no_namespaces(read: Callable[[str], str | None] = _read) -> str | None:
-    """Say what keeps this process from making network namespaces; None when nothing does.
+    """Return what keeps this process from making network namespaces; None when nothing does.
 
-    `read` gives the text of a file under `/proc`, or None when there is no such file.
+    `read` returns the text of a file under `/proc`, or None when there is no such file.
     """
     missing = _missing_capabilities(read("/proc/thread-self/status") or "")
     if not missing:

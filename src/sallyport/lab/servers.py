@@ -19,7 +19,7 @@ from sallyport.lab.service import Service
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where an FTP client goes and who it says it is."""
+    """The server, user and password of an FTP client."""
 
     address: IpAddress
     port: int
@@ -41,7 +41,7 @@ class FtpServer(Service):
         super().__init__(software, host, folder, missing=why_not(software))
 
     def account(self, family: int = 4) -> Account:
-        """Give the account by the host's own address of IP version 4 or 6."""
+        """Return the account by the host's own address of IP version 4 or 6."""
         return Account(self.host.address(family), self.port, self.user, self.password)
 
     def _command(self) -> list[str]:
@@ -62,7 +62,7 @@ class FtpServer(Service):
 
 
 def why_not(software: str) -> str | None:
-    """Say why a server cannot be run here; None when it can."""
+    """Return why a server cannot run here; None when it can."""
     programs = {"proftpd": ["proftpd"], "vsftpd": ["vsftpd"], "pure-ftpd": ["pure-ftpd", "pure-pw"]}
     missing = [program for program in programs[software] if shutil.which(program) is None]
     return f"{', '.join(missing)}: not installed (scripts/bootstrap does it)" if missing else None
@@ -103,7 +103,7 @@ xferlog_enable=YES
 
 
 def _proftpd(server: FtpServer) -> list[str]:
-    # "User root" and RootLogin: as above, there may be nobody else to be.
+    # "User root" and RootLogin: as above, there may be no other user.
     configuration = f"""\
 ServerType standalone
 DefaultServer on
@@ -135,12 +135,12 @@ SystemLog {server.log}
     return ["proftpd", "--nodaemon", "--quiet", "--config", str(path)]
 
 
-# "lab" by crypt(3)'s MD5 method: known to everybody and quick, 200 logins at once must not queue.
+# "lab" by crypt(3)'s MD5 method: no secret, and quick: 200 logins at once must not queue.
 _LAB_PASSWORD = "$1$lab$bDlM5Aw73tO3LLjFMmbmm1"  # noqa: S105 - see above
 
 
 def _pure_ftpd(server: FtpServer) -> list[str]:
-    # It never serves anybody as uid 0, hence a uid that need not exist and `oneuid`.
+    # It never serves as uid 0, hence a uid that need not exist and `oneuid`.
     users = server.file_beside(
         "users", f"lab:{_LAB_PASSWORD}:1000:1000::{server.folder}/./::::::::::::\n"
     )
@@ -153,7 +153,7 @@ def _pure_ftpd(server: FtpServer) -> list[str]:
     return [sys.executable, "-m", "sallyport.lab.oneuid", "pure-ftpd", *options]
 
 
-# How each server is configured: writes its files and gives its command line.
+# How each server is configured: writes its files and returns its command line.
 SOFTWARE: dict[str, Callable[[FtpServer], list[str]]] = {
     "vsftpd": _vsftpd,
     "proftpd": _proftpd,

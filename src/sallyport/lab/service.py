@@ -31,13 +31,13 @@ class Service(ABC):
             raise
 
     def stop(self) -> None:
-        """Take no more clients; what children of it still do ends with the lab. Idempotent."""
+        """Stop taking clients; its child processes end with the lab at the latest. Idempotent."""
         end(self._process)
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """Write what configuration it needs and give its command line."""
+        """Write its configuration and return its command line."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Tell whether it serves clients by now."""
+        """Return whether it serves clients by now."""

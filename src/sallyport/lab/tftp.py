@@ -18,7 +18,7 @@ _PORT = 69
 
 
 class TftpServer(Service):
-    """A running TFTP server; everybody may read and write every file in `folder`."""
+    """A running TFTP server; all clients may read and write every file in `folder`."""
 
     def __init__(self, software: str, host: Host, folder: Path) -> None:
         """Start `software`, one of SERVERS, on a host; it answers when this returns.
@@ -44,7 +44,7 @@ class TftpServer(Service):
         # There is no handshake to try: only a request, if need be for a file that is not there.
         with self.host.entered(), socket(AF_INET, SOCK_DGRAM) as probe:
             probe.settimeout(0.1)
-            request = Request(Opcode.RRQ, b"is-anybody-there", b"octet")
+            request = Request(Opcode.RRQ, b"no-such-file", b"octet")
             try:
                 probe.sendto(request.packet(), (str(self.host.address4), _PORT))
                 probe.recv(512)
@@ -57,15 +57,15 @@ _PROGRAMS = {"tftpd-hpa": "in.tftpd", "atftpd": "atftpd", "tftp-hpa": "tftp"}
 
 
 def why_not(software: str) -> str | None:
-    """Say why a server or client cannot be run here; None when it can."""
+    """Return why a server or client cannot run here; None when it can."""
     program = _PROGRAMS.get(software, software)
     if shutil.which(program) is None:
         return f"{program}: not installed (scripts/bootstrap does it)"
     return None
 
 
-# Both change to another user unless told not to, and there may be nobody else to be; tftpd-hpa also
-# gives up its groups, whoever it is to be.
+# Both change to another user unless told not to, and there may be no other user; tftpd-hpa also
+# gives up its groups, whatever its user is.
 SERVERS: dict[str, Callable[[TftpServer], list[str]]] = {
     "tftpd-hpa": lambda server: [
         *(sys.executable, "-m", "sallyport.lab.oneuid"),
@@ -97,7 +97,7 @@ FAMILIES: dict[str, tuple[int, ...]] = {"tftpd-hpa": (4, 6), "atftpd": (4,), "dn
 
 @dataclass(frozen=True, slots=True)
 class TftpJob:
-    """One file to move between `file` here and `name` there, with options if the client has any."""
+    """One file to move between `file` here and `name` there, with the options of the client."""
 
     address: IpAddress
     direction: TransferDirection
@@ -150,9 +150,9 @@ OPTIONS: dict[str, frozenset[str]] = {
 
 
 def transfer(client: str, host: Host, job: TftpJob) -> TransferOutcome:
-    """Let a client, one of CLIENTS, make a transfer from a host. Never raises for its failure.
+    """Run one of CLIENTS on a host to make a transfer; a failed transfer raises nothing.
 
-    tftp-hpa and atftp end with 0 even when nothing came: compare digests.
+    tftp-hpa and atftp exit with 0 even when nothing came: compare digests.
     """
     argv = CLIENTS[client](job)
     try:
