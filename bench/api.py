@@ -92,10 +92,10 @@ class Answer(Struct, frozen=True):
 
 
 class _Silence:
-    """A journal nobody reads."""
+    """A journal that drops every record."""
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """See `core.runtime.journal.Journal`."""
+        """Implement `core.runtime.journal.Journal.record`."""
 
 
 def _policy() -> Policy:
@@ -214,7 +214,7 @@ class Subject:
 
 def _elements() -> int:
     """Count what lies in the pinhole sets, by nft's own listing."""
-    # As text: nft 1.0.6 breaks its JSON off at the flag of a table that somebody owns.
+    # As text: nft 1.0.6 breaks its JSON off at the flag of a table that a process owns.
     argv = ["nft", "list", "table", "inet", pins_table(0)]
     listing = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     return sum(block.count(",") + 1 for block in _ELEMENTS.findall(listing))

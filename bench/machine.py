@@ -12,7 +12,7 @@ _KIB = 1024
 
 
 def inhabitants(namespace: str) -> Iterator[int]:
-    """Give the processes that live in a network namespace, by its name."""
+    """Yield the processes that live in a network namespace, by its name."""
     home = os.stat(NAMESPACES / namespace)
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -25,12 +25,12 @@ def inhabitants(namespace: str) -> Iterator[int]:
 
 
 def processor_seconds(namespace: str) -> float:
-    """Give the processor time used so far by those who live there, children that ended included."""
+    """Return the processor time that its processes have used, with their ended children."""
     return sum(map(seconds_of, inhabitants(namespace)))
 
 
 def seconds_of(process: int) -> float:
-    """Give the processor time that one process and its ended children have used; 0 if it is gone.
+    """Return the processor time that one process and its ended children have used; 0 if it is gone.
 
     proc(5): the sum is exact to a tick even where its parts are sampled.
     """
@@ -44,7 +44,7 @@ def seconds_of(process: int) -> float:
 
 
 def busy_seconds() -> float:
-    """Give the processor time of the whole machine that was not idle, all processors together."""
+    """Return the processor time of the whole machine that was not idle, all processors together."""
     with open("/proc/stat", encoding="ascii") as file:
         # user nice system idle iowait irq softirq steal; guest time is part of user time.
         user, nice, system, _, _, irq, softirq, *_ = map(int, file.readline().split()[1:])
@@ -52,12 +52,12 @@ def busy_seconds() -> float:
 
 
 def memory(namespace: str) -> int:
-    """Give the memory of those who live there in bytes, shared pages by their share (PSS)."""
+    """Return the memory of those who live there in bytes, shared pages by their share (PSS)."""
     return sum(map(memory_of, inhabitants(namespace)))
 
 
 def memory_of(process: int) -> int:
-    """Give the memory of one process in bytes, shared pages by their share; 0 if it is gone."""
+    """Return the memory of one process in bytes, shared pages by their share; 0 if it is gone."""
     try:
         return _field(Path(f"/proc/{process}/smaps_rollup"), "Pss:")
     except OSError:
@@ -65,7 +65,7 @@ def memory_of(process: int) -> int:
 
 
 def kernel_memory() -> int:
-    """Give what the kernel has allocated in slabs, in bytes, the whole machine's."""
+    """Return what the kernel has allocated in slabs, in bytes, the whole machine's."""
     return _field(Path("/proc/meminfo"), "Slab:")
 
 

@@ -34,11 +34,11 @@ class Run(Struct):
     missing: list[Missing] = field(default_factory=list)
 
     def cases(self, item: str) -> list[str]:
-        """Give the cases of an item that were measured, in order."""
+        """Return the cases of an item that were measured, in order."""
         return list(dict.fromkeys(one.case for one in self.samples if one.item == item))
 
     def values(self, item: str, case: str, setup: str, metric: str) -> list[float]:
-        """Give what was measured in all rounds, in order."""
+        """Return what was measured in all rounds, in order."""
         return [
             sample.values[metric]
             for sample in self.samples

@@ -26,7 +26,7 @@ class _Standing(Stand):
         self._setups: dict[str, Setup | Absent] = {}
 
     def setup(self, name: str) -> Setup:
-        """See `Stand`."""
+        """Implement `Stand.setup`."""
         if name not in self._setups:
             try:
                 built = SETUPS[name]()
@@ -69,7 +69,7 @@ def _cases(result: Run, stand: Stand, item: Item, cases: Sequence[Case], scale: 
                 else:
                     ready[case, name] = measure
         for number in range(scale.rounds):
-            # Nobody is always first, or always after the same neighbour's dust.
+            # No setup is always first, or always after the same other one.
             places = list(ready)
             shift = number % len(places) if places else 0
             for case, name in places[shift:] + places[:shift]:

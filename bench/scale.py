@@ -63,6 +63,6 @@ QUICK = Scale(
 
 
 def sessions_possible() -> int:
-    """Give how many control sessions a proxy can have here: two descriptors each."""
+    """Return how many control sessions a proxy can have here: two descriptors each."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (limit - _SPARE_DESCRIPTORS) // 2

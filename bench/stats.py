@@ -27,5 +27,5 @@ class Spread:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Give the least value that `share` (0 to 1) of the ordered values do not exceed."""
+    """Return the least value that `share` (0 to 1) of the ordered values do not exceed."""
     return ordered[max(0, ceil(share * len(ordered)) - 1)]

@@ -76,7 +76,7 @@ def test_an_empty_filter_lets_nobody_in_and_is_told_from_a_full_one() -> None:
 
     assert not IpFilter()
     assert everyone
-    assert str(IpFilter()) == "nobody"
+    assert str(IpFilter()) == "none"
     assert not [address for address in SMALL if address in IpFilter()]
     assert all(address in everyone for address in SMALL)
     assert IpFilter().single_addresses == ()

@@ -66,10 +66,10 @@ class _Asker(ABC):
 
     @abstractmethod
     def give_back(self) -> None:
-        """Give the last port back, untimed."""
+        """Return the last port back, untimed."""
 
     def finish(self) -> None:
-        """Give back whatever outlives this process."""
+        """Return back whatever outlives this process."""
 
     def dial(self, port: int, host: str) -> socket.socket:
         """Connect from the client's address."""

@@ -162,7 +162,7 @@ def drain(data: socket.socket, size: int, progress: Progress) -> Steps[None]:
 
 
 def port_command(address: tuple[str, int]) -> bytes:
-    """Give the PORT command that names an address."""
+    """Return the PORT command that names an address."""
     host, port = address
     return f"PORT {host.replace('.', ',')},{port >> 8},{port & 255}\r\n".encode("ascii")
 

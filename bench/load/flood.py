@@ -81,7 +81,7 @@ def _hold_half_open(scheduler: Scheduler, route: Route) -> Steps[None]:
 
 
 def _syn(server: str, to: str, port: int) -> bytes:
-    """Give one SYN, in the server's name or a neighbour's that does not exist."""
+    """Return one SYN, in the server's name or a neighbour's that does not exist."""
     host = random.choice((server, f"203.0.113.{random.randrange(100, 250)}"))
     source = socket.inet_aton(host)
     target = socket.inet_aton(to)

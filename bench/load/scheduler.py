@@ -24,9 +24,9 @@ class Scheduler:
         self._waiting: dict[int, Steps[None]] = {}
 
     def watch(self, sock: socket.socket) -> None:
-        """Have conversations wait for a socket; closing it is enough to forget it.
+        """Let conversations wait for a socket; closing the socket is enough to forget it.
 
-        Edges only: whoever comes back from another descriptor must try before it waits.
+        Edges only: a conversation that returns from another descriptor must try before it waits.
         """
         self._epoll.register(sock, _EDGES)
 

@@ -9,7 +9,7 @@ from bench.work.item import Item, Metric
 
 
 def render(run: Run, items: Sequence[Item], drawn: Sequence[str]) -> str:
-    """Give the whole report; `drawn` are the names of the plots beside it."""
+    """Return the whole report; `drawn` are the names of the plots beside it."""
     return "\n".join([*_head(run), *_targets(run), *_items(run, items, drawn)]) + "\n"
 
 

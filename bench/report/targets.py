@@ -132,7 +132,7 @@ def _memory_of_bindings(run: Run) -> Verdict | None:
     return None if found is None else (f"{found:.2f} KiB a binding", found <= 2)
 
 
-# No Python object is smaller: whoever leaks one a cycle grows by more.
+# No Python object is smaller: a leak of one a cycle shows as more.
 _SMALLEST_OBJECT_BYTES = 16
 
 

@@ -113,9 +113,9 @@ class Setup(ABC):
         size: int = 1024,
         whole_sessions: bool = False,
     ) -> Transfers:
-        """Have transfers made; processor time is that of gateway, client and server.
+        """Make transfers; processor time is that of gateway, client and server.
 
-        Raises Absent when none comes through.
+        Raises Absent when no transfer succeeds.
         """
         lab = self.lab
         job = TransferJob(
@@ -131,7 +131,7 @@ class Setup(ABC):
     def work(
         self, module: str, job: msgspec.Struct, answer: type[_Answer], seconds: float
     ) -> _Answer:
-        """Have a load process do a job at the client; raises Absent when it fails."""
+        """Run a load process with a job at the client; raises Absent when it fails."""
         text = msgspec.json.encode(job).decode()
         argv = [sys.executable, "-m", module, text]
         try:
@@ -158,19 +158,19 @@ class Setup(ABC):
             yield
 
     def memory(self) -> int:
-        """Give the memory of the gateway's processes in bytes."""
+        """Return the memory of the gateway's processes in bytes."""
         return machine.memory(self.lab.gateway.namespace)
 
     # -- helpers for starting -------------------------------------------------------------------
 
     def wait_for_port(self, host: Host, at: Endpoint) -> None:
-        """Return once somebody listens there; raises Absent after five seconds."""
+        """Return once a program listens there; raises Absent after five seconds."""
         argv = [sys.executable, "-m", "bench.setups.waiting", str(at.address), str(at.port)]
         done = host.run(argv, check=False)
         if done.returncode:
             logs = sorted(self.lab.folder.glob("*.log"), key=os.path.getmtime)
             said = logs[-1].read_text(errors="replace").strip().splitlines()[-1:] if logs else []
-            raise Absent(f"nobody listens at {at}: {' '.join(said) or 'it says nothing'}")
+            raise Absent(f"no program listens at {at}: {' '.join(said) or 'it says nothing'}")
 
     def write(self, name: str, text: str) -> Path:
         """Write a configuration file beside the lab's others."""

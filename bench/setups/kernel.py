@@ -41,7 +41,7 @@ class Routed(Setup):
     title = "routed, no NAT"
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         lab = self.lab
         forward(lab.gateway)
         back = ["ip", "route", "add", "10.0.0.0/24", "via", str(lab.gateway.address4)]
@@ -56,7 +56,7 @@ class PlainNat(Setup):
     way = Way.PASSIVE
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         plain_nat(self.lab.gateway)
         shorten(self.lab.gateway)
 
@@ -68,7 +68,7 @@ class Helper(Setup):
     title = "kernel helper"
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         plain_nat(self.lab.gateway)
         self.lab.gateway.run(["nft", "-f", "-"], stdin=_HELPER)
         shorten(self.lab.gateway)
@@ -80,5 +80,5 @@ _TIME_WAIT_SECONDS = 5
 
 
 def shorten(gateway: Host) -> None:
-    """Have conntrack forget finished connections soon."""
+    """Make conntrack forget finished connections soon."""
     gateway.sysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", _TIME_WAIT_SECONDS)

@@ -59,7 +59,7 @@ class MiniUpnpd(Setup):
     programs = ("miniupnpd",)
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         gateway = self.lab.gateway
         forward(gateway)
         gateway.run(["nft", "-f", "-"], stdin=_TABLE)
@@ -78,7 +78,7 @@ class Coturn(Setup):
     programs = ("turnserver",)
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         path = self.write("turnserver.conf", "")
         argv = ["turnserver", "-c", str(path), "--no-auth", "--listening-ip=10.0.0.1"]
         argv += ["--relay-ip=203.0.113.1", "--no-tls", "--no-dtls", "--no-cli", "--log-file=stdout"]

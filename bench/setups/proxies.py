@@ -29,7 +29,7 @@ class Dante(Setup):
     programs = ("danted",)
 
     def start(self) -> None:
-        """See `Setup`. It logs errors only, its quickest way."""
+        """Implement `Setup.start`. It logs errors only, its quickest way."""
         path = self.write("danted.conf", _DANTE)
         pid_file = self.lab.folder / "danted.pid"
         argv = ["danted", "-f", str(path), "-p", str(pid_file)]
@@ -38,7 +38,7 @@ class Dante(Setup):
 
     @property
     def route(self) -> Route:
-        """See `Setup`."""
+        """Implement `Setup.route`."""
         return Route(self.way, str(self.lab.server.address4), proxy="10.0.0.1")
 
 
@@ -81,7 +81,7 @@ class SuseProxy(Setup):
     why_so_few = "it has 512 processes, one for each session"
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         lab = self.lab
         forward(lab.gateway)
         text = _SUSE.format(
@@ -120,7 +120,7 @@ class HaProxy(Setup):
     programs = ("haproxy",)
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         lab = self.lab
         text = _HAPROXY.format(port=PULL_PORT, server=lab.server.address4, threads=1)
         path = self.write("haproxy.cfg", text)
@@ -129,5 +129,5 @@ class HaProxy(Setup):
 
     @property
     def route(self) -> Route:
-        """See `Setup`."""
+        """Implement `Setup.route`."""
         return Route(self.way, "10.0.0.1", PULL_PORT)

@@ -66,14 +66,14 @@ class Sallyport(Setup):
     data_path: ClassVar[str] = "auto"
 
     def start(self) -> None:
-        """See `Setup`."""
+        """Implement `Setup.start`."""
         text = _CONFIGURATION.format(data_path=self.data_path, quota=_QUOTA) + self.filters()
         path = self.write("sallyport.toml", text)
         shorten(self.lab.gateway)
         self.gateway = RunningGateway(self.lab, ("--config", str(path)))
 
     def filters(self) -> str:
-        """Give what the configuration says about filters."""
+        """Return what the configuration says about filters."""
         return ""
 
 
@@ -92,7 +92,7 @@ class SallyportFiltered(Sallyport):
     title = "Sallyport, one no-op data filter"
 
     def filters(self) -> str:
-        """See `Sallyport`; raises Absent where nobody's filters can be loaded."""
+        """Implement `Sallyport.filters`; raises Absent where filters of others cannot be loaded."""
         if importlib.util.find_spec("sallyport.api") is None:
             raise Absent("this version has no data filters on secondary connections")
         return f'[filters.onlooker]\npath = "{self.write("onlooker.py", _ONLOOKER)}"\n'

@@ -1,4 +1,4 @@
-"""A process that ends once somebody listens at an address: host and port are its arguments."""
+"""A process that ends once a program listens at an address: host and port are its arguments."""
 
 import socket
 import sys

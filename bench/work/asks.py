@@ -19,7 +19,7 @@ _WORDS = {
 
 
 class AsksItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "asks"
     title = "Asking for one port, over the wire"
@@ -27,7 +27,7 @@ class AsksItem(Item):
         "One client asks, takes the answer, gives the port back, and asks again; only asking is"
         " timed. FTP's `PORT` (to `200`, the server's part included) through helper and Sallyport,"
         " SOCKS5 `BIND` with its connection to Dante, PCP `MAP` to miniupnpd, TURN `Allocate` to"
-        " coturn. Different promises: the first two admit one peer once, `MAP` admits anybody."
+        " coturn. Different promises: the first two admit one peer once, `MAP` admits every host."
         " *Live* ports are held meanwhile."
     )
     metrics = (
@@ -39,12 +39,12 @@ class AsksItem(Item):
     reference = "dante"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         return [Case(f"{live} live", live) for live in (0, scale.held // 5)]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         there = stand.setup(setup)
         server = str(there.lab.server.address4)
         words = _WORDS[setup]

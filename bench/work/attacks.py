@@ -1,4 +1,4 @@
-"""What one client notices while somebody else attacks the gateway."""
+"""What one client notices while another host attacks the gateway."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 class AttacksItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "attacks"
     title = "Under attack: what another client notices"
@@ -42,12 +42,12 @@ class AttacksItem(Item):
     reference = "helper"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         return [Case(attack, kind=attack) for attack in Attack]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         there = stand.setup(setup)
         lab = there.lab
         attack = Attack(case.kind)

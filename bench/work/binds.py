@@ -10,7 +10,7 @@ from bench.work.subject import TITLES, subject
 
 
 class BindsItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "binds"
     title = "`bind_for_client` through the Python API"
@@ -32,14 +32,14 @@ class BindsItem(Item):
     compares_cases = True
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`; `number` is what is live, `kind` the size of a block."""
+        """Implement `Item.cases`; `number` is what is live, `kind` the size of a block."""
         alone = [Case(f"1 address, {live} live", live, "1") for live in scale.live]
         several = [Case(f"{block} addresses, 0 live", 0, str(block)) for block in scale.blocks[1:]]
         return alone + several
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         block = int(case.kind)
         # A long block costs a port and an element for each address: fewer calls will do.
         count = max(scale.binds // block, scale.binds // 10)
@@ -59,7 +59,7 @@ class BindsItem(Item):
             yield measure
 
     def title_of(self, setup: str) -> str:
-        """See `Item`."""
+        """Implement `Item.title_of`."""
         return TITLES[setup]
 
 
@@ -81,13 +81,13 @@ class WeightItem(Item):
     reference = "kernel"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         count = max(live for live in scale.live if live <= _MOST_WEIGHED)
         return [Case(f"{count} bindings", count)]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
 
         def measure() -> Mapping[str, float]:
             # Fresh every time: freed memory would serve the next round.
@@ -103,7 +103,7 @@ class WeightItem(Item):
         yield measure
 
     def title_of(self, setup: str) -> str:
-        """See `Item`."""
+        """Implement `Item.title_of`."""
         return TITLES[setup]
 
 
@@ -134,12 +134,12 @@ class CyclesItem(Item):
     reference = "kernel"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         return [Case(f"{scale.cycles:,} cycles", scale.cycles)]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         tenth = case.number // 10
         # The user path opens a listening socket each time: a tenth of the cycles shows as much.
         count = tenth if setup == "kernel" else tenth // 10
@@ -167,5 +167,5 @@ class CyclesItem(Item):
             yield measure
 
     def title_of(self, setup: str) -> str:
-        """See `Item`."""
+        """Implement `Item.title_of`."""
         return TITLES[setup]

@@ -10,7 +10,7 @@ _STREAMS = (1, 8)
 
 
 class BulkItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "bulk"
     title = "Bulk throughput and CPU per GiB"
@@ -32,12 +32,12 @@ class BulkItem(Item):
     reference = "nat"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         return [Case(f"{count} stream{'s' if count > 1 else ''}", count) for count in _STREAMS]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         there = stand.setup(setup)
 
         def measure() -> Mapping[str, float]:

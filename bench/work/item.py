@@ -40,11 +40,11 @@ class Stand(ABC):
 
     @abstractmethod
     def setup(self, name: str) -> Setup:
-        """Give the running setup of a name, the same in every case; raises Absent."""
+        """Return the running setup of a name, the same in every case; raises Absent."""
 
 
 class Item(ABC):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -60,7 +60,7 @@ class Item(ABC):
 
     @abstractmethod
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """Give the circumstances, in order."""
+        """Return the circumstances, in order."""
 
     @abstractmethod
     def prepared(
@@ -69,5 +69,5 @@ class Item(ABC):
         """Make ready for the rounds of one case; raises Absent."""
 
     def title_of(self, setup: str) -> str:
-        """Give what the report calls a setup."""
+        """Return what the report calls a setup."""
         return SETUPS[setup].title

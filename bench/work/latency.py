@@ -11,7 +11,7 @@ from bench.work.item import Case, Item, Measure, Metric, Stand
 
 
 class LatencyItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "latency"
     title = "PORT to 200, beside idle control sessions"
@@ -33,14 +33,14 @@ class LatencyItem(Item):
     compares_cases = True
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         most = sessions_possible()
         counts = [min(count, most) for count in scale.idle]
         return [Case(f"{count} idle sessions", count) for count in counts]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         kind = SETUPS[setup]
         if case.number > kind.most_sessions:
             raise Absent(f"at most {kind.most_sessions} sessions: {kind.why_so_few}")

@@ -9,7 +9,7 @@ from bench.work.item import Case, Item, Measure, Metric, Stand
 
 
 class MemoryItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "memory"
     title = "Memory of an idle control session"
@@ -23,12 +23,12 @@ class MemoryItem(Item):
     reference = "dante"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         return [Case(f"{scale.held} sessions", scale.held)]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
 
         def measure() -> Mapping[str, float]:
             there = SETUPS[setup]()

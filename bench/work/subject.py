@@ -30,7 +30,7 @@ class Subject:
         self._process = process
 
     def ask(self, verb: str, number: int = 0, block: int = 1) -> Answer:
-        """Give an order, wait for its answer; raises Absent when it fails."""
+        """Return an order, wait for its answer; raises Absent when it fails."""
         assert self._process.stdin is not None  # noqa: S101 - `running` made a pipe of it
         try:
             self._process.stdin.write(

@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 class TftpItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "tftp"
     title = "TFTP transfers per second"
@@ -38,13 +38,13 @@ class TftpItem(Item):
     reference = "helper"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         count = scale.held // 10
         return [Case(f"{count} transfers", count)]
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         there = stand.setup(setup)
         server, gateway = there.lab.server, there.lab.gateway.namespace
         job = TftpJob(str(server.address4), case.number)

@@ -12,7 +12,7 @@ _SESSIONS_AT_ONCE = 8
 
 
 class TransfersItem(Item):
-    """See the module."""
+    """One item of the benchmarks; the module says what it measures."""
 
     name = "transfers"
     title = "Active-mode transfers per second"
@@ -22,7 +22,7 @@ class TransfersItem(Item):
         " uses `PASV`. *Direct* is what client and server processes achieve by themselves: one"
         " process each, epoll, no files. Gateway CPU is that of all processes in the gateway's"
         " namespace; *beside the load* is all processors' less client and server. What the kernel"
-        " forwards is charged to whoever sends, so *machine CPU*, of all processors together, is"
+        " forwards is charged to the sender, so *machine CPU*, of all processors together, is"
         " what compares kernel and proxies."
     )
     metrics = (
@@ -38,7 +38,7 @@ class TransfersItem(Item):
     reference = "helper"
 
     def cases(self, scale: Scale) -> Sequence[Case]:
-        """See `Item`."""
+        """Implement `Item.cases`."""
         several = [
             Case(f"{count} control connection{'s' if count > 1 else ''}", count)
             for count in scale.connections
@@ -47,7 +47,7 @@ class TransfersItem(Item):
 
     @contextmanager
     def prepared(self, stand: Stand, setup: str, case: Case, scale: Scale) -> Iterator[Measure]:
-        """See `Item`."""
+        """Implement `Item.prepared`."""
         there = stand.setup(setup)
 
         def measure() -> Mapping[str, float]:
@@ -60,7 +60,7 @@ class TransfersItem(Item):
 
 
 def figures(done: Transfers) -> dict[str, float]:
-    """Give the figures of transfers that were made; without times when there was none."""
+    """Return the figures of transfers that were made; without times when there was none."""
     found = {"rate": done.count / done.seconds, "failures": float(done.failures)}
     if done.count:
         gateway, client, server = done.processor_seconds

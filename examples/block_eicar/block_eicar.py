@@ -72,7 +72,7 @@ class Scanner(DataFilter):
 
 
 def _could_begin(data: bytes) -> int:
-    """Give how many of the last bytes could be the beginning of the signature."""
+    """Return how many of the last bytes could be the beginning of the signature."""
     for length in range(min(len(SIGNATURE) - 1, len(data)), 0, -1):
         if data.endswith(SIGNATURE[:length]):
             return length
@@ -80,10 +80,10 @@ def _could_begin(data: bytes) -> int:
 
 
 class ScanSession(SessionFilter):
-    """Gives every transfer of a client its scanner."""
+    """Makes every transfer of a client its scanner."""
 
     async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`."""
+        """Implement `SessionFilter.on_event`."""
         if isinstance(event, AcceptedConnection | ConnectTcp) and event.is_secondary:
             event.connection.attach_data_filter(Scanner(), Priority.MIDDLE)
 
@@ -97,5 +97,5 @@ class BlockEicar(ApplicationFilter):
     hooks = Hooks.of(AcceptedConnection, ConnectTcp, scope=Scope.SECONDARY)
 
     def attach_to_session(self, session: Session) -> SessionFilter:
-        """See `ApplicationFilter`."""
+        """Implement `ApplicationFilter.attach_to_session`."""
         return ScanSession()

@@ -7,7 +7,7 @@ The journal then says, for each transfer in either direction:
 
     transfer.hashed command=RETR argument=setup.iso bytes=104857600 sha256=9f86… complete=True
 
-A transfer whose bytes somebody looks at passes through user mode; that is the price.
+A transfer whose bytes a filter reads passes through user mode; that is the price.
 """
 
 import hashlib
@@ -76,10 +76,10 @@ class TransferHash(DataFilter):
 
 
 class HashSession(SessionFilter):
-    """Gives every transfer of a client its hash."""
+    """Makes every transfer of a client its hash."""
 
     async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`."""
+        """Implement `SessionFilter.on_event`."""
         if isinstance(event, AcceptedConnection | ConnectTcp) and event.is_secondary:
             event.connection.attach_data_filter(TransferHash(), Priority.MIDDLE)
 
@@ -93,5 +93,5 @@ class HashTransfers(ApplicationFilter):
     hooks = Hooks.of(AcceptedConnection, ConnectTcp, scope=Scope.SECONDARY)
 
     def attach_to_session(self, session: Session) -> SessionFilter:
-        """See `ApplicationFilter`."""
+        """Implement `ApplicationFilter.attach_to_session`."""
         return HashSession()

@@ -1,6 +1,6 @@
 """IRC DCC: an offer that a client inside makes leads to it, by one port open to one connection.
 
-Who takes an offer is known by a nickname only, so the port has to be open to anybody. That is for
+The taker of an offer is known by nickname only, so the port is open to every host. That is for
 the operator to want (attack I06); otherwise offers are refused, and the client is told.
 
     [filters.irc-dcc]
@@ -39,7 +39,7 @@ from sallyport.wire.interjection import Interjector
 
 IRC = ProtocolDefinition("irc", Transport.TCP, 6667)
 
-# Offers that nobody has taken yet and transfers under way, of one client (attack I08).
+# Open offers and running transfers of one client (attack I08).
 MAX_CHANNELS = 8
 
 
@@ -48,7 +48,7 @@ class DccSettings:
     """The keys of `[filters.irc-dcc]`."""
 
     any_peer: bool = False
-    """Let whoever connects first take an offer."""
+    """Let the first peer that connects take an offer."""
 
 
 class DccFilter(ApplicationFilter):
@@ -63,7 +63,7 @@ class DccFilter(ApplicationFilter):
         self.chosen = settings or DccSettings()
 
     def attach_to_session(self, session: Session) -> SessionFilter:
-        """See `ApplicationFilter`."""
+        """Implement `ApplicationFilter.attach_to_session`."""
         return DccSession(session, self.chosen)
 
 
@@ -75,7 +75,7 @@ class DccSession(SessionFilter):
         self.settings = settings
 
     async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`."""
+        """Implement `SessionFilter.on_event`."""
         if isinstance(event, ConnectTcp) and isinstance(event.connection, PrimaryConnection):
             event.connection.attach_data_filter(DccDialogue(self, event.connection))
 
@@ -131,7 +131,7 @@ class DccDialogue(DataFilter):
         self.server.shutdown()
 
     async def _line(self, line: Line) -> bytes:
-        """Give a line as the server shall hear it; nothing of an offer that is refused."""
+        """Return a line as the server shall hear it; nothing of an offer that is refused."""
         text = line.text or b""
         self._is_opaque = text.upper() == b"STARTTLS"
         try:

@@ -23,7 +23,7 @@ from sallyport.api import (
 
 REXEC = ProtocolDefinition("rexec", Transport.TCP, 512)
 
-# 65535: whoever writes more digits means no port.
+# 65535: more digits are no port.
 _NUMBER = re.compile(rb"[0-9]{0,5}")
 
 
@@ -35,18 +35,18 @@ class RexecFilter(ApplicationFilter):
     protocols = (REXEC,)
 
     def attach_to_session(self, session: Session) -> SessionFilter:
-        """See `ApplicationFilter`."""
+        """Implement `ApplicationFilter.attach_to_session`."""
         return RexecSession(session)
 
 
 class RexecSession(SessionFilter):
-    """Gives every command of a client its dialogue."""
+    """Makes every command of a client its dialogue."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
     async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`."""
+        """Implement `SessionFilter.on_event`."""
         if isinstance(event, ConnectTcp) and isinstance(event.connection, PrimaryConnection):
             event.connection.attach_data_filter(RexecDialogue(self, event.connection))
 
@@ -85,7 +85,7 @@ class RexecDialogue(DataFilter):
         self.server.shutdown()
 
     async def _bound(self, port: int) -> bytes:
-        """Open a port for one connection of the server, and of nobody else."""
+        """Open a port for one connection of the server, and of no other host."""
         client, server = self._primary.client, self._primary.server
         binding = await self._session_filter.session.bind_for_client(
             [client.with_port(port)],

@@ -83,7 +83,7 @@ class Endpoint:
         return self.port == 0 and self.address.is_unspecified
 
     def with_port(self, port: int) -> "Endpoint":
-        """Give the same address with another port."""
+        """Return the same address with another port."""
         return Endpoint(self.address, port)
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """IpFilter: which remote addresses may connect (`IFWXIpFilter`).
 
 Only a definition of ranges; a data path enforces it. Absent (None) and empty are different:
-no filter lets anyone in, an empty filter lets nobody in (semantics of `pIpFilter`).
+no filter admits every host, an empty filter admits no host (semantics of `pIpFilter`).
 """
 
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ def _subtract(ranges: Iterable[_Range], hole: _Range) -> Iterable[_Range]:
 class IpFilter:
     """A set of IPv4 and IPv6 addresses as disjoint, sorted ranges; immutable.
 
-    `IpFilter()` is empty and lets nobody in.
+    `IpFilter()` is empty and admits no host.
     """
 
     _ranges: tuple[_Range, ...] = ()
@@ -65,19 +65,19 @@ class IpFilter:
         return cls(_merge(spans) if len(spans) > 1 else spans)
 
     def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
-        """Give this filter plus `first`-`last`; raises ValueError for a range that is none."""
+        """Return this filter plus `first`-`last`; raises ValueError for a range that is none."""
         return IpFilter(_merge((*self._ranges, self._checked(first, last))))
 
     def exclude_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
-        """Give this filter without `first`-`last`; raises ValueError for a range that is none."""
+        """Return this filter without `first`-`last`; raises ValueError for a range that is none."""
         return IpFilter(tuple(_subtract(self._ranges, self._checked(first, last))))
 
     def include_filter(self, other: "IpFilter") -> "IpFilter":
-        """Give the union with `other`."""
+        """Return the union with `other`."""
         return IpFilter(_merge((*self._ranges, *other._ranges)))
 
     def exclude_filter(self, other: "IpFilter") -> "IpFilter":
-        """Give this filter without anything in `other`."""
+        """Return this filter without anything in `other`."""
         ranges: Iterable[_Range] = self._ranges
         for hole in other._ranges:
             ranges = tuple(_subtract(ranges, hole))
@@ -103,7 +103,7 @@ class IpFilter:
         return tuple((_address(v, a), _address(v, b)) for v, a, b in self._ranges)
 
     def __str__(self) -> str:
-        return _text(self) or "nobody"
+        return _text(self) or "none"
 
     @staticmethod
     def _checked(first: IpAddress, last: IpAddress) -> _Range:

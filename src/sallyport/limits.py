@@ -13,7 +13,7 @@ UDP_IDLE_SECONDS = 60.0
 # The SDK's FWX_INCREASE_RECEIVE_BUFFER: 64 KB "against bursts" (semantics 1.3, flag 9).
 INCREASED_RECEIVE_BUFFER = 64 * 1024
 
-# The longest queue `listen` grants where nobody raised net.core.somaxconn: 4096 since Linux 5.4.
+# The longest queue `listen` grants by default (net.core.somaxconn): 4096 since Linux 5.4.
 MAX_BACKLOG = 4096
 
 # A client that holds more has either failed or is flooding (attack F23); the rule may say other.
@@ -78,27 +78,28 @@ DECLARED_LINE = 1024
 # What a file may ask for: RTSP and SIP header lines with long URLs stay below this.
 MAX_DECLARED_LINE = 8192
 
-# A line that was begun must end soon; nobody types FTP by hand through a gateway (attack F17).
+# A line that was begun must end soon; no user types FTP by hand through a gateway (attack F17).
 PARTIAL_LINE_SECONDS = 60.0
 
 # What a filter's code may wait for is a transaction of the kernel: milliseconds, a second under
-# the worst load. Whoever waits longer waits for nothing (attack X07).
+# the worst load. A filter that waits longer waits for nothing (attack X07).
 FILTER_WAIT_SECONDS = 30.0
 
 # Importing packages and reading a database take seconds. The gateway does nothing else meanwhile,
-# and whoever reloads it waits CONTROL_REQUEST_SECONDS for the answer.
+# and the operator who reloads it waits CONTROL_REQUEST_SECONDS for the answer.
 FILTER_LOAD_SECONDS = 5.0
 
-# One fault may be a client's doing; five say that the filter is not fit for what it meets. Five
-# clients that saw it fail say the same of everybody; one client alone cannot get there.
+# One fault may be one client's doing; after five the filter is not fit for this client's traffic.
+# After faults with five clients it is switched off for all; one client alone cannot do that.
 MAX_FILTER_FAULTS = 5
 
-# What data filters of one flow have sent each other and not yet taken: a segment that the sockets
-# give at once (512 KiB), grown eight-fold by whoever encodes or unpacks it. More is a flood.
+# Bytes that data filters of one flow have sent each other and not yet taken: a segment that the
+# sockets return at once (512 KiB), grown eight-fold by a filter that encodes or unpacks it. More is
+# a flood.
 MAX_CHAIN_BYTES = 4 * 1024 * 1024
 
-# What data filters of one flow have sent to a socket whose reader is slow: as much, for the same
-# reason. Whoever does not take what is queued is not read either, so only a filter can get here.
+# Bytes that data filters of one flow have sent to a socket whose reader is slow: as much, for the
+# same reason. While bytes are queued for one end, the other is not read: only a filter gets here.
 MAX_QUEUED_BYTES = MAX_CHAIN_BYTES
 
 # The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.
@@ -111,7 +112,7 @@ CLOSE_FLUSH_SECONDS = 10.0
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
 
-# Sessions of filters' own for one client at once: one for each transfer that somebody outside may
+# Sessions of filters' own for one client at once: one for each transfer that a peer outside may
 # start. As many as the bindings a client has by default, which those sessions share.
 MAX_PRIVATE_SESSIONS = MAX_BINDINGS_PER_CLIENT
 
@@ -134,12 +135,12 @@ MAX_TFTP_EARLY = 8
 TFTP_LOOK_SECONDS = 3.0
 TFTP_SILENT_LOOKS = 3
 
-# RFC 4787 REQ-5: whoever keeps state for UDP keeps it for two minutes. A conversation in which the
+# RFC 4787 REQ-5: state for UDP is kept for two minutes. A conversation in which the
 # client said nothing for so long is over; what was bound for it and is in use goes on by itself.
 DATAGRAM_IDLE_SECONDS = 120.0
 
-# Conversations at once, everybody's together. Sources of datagrams can be spoofed, so a bound per
-# client bounds nothing; this many take a fifth of the default port range at most (attack T04).
+# Conversations at once, of all clients together. Sources of datagrams can be spoofed, so a bound of
+# each client bounds nothing; this many take a fifth of the default port range at most (attack T04).
 MAX_DATAGRAM_CONVERSATIONS = 4096
 
 # Datagrams taken per turn of the event loop, so that a flood of them does not stop everything else.
@@ -160,7 +161,7 @@ MAX_CONTROLS_PER_PEER = 64
 MAX_RELAYED_FLOWS = 256
 
 # Answers of the policy that are kept: a client meets a server again with every transfer. Each takes
-# about 250 bytes, all of them 1 MiB; whoever scans the network only makes us think again.
+# about 250 bytes, all of them 1 MiB; a client that scans the network only makes us decide again.
 MAX_KEPT_VERDICTS = 4096
 
 # -- operation ------------------------------------------------------------------------------------
