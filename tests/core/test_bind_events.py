@@ -16,14 +16,16 @@ from tests.core.office import (
 )
 
 from sallyport import limits
-from sallyport.core.model.events import BindTcp, BindUdp, Event, Listen
+from sallyport.core.model.chain import Priority
+from sallyport.core.model.events import AcceptedConnection, BindTcp, BindUdp, Event, Listen
 from sallyport.core.model.filter import DataFilter, SessionFilter
 from sallyport.core.model.hooks import Hooks, Scope
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.model.session import Session
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.lifecycle import State
-from sallyport.errors import AddressInUse, BadContext, Terminating
-from sallyport.flags import Transport
+from sallyport.errors import AddressInUse, BadContext, InvalidArgument, Terminating
+from sallyport.flags import BindFlags, Transport
 
 
 class Guard(WatchingFilter):
@@ -210,22 +212,104 @@ def test_nobody_is_told_of_a_bind_whose_session_ended_meanwhile() -> None:
     assert later.witnesses == []
 
 
-def test_no_data_filter_is_attached_to_a_bind() -> None:
+@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("way", ["attached", "factory"])
+def test_a_data_filter_at_the_bind_takes_this_binding_alone_out_of_the_kernel(
+    transport: Transport, way: str
+) -> None:
+    guard, seen, wanted = Guard(), DataFilter(), list[bool]()
+
+    def react(event: Event) -> None:
+        if not (wanted and isinstance(event, BindTcp | BindUdp)):
+            return
+        connection = event.connection
+        if way == "attached":
+            connection.attach_data_filter(seen, Priority.PRE_TRUST, "context")
+            return
+        connection.session.set_data_filter_factory(
+            AcceptedConnection if transport is Transport.TCP else BindUdp,
+            connection.proxy_address,
+            lambda: seen,
+            session_filter=guard.witnesses[0],
+        )
+
+    guard.react = react
+    office = Office(guard)
+    primary = office.dial()
+    before = office.bind(primary, transport=transport)
+    wanted.append(True)
+    watched = office.bind(primary, transport=transport)
+    wanted.clear()
+    after = office.bind(primary, transport=transport)
+
+    paths = [binding.connections[0].data_path for binding in (before, watched, after)]
+    assert paths == [DataPathKind.KERNEL, DataPathKind.USER, DataPathKind.KERNEL]
+    listen = watched.proxy_address
+    reservations = watched.connections[0].reservations
+    assert reservations is not None
+    assert reservations.path is office.user_path
+    if transport is Transport.TCP:
+        office.user_path.connect(PEER, listen)
+    else:
+        office.user_path.send(PEER, listen)
+    assert len(office.user_path.filtered) == 1
+    assert seen.slot is not None
+    assert not primary.session.factories
+    watched.kill()
+    assert (transport, listen) not in office.user_path.reserved
+
+
+def test_what_is_attached_at_a_bind_goes_with_it() -> None:
+    guard = Guard()
+    guard.react = lambda event: (
+        event.connection.attach_data_filter(DataFilter()) if isinstance(event, BindTcp) else None
+    )
+    office = Office(guard)
+    primary = office.dial()
+    binding = office.bind(primary)
+    assert len(primary.session.factories) == 1
+
+    binding.withdraw("done")
+
+    assert not primary.session.factories
+    assert not office.user_path.reserved
+    assert not office.data_path.reserved
+
+
+def test_one_data_filter_is_not_attached_to_a_bind_that_many_may_use() -> None:
     guard, refused = Guard(), list[str]()
 
     def react(event: Event) -> None:
-        if isinstance(event, BindTcp | BindUdp):
-            with pytest.raises(BadContext, match="no-flow-in-this-event"):
+        if isinstance(event, BindTcp):
+            with pytest.raises(InvalidArgument, match="one-data-filter-for-many-flows"):
                 event.connection.attach_data_filter(DataFilter())
             refused.append(type(event).__name__)
 
     guard.react = react
     office = Office(guard)
-    primary = office.dial()
-    for transport in (Transport.TCP, Transport.UDP):
-        office.bind(primary, transport=transport)
+    binding = office.bind(office.dial(), flags=BindFlags.ALLOW_MULTIPLE)
 
-    assert refused == ["BindTcp", "BindUdp"]
+    assert refused == ["BindTcp"]
+    assert binding.connections[0].data_path is DataPathKind.KERNEL
+
+
+def test_a_bind_that_cannot_move_to_user_mode_leaves_nothing() -> None:
+    guard, wanted = Guard(), list[bool]()
+
+    def react(event: Event) -> None:
+        if wanted and isinstance(event, BindTcp):
+            event.connection.attach_data_filter(DataFilter())
+            office.user_path.occupied.add((Transport.TCP, event.connection.proxy_address))
+
+    guard.react = react
+    office = Office(guard)
+    primary = office.dial()
+    before = office.holdings()
+    wanted.append(True)
+    with pytest.raises(AddressInUse):
+        office.bind(primary)
+
+    assert office.holdings() == before
 
 
 def test_outside_the_event_nobody_can_deny() -> None:

@@ -199,6 +199,11 @@ REASONS: Final = (
         "A connection can be denied or get a data filter only while the filter is asked about it.",
         _EVENT,
     ),
+    _call(
+        "one-data-filter-for-many-flows",
+        "Many flows may come of this bind, and one data filter sees one flow.",
+        "Set a factory with Session.set_data_filter_factory and ALLOW_MULTIPLE.",
+    ),
     _call("no-flow-in-this-event", "No bytes flow that a filter could see.", _EVENT),
     _call("the-connection-has-a-name", "The address was given before.", "Give it once."),
     _call(

@@ -89,6 +89,7 @@ class Binder:
         engine.binding_made(binding)
         try:
             await engine.ask_about_bind(binding)
+            self._decide_path_again(binding)
         except BaseException as error:  # giving up while asking leaves nothing held either
             if isinstance(error, BindError):
                 engine.bind_refused(request, error)
@@ -230,6 +231,31 @@ class Binder:
         return self._engine.path_for(
             request.session, protocol, request.flags, flow_event(request.transport)
         )
+
+    def _decide_path_again(self, binding: Binding) -> None:
+        """Move a binding to user mode if a data filter is expected at one of its ports.
+
+        A filter that was told of the bind may have attached one or set a factory, which is for this
+        binding alone; and now its ports are known. Raises OutOfResources, and what
+        `DataPath.reserve` raises.
+        """
+        factories, event = binding.session.factories, flow_event(binding.transport)
+        if not any(
+            factory.may_meet(event, connection.proxy_address)
+            for factory in factories
+            for connection in binding.connections
+        ):
+            return
+        path = self._engine.user_path
+        for connection in binding.connections:
+            if connection.path is not path:
+                if connection.reservations is not None:
+                    listen = connection.proxy_address
+                    there = self._engine.reservations_at(path, binding.transport, listen.address)
+                    connection.reservations.hand_over(listen, there)
+                    connection.reservations = there
+                connection.path = path
+            connection.is_filtered = True
 
     def _rule_towards(self, request: FutureRequest, address: Endpoint) -> Rule:
         """Find the rule that lets the client connect to `address`."""

@@ -23,7 +23,7 @@ from sallyport.core.model.events import (
     Listen,
     UdpDestination,
 )
-from sallyport.core.model.factory import DataFilterFactory
+from sallyport.core.model.factory import BindFactory, DataFilterFactory
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.model.filter_set import attached
 from sallyport.core.model.future_connection import FutureConnection
@@ -75,7 +75,8 @@ class EventDispatcher:
                 continue
             is_denied = self._engine.is_off(one.name, session)
             for connection in () if is_denied else binding.connections:
-                context = EventContext(one.name, None)
+                is_for_many = not connection.pinhole.single
+                context = EventContext(one.name, None, is_for_many=is_for_many)
                 connection.event_context = context if may_deny else None
                 try:
                     has_failed = not await self._tell_of_port(one, connection, event)
@@ -84,6 +85,9 @@ class EventDispatcher:
                     connection.event_context = None
                 if connection.is_closed:
                     break
+                session.factories += (
+                    BindFactory(connection, *ordered, one.name) for ordered in context.ordered
+                )
             if is_denied and may_deny:
                 self._engine.bind_denied(binding, one.name)
                 raise AddressInUse("denied-by-filter")

@@ -293,7 +293,7 @@ class Gateway:
         """
         is_filtered = bool(session.filter_set.told(session, event, protocol, is_secondary=True))
         for factory in session.factories:
-            is_filtered = is_filtered or factory.event is event
+            is_filtered = is_filtered or factory.may_meet(event, None)
         if self._kernel_path is not None and not (is_filtered or flags.is_user_mode):
             return self._kernel_path, False
         return self.user_path, is_filtered

@@ -108,6 +108,8 @@ class Ledger:
         if connection.reservations is not None:
             connection.reservations.give_back(listen)
         session.let_go(connection, primary)
+        if session.factories:
+            session.forget_attached(connection.pinhole.id)
         if primary is not None:
             primary.openings.pop(connection.pinhole.id, None)
         if binding is not None and all(one.state is CLOSED for one in binding.connections):

@@ -13,9 +13,11 @@ from sallyport.core.model.events import (
     UdpDestination,
 )
 from sallyport.errors import InvalidArgument, Terminating
+from sallyport.flags import Transport
 
 if TYPE_CHECKING:
     from sallyport.core.model.filter import DataFilter
+    from sallyport.core.model.secondary import SecondaryConnection
     from sallyport.core.model.session import Session
 
 # A UDP port has no accept: what would be attached at the bind is attached as each peer comes.
@@ -78,6 +80,19 @@ class DataFilterFactory:
             and wanted.port in (0, address.port)
         )
 
+    def may_meet(self, event: type[Event], bound: Endpoint | None) -> bool:
+        """Whether a flow that raises `event` at the port `bound` could get its data filter.
+
+        `bound` None: the port is not chosen yet, and a factory for one port says nothing so far.
+        """
+        if event is not self.event:
+            return False
+        if not self._is_about_bound or self.address is None:
+            return True
+        if bound is None:
+            return self.address.port == 0
+        return self.fits(event, bound, bound)
+
     def used(self) -> None:
         """Note that bytes of a flow begin to pass; a factory for one flow is over.
 
@@ -91,3 +106,35 @@ class DataFilterFactory:
         if self not in self.session.factories:
             raise Terminating("action-is-over")
         self.session.factories.remove(self)
+
+
+class BindFactory(DataFilterFactory):
+    """What a filter attached in the event of a bind: one data filter for the one flow of it."""
+
+    def __init__(
+        self,
+        connection: "SecondaryConnection",
+        data_filter: "DataFilter",
+        priority: Priority,
+        context: object,
+        owner: str,
+    ) -> None:
+        is_tcp = connection.transport is Transport.TCP
+        super().__init__(
+            connection.session,
+            AcceptedConnection if is_tcp else BindUdp,
+            connection.proxy_address,
+            self._again,
+            priority=priority,
+            context=context,
+            owner=owner,
+            is_multiple=False,
+        )
+        self.pinhole_id = connection.pinhole.id
+        """It is over with this port."""
+        self._data_filter = data_filter
+
+    def _again(self) -> "DataFilter":
+        """Return the data filter; a peer that was denied, or found no client, has not used it."""
+        self._data_filter.slot = None
+        return self._data_filter

@@ -10,7 +10,7 @@ from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import Event
-from sallyport.core.model.factory import DataFilterFactory
+from sallyport.core.model.factory import BindFactory, DataFilterFactory
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.hooks import Hooks, Source
 from sallyport.core.model.request import BindRequest, FutureRequest
@@ -352,6 +352,14 @@ class Session:
         left = held.pop(account) - 1
         if left:
             held[account] = left
+
+    def forget_attached(self, pinhole_id: int) -> None:
+        """Forget what was attached in the event of a bind to a port that is closed."""
+        self.factories = [
+            one
+            for one in self.factories
+            if not (isinstance(one, BindFactory) and one.pinhole_id == pinhole_id)
+        ]
 
     def held_for(self, primary: PrimaryConnection | None) -> int:
         """How many ports and permissions are held of the quota that `primary` is charged to.

@@ -52,6 +52,15 @@ class PortReservations:
         self.path.release(self._transport, place)
         self._pool.rest(place.port, self._clock() + limits.PORT_REST_SECONDS)
 
+    def hand_over(self, place: Endpoint, other: "PortReservations") -> None:
+        """Have another data path hold a port of the same pool from now on.
+
+        For a moment no data path does, and a local program may take it: raises what
+        `DataPath.reserve` raises, AddressInUse among it, and then it is held in the pool alone.
+        """
+        self.path.release(self._transport, place)
+        other.path.reserve(self._transport, place)
+
     def _reserved(self, base: int, count: int) -> list[Endpoint]:
         """Reserve a run of ports and give it; none when a local program has one of them."""
         held: list[Endpoint] = []
