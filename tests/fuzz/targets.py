@@ -18,7 +18,7 @@ from sallyport.filters.declarative import load_declarative
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.load import parse as parse_configuration
 from sallyport.ops.control.server import ControlServer
-from sallyport.wire import conntrack, guard, irc, lines, netlink, nftset, patterns, tftp
+from sallyport.wire import conntrack, guard, irc, lines, netlink, nftset, patterns, rtnetlink, tftp
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
 from sallyport.wire.telnet import with_plain_head, without_commands
@@ -253,6 +253,12 @@ def netlink_datagram(segments: Segments) -> object:
     return found
 
 
+def link_report(segments: Segments) -> object:
+    """Read a datagram about interfaces and routes."""
+    messages = list(netlink.messages(b"".join(segments)))
+    return [(rtnetlink.read_link(one), rtnetlink.is_local_route(one)) for one in messages]
+
+
 def conntrack_report(segments: Segments) -> object:
     """Read a report about a flow, wherever it begins; never raises."""
     data = b"".join(segments)
@@ -358,6 +364,7 @@ TARGETS = (
     Target("tftp", tftp_request, (ProtocolError,)),
     Target("irc", irc_offer, (ProtocolError,)),
     Target("netlink", netlink_datagram, (ProtocolError,)),
+    Target("link", link_report, (ProtocolError,)),
     Target("conntrack-report", conntrack_report),
     Target("conntrack-tuple", conntrack_tuple, (ProtocolError,)),
     Target("nft-table", nft_table, (ProtocolError,)),
