@@ -1,0 +1,67 @@
+"""Every source file has its test file, or says here where its tests are and why there."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src/sallyport"
+
+# A file, or a folder with all its files: the test file that covers it, and the reason.
+ELSEWHERE = {
+    "api.py": ("docs/test_sdk.py", "names of other files, and nothing of its own"),
+    "core/engine/ledger.py": ("core/engine/test_gateway.py", "its counts are seen from outside"),
+    "core/engine/session_table.py": ("core/model/test_session.py", "finds sessions for others"),
+    "core/model/engine.py": ("core/engine/test_gateway.py", "a Protocol; Gateway implements it"),
+    "core/model/filter_set.py": ("core/test_fence.py", "attaches filters, which may fail"),
+    "core/model/negotiated.py": ("core/model/test_secondary.py", "a base class"),
+    "core/model/request.py": ("core/engine/test_binder.py", "values that only the binder takes"),
+    "core/pinholes/reservations.py": (
+        "core/engine/test_binder_resources.py",
+        "a bind's first half",
+    ),
+    "core/runtime/environment.py": ("testing/test_world.py", "a Protocol; its doubles are tested"),
+    "filters/ftp": ("filters/test_ftp.py", "one dialogue of several files, tested by what it says"),
+    "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
+    "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
+    "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
+    "ops/daemon.py": ("netns/test_daemon.py", "only a running process shows it"),
+    "reasons": ("docs/test_reasons.py", "texts by code, checked together"),
+    "relay/attempts.py": ("relay/test_tcp.py", "the first half of every relayed connection"),
+    "testing/endings.py": ("testing/test_contract.py", "how its plays end"),
+    "testing/faulty.py": ("testing/test_contract.py", "what its plays fail with"),
+    "testing/flows.py": ("testing/test_memory.py", "the flows of the data path in memory"),
+    "testing/promises.py": ("testing/test_contract.py", "a broken filter for each promise"),
+}
+
+FILES = [
+    path.relative_to(SOURCE)
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.name not in {"__init__.py", "__main__.py"}
+]
+
+
+def test_every_source_file_has_its_test_file() -> None:
+    alone = [str(path) for path in FILES if not _own_test(path) and not _elsewhere(path)]
+
+    assert not alone, "write tests/ROOM/test_NAME.py, or say in ELSEWHERE where its tests are"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_is_tested_elsewhere_is_there_and_needs_to_be_said(name: str) -> None:
+    covered = [path for path in FILES if path.is_relative_to(name)]
+
+    assert (TESTS / ELSEWHERE[name][0]).is_file()
+    assert [path for path in covered if not _own_test(path)], "stale: it has a test file now"
+
+
+def _own_test(path: Path) -> bool:
+    """Return whether there is tests/ROOM/test_NAME.py; a room in a room may be part of the name."""
+    candidates = [path.with_name(f"test_{path.name}")]
+    if len(path.parts) > 2:
+        candidates.append(path.parent.with_name(f"test_{path.parent.name}_{path.name}"))
+    return any((TESTS / candidate).is_file() for candidate in candidates)
+
+
+def _elsewhere(path: Path) -> bool:
+    return any(path.is_relative_to(name) for name in ELSEWHERE)
