@@ -18,7 +18,19 @@ from sallyport.filters.declarative import load_declarative
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.load import parse as parse_configuration
 from sallyport.ops.control.server import ControlServer
-from sallyport.wire import conntrack, guard, irc, lines, netlink, nftset, patterns, rtnetlink, tftp
+from sallyport.wire import (
+    conntrack,
+    guard,
+    irc,
+    lines,
+    natpmp,
+    netlink,
+    nftset,
+    patterns,
+    pcp,
+    rtnetlink,
+    tftp,
+)
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
 from sallyport.wire.telnet import with_plain_head, without_commands
@@ -227,6 +239,31 @@ def tftp_request(segments: Segments) -> object:
     return request
 
 
+def pcp_request(segments: Segments) -> object:
+    """Read a PCP request; whatever it is, it has an answer of a legal length."""
+    packet = b"".join(segments)
+    if not pcp.is_request(packet):
+        return None
+    try:
+        return pcp.parse(packet)
+    except pcp.Refusal as refusal:
+        answer = pcp.refuse(packet, refusal.result, lifetime=30, epoch=0)
+        assert 24 <= len(answer) <= pcp.MAX_BYTES
+        assert len(answer) % 4 == 0
+        return refusal.result
+
+
+def natpmp_request(segments: Segments) -> object:
+    """Read a NAT-PMP request; an unknown one has an answer."""
+    packet = b"".join(segments)
+    if not pcp.is_request(packet):
+        return None
+    try:
+        return natpmp.parse(packet)
+    except ValueError:
+        return natpmp.refuse(packet, natpmp.Result.UNSUPP_OPCODE, 0)
+
+
 def irc_offer(segments: Segments) -> object:
     """Read a DCC offer; with our address in it, it reads as ours."""
     text = b"".join(segments)
@@ -362,6 +399,8 @@ TARGETS = (
     Target("telnet", telnet, (ProtocolError,)),
     Target("tls", tls),
     Target("tftp", tftp_request, (ProtocolError,)),
+    Target("pcp", pcp_request),
+    Target("natpmp", natpmp_request),
     Target("irc", irc_offer, (ProtocolError,)),
     Target("netlink", netlink_datagram, (ProtocolError,)),
     Target("link", link_report, (ProtocolError,)),

@@ -1,0 +1,173 @@
+"""PCP messages: what is read, what is refused with which code, what is written."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sallyport.wire import pcp
+from sallyport.wire.pcp import Opcode, PeerFilter, PortSet, Refusal, Result
+
+NONCE = bytes(range(12))
+CLIENT4 = bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 8))
+
+
+def header(opcode: int = 1, lifetime: int = 7200, *, version: int = 2) -> bytes:
+    return bytes((version, opcode, 0, 0)) + lifetime.to_bytes(4, "big") + CLIENT4
+
+
+def mapping(
+    protocol: int = 6, internal: int = 8080, external: int = 0, suggested: bytes = bytes(16)
+) -> bytes:
+    ports = internal.to_bytes(2, "big") + external.to_bytes(2, "big")
+    return NONCE + bytes((protocol, 0, 0, 0)) + ports + suggested
+
+
+def option(code: int, data: bytes = b"", length: int | None = None) -> bytes:
+    size = len(data) if length is None else length
+    return bytes((code, 0)) + size.to_bytes(2, "big") + data + bytes(-len(data) % 4)
+
+
+def peer(bits: int, port: int, packed: bytes) -> bytes:
+    return option(3, bytes((0, bits)) + port.to_bytes(2, "big") + packed)
+
+
+def mapped(text: str) -> bytes:
+    return pcp.pack(ip_address(text))
+
+
+def result_of(data: bytes) -> Result:
+    with pytest.raises(Refusal) as caught:
+        pcp.parse(data)
+    return caught.value.result
+
+
+def test_a_map_request_is_read_with_all_its_options() -> None:
+    options = (
+        option(2)
+        + peer(96 + 24, 0, mapped("203.0.113.0"))
+        + option(130, bytes((0, 4, 31, 144, 1)))
+        + option(200, b"optional and unknown")
+    )
+    request = pcp.parse(header() + mapping(external=25000) + options)
+
+    assert (request.opcode, request.lifetime) == (Opcode.MAP, 7200)
+    assert request.client == ip_address("10.0.0.8")
+    found = request.mapping
+    assert found is not None
+    assert (found.protocol, found.internal_port, found.external_port) == (6, 8080, 25000)
+    assert found.prefers_failure
+    assert found.filters == (PeerFilter(ip_network("203.0.113.0/24"), 0),)
+    assert found.port_set == PortSet(4, 8080, keeps_parity=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "result"),
+    [
+        pytest.param(header(version=1), Result.UNSUPP_VERSION, id="section 9: another version"),
+        pytest.param(b"\2\1", Result.MALFORMED_REQUEST, id="section 8.2: shorter than a header"),
+        pytest.param(
+            header() + b"x", Result.MALFORMED_REQUEST, id="section 7: not a multiple of 4"
+        ),
+        pytest.param(
+            header() + mapping() + bytes(1100), Result.MALFORMED_REQUEST, id="section 7: over 1100"
+        ),
+        pytest.param(header(3), Result.UNSUPP_OPCODE, id="section 8.2: an unknown opcode"),
+        pytest.param(header(2) + bytes(56), Result.UNSUPP_OPCODE, id="section 12: PEER"),
+        pytest.param(header() + bytes(32), Result.MALFORMED_REQUEST, id="section 11.1: too short"),
+        pytest.param(
+            header() + mapping(protocol=0),
+            Result.MALFORMED_REQUEST,
+            id="section 11.1: all protocols",
+        ),
+        pytest.param(
+            header() + mapping() + option(9), Result.UNSUPP_OPTION, id="C07 unknown and mandatory"
+        ),
+        pytest.param(
+            header() + mapping() + option(3, bytes(20), length=400),
+            Result.MALFORMED_OPTION,
+            id="C07 an option that lies about its length",
+        ),
+        pytest.param(
+            header() + mapping() + option(2) + option(2),
+            Result.MALFORMED_OPTION,
+            id="section 7.3: twice",
+        ),
+        pytest.param(
+            header(lifetime=0) + mapping() + option(2),
+            Result.MALFORMED_REQUEST,
+            id="section 13.2: PREFER_FAILURE in a deletion",
+        ),
+        pytest.param(
+            header() + mapping() + option(130, bytes(5)),
+            Result.MALFORMED_OPTION,
+            id="RFC 7753: a set of no ports",
+        ),
+        pytest.param(
+            header() + mapping() + peer(129, 0, mapped("203.0.113.9")),
+            Result.MALFORMED_OPTION,
+            id="C03 a prefix longer than an address",
+        ),
+        pytest.param(
+            header() + mapping() + peer(64, 0, mapped("203.0.113.9")),
+            Result.MALFORMED_OPTION,
+            id="C03 an IPv4 prefix of no possible length",
+        ),
+    ],
+)
+def test_a_faulty_request_is_refused_with_the_code_of_its_clause(
+    data: bytes, result: Result
+) -> None:
+    assert result_of(data) is result
+
+
+def test_c03_a_prefix_that_counts_ipv4_bits_is_never_read_as_everybody() -> None:
+    data = header() + mapping() + peer(32, 0, mapped("203.0.113.9"))
+    found = pcp.parse(data).mapping
+
+    assert found is not None
+    assert found.filters == (PeerFilter(ip_network("203.0.113.9/32"), 0),)
+
+
+def test_a_prefix_of_no_bits_clears_the_filters_before_it() -> None:
+    options = peer(128, 80, mapped("203.0.113.9")) + peer(0, 0, bytes(16))
+    assert (found := pcp.parse(header() + mapping() + options).mapping) is not None
+    assert found.filters == ()
+    assert (plain := pcp.parse(header() + mapping()).mapping) is not None
+    assert plain.filters is None
+
+
+def test_a_refusal_repeats_the_request_behind_its_own_head() -> None:
+    request = header() + mapping() + option(2)
+    answer = pcp.refuse(request, Result.NOT_AUTHORIZED, lifetime=1800, epoch=7)
+
+    assert answer[:4] == bytes((2, 0x81, 0, 2))
+    assert answer[4:12] == (1800).to_bytes(4, "big") + (7).to_bytes(4, "big")
+    assert answer[24:] == request[24:]
+
+
+def test_a_grant_names_what_was_given_and_repeats_the_options_that_were_understood() -> None:
+    request = header() + mapping(external=1) + option(2) + option(200, b"unknown")
+    found = pcp.parse(request).mapping
+    assert found is not None
+    answer = pcp.grant(found, external=ip_address("203.0.113.1"), port=40001, lifetime=600, epoch=3)
+
+    assert answer[:4] == bytes((2, 0x81, 0, 0))
+    assert answer[24:36] == NONCE
+    assert answer[40:44] == (8080).to_bytes(2, "big") + (40001).to_bytes(2, "big")
+    assert answer[44:60] == mapped("203.0.113.1")
+    assert answer[60:] == option(2)
+
+
+@given(data=st.binary(min_size=2, max_size=1200))
+def test_any_bytes_are_a_request_or_refused_with_a_code(data: bytes) -> None:
+    if not pcp.is_request(data):
+        return
+    for head in (data, b"\2" + data[1:], header() + mapping() + data[: len(data) // 4 * 4]):
+        try:
+            pcp.parse(head)
+        except Refusal as refusal:
+            answer = pcp.refuse(head, refusal.result, lifetime=30, epoch=0)
+            assert 24 <= len(answer) <= pcp.MAX_BYTES
+            assert len(answer) % 4 == 0
