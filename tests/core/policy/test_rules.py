@@ -206,3 +206,32 @@ def test_another_policy_answers_for_itself() -> None:
 
     assert not replace(policy, access_rules=()).decide("ftp", CLIENT, PEER).allowed
     assert replace(policy) == policy
+
+
+# -- the external address of a client that has no primary connection ------------------------------
+
+OWN = ip_address("203.0.113.1")
+
+
+def test_a_client_behind_nat_always_has_the_same_external_address() -> None:
+    policy = replace(make_policy(), own_addresses={"external": (OWN,)})
+
+    assert policy.external_address(ip_address("10.0.0.8")) == OWN
+    assert policy.external_address(ip_address("10.0.0.9")) == OWN
+
+
+def test_the_source_of_the_external_network_comes_before_what_its_interfaces_have() -> None:
+    virtual = ip_address("203.0.113.7")
+    plain = replace(make_policy(), own_addresses={"external": (OWN,)})
+    networks = tuple(
+        replace(one, source=(virtual,)) if one.is_external else one for one in plain.networks
+    )
+
+    assert replace(plain, networks=networks).external_address(ip_address("10.0.0.8")) == virtual
+
+
+@pytest.mark.parametrize("client", ["fd00:a::8", "203.0.113.9"])
+def test_where_nothing_is_translated_there_is_no_external_address_of_ours(client: str) -> None:
+    policy = replace(make_policy(), own_addresses={"external": (OWN,)})
+
+    assert policy.external_address(ip_address(client)) is None

@@ -322,6 +322,10 @@ class Gateway:
             )
         return reservations
 
+    def external_address(self, client: IpAddress) -> IpAddress | None:
+        """Return where peers reach a client's ports (`Policy.external_address`)."""
+        return self.policy.external_address(client)
+
     def client_session(self, client: IpAddress) -> Session:
         """Find or make the session of a client (`model.filter.Firewall`)."""
         return self.sessions.begin_for_filter(client, is_private=False)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest, FutureRequest
 from sallyport.core.pinholes.datapath import DataPath
@@ -35,7 +34,7 @@ def choose_listen_addresses(
         return _routed(request), None
     if proxy is not None and proxy.address not in own:
         raise AddressNotAvailable("not-an-address-of-the-gateway")
-    address = proxy.address if proxy is not None else _external_address(request.primary)
+    address = proxy.address if proxy is not None else _external_address(engine, request)
     reservations = engine.reservations_at(path, request.transport, address)
     if proxy is not None and proxy.port:
         return reservations.exactly(proxy.port), reservations
@@ -94,7 +93,12 @@ def _internal_address(engine: Engine, request: FutureRequest) -> IpAddress | Non
     return None
 
 
-def _external_address(primary: PrimaryConnection | None) -> IpAddress:
-    if primary is None or primary.gateway_address is None:
+def _external_address(engine: Engine, request: BindRequest) -> IpAddress:
+    """Return our address for peers: the primary's, else the one that this client always has."""
+    primary = request.primary
+    if primary is not None and primary.gateway_address is not None:
+        return primary.gateway_address.address
+    own = engine.policy.external_address(request.session.client_address)
+    if own is None:
         raise InvalidArgument("proxy-address-needed-without-a-primary")
-    return primary.gateway_address.address
+    return own

@@ -138,6 +138,8 @@ class Policy:
     access_rules: tuple[AccessRule, ...] = ()
     publishing_rules: tuple[PublishingRule, ...] = ()
     gateway_addresses: frozenset[IpAddress] = frozenset()
+    own_addresses: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
+    """The gateway's addresses on the interfaces of each network, by its name; none link-local."""
     filter_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     _verdicts: dict[tuple[str, IpAddress, IpAddress | None], Verdict] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -186,6 +188,20 @@ class Policy:
         """Return the address to dial `peer` from; None when routing is to choose it."""
         network = self.network_of(peer)
         return None if network is None else network.source_of(peer.version)
+
+    def external_address(self, client: IpAddress) -> IpAddress | None:
+        """Return the address at which anyone outside reaches ports that are bound for `client`.
+
+        Always the same one for a client (RFC 4787 REQ-2): the source of the external network, else
+        the first address that the gateway has on its interfaces. None on a routed relation, where
+        it is the client's own, and where there is no relation or no such address.
+        """
+        outside = self.network_of(None)
+        if outside is None or self.relation(client, None) is not Relation.NAT:
+            return None
+        version = client.version
+        own = (one for one in self.own_addresses.get(outside.name, ()) if one.version == version)
+        return outside.source_of(version) or next(own, None)
 
     @property
     def sources(self) -> frozenset[IpAddress]:
