@@ -61,7 +61,7 @@ def route_request(destination: IpAddress, mark: int, sequence: int) -> bytes:
 
 
 def is_local_route(message: Message) -> bool:
-    """Tell whether an answer to `route_request` says that the packet is delivered here."""
+    """Return whether an answer to `route_request` says that the packet is delivered here."""
     if message.kind != _NEW_ROUTE or len(message.payload) < _ROUTE.size:
         return False
     return bool(_ROUTE.unpack_from(message.payload)[7] == _LOCAL)
