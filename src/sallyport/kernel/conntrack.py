@@ -75,7 +75,7 @@ class ConntrackRequests:
         return self._sequence
 
     def _ask(self, request: bytes) -> bytes | None:
-        """Give the one answer, None for ENOENT; other refusals raise KernelError."""
+        """Return the one answer, None for ENOENT; other refusals raise KernelError."""
         self._socket.send(request)
         answer = self._receive("ask conntrack")
         refused = netlink.verdict(answer, self._sequence)
@@ -111,7 +111,7 @@ class EventSocket:
             )
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self._socket.fileno()
 
     def close(self) -> None:

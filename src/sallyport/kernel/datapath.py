@@ -166,7 +166,7 @@ class KernelDataPath:
             self._placeholders.reserve(transport, address)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """Give a reserved port back; idempotent, never raises.
+        """Release a reserved port; idempotent, never raises.
 
         Nobody else gets it before what was opened there has left the kernel.
         """
@@ -255,7 +255,7 @@ class KernelDataPath:
         return len(self._flows)
 
     def fileno(self) -> int:
-        """Give the descriptor that is readable when `drain` has work."""
+        """Return the descriptor that is readable when `drain` has work."""
         return self._events.fileno()
 
     def drain(self, budget: int = _EVENTS_PER_TURN) -> None:

@@ -26,7 +26,7 @@ class EventQueue:
         return len(self._waiting)
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self._events.fileno()
 
     def close(self) -> None:
@@ -34,7 +34,7 @@ class EventQueue:
         self._events.close()
 
     def next(self) -> FlowReport | None:
-        """Give the next report; None is a message to skip.
+        """Return the next report; None is a message to skip.
 
         Raises BlockingIOError when there is none, and other OSErrors of the socket.
         """
@@ -52,7 +52,7 @@ class EventQueue:
             return bool(self._waiting) or self.has_overrun
 
     def take(self, generations: Collection[int]) -> list[FlowReport]:
-        """Give those that wait here for these pinholes; the others keep their places."""
+        """Return those that wait here for these pinholes; the others keep their places."""
         taken = [r for r in self._waiting if r.mark & marks.GENERATION in generations]
         if taken:
             left = (r for r in self._waiting if r.mark & marks.GENERATION not in generations)

@@ -90,7 +90,7 @@ def require_free(port_range: PortRange) -> None:
 
 
 def listening_ports(rows: Iterable[str]) -> Iterable[int]:
-    """Give the ports of listening sockets from the rows of /proc/net/tcp or tcp6 (proc(5))."""
+    """Return the ports of listening sockets from the rows of /proc/net/tcp or tcp6 (proc(5))."""
     for row in rows:
         _, local, _, state, *_rest = row.split()
         if state == "0A":  # TCP_LISTEN

@@ -88,12 +88,12 @@ def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
 
 
 def wanted(installed: InstalledPinhole) -> Elements:
-    """Give the elements a pinhole needs, as it is now."""
+    """Return the elements a pinhole needs, as it is now."""
     return _elements(installed.generation, installed.pinhole, installed.owner)
 
 
 def held(installed: InstalledPinhole) -> Elements:
-    """Give the elements that the kernel holds for a pinhole."""
+    """Return the elements that the kernel holds for a pinhole."""
     if installed.in_kernel is None:
         return []
     return _elements(installed.generation, installed.in_kernel, installed.owner_in_kernel)
@@ -143,7 +143,10 @@ def removals(elements: Iterable[Elements]) -> nftset.Changes:
 
 
 def difference(old: Elements, new: Elements) -> tuple[Elements, Elements]:
-    """Give what to delete and what to add; what stays is not touched: a spent place stays spent."""
+    """Return what to delete and what to add; what stays is not touched.
+
+    A spent place stays spent.
+    """
     held, asked = set(old), set(new)
     removed = [element for element in old if element not in asked]
     return removed, [element for element in new if element not in held]
@@ -177,7 +180,7 @@ def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: byte
 # A server is met again with every transfer: this is a sixth of the time a pinhole takes in Python.
 @lru_cache(maxsize=1024)
 def _singles(sources: IpFilter | None, version: int) -> tuple[bytes, ...] | None:
-    """Give the addresses of one IP version one by one; None when they are too many."""
+    """Return the addresses of one IP version one by one; None when they are too many."""
     if sources is None:
         return None
     singles: list[bytes] = []

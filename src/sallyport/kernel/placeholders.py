@@ -69,7 +69,7 @@ class Placeholders:
             held[name] = None
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """Give a port back; idempotent, never raises."""
+        """Release a port; idempotent, never raises."""
         held = self._held[transport].pop(name_of(address), None)
         if held is not None:
             self._sockets -= 1
@@ -92,7 +92,7 @@ class Placeholders:
             return
 
     def close(self) -> None:
-        """Give every port back."""
+        """Release every port."""
         for held in self._held.values():
             for sock in filter(None, held.values()):
                 sock.close()

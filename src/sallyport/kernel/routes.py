@@ -14,7 +14,7 @@ _SECONDS = 1.0
 
 
 def is_delivered(mark: int, version: int) -> bool:
-    """Tell whether packets with this mark are delivered here, whatever their destination.
+    """Return whether packets with this mark are delivered here, whatever their destination.
 
     One question shows whether both the rule and the route are there. Raises OSError.
     """

@@ -42,7 +42,9 @@ def load(script: str) -> None:
 
 
 def owner_of(table: str) -> int | None:
-    """Give the netlink port of the process that owns a table, 0 when nobody does, None: no table.
+    """Return the netlink port of the process that owns a table.
+
+    0: no process does; None: there is no such table.
 
     For the first netlink socket of a program the port is its process id. Raises KernelError.
     """
