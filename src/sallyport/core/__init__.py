@@ -1,1 +1,1 @@
-"""Decisions: who may bind what, and how a binding lives. It knows no protocol by name."""
+"""Decisions: which client may bind which port, and how a binding lives. No protocol by name."""

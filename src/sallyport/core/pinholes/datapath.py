@@ -1,6 +1,6 @@
-"""What the core asks of a data path: a few verbs on pinholes, and four things it is told.
+"""DataPath and FlowSink: the verbs the core calls on a data path, and the four calls back.
 
-Every data path (kernel, user, the in-memory double) passes the same contract tests.
+Every data path (kernel, user mode, the in-memory double) passes the same contract tests.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,12 +20,15 @@ class DataPathKind(StrEnum):
 
 
 class Pinhole(NamedTuple):
-    """One opening: flows from `sources` to `listen` are delivered to `target`.
+    """What a data path opens: flows from `sources` to `listen` are delivered to `target`.
 
-    Nothing is translated when `target == listen` (routed relation); nothing is admitted while
-    `target` is None (the client address is not known yet). `source_ports` narrows the flows to
-    those sent from one of these ports; None means any. `id` is unique among live pinholes.
-    A tuple, because one is made for every bind, in less than half the time.
+    Nothing is translated when `target == listen` (routed relation). Nothing is admitted while
+    `target` is None (the client address is not known yet). `sources` None means any address.
+    `source_ports` narrows the flows to those sent from one of these ports; None means any. `id` is
+    unique among live pinholes.
+
+    A tuple, because every bind makes one, and a tuple is made in less than half the time of a
+    frozen dataclass.
     """
 
     id: int
@@ -41,22 +44,23 @@ class Pinhole(NamedTuple):
     """UDP: the client may send back to sources that recently sent (BIDIRECTIONAL); without it the
     kernel drops what the client sends back. TCP answers by its nature."""
     is_proxied: bool = False
-    """Full proxy: to the client, peers appear as the gateway's address on the client's network."""
+    """Full proxy: the client sees the gateway's address on its own network, not the peer's."""
     idle_seconds: float | None = None
-    """UDP: a flow that was idle this long is over; None leaves it to the data path."""
+    """UDP: seconds without a datagram after which a flow is over; None leaves it to the data path.
+    """
     backlog: int = 1
     """User mode: how many connections may wait to be accepted."""
     receive_buffer: int | None = None
-    """User mode: bytes of socket buffer; None leaves it to the host."""
+    """User mode: size of the socket's receive buffer in bytes; None leaves it to the host."""
 
     @property
     def is_translated(self) -> bool:
-        """Whether the gateway's own address is listened on: a port of ours is in use."""
+        """Whether the pinhole listens on an address of the gateway and so uses one of its ports."""
         return self.target != self.listen
 
 
 class FlowCounters(NamedTuple):
-    """Bytes of one flow so far, as IP payload plus headers: what the kernel counts."""
+    """Bytes of one flow so far. Counted as the kernel does: whole IP packets with their headers."""
 
     peer: Endpoint
     from_peer_bytes: int
@@ -69,15 +73,15 @@ class StreamEnd(Protocol):
     def send(self, data: bytes) -> None:
         """Queue bytes, or one datagram, towards this end; never blocks, never raises.
 
-        After the end nothing arrives any more.
+        What is sent after the end of the flow is dropped.
         """
 
     def shutdown(self) -> None:
-        """Say that no more bytes will come towards this end (FIN); idempotent."""
+        """Close this direction: no more bytes follow towards this end (FIN). Idempotent."""
 
 
 class Link(Protocol):
-    """The two sockets of one flow, as the core may touch them."""
+    """The two sockets of one flow: all the core may do to them is end them."""
 
     def abort(self) -> None:
         """Reset both ends; idempotent, never raises."""
@@ -87,101 +91,109 @@ class Link(Protocol):
 
 
 class Tap(Protocol):
-    """The data filters of one flow, as whoever holds its two sockets feeds them."""
+    """The data filters of one flow, as the holder of its two sockets feeds them.
+
+    Implemented by `model.chain.Chain`. *Accepted* is the socket that a connection arrived on,
+    *dialled* the one that the gateway connected. The holder reads nothing while `is_busy`.
+    """
 
     on_idle: Callable[[], None]
-    """To be set by the reservations: called when nothing waits any more."""
+    """Set by the holder of the sockets; called when nothing waits any more: it reads on."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether something waits: nothing more should be read."""
+        """Whether a filter's call runs or waits: the holder should read nothing more."""
 
     def begin(self, link: Link, accepted: StreamEnd | None, dialled: StreamEnd | None) -> None:
-        """Start, before any bytes; None for an end where nobody is (emulation)."""
+        """Start the filters, before any bytes; None for an end without a socket (emulation)."""
 
     def from_accepted(self, data: bytes) -> None:
-        """Take bytes, or one datagram, of the socket that was accepted."""
+        """Take bytes, or one datagram, that arrived on the accepted socket."""
 
     def from_dialled(self, data: bytes) -> None:
-        """Take bytes, or one datagram, of the socket that was dialled."""
+        """Take bytes, or one datagram, that arrived on the dialled socket."""
 
     def accepted_closed(self) -> None:
-        """The socket that was accepted will say no more (FIN)."""
+        """Take the end of the accepted socket's data (FIN)."""
 
     def dialled_closed(self) -> None:
-        """The socket that was dialled will say no more (FIN)."""
+        """Take the end of the dialled socket's data (FIN)."""
 
     def flooded(self) -> None:
-        """Some filter sent more than an end takes: its fault, which ends its session."""
+        """Blame the filter that runs: it sent more than a socket takes. Ends its session."""
 
     def end(self) -> None:
-        """The flow is over, or never came to be. Idempotent, never raises."""
+        """Detach every filter: the flow is over, or never began. Idempotent, never raises."""
 
 
 class Arrival(Protocol):
-    """A peer that came to a user-mode pinhole and is not let in yet.
+    """A peer that connected to a user-mode pinhole and waits for the filters' decision.
 
-    One of the two is called, at once or later; if the peer has gone meanwhile, or the pinhole was
-    closed, neither does harm, and a tap that was given is ended.
+    The core calls one of the two methods, at once or later. If the peer has gone meanwhile, or the
+    pinhole was closed, either call is harmless; a tap passed to `proceed` is then ended.
     """
 
     def proceed(self, tap: Tap | None) -> None:
-        """Connect it through; None: nobody looks at the bytes."""
+        """Connect the peer to the target; None: no filter sees the bytes."""
 
     def refuse(self) -> None:
-        """Reset it and tell nobody; a single pinhole stays open for the next."""
+        """Reset the peer without a report; a single pinhole stays open for the next peer."""
 
 
 class FlowSink(Protocol):
-    """Who is told about flows; calls come in the order of events for one flow."""
+    """Receives a data path's reports; for one flow they come in the order of its events."""
 
     def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
-        """User mode only: a peer is here, and waits for `arrival` to be answered."""
+        """Take a peer that waits for `arrival` to be answered; user mode only."""
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
-        """A flow completed its handshake and was admitted."""
+        """Take a flow that completed its handshake and was admitted."""
 
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
-        """An attempt ended without being admitted; a single pinhole stays open for the next."""
+        """Take an attempt that ended before admission; a single pinhole stays open for the next."""
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
-        """An admitted flow is over: both directions closed, reset, killed or idled out."""
+        """Take the end of an admitted flow: both directions closed, reset, killed or idle."""
 
 
 class DataPath(Protocol):
-    """Effects on connections, behind verbs."""
+    """Opens and closes pinholes, and reports the flows that use them."""
 
     @property
     def kind(self) -> DataPathKind:
-        """Tell which path this is."""
+        """Which path this is."""
 
     def attach(self, sink: FlowSink) -> None:
-        """Set who is told; called once, before anything is opened."""
+        """Set the receiver of the reports; called once, before anything is opened."""
 
     def reserve(self, transport: Transport, address: Endpoint) -> None:
-        """Hold a gateway port so that no local program gets it.
+        """Hold a gateway port, so that no local program gets it.
 
-        Raises AddressInUse (a local socket or another reservation has it),
-        AddressNotAvailable (the address is not this host's), OutOfResources (descriptors).
+        Raises AddressInUse when a local socket or another reservation has it,
+        AddressNotAvailable when the address is not this host's, OutOfResources when descriptors
+        are exhausted.
         """
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """Give a reserved port back; idempotent, never raises."""
+        """Release a reserved port; idempotent, never raises."""
 
     async def open(self, pinholes: Sequence[Pinhole]) -> None:
-        """Open all or none, in one transaction; when it returns the next SYN finds them.
+        """Open all pinholes or none, in one transaction; when it returns the next SYN finds them.
 
-        Raises OutOfResources (tables full) or KernelError; then none is open.
+        Raises OutOfResources when the kernel's tables are full, KernelError when the kernel
+        refuses; then none is open.
         """
 
     async def retarget(self, pinhole_id: int, target: Endpoint) -> None:
-        """Deliver to `target` from now on; only for a pinhole whose target was None.
+        """Deliver flows to `target` from now on; only for a pinhole whose target was None.
 
         Raises OutOfResources or KernelError; then nothing has changed.
         """
 
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
-        """Replace who may open flows; admitted flows go on. A spent token stays spent.
+        """Replace the addresses that may open flows (None: any); admitted flows go on.
+
+        A single pinhole that was used stays used (on the kernel path its token is spent).
 
         Raises OutOfResources or KernelError; then nothing has changed.
         """
@@ -190,24 +202,25 @@ class DataPath(Protocol):
         """Send one UDP datagram to `peer`, as if `listen` had sent it.
 
         `listen` is a reserved gateway port, or the client's own endpoint on a routed relation (a
-        transparent socket). Never blocks; what the kernel does not take is lost, as datagrams are.
+        transparent socket). Never blocks; a datagram that the kernel does not take is lost.
         """
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
-        """Close now; flows already admitted go on. Idempotent, never raises."""
+        """Close pinholes now; flows already admitted go on. Idempotent, never raises."""
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
-        """Close, and reset both ends of every admitted flow. Idempotent, never raises."""
+        """Close pinholes and reset both ends of every admitted flow. Idempotent, never raises."""
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
-        """Read the live flows of one pinhole; empty when there are none."""
+        """Return the running flows of one pinhole with their byte counts; empty without flows."""
 
 
 class UserPath(DataPath, Protocol):
-    """What the user-mode data path can do besides: speak for somebody who is not there."""
+    """The user-mode data path, which can also deliver a connection that no peer made."""
 
     def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
-        """Dial `pinhole.target` as if `peer` had connected; the tap's accepted end is nobody.
+        """Dial `pinhole.target` as if `peer` had connected; the tap has no accepted socket.
 
-        Reported as a flow of `pinhole.id`, which need not be open: established or refused, ended.
+        The sink gets the reports of a flow of `pinhole.id`, which need not be open: established or
+        refused, then ended.
         """

@@ -5,8 +5,8 @@
         +--withdraw-----+--timeout      |  +--admit (UDP: the one source comes back)
         +--kill---------+--kill---------+
 
-*Withdraw* is the gentle end (the control connection closed, a second PORT came): nothing new gets
-in, a transfer under way may finish (attack F22). *Kill* is the hard one.
+*Withdraw* is the gentle end (the control connection closed, a second PORT came): no new flow gets
+in, a transfer under way may finish (attack F22). *Kill* is the hard end: it resets what runs.
 """
 
 from enum import StrEnum
@@ -23,10 +23,10 @@ class State(StrEnum):
     ARMED = "armed"
     """The pinhole is open; with ALLOW_MULTIPLE it stays so while flows come and go."""
     LIVE = "live"
-    """Nobody new gets in. TCP: an admitted flow is running. UDP: the pinhole belongs to one source,
-    which may fall silent and come back as long as the binding lives."""
+    """No new peer gets in. TCP: an admitted flow is running. UDP: the pinhole belongs to one
+    source, which may fall silent and come back as long as the binding lives."""
     CLOSED = "closed"
-    """Nothing is left."""
+    """The pinhole is gone and no flow runs."""
 
 
 class Step(StrEnum):
@@ -40,8 +40,8 @@ class Step(StrEnum):
     KILL = "kill"
 
 
-# Naming a member through its class takes longer than calling a function (3.11), and a transfer
-# names some twenty of them.
+# In Python 3.11 `State.ARMED` costs more than a function call, and one transfer uses some twenty
+# members. A module's global costs a dictionary look-up.
 RESERVED, ARMED, LIVE, CLOSED = State
 ARM, ADMIT, END, WITHDRAW, TIMEOUT, KILL = Step
 
@@ -67,7 +67,7 @@ TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
         KILL: CLOSED,
     },
     CLOSED: {
-        # Ending what has ended is harmless, so that callers need not ask first.
+        # To end it twice is harmless, so callers need not check first.
         WITHDRAW: CLOSED,
         TIMEOUT: CLOSED,
         KILL: CLOSED,
@@ -76,7 +76,7 @@ TRANSITIONS: Final[dict[State, dict[Step, State]]] = {
 
 
 def after(state: State, step: Step) -> State:
-    """Give the state after `step`; raises Terminating when the table has no such transition."""
+    """Return the state after `step`; raises Terminating when the table has no such transition."""
     try:
         return TRANSITIONS[state][step]
     except KeyError:

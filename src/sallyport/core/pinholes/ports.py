@@ -1,8 +1,10 @@
 """Ports: which gateway ports a binding gets. Random within the range (RFC 6056 section 3.3.1).
 
-A released port rests before it is drawn again, because its last peer may still hold the old pair
-of endpoints in TIME_WAIT. When every other port is taken the longest rested one is drawn: a
-shorter rest is better than a refusal.
+A released port rests before it is drawn again (`limits.PORT_REST_SECONDS`), because its last peer
+may still hold the old pair of endpoints in TIME_WAIT and refuse a new connection. When no other
+port is left, the port that has rested longest is drawn: a shorter rest is better than a refusal.
+
+A port is in one of three places: free, resting, or drawn (in neither list).
 """
 
 from array import array
@@ -12,20 +14,22 @@ from sallyport.addresses import IpAddress, PortRange
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 
-# The index before the first and behind the last port: the head of the ring.
+# The head of the ring: the index before the first and behind the last resting port.
 _HEAD = -1
 
 
 class Resting:
-    """Indexes in order of arrival, each with a time; every operation costs constant time.
+    """A queue of indexes in order of arrival, each with a time; every operation is constant time.
 
-    A ring in two arrays, an index being its own place. A dict in insertion order would need three
-    times the memory and grow with the first burst, or lose its constant time at the front.
+    It is a doubly linked ring in two arrays: `_next[i]` and `_previous[i]` are the neighbours of
+    index i, and the last element of each array is the head of the ring. Rejected: a dict in
+    insertion order, which needs three times the memory and grows with the first burst, or loses
+    its constant time when entries are removed from its front.
     """
 
     def __init__(self, size: int) -> None:
-        """Make room for the indexes 0 to `size` - 1; none rests."""
-        # The last place of each array is the head's: Python's index -1.
+        """Make room for the indexes 0 to `size` - 1; none rests at first."""
+        # The head is the last element of each array, which Python finds at index -1.
         self._next = array("i", [_HEAD]) * (size + 1)
         self._previous = array("i", [_HEAD]) * (size + 1)
         self._until = array("d", [0.0]) * size
@@ -38,7 +42,7 @@ class Resting:
         return self._previous[index] != _HEAD or self._next[_HEAD] == index
 
     def add(self, index: int, until: float) -> None:
-        """Put `index`, which does not rest, at the end."""
+        """Append `index`, which must not rest already; its rest is over at `until`."""
         last = self._previous[_HEAD]
         self._next[last] = self._previous[_HEAD] = index
         self._previous[index], self._next[index] = last, _HEAD
@@ -46,7 +50,7 @@ class Resting:
         self._count += 1
 
     def remove(self, index: int) -> None:
-        """Take out `index`, which rests."""
+        """Remove `index`, which must rest."""
         before, behind = self._previous[index], self._next[index]
         self._next[before], self._previous[behind] = behind, before
         self._previous[index] = self._next[index] = _HEAD
@@ -54,24 +58,25 @@ class Resting:
 
     @property
     def first(self) -> int | None:
-        """The index that came first; None when none rests."""
+        """The index that has rested longest; None when none rests."""
         first = self._next[_HEAD]
         return None if first == _HEAD else first
 
     def is_over(self, index: int, now: float) -> bool:
-        """Whether the time of `index`, which rests, has come."""
+        """Whether the rest of `index`, which must rest, is over at `now`."""
         return self._until[index] <= now
 
 
-# Gives a random integer in [0, n): chance is an argument, so that tests own it.
+# Returns a random integer in [0, n). It is an argument, so that tests choose the numbers.
 RandomBelow = Callable[[int], int]
 
 
 class PortPool:
     """The ports of one transport on one address; drawing a single one costs constant time.
 
-    `_free` holds free ports in no order; `_place[port - first]` is a port's index there or -1.
-    `_resting` holds the indexes of ports that rest.
+    `_free` holds the free ports in no order, and `_place[port - first]` is the index of a port in
+    `_free`, or -1: a random element is drawn, and the last one moves into its place. `_resting`
+    holds the indexes (`port - first`) of the ports that rest.
     """
 
     def __init__(self, ports: PortRange, random_below: RandomBelow) -> None:
@@ -82,7 +87,9 @@ class PortPool:
         self._resting = Resting(len(ports))
 
     def draw(self, count: int, now: float) -> int:
-        """Take `count` consecutive ports, the lowest a multiple of `count`; give the lowest.
+        """Take `count` consecutive ports, the lowest a multiple of `count`; return the lowest.
+
+        `now` is the time in seconds: ports whose rest is over become free.
 
         Raises AddressInUse when no such run of ports is left.
         """
@@ -95,9 +102,9 @@ class PortPool:
         return base
 
     def take(self, port: int) -> None:
-        """Take this port, rested or not; those outside the range are nobody's to draw.
+        """Take this port, whether it is free or rests; a port outside the range is not tracked.
 
-        Raises AddressInUse when it is drawn already.
+        Raises AddressInUse when it is taken already.
         """
         if port not in self._range:
             return
@@ -106,7 +113,7 @@ class PortPool:
         self._remove(port)
 
     def rest(self, port: int, until: float) -> None:
-        """Give a port back; it may be drawn again from `until` on, sooner in need."""
+        """Give a port back; it is drawn again from `until` on, sooner when no other is left."""
         if port in self._range:
             self._resting.add(port - self._range.first, until)
 
@@ -128,7 +135,8 @@ class PortPool:
         return None if index is None else index + self._range.first
 
     def _find_run(self, count: int) -> int | None:
-        # Runs are rare (RTP pairs); a scan from a random start is simple and fair.
+        # Runs are rare (RTP pairs), so a scan from a random start is good enough. The first pass
+        # accepts free ports only, the second one also ports that rest.
         first_base = -(-self._range.first // count) * count
         slots = (self._range.last + 1 - first_base) // count
         if slots <= 0:
@@ -160,7 +168,7 @@ class PortPool:
 
 
 class Ports:
-    """The pools of every gateway address and transport, made when first needed."""
+    """The port pools of every gateway address and transport, each made when first needed."""
 
     def __init__(self, ports: PortRange, random_below: RandomBelow) -> None:
         self.range = ports
@@ -168,7 +176,7 @@ class Ports:
         self._pools: dict[tuple[Transport, IpAddress], PortPool] = {}
 
     def of(self, transport: Transport, address: IpAddress) -> PortPool:
-        """Give the pool of one transport on one address."""
+        """Return the pool of one transport on one address."""
         key = (transport, address)
         pool = self._pools.get(key)
         if pool is None:

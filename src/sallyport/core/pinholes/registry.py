@@ -1,7 +1,13 @@
-"""OpeningRegistry: every pinhole there is, its life, its time limit and its outcome.
+"""OpeningRegistry: every opening, its state, its time limit and its traffic.
 
 An opening is the common part of a secondary inbound connection (`bind_for_client`) and of a
 permission for an outbound one (`allow_future_connect`): for a data path both are pinholes.
+
+The registry is the only place where an opening changes its state, always by the table of
+`lifecycle`. Three kinds of call meet here: verbs of the core (arm, withdraw, kill), the time
+limit, and the reports of a data path. They can cross: a flow may be reported before `open` has
+returned, and an opening may end while the kernel is still opening it. Each such case has its line
+below.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,14 +40,17 @@ from sallyport.ipfilter import IpFilter
 
 
 class Traffic(NamedTuple):
-    """What passed through one opening: a sum, because a list of past flows would grow for ever."""
+    """What passed through one opening: sums, because a list of past flows would grow for ever."""
 
     flows: int = 0
     from_peer_bytes: int = 0
     to_peer_bytes: int = 0
 
     def plus(self, flows: Iterable[FlowCounters]) -> "Traffic":
-        """Give the sum with the bytes of these flows; `flows` counts admissions, so it stays."""
+        """Return the sum with the bytes of these flows; the count of flows stays as it is.
+
+        A flow is counted when it is admitted (`plus_flow`), its bytes when it is read.
+        """
         from_peer, to_peer = self.from_peer_bytes, self.to_peer_bytes
         for flow in flows:
             from_peer += flow.from_peer_bytes
@@ -49,7 +58,7 @@ class Traffic(NamedTuple):
         return Traffic(self.flows, from_peer, to_peer)
 
     def plus_flow(self) -> "Traffic":
-        """Give the sum with one flow more, which has carried nothing yet."""
+        """Return the sum with one flow more, which has carried no bytes yet."""
         return Traffic(self.flows + 1, self.from_peer_bytes, self.to_peer_bytes)
 
 
@@ -58,7 +67,10 @@ _UDP = Transport.UDP
 
 
 class Opening:
-    """One pinhole and its life. Subclasses say what the outcome means by the `on_…` methods."""
+    """One pinhole and its life. Subclasses implement the `on_…` callbacks.
+
+    Only `OpeningRegistry` changes `state`, `is_open`, `running` and `deadline`.
+    """
 
     __slots__ = (
         "deadline",
@@ -79,48 +91,52 @@ class Opening:
         self.path = path
         self.is_timed = is_timed
         self.is_emulated = False
-        """Whether a filter delivers its flows: the data path lets nobody in."""
+        """Whether a filter delivers its flows: the data path then opens nothing."""
         self.explanation: str | None = None
-        """What whoever killed it has to say to the protocol's user."""
+        """A sentence for the protocol's user, from the caller of `kill`; None without one."""
         self.state: State = RESERVED
         self.is_open = False
-        """Whether the data path still lets something in."""
+        """Whether the data path still admits a flow."""
         self.deadline: Deadline | None = None
         self.running: dict[Endpoint, None] = {}
-        """Who is connected: an ordered set that takes a quarter of the memory as long as it is
-        empty, which is what it mostly is."""
+        """The peers of running flows, oldest first. A dict used as an ordered set: it is mostly
+        empty, and an empty dict takes a quarter of the memory of an empty set."""
         self.ended = _NOTHING
         self.latest_peer: Endpoint | None = None
 
     @property
     def transport(self) -> Transport:
-        """The transport protocol."""
+        """The transport protocol of its flows."""
         return self.pinhole.transport
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing is left of it."""
+        """Whether its life is over: the pinhole is gone and no flow runs."""
         return self.state is CLOSED
 
     def on_armed(self) -> None:
-        """The pinhole is open."""
+        """Take note that the pinhole is open."""
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
-        """A peer is here, in user mode; `arrival` must be answered."""
+        """Answer the arrival of a peer, in user mode; the default lets it pass."""
         arrival.proceed(None)
 
     def on_admitted(self, peer: Endpoint) -> None:
-        """A flow was admitted."""
+        """Take note that a flow was admitted."""
 
     def on_refused(self, peer: Endpoint) -> None:
-        """An attempt failed; the pinhole is as it was."""
+        """Take note that an attempt failed; the pinhole is as it was."""
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
-        """Nothing is left; called exactly once, after the data path has let go."""
+        """Take note of the end; called exactly once, after the data path has let go."""
 
 
 class OpeningRegistry:
-    """The registry of openings, and the sink that every data path reports to."""
+    """Holds every opening that has not ended; every data path reports to it (`FlowSink`).
+
+    An opening leaves the registry before its data path is told to kill it: what the data path then
+    reports is its answer to the kill, finds no opening, and changes nothing.
+    """
 
     def __init__(
         self, data_paths: Iterable[DataPath], deadlines: Deadlines, clock: Callable[[], float]
@@ -133,19 +149,23 @@ class OpeningRegistry:
             data_path.attach(self)
 
     def new_id(self) -> int:
-        """Give a number no opening ever had."""
+        """Return a number that no opening of this process ever had."""
         return next(self._ids)
 
     def add(self, opening: Opening) -> None:
-        """Register an opening in state reserved; its time limit starts."""
+        """Register an opening in state reserved, and start its time limit."""
         self._by_id[opening.pinhole.id] = opening
         self._restart_limit(opening)
 
     async def arm(self, openings: Sequence[Opening]) -> None:
         """Open all or none in one transaction; all that are not emulated are on one data path.
 
-        Raises Terminating when one is not in state reserved or ends meanwhile, and what
-        `DataPath.open` raises; in the last two cases the openings have ended.
+        While the data path opens them, other code may run: an opening may be killed or get another
+        target or other sources. Changes are passed on afterwards (`_catch_up`); if one has ended,
+        all of them end.
+
+        Raises Terminating when one is not in state reserved (then nothing has changed) or ends
+        meanwhile, and what `DataPath.open` raises; in the last two cases the openings have ended.
         """
         for opening in openings:
             after(opening.state, ARM)
@@ -164,14 +184,14 @@ class OpeningRegistry:
             self._undo(openings, "ended-while-arming")
             raise Terminating("ended-while-arming")
         for opening in openings:
-            if opening.state is RESERVED:  # else a flow was quicker than we
+            if opening.state is RESERVED:  # else a flow was reported first and has opened it
                 self._open(opening)
 
     async def retarget(self, opening: Opening, target: Endpoint) -> None:
-        """Complete the client address of an opening that has none yet.
+        """Set the client address of an opening that has none yet.
 
-        Raises Terminating when it ended meanwhile, and what `DataPath.retarget` raises; then the
-        address is as unknown as before.
+        Raises Terminating when it ended meanwhile, and what `DataPath.retarget` raises; then it
+        still has no client address.
         """
         opening.pinhole = opening.pinhole._replace(target=target)
         if not opening.is_open:
@@ -185,7 +205,7 @@ class OpeningRegistry:
             raise Terminating("ended-meanwhile")
 
     async def set_sources(self, opening: Opening, sources: IpFilter | None) -> None:
-        """Replace who may open flows; admitted flows go on.
+        """Replace the addresses that may open flows (None: any); admitted flows go on.
 
         Raises Terminating when it ended meanwhile, and what `DataPath.set_sources` raises; then
         nothing has changed.
@@ -203,16 +223,22 @@ class OpeningRegistry:
             raise Terminating("ended-meanwhile")
 
     def wait(self, opening: Opening, seconds: float) -> None:
-        """Have an opening that nothing has used wait for `seconds` from now. Never raises."""
+        """Set the time limit of an opening without a flow to `seconds` from now. Never raises.
+
+        Changes nothing for an opening without a time limit (`is_timed`), or live, or closed.
+        """
         if opening.state is RESERVED or opening.state is ARMED:
             self._restart_limit(opening, seconds)
 
     def withdraw(self, opening: Opening, reason: str) -> None:
-        """Let nothing new in; what is running may finish. Idempotent, never raises."""
+        """Admit no new flow; running flows may finish. Idempotent, never raises."""
         self._shut(opening, WITHDRAW, reason)
 
     def kill(self, opening: Opening, reason: str, explanation: str | None = None) -> None:
-        """End it now and reset both ends of what is running. Idempotent, never raises."""
+        """End it now and reset both ends of running flows. Idempotent, never raises.
+
+        `reason` is a stable word for the journal, `explanation` a sentence for the protocol's user.
+        """
         if opening.is_closed:
             return
         opening.explanation = explanation or opening.explanation
@@ -220,16 +246,17 @@ class OpeningRegistry:
             opening.ended = self.traffic(opening)
             opening.running.clear()
             opening.is_open = False
-            # A data filter that is detached meanwhile may kill it once more.
+            # Before the data path is called, because the call may detach a data filter, which may
+            # kill the opening once more.
             opening.state = after(opening.state, KILL)
-            # From here on the data path's reports are its answer to the kill, not news.
+            # From here on the data path's reports are its answer to the kill and find no opening.
             self._by_id.pop(opening.pinhole.id, None)
             opening.path.kill([opening.pinhole.id])
         self._end(opening, KILL, reason)
 
     @staticmethod
     def traffic(opening: Opening) -> Traffic:
-        """Sum up every admitted flow so far, running ones read from the data path."""
+        """Return the sum of every admitted flow so far; reads running flows from the data path."""
         return opening.ended.plus(opening.path.counters(opening.pinhole.id))
 
     def __len__(self) -> int:
@@ -238,37 +265,40 @@ class OpeningRegistry:
     # -- the sink (datapath.FlowSink) ----------------------------------------------------
 
     def flow_established(self, pinhole_id: int, peer: Endpoint) -> None:
-        """See `FlowSink`; unknown ids are flows of openings that were killed meanwhile."""
+        """Implement `FlowSink`: a flow uses the opening.
+
+        An unknown id is a flow of an opening that was killed meanwhile, here and below.
+        """
         opening = self._by_id.get(pinhole_id)
         if opening is None:
             return
         if opening.state is RESERVED:
-            # `open` has taken effect, and its caller has not been told yet.
+            # `open` has taken effect in the kernel, but has not returned to `arm` yet.
             self._open(opening)
         opening.running[peer] = None
         opening.latest_peer = peer
         opening.ended = opening.ended.plus_flow()
         if opening.pinhole.single:
             opening.state = after(opening.state, ADMIT)
-            # A UDP pinhole stays open: for this one source, which may fall silent and come back.
+            # A single UDP pinhole stays open for this one source, which may fall silent and return.
             opening.is_open = opening.is_open and opening.pinhole.transport is _UDP
             self._stop_limit(opening)
         opening.on_admitted(peer)
 
     def flow_arrived(self, pinhole_id: int, peer: Endpoint, arrival: Arrival) -> None:
-        """See `FlowSink`."""
+        """Implement `FlowSink`: the opening's filters decide about the peer."""
         if opening := self._by_id.get(pinhole_id):
             opening.on_arrived(peer, arrival)
         else:
             arrival.refuse()
 
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
-        """See `FlowSink`."""
+        """Implement `FlowSink`: an attempt failed and used nothing up."""
         if opening := self._by_id.get(pinhole_id):
             opening.on_refused(peer)
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
-        """See `FlowSink`."""
+        """Implement `FlowSink`: add the flow's bytes; the opening ends with its last flow."""
         opening = self._by_id.get(pinhole_id)
         if opening is None:
             return
@@ -283,7 +313,7 @@ class OpeningRegistry:
     # -- inside -------------------------------------------------------------------------------
 
     def _undo(self, openings: Sequence[Opening], reason: str) -> None:
-        """End what was armed in part; what got in meanwhile belongs to nobody."""
+        """End openings that were armed in part, and reset the flows that got in meanwhile."""
         for opening in openings:
             self._by_id.pop(opening.pinhole.id, None)
             opening.path.kill([opening.pinhole.id])
@@ -298,18 +328,18 @@ class OpeningRegistry:
 
     @staticmethod
     async def _catch_up(opening: Opening, opened: Pinhole) -> None:
-        """Tell the data path what was changed while it was opening `opened`."""
+        """Pass on to the data path what changed while it was opening `opened`."""
         if opening.pinhole.target is not None and opened.target is None:
             await opening.path.retarget(opened.id, opening.pinhole.target)
         if opening.pinhole.sources != opened.sources:
             await opening.path.set_sources(opened.id, opening.pinhole.sources)
 
     def _shut(self, opening: Opening, step: Step, reason: str) -> None:
-        """Let nothing new in, and end what has nothing running."""
+        """Admit no new flow, and end the opening unless a flow runs."""
         if opening.is_open:
             opening.is_open = False
-            # A flow that was admitted just before is told from within this call; whoever hears of
-            # it may have killed the opening.
+            # The data path may report, from within this call, a flow it admitted just before; a
+            # filter notified of that flow may kill the opening. Hence the checks that follow.
             opening.path.close([opening.pinhole.id])
         if opening.running:
             if opening.state is ARMED:
@@ -334,7 +364,7 @@ class OpeningRegistry:
         if opening.deadline is not None:
             opening.deadline.put_off(when)
         else:
-            # By the class: there is no bound method to keep for each of 60 000.
+            # A function of the class, not a bound method: one object less for each of 60 000.
             time_out = partial(OpeningRegistry._time_out, self, opening)
             opening.deadline = self._deadlines.set(when, time_out)
 

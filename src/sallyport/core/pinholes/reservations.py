@@ -1,4 +1,4 @@
-"""PortReservations: the ports of one gateway address that are held, and how they are given back."""
+"""PortReservations: holds and releases the gateway's ports, one address at a time."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,11 @@ from sallyport.flags import Transport
 
 
 class PortReservations:
-    """Holds ports of one address, of one transport: in the pool, and against local programs.
+    """Holds ports of one transport on one address: in the pool, and against local programs.
 
-    One for all binds there: what holds a port is also who takes it back.
+    A port is held twice: the pool keeps it from other binds, the data path's placeholder socket
+    keeps it from programs on the gateway. All binds on this address share one object, and the
+    object that held a port releases it.
     """
 
     def __init__(
@@ -25,14 +27,18 @@ class PortReservations:
         clock: Callable[[], float],
     ) -> None:
         self.path = path
-        """The data path that keeps them from local programs."""
+        """The data path that keeps the ports from local programs."""
         self._transport = transport
         self._address = address
         self._pool = pool
         self._clock = clock
 
     def exactly(self, port: int) -> list[Endpoint]:
-        """Hold this port; raises AddressInUse, and what `DataPath.reserve` raises."""
+        """Hold this port and return it, as a list of one.
+
+        Raises AddressInUse when another bind or a local program has it, and what
+        `DataPath.reserve` raises.
+        """
         self._pool.take(port)
         held = self._reserved(port, 1)
         if not held:
@@ -40,7 +46,11 @@ class PortReservations:
         return held
 
     def any_run(self, count: int) -> list[Endpoint]:
-        """Hold a random run of `count` ports; raises as `exactly`."""
+        """Hold a random run of `count` ports and return them, the lowest first.
+
+        The lowest is a multiple of `count`. A run with a port that a local program has is put to
+        rest and another one is tried, at most `limits.MAX_PORT_TRIES` times. Raises as `exactly`.
+        """
         for _ in range(limits.MAX_PORT_TRIES):
             base = self._pool.draw(count, self._clock())
             if held := self._reserved(base, count):
@@ -48,7 +58,7 @@ class PortReservations:
         raise AddressInUse("host-occupies-our-ports")
 
     def give_back(self, place: Endpoint) -> None:
-        """Let go of a port; it rests before it is drawn again."""
+        """Release a port; it rests for `limits.PORT_REST_SECONDS` before it is drawn again."""
         self.path.release(self._transport, place)
         self._pool.rest(place.port, self._clock() + limits.PORT_REST_SECONDS)
 
@@ -62,7 +72,7 @@ class PortReservations:
         other.path.reserve(self._transport, place)
 
     def _reserved(self, base: int, count: int) -> list[Endpoint]:
-        """Reserve a run of ports and give it; none when a local program has one of them."""
+        """Reserve a run of ports and return it; empty when a local program has one of them."""
         held: list[Endpoint] = []
         try:
             for port in range(base, base + count):
