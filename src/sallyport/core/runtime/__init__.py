@@ -1,1 +1,1 @@
-"""Time, waiting and serial execution, as the core knows them: each is handed in from outside."""
+"""Time, waiting and serial execution. The core reads no clock: callers pass the time in."""

@@ -1,15 +1,17 @@
-"""Deadlines: a heap of things to do at given times. It is told the time and never asks for it."""
+"""Deadlines: a heap of actions, each due at a time. The caller passes the time in."""
 
 import heapq
 from collections.abc import Callable
 
-# Cancelled entries are swept out when they are the majority, and enough to be worth a sweep: each
-# cancel then costs constant time on average, and the heap never outgrows the living by much.
+# A cancelled entry stays in the heap until it reaches the top, because removing it from the middle
+# would cost O(n). When cancelled entries are the majority and at least this many, the heap is
+# rebuilt without them: each cancel then costs constant time on average, and the heap holds at most
+# about twice as many entries as there are deadlines.
 _MIN_SWEPT = 64
 
 
 class Deadline:
-    """One action due at `when` (seconds of the caller's clock)."""
+    """One action that is due at `when` (seconds of the caller's clock)."""
 
     __slots__ = ("_owner", "action", "when")
 
@@ -19,25 +21,31 @@ class Deadline:
         self._owner = owner
 
     def cancel(self) -> None:
-        """Forget the action; idempotent."""
+        """Drop the action, so that it is never called. Idempotent."""
         if self.action is not None:
             self.action = None
             self._owner.count_cancelled()
 
     def put_off(self, when: float) -> None:
-        """Have it done at `when` instead, which is no earlier; of what is over nothing comes."""
+        """Move the deadline to `when`, which must not be earlier than it was.
+
+        Costs constant time: the entry keeps its place in the heap and is moved when it reaches the
+        top. A deadline that has fired or was cancelled stays so.
+        """
         self.when = when
 
 
-# Tuples, because they are compared without a line of Python; the number decides among equal times.
+# Tuples, because the interpreter compares them in C. The number keeps equal times in the order in
+# which they were set, and keeps the comparison from ever reaching the `Deadline`.
 _Entry = tuple[float, int, Deadline]
 
 
 class Deadlines:
-    """Actions in order of time; equal times fire in the order they were set.
+    """Actions in order of time; equal times fire in the order in which they were set.
 
-    `wake(when)` is called whenever the earliest deadline becomes earlier, so that whoever owns the
-    real timer can move it.
+    `wake(when)` is called whenever the earliest deadline becomes earlier, so that the owner of the
+    real timer can move it. It is not called when the earliest deadline becomes later: the timer
+    then fires once for nothing, and `next` says when it is needed again.
     """
 
     def __init__(self, wake: Callable[[float], None]) -> None:
@@ -47,7 +55,10 @@ class Deadlines:
         self._cancelled = 0
 
     def set(self, when: float, action: Callable[[], None]) -> Deadline:
-        """Have `action` called by the first `fire(now)` with `now >= when`."""
+        """Register `action`: the first `fire(now)` with `now >= when` calls it, once.
+
+        Returns the deadline, by which it can be cancelled or put off.
+        """
         deadline = Deadline(when, action, self)
         self._push(deadline)
         if self._heap[0][2] is deadline:
@@ -56,14 +67,14 @@ class Deadlines:
 
     @property
     def next(self) -> float | None:
-        """When `fire` is needed next; None when nothing is due, ever."""
+        """The time at which `fire` is needed next; None while no deadline is set."""
         while self._heap:
             when, _, deadline = self._heap[0]
             if deadline.action is None:
                 heapq.heappop(self._heap)
                 self._cancelled -= 1
             elif deadline.when > when:
-                # It was put off: now that it is its turn it goes where it belongs.
+                # `put_off` changed its time only: now that it is at the top, move it to its place.
                 heapq.heappop(self._heap)
                 self._push(deadline)
             else:
@@ -71,7 +82,7 @@ class Deadlines:
         return None
 
     def fire(self, now: float) -> None:
-        """Call every action that is due; an action may set and cancel deadlines."""
+        """Call every action that is due at `now`; an action may set and cancel deadlines."""
         while (when := self.next) is not None and when <= now:
             deadline = heapq.heappop(self._heap)[2]
             action, deadline.action = deadline.action, None
@@ -79,7 +90,7 @@ class Deadlines:
             action()
 
     def count_cancelled(self) -> None:
-        """Note that one entry of the heap is dead; called by `Deadline.cancel`."""
+        """Count one more cancelled entry in the heap; `Deadline.cancel` calls it."""
         self._cancelled += 1
         if self._cancelled >= _MIN_SWEPT and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].action is not None]

@@ -1,18 +1,22 @@
-"""Environment: time, chance, a journal and an event loop's services, as the core asks for them."""
+"""Environment: what the core needs from outside: time, random numbers, a journal, an event loop."""
 
 from typing import Literal, Protocol
 
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 
-# The mildest first.
+# From the least to the most severe.
 Level = Literal["debug", "info", "warning", "error"]
 
 
 class Journal(Protocol):
-    """A receiver of events with fields: past tense, no sentences, no payload, no credentials."""
+    """Receives log events with fields.
+
+    Names are in the past tense (`binding.armed`). Fields carry no sentence, no payload of a
+    connection and no credentials.
+    """
 
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
-        """Take one event such as `binding.armed`; never raises."""
+        """Record one event such as `binding.armed`; never raises."""
 
 
 class Environment(Protocol):
@@ -20,21 +24,21 @@ class Environment(Protocol):
 
     @property
     def journal(self) -> Journal:
-        """Give the receiver of events."""
+        """The receiver of log events."""
 
     @property
     def filter_running(self) -> FilterRunning:
-        """Give the mark of who runs filter code."""
+        """The mark that filter code runs; a watchdog reads it from outside."""
 
     @property
     def suspend(self) -> Suspend:
-        """Give the function that carries waiting coroutines on."""
+        """The function that resumes coroutines that wait, on an event loop or in a test's hand."""
 
     def now(self) -> float:
-        """Give the time in seconds of a clock that never goes back."""
+        """Return the time in seconds of a clock that never goes back."""
 
     def random_below(self, bound: int) -> int:
-        """Give an unpredictable integer in [0, bound)."""
+        """Return an unpredictable integer in [0, bound)."""
 
     def wake_at(self, when: float) -> None:
-        """Have `Gateway.deadlines.fire` called at `when`."""
+        """Set the timer: call `Gateway.deadlines.fire` at `when` (seconds of `now`)."""

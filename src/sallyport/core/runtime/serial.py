@@ -1,7 +1,12 @@
 """SerialRunner: the order in which one connection's filter code runs, and the fence around it.
 
-Filters are `async def` but know no event loop. Most awaits on a session are answered at once, so a
-coroutine is stepped in place; only one that really waits is handed to whoever owns an event loop.
+Filters are `async def` but use no event loop. Most awaits on a session have their result at once,
+so the runner steps a coroutine in place, which costs a function call. Only a coroutine that really
+waits (for the kernel) is handed to `suspend`, whose owner has an event loop; until it is done, the
+calls that come after it wait in a queue.
+
+The runner is the unit of order and the unit of failure: the calls of one connection never overlap,
+and the first exception stops all that come after it.
 """
 
 from collections import deque
@@ -13,7 +18,8 @@ from sallyport.core.runtime.deadlines import Deadline
 
 Work = Coroutine[Any, Any, None]
 
-# Carries a waiting coroutine on: (coroutine, what it yielded, called when it is done or failed).
+# Resumes a coroutine that waits. Arguments: the coroutine, the value it yielded, and a callback for
+# its end, which gets the exception that ended it, or None.
 Suspend = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
 
 _Result = TypeVar("_Result")
@@ -22,21 +28,24 @@ _DONE: Final = object()
 
 
 class FilterStuck(BaseException):
-    """A filter's turn did not end; raised inside it by whoever watches.
+    """A step of filter code did not return; the watchdog raises this inside it.
 
-    No Exception, because a loop may well contain `except Exception: continue`.
+    It is no `Exception`, because the loop that does not end may contain `except Exception:
+    continue`.
     """
 
 
-# What filter code raises by itself, leaving included; a caller who gives up waiting is no fault.
+# What counts as a filter's fault. SystemExit is in it, because a filter may not stop the daemon.
+# CancelledError is not: then the caller gave up waiting, and the filter did nothing wrong.
 FAULTS: Final = (Exception, SystemExit, FilterStuck)
 
 
 class FilterRunning:
-    """Whether filter code runs at this moment; a watchdog reads it to find code that loops.
+    """Says whether filter code runs at this moment; a watchdog reads it to find code that loops.
 
-    `number` changes with every turn, so that two looks a while apart tell a long one from many.
-    What filters do to each other within one turn is part of it: two of them can loop together.
+    `number` changes with every outermost step. A watchdog that looks twice and finds the same
+    number saw one long step; two numbers are two short ones. A step that runs inside another one
+    does not change it, because two filters that call each other can loop together.
     """
 
     __slots__ = ("number", "running")
@@ -46,7 +55,7 @@ class FilterRunning:
         self.number = 0
 
     def run(self, step: Callable[[], _Result]) -> _Result:
-        """Run filter code: give what it gives, raise what it raises."""
+        """Run filter code: return what it returns, raise what it raises."""
         was_running, self.running = self.running, True
         self.number += not was_running
         try:
@@ -56,7 +65,7 @@ class FilterRunning:
 
 
 def waited_too_long(seconds: float) -> TimeoutError:
-    """Make the fault of a filter that waits for more than the kernel."""
+    """Return the fault of a filter that waited for `seconds`, longer than the kernel ever takes."""
     return TimeoutError(f"waited {seconds:g} s")
 
 
@@ -65,9 +74,10 @@ def impatient(
     call_later: Callable[[float, Callable[[], None]], Deadline],
     give_up: Callable[[BaseException], None],
 ) -> Suspend:
-    """Give a `suspend` that calls `give_up` with TimeoutError when a coroutine waits too long.
+    """Return a `suspend` that calls `give_up` with TimeoutError when a coroutine waits too long.
 
-    What a filter may wait for is the kernel; who waits forever holds its connection (attack X07).
+    The limit is `limits.FILTER_WAIT_SECONDS`. A filter may wait for the kernel only; one that
+    waits for ever would hold its connection, which is read no further meanwhile (attack X07).
     """
 
     def suspend_impatiently(
@@ -92,11 +102,15 @@ def _nothing() -> None:
 
 
 class SerialRunner:
-    """Runs `async def` methods one after another; an exception stops it and is told to `fault`.
+    """Runs `async def` methods one after another; the first exception stops it.
 
-    Each is called in its turn, so that the fence is around the call itself too. `fault` is called
-    at most once, with the filter whose code raised. After a fault or `close()` nothing runs any
-    more.
+    * A method given while another one runs or waits is queued. A filter that sends bytes to its
+      neighbour therefore returns before the neighbour is called: no recursion, no re-entrance.
+    * The method itself is queued, not its coroutine, so that the fence is around the call as well.
+    * `fault(error, owner)` is called at most once, with the name of the filter whose code raised.
+    * After a fault or `close()` nothing runs any more.
+    * `on_idle` is called only if a method had to wait: the reader of the sockets, who paused
+      because of `is_busy`, then reads on.
     """
 
     def __init__(
@@ -110,27 +124,27 @@ class SerialRunner:
         self._fault = fault
         self._waiting: deque[tuple[Callable[..., Work], tuple[object, ...], str]] = deque()
         self.owner = ""
-        """Whose code is running: the name of a filter."""
+        """The name of the filter whose code is running; a fault is counted against it."""
         self._busy = False
         self._has_waited = False
         self._closed = False
         self.on_idle: Callable[[], None] = _nothing
-        """Called when the last of what waited is done: feeding may go on."""
+        """Called when the queue is empty again after a wait: reading may go on."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether something waits; whoever feeds the runner should pause."""
+        """Whether a method runs or waits; the reader of the sockets should pause."""
         return self._busy
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing runs any more; a coroutine that waits may still come back."""
+        """Whether nothing runs any more; a coroutine that waits may still finish its step."""
         return self._closed
 
     def run(
         self, method: Callable[..., Work], arguments: tuple[object, ...] = (), owner: str = ""
     ) -> None:
-        """Run a method of the filter `owner` now, or after everything that was given before it."""
+        """Call a method of the filter `owner` now, or after every method that was given before."""
         if self._closed:
             return
         self._waiting.append((method, arguments, owner))
@@ -140,12 +154,12 @@ class SerialRunner:
             self._drain()
 
     def close(self) -> None:
-        """Run nothing more, nor what waits for its turn. Idempotent."""
+        """Run nothing more and empty the queue. Idempotent."""
         self._closed = True
         self._waiting.clear()
 
     def fail(self, error: BaseException, owner: str) -> None:
-        """Close, and tell `fault` if nothing has failed before. Idempotent."""
+        """Close, and call `fault` unless the runner is closed already. Idempotent."""
         if not self._closed:
             self.close()
             self._fault(error, owner)
@@ -164,11 +178,12 @@ class SerialRunner:
                 self.on_idle()
 
     def _go_on(self) -> bool:
-        """Run what waits; give whether it has to wait for somebody else."""
+        """Run the queue until it is empty; return True when a coroutine waits first."""
         while self._waiting:
             method, arguments, self.owner = self._waiting.popleft()
             work = method(*arguments)
-            # As `work.send(None)`, but its end, which is the rule, raises nothing.
+            # The same step as `work.send(None)`. A coroutine that ends at once is the rule, and
+            # `next` with a default tells it without the cost of a StopIteration.
             yielded = next(work.__await__(), _DONE)
             if yielded is not _DONE:
                 self._has_waited = True
