@@ -113,7 +113,7 @@ class PortPool:
         self._remove(port)
 
     def rest(self, port: int, until: float) -> None:
-        """Give a port back; it is drawn again from `until` on, sooner when no other is left."""
+        """Put a port to rest; it is drawn again from `until` on, sooner when no other is left."""
         if port in self._range:
             self._resting.add(port - self._range.first, until)
 

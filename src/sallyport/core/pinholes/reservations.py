@@ -63,10 +63,10 @@ class PortReservations:
         self._pool.rest(place.port, self._clock() + limits.PORT_REST_SECONDS)
 
     def hand_over(self, place: Endpoint, other: "PortReservations") -> None:
-        """Have another data path hold a port of the same pool from now on.
+        """Move a port of the same pool to another data path, which holds it from now on.
 
-        For a moment no data path does, and a local program may take it: raises what
-        `DataPath.reserve` raises, AddressInUse among it, and then it is held in the pool alone.
+        For a moment no data path holds it, and a local program may take it: raises what
+        `DataPath.reserve` raises, AddressInUse included; the port is then held in the pool alone.
         """
         self.path.release(self._transport, place)
         other.path.reserve(self._transport, place)
