@@ -1,9 +1,13 @@
 """Chain: the data filters of one flow, between its two sockets.
 
 Client data passes the filters from the client's side to the server's, server data the other way.
-All of them run on one runner, one call at a time: what a filter sends to its neighbour waits until
-the filter has returned. Whoever holds the sockets reads nothing while the runner is busy, so what
-is under way is one segment of each side and what filters made of it.
+All filters of a chain run on one `SerialRunner`, one call at a time: what a filter sends to its
+neighbour is queued until the filter has returned.
+
+How a chain is fed, and why its memory is bounded: the holder of the two sockets (`io` or `relay`)
+passes one segment to `from_accepted` or `from_dialled` and reads no more while `is_busy`. `on_idle`
+tells it to read on. So at most one segment of each side, and what the filters made of it, is under
+way; `limits.MAX_CHAIN_BYTES` bounds what a filter can make of it.
 """
 
 from collections.abc import Callable
@@ -27,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class Priority(IntEnum):
-    """Where in the chain a data filter sits, from the client's side to the server's
+    """The place of a data filter in the chain, from the client's side to the server's
     (`FwxDataFilterPriorityClass`); within one class in order of attachment."""
 
     NAT = 0
-    """Editors of addresses: the first to see what the client says, the last to touch what it
-    hears."""
+    """Editors of addresses: the first to see what the client sends, the last to edit what it
+    receives."""
     INTERNAL = 1
     POST_TRUST = 2
     MIDDLE = 3
@@ -40,17 +44,17 @@ class Priority(IntEnum):
     PRE_TRUST = 4
     EXTERNAL = 5
     EMULATION = 6
-    """The source of the data: a filter in the slot of the server."""
+    """The source of the data: a filter that takes the place of the server."""
 
 
 class MissingEnd:
-    """Stands for an end of a stream that is not there: of an emulated connection, or detached."""
+    """Stands for an end without a socket: of an emulated flow, or before `set_sockets`."""
 
     def send(self, data: bytes) -> None:
         """Drop the bytes."""
 
     def shutdown(self) -> None:
-        """Do nothing: no host reads this end."""
+        """Do nothing: no host reads at this end."""
 
 
 MISSING_END = MissingEnd()
@@ -77,27 +81,28 @@ class Slot:
         self.owner = owner
 
     def set_deadline(self, seconds: float | None) -> None:
-        """See `DataFilter.set_deadline`."""
+        """Implement `DataFilter.set_deadline`; raises as it does."""
         if not self._chain.is_begun and not self._chain.is_over:
             raise BadContext("the-connection-has-not-started")
         if seconds is not None and isnan(seconds):
-            raise InvalidArgument("not-a-time")  # in order with nothing: no deadline would pass
+            # NaN compares as False with every time: it would break the order of the heap.
+            raise InvalidArgument("not-a-time")
         self.forget_deadline()
         if seconds is not None and not self._chain.is_over:
             self._deadline = self._chain.call_later(seconds, self._passed)
 
     def forget_deadline(self) -> None:
-        """Have it never pass. Idempotent."""
+        """Cancel the deadline. Idempotent."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def reset(self) -> None:
-        """See `DataFilter.reset`."""
+        """Implement `DataFilter.reset`."""
         self._chain.reset()
 
     def close(self, explanation: str | None) -> None:
-        """See `DataFilter.close`."""
+        """Implement `DataFilter.close`."""
         self._chain.close(explanation)
 
     def _passed(self) -> None:
@@ -106,7 +111,7 @@ class Slot:
 
 
 class _Joint:
-    """Between two neighbours: what one sends arrives at the other."""
+    """The stream end between two neighbours: what one filter sends, the other one receives."""
 
     __slots__ = ("_chain", "_is_shut", "_is_upward", "_to")
 
@@ -114,20 +119,22 @@ class _Joint:
         self._chain = chain
         self._to = to
         self._is_upward = is_upward
-        """Whether it leads towards the server."""
+        """Whether it carries data towards the server."""
         self._is_shut = False
 
     def send(self, data: bytes) -> None:
-        """See `StreamEnd`."""
+        """Implement `StreamEnd`: pass bytes to the neighbour. An empty datagram is one, too."""
         if self._is_shut or not (data or self._chain.is_datagrams):
             return
-        if type(data) is not bytes:  # what the sender may still change, or is none: its own fault
+        # Copy a buffer that the sender may still change. What is no buffer at all raises here, in
+        # the code of the filter whose fault it is.
+        if type(data) is not bytes:
             data = bytes(memoryview(data))
         to = self._to.data_filter
         self._chain.pass_on(self._to, to.from_client if self._is_upward else to.from_server, data)
 
     def shutdown(self) -> None:
-        """See `StreamEnd`; datagrams have no end."""
+        """Implement `StreamEnd`: pass the half-close on, once. Datagrams have no end."""
         if not (self._is_shut or self._chain.is_datagrams):
             self._is_shut = True
             to = self._to.data_filter
@@ -135,10 +142,13 @@ class _Joint:
 
 
 class Chain:
-    """The data filters of one flow (`datapath.Tap`).
+    """The data filters of one flow; implements `datapath.Tap`.
 
-    `is_client_dialled`: whether the socket that was dialled is the client's, as of a peer that
-    arrived at a bound port; else it is the server's.
+    `is_client_dialled`: True when the dialled socket is the client's (a peer connected to a bound
+    port), False when it is the server's.
+
+    A chain has three phases: filters are attached; `begin` sorts them by priority and gives them
+    their ends, after which none can be added; `end` detaches all of them, whether it began or not.
     """
 
     __slots__ = (
@@ -178,15 +188,15 @@ class Chain:
         self.is_begun = False
         self.is_over = False
 
-    # -- for whoever announces the connection -------------------------------------------------
+    # -- for the dispatcher, before the flow begins -------------------------------------------
 
     def attach(
         self, data_filter: "DataFilter", priority: Priority, context: object, owner: str
     ) -> None:
-        """Give a filter its slot; raises BadContext when bytes pass already.
+        """Add a data filter. `owner` is the name of the application filter whose fault it may be.
 
-        Raises InvalidArgument for one that has, or had, a slot: two flows never meet in one; and
-        for what is no priority.
+        Raises BadContext when the flow has begun or is over; InvalidArgument for a data filter
+        that has, or had, a slot (one data filter serves one flow), and for what is no `Priority`.
         """
         if self.is_begun or self.is_over:
             raise BadContext("the-connection-has-started")
@@ -198,35 +208,35 @@ class Chain:
         self._slots.append(data_filter.slot)
 
     def attach_made(self, factory: "DataFilterFactory") -> None:
-        """Give a slot to what a factory makes; it is used up when bytes begin to pass."""
+        """Add the data filter that a factory makes; the factory is used up when the flow begins."""
         self.attach(factory.make(), factory.priority, factory.context, factory.owner)
         self._factories.append(factory)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody wants to see the bytes."""
+        """Whether no data filter is attached: the bytes can pass without a chain."""
         return not self._slots
 
     @property
     def data_filters(self) -> "tuple[DataFilter, ...]":
-        """Every filter; once bytes pass, from the client's side to the server's."""
+        """Every data filter; once the flow has begun, from the client's side to the server's."""
         return tuple(slot.data_filter for slot in self._slots)
 
     @property
     def is_passing(self) -> bool:
-        """Whether filters have sent each other what was not taken yet."""
+        """Whether bytes that one filter sent to another are still queued."""
         return self._under_way > 0 and not self._runner.is_closed
 
-    # -- for whoever holds the sockets (`datapath.Tap`) ----------------------------------
+    # -- for the holder of the sockets (`datapath.Tap`) ---------------------------------------
 
     @property
     def is_busy(self) -> bool:
-        """Whether something waits: nothing more should be read."""
+        """Whether a filter's call runs or waits: the holder of the sockets reads nothing more."""
         return self._runner.is_busy
 
     @property
     def on_idle(self) -> Callable[[], None]:
-        """What is called when nothing waits any more: reading may go on."""
+        """The function that is called when the queue is empty again: reading may go on."""
         return self._runner.on_idle
 
     @on_idle.setter
@@ -234,7 +244,7 @@ class Chain:
         self._runner.on_idle = action
 
     def begin(self, link: Link, accepted: StreamEnd | None, dialled: StreamEnd | None) -> None:
-        """Give every filter its two ends and start it; None where nobody is."""
+        """Pass every filter its two ends and start it; None for an end without a socket."""
         if self.is_over:
             return
         self.is_begun = True
@@ -248,27 +258,27 @@ class Chain:
         self._runner.run(self._start, (client, server))
 
     def from_accepted(self, data: bytes) -> None:
-        """Take bytes of the socket that was accepted."""
+        """Take bytes that arrived on the accepted socket."""
         self._received(data, is_client=not self._is_client_dialled)
 
     def from_dialled(self, data: bytes) -> None:
-        """Take bytes of the socket that was dialled."""
+        """Take bytes that arrived on the dialled socket."""
         self._received(data, is_client=self._is_client_dialled)
 
     def accepted_closed(self) -> None:
-        """The socket that was accepted will say no more (FIN)."""
+        """Take the end of the accepted socket's data (FIN)."""
         self._closed(is_client=not self._is_client_dialled)
 
     def dialled_closed(self) -> None:
-        """The socket that was dialled will say no more (FIN)."""
+        """Take the end of the dialled socket's data (FIN)."""
         self._closed(is_client=self._is_client_dialled)
 
     def flooded(self) -> None:
-        """Blame whoever is running: it sent more than an end, or a neighbour, takes."""
+        """Blame the filter that runs: it sent more than a socket, or its neighbour, takes."""
         self._runner.fail(OutOfResources("filter-floods"), self._runner.owner)
 
     def end(self) -> None:
-        """Detach every filter: the flow is over, or never came to be. Idempotent, never raises."""
+        """Detach every filter: the flow is over, or never began. Idempotent, never raises."""
         if self.is_over:
             return
         self.is_over = True
@@ -280,11 +290,11 @@ class Chain:
     # -- inside -------------------------------------------------------------------------------
 
     def call(self, slot: Slot, method: Callable[..., Work], *data: bytes) -> None:
-        """Run a filter's method in its turn."""
+        """Call a filter's method, behind the calls that are queued already."""
         self._runner.run(method, data, slot.owner)
 
     def pass_on(self, slot: Slot, take: Callable[[bytes], Work], data: bytes) -> None:
-        """Have a neighbour take `data` in its turn; too much at once ends the session."""
+        """Queue `data` for a neighbour; more than `limits.MAX_CHAIN_BYTES` ends the session."""
         self._under_way += len(data)
         if self._under_way > limits.MAX_CHAIN_BYTES:
             self.flooded()
@@ -292,14 +302,20 @@ class Chain:
             self._runner.run(self._taken, (take, data), slot.owner)
 
     def reset(self) -> None:
-        """Reset both sockets of this flow; idempotent, never raises."""
+        """Reset both sockets of this flow; idempotent, never raises.
+
+        A primary connection is more than its flow: it ends with all that was opened for it.
+        """
         if not self._connection.is_secondary:
             self._connection.kill("reset-by-filter")
         elif self._link is not None:
             self._link.abort()
 
     def close(self, explanation: str | None) -> None:
-        """Close both sockets of this flow once all that was sent has left; idempotent."""
+        """Close both sockets of this flow once everything sent has left; idempotent.
+
+        What the filters sent each other counts as sent, so the close queues behind it.
+        """
         self._connection.explanation = explanation or self._connection.explanation
         if not self._connection.is_secondary:
             assert self._connection.primary is not None  # noqa: S101 - it is its own
@@ -310,7 +326,7 @@ class Chain:
             self._link.close()
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:
-        """See `Gateway.call_later`."""
+        """Register `action` to be called after `seconds`; returns its deadline."""
         return self._engine.call_later(seconds, action)
 
     async def _taken(self, take: Callable[[bytes], Work], data: bytes) -> None:
@@ -318,11 +334,15 @@ class Chain:
         await take(data)
 
     async def _close_in_turn(self) -> None:
-        """Close behind what the filters have sent each other."""
+        """Close, when every call that was queued before has run."""
         self.close(None)
 
     async def _start(self, client: StreamEnd, server: StreamEnd) -> None:
-        """Give all of them their ends before the first one may speak; any of them may end it."""
+        """Pass all filters their ends, then start them one by one.
+
+        Two loops, because `started` may send: the neighbour must have its ends by then. Any filter
+        may end the flow from within its call, hence the checks.
+        """
         slots = self._slots
         for i, slot in enumerate(slots):
             if self.is_over:

@@ -1,4 +1,4 @@
-"""Events: what session filters are told (`FwxFirewallEventType`)."""
+"""Events: what session filters are notified of (`FwxFirewallEventType`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to `connection`.
+    """An event of `connection`; the subclass says which.
 
-    `parameters` are the settings of the filter that is told.
+    `parameters` are the settings of the filter that is notified.
     """
 
     connection: "Connection"
@@ -30,7 +30,7 @@ class Event:
 
     @property
     def is_secondary(self) -> bool:
-        """Whether a filter made the connection possible: by a bind, or by a permission."""
+        """Whether a filter made the connection possible, by a bind or a permission."""
         return self.connection.is_secondary
 
     @property
@@ -40,17 +40,18 @@ class Event:
 
     @property
     def rule(self) -> Rule:
-        """The rule that lets it be."""
+        """The rule that allows the connection."""
         return self.connection.rule
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTcp(Event):
-    """A connection towards a server starts (`fwx_Connect_Tcp`); nobody was dialled yet.
+    """A connection towards a server starts (`fwx_Connect_Tcp`); no server was dialled yet.
 
-    Attach data filters now; `connection.deny()` refuses it. A primary connection, also when a
-    client outside connected to a published server (`connection.protocol.direction` tells); or, as
-    `is_secondary`, the one that `allow_future_connect` permitted, in user mode.
+    Attach data filters now; `connection.deny()` refuses the connection. It is a primary
+    connection, also when a client outside connected to a published server
+    (`connection.protocol.direction` tells which), or, when `is_secondary`, the connection that
+    `allow_future_connect` permitted, in user mode.
     """
 
     connection: "PrimaryConnection | FutureConnection"
@@ -60,9 +61,9 @@ class ConnectTcp(Event):
 class UdpDestination(Event):
     """Datagrams begin between the client and `peer` (`fwx_Udp_Destination`).
 
-    Attach data filters now, they see what this peer and the client send each other;
-    `connection.deny()` discards it. A primary connection, or in user mode a bound port, or one the
-    client was redirected to (`redirect_connections`).
+    Attach data filters now; they see what this peer and the client send each other.
+    `connection.deny()` drops the datagrams. It is a primary connection, or, in user mode, a bound
+    port or a port that the client was redirected to (`redirect_connections`).
     """
 
     connection: "PrimaryConnection | SecondaryConnection | FutureConnection"
@@ -73,7 +74,8 @@ class UdpDestination(Event):
 class BindTcp(Event):
     """One port of a bind is held and not open yet (`fwx_Bind_Tcp`); `connection.deny()` vetoes.
 
-    The caller of the bind is not told: it knows, and gets AddressInUse when somebody denies.
+    The filter that calls `bind_for_client` is not notified: when another filter denies, its call
+    raises AddressInUse.
     """
 
     connection: "SecondaryConnection"
@@ -81,14 +83,14 @@ class BindTcp(Event):
 
 @dataclass(frozen=True, slots=True)
 class BindUdp(Event):
-    """The same for UDP (`fwx_Bind_Udp`)."""
+    """One UDP port of a bind is held and not open yet (`fwx_Bind_Udp`); as `BindTcp`."""
 
     connection: "SecondaryConnection"
 
 
 @dataclass(frozen=True, slots=True)
 class Listen(Event):
-    """A TCP bind was let pass by everybody (`fwx_Listen`); it cannot be refused any more."""
+    """Every filter let a TCP bind pass (`fwx_Listen`); it cannot be denied any more."""
 
     connection: "SecondaryConnection"
 
@@ -108,7 +110,7 @@ class AcceptedConnection(Event):
 class EstablishedConnection(Event):
     """A flow was admitted (`fwx_EstablishedConnection`).
 
-    Goes only to the session filter that asked for the bind or permission, with its context.
+    Only the session filter that asked for the bind or permission is notified, with its `context`.
     """
 
     peer: Endpoint
@@ -119,7 +121,8 @@ class EstablishedConnection(Event):
 class ConnectionRefused(Event):
     """An attempt was not completed, for example because the client's port was closed.
 
-    Told as EstablishedConnection is. A one-shot binding is not used up by it.
+    Only the session filter that asked for the bind or permission is notified. The attempt does not
+    use up a one-shot binding.
     """
 
     peer: Endpoint
@@ -128,12 +131,13 @@ class ConnectionRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionTerminating(Event):
-    """The connection is over (`fwx_ConnectionTerminating`); release what you hold of it.
+    """The connection is over (`fwx_ConnectionTerminating`); release what you hold for it.
 
-    `traffic` sums up every flow that was admitted (of a primary one only what an emulating filter
-    says it sent); `explanation` is what `kill` was given for the protocol's user. Goes to the
-    caller of the bind or permission, with its context, and to whoever registered for it in a
-    session where it is attached already: it never attaches a filter.
+    `reason` is a stable word. `traffic` is the sum of every admitted flow; for a primary
+    connection it holds only what an emulating filter says it sent. `explanation` is the sentence
+    for the protocol's user that `kill` or `close` was called with. The filter that asked for the
+    bind or permission is notified, with its `context`, and so is each filter that registered for
+    this event and is attached to the session already: this event never attaches a filter.
     """
 
     reason: str
@@ -143,4 +147,4 @@ class ConnectionTerminating(Event):
 
 
 BIND_EVENTS: frozenset[type[Event]] = frozenset({BindTcp, BindUdp, Listen})
-"""Events about what a bind does, before anybody has connected."""
+"""The events of a bind itself, before a peer has connected."""

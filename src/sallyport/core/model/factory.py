@@ -1,4 +1,4 @@
-"""DataFilterFactory: a promise to put a data filter into a flow that may come."""
+"""DataFilterFactory: makes the data filter for a flow that is expected and may never come."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sallyport.core.model.secondary import SecondaryConnection
     from sallyport.core.model.session import Session
 
-# A UDP port has no accept: what would be attached at the bind is attached as each peer comes.
+# The event that the expected flow raises. A UDP port has no accept, so a factory for BindUdp makes
+# a data filter as each peer arrives.
 _RAISED_AS: dict[type[Event], type[Event]] = {
     ConnectTcp: ConnectTcp,
     UdpDestination: UdpDestination,
@@ -30,14 +31,15 @@ _RAISED_AS: dict[type[Event], type[Event]] = {
 
 
 class FirewallAction(Protocol):
-    """What `allow_future_connect`, `redirect_connections` and `set_data_filter_factory` give.
+    """A permission or factory that can be cancelled (`IFWXFirewallAction`).
 
-    (`IFWXFirewallAction`.) It ends by itself when it was used, if it was for one use only; when
-    its time has passed; and with its session.
+    `allow_future_connect`, `redirect_connections` and `set_data_filter_factory` return it. It ends
+    by itself when it was used, if it was for one use only; when its time has passed; and with its
+    session.
     """
 
     def cancel(self) -> None:
-        """Take the promise back; raises Terminating when it is over already."""
+        """Cancel the action; raises Terminating when it is over already."""
 
 
 class DataFilterFactory:
@@ -68,9 +70,10 @@ class DataFilterFactory:
         self._is_multiple = is_multiple
 
     def fits(self, event: type[Event], remote: Endpoint, bound: Endpoint | None) -> bool:
-        """Whether such a flow gets a data filter; zeros in the address, or port 0, match any.
+        """Whether a flow that raises `event` gets a data filter from this factory.
 
-        `bound`: None when nothing was bound for it.
+        `remote` is the flow's far end; `bound` the bound port it came to, None when the client
+        opened the flow. In the factory's own address zeros match any address, port 0 any port.
         """
         wanted, address = self.address, bound if self._is_about_bound else remote
         if event is not self.event or address is None:
@@ -81,9 +84,9 @@ class DataFilterFactory:
         )
 
     def may_meet(self, event: type[Event], bound: Endpoint | None) -> bool:
-        """Whether a flow that raises `event` at the port `bound` could get its data filter.
+        """Whether a flow that raises `event` at the port `bound` could get a data filter from it.
 
-        `bound` None: the port is not chosen yet, and a factory for one port says nothing so far.
+        `bound` None: the port is not chosen yet; a factory for one certain port then returns False.
         """
         if event is not self.event:
             return False
@@ -94,22 +97,23 @@ class DataFilterFactory:
         return self.fits(event, bound, bound)
 
     def used(self) -> None:
-        """Note that bytes of a flow begin to pass; a factory for one flow is over.
+        """Take note that a flow with its data filter has begun; a factory for one flow is over.
 
-        Not before: who is denied, or finds nobody, must not make room for one that nobody sees.
+        Not earlier: a flow that is denied or finds no listener must not use the factory up, because
+        the next flow would then pass without the data filter.
         """
         if not self._is_multiple and self in self.session.factories:
             self.session.factories.remove(self)
 
     def cancel(self) -> None:
-        """Take the promise back; raises Terminating when it was used or cancelled already."""
+        """Remove the factory; raises Terminating when it was used up or cancelled already."""
         if self not in self.session.factories:
             raise Terminating("action-is-over")
         self.session.factories.remove(self)
 
 
 class BindFactory(DataFilterFactory):
-    """What a filter attached in the event of a bind: one data filter for the one flow of it."""
+    """Holds the data filter that was attached in the event of a bind, until its one flow comes."""
 
     def __init__(
         self,
@@ -131,10 +135,10 @@ class BindFactory(DataFilterFactory):
             is_multiple=False,
         )
         self.pinhole_id = connection.pinhole.id
-        """It is over with this port."""
+        """The pinhole of the port; the factory ends with it."""
         self._data_filter = data_filter
 
     def _again(self) -> "DataFilter":
-        """Return the data filter; a peer that was denied, or found no client, has not used it."""
+        """Return the data filter; a peer that was denied, or found no client, did not use it."""
         self._data_filter.slot = None
         return self._data_filter

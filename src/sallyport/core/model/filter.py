@@ -1,22 +1,22 @@
-"""The filter interface: what a protocol author writes, who sees it as `sallyport.api`.
+"""The filter interface: the classes that a protocol author writes, imported from `sallyport.api`.
 
 One `ApplicationFilter` per process (`IFWXFilter`) makes one `SessionFilter` per client
 (`IFWXSessionFilter`), which attaches `DataFilter`s (`IFWXDataFilter`) to connections. Their methods
 are `async def` and await only methods of the session: no event loop, no sockets, no clock.
 
-What is promised about calls, for each object:
+Promises about calls, for each object:
 
-* `start`, `attach_to_session` and `set_sockets` come first and once, `shutdown` and `detach` last
-  and once: nothing begins after them. `detach` of a data filter may come without `set_sockets`,
-  when the connection never came to be. A step that waited when the end came may still finish,
-  and changes nothing any more.
+* `start`, `attach_to_session` and `set_sockets` are called first and once, `shutdown` and `detach`
+  last and once: no call begins after them. `detach` of a data filter may be called without
+  `set_sockets`, when the connection never started. A call that was waiting when the end came may
+  still finish; it has no effect any more.
 * The events of one connection come in order; so do the calls of all data filters of one flow, and
-  they never overlap: the next one comes when the coroutine of the last has finished.
-* What a filter raises, or a step that does not come back, or a wait of more than
-  `limits.FILTER_WAIT_SECONDS`, ends the client's session and no other (attack X07); what fails in
-  `detach` is only counted. After `limits.MAX_FILTER_FAULTS` faults, one a session, the filter is
-  switched off for that client; after so many clients, for all: whatever it would have been asked
-  about is then refused.
+  they never overlap: the next call begins when the coroutine of the last one has finished.
+* An exception in a filter, a call that does not return, or a wait of more than
+  `limits.FILTER_WAIT_SECONDS` ends the client's session and no other (attack X07). A failure in
+  `detach` is only counted. After `limits.MAX_FILTER_FAULTS` faults, at most one a session, the
+  filter is switched off for that client; after as many clients, for all. Whatever a filter that is
+  off would have been asked about is refused.
 """
 
 from abc import ABC, abstractmethod
@@ -39,33 +39,37 @@ API_VERSION = 1
 
 
 class Firewall(Protocol):
-    """What the service as a whole offers a filter (`IFWXFirewall`)."""
+    """The gateway as a whole, as a filter sees it (`IFWXFirewall`)."""
 
     def client_session(self, client: IpAddress) -> "Session":
-        """Find or make the session of a client (`GetClientSession`).
+        """Return the session of a client, made if there is none (`GetClientSession`).
 
-        Only for a host the filter knows to be a client here. It ends with the last thing in it, or
-        when nothing was put into it for `limits.UNUSED_SESSION_SECONDS`: ask when you need it.
-        Raises InvalidArgument for an address of the gateway.
+        Call it only for a host that the filter knows to be a client of this gateway, and only when
+        you need the session: it ends with its last connection, binding or permission, or
+        `limits.UNUSED_SESSION_SECONDS` after it was made if none was added. Raises
+        InvalidArgument for an address of the gateway.
         """
 
     def private_session(self, client: IpAddress) -> "Session":
-        """Make a session of the filter's own for `client` (`CreatePrivateSession`).
+        """Return a new session of the filter's own for `client` (`CreatePrivateSession`).
 
-        Policy knows it by its address alone, and its quota is the client's. It ends as
-        `client_session` says, or by `Session.kill`. Raises InvalidArgument for an address of the
-        gateway, QuotaExceeded when the client has `limits.MAX_PRIVATE_SESSIONS` of them.
+        Access rules know it by its client address alone, and it shares the client's quota. It ends
+        as `client_session` says, or by `Session.kill`. Raises InvalidArgument for an address of
+        the gateway, QuotaExceeded when the client has `limits.MAX_PRIVATE_SESSIONS` of them.
         """
 
 
 class DataFilter:
-    """Sits in one flow: everything both sides say passes through it.
+    """Sits in one flow: all data of both sides passes through it (`IFWXDataFilter`).
 
-    The defaults pass bytes and half-closes on untouched. A filter may change, hold back, add and
-    end: `client` and `server` are where it sends to, whether that is a socket or a neighbour in the
-    chain. On a primary connection and on an outbound secondary one the client is who opened it; of
-    a bound port the client is the session's and the server is the `peer` that connected. Of UDP
-    each call is one datagram, and each remote `peer` has a data filter of its own.
+    The default methods pass bytes and half-closes on untouched. A data filter may change data, hold
+    it back, add to it, and end the flow. It sends to its two ends, `client` and `server`; each is a
+    socket or the neighbour in the chain, and the data filter cannot tell which.
+
+    On a primary connection and on an outbound secondary one, `client` leads to the host that opened
+    it. On a bound port, `client` leads to the session's client and `server` to the `peer` that
+    connected. With UDP each call carries one datagram, and each remote `peer` has a data filter of
+    its own.
     """
 
     client: StreamEnd = MISSING_END
@@ -73,9 +77,9 @@ class DataFilter:
     connection: "Connection"
     peer: Endpoint
     context: object = None
-    """What the filter was attached with."""
+    """The `context` argument of `attach_data_filter`."""
     slot: Slot | None = None
-    """The chain's; filters use `set_deadline` and `reset`."""
+    """Belongs to the chain; filters use `set_deadline`, `reset` and `close`."""
 
     def set_sockets(
         self,
@@ -85,94 +89,105 @@ class DataFilter:
         peer: Endpoint,
         context: object,
     ) -> None:
-        """Take both ends and what they belong to: called once, before anything else."""
+        """Take both ends, the connection and the `context`: called once, before any other method.
+
+        `peer` is the far end of the flow. The neighbours may not have their ends yet: send nothing
+        before `started`.
+        """
         self.client, self.server = client, server
         self.connection, self.peer, self.context = connection, peer, context
 
     async def started(self) -> None:
-        """Every filter of the chain has its ends; called once, before any data."""
+        """Begin: every filter of the chain has its ends. Called once, before any data."""
 
     async def from_client(self, data: bytes) -> None:
-        """Take bytes the client sent."""
+        """Take bytes, or one datagram, that the client sent; the default passes them on."""
         self.server.send(data)
 
     async def from_server(self, data: bytes) -> None:
-        """Take bytes the server sent."""
+        """Take bytes, or one datagram, that the server sent; the default passes them on."""
         self.client.send(data)
 
     async def client_closed(self) -> None:
-        """The client will send no more (FIN)."""
+        """Take the end of the client's data (FIN); the default passes it on."""
         self.server.shutdown()
 
     async def server_closed(self) -> None:
-        """The server will send no more (FIN)."""
+        """Take the end of the server's data (FIN); the default passes it on."""
         self.client.shutdown()
 
     def set_deadline(self, seconds: float | None) -> None:
-        """Have `deadline_passed` called after `seconds`; None: never.
+        """Set the deadline: `deadline_passed` is called after `seconds`. None cancels it.
 
-        One deadline a data filter; setting it again moves it. Raises BadContext before
-        `set_sockets`, InvalidArgument for what is not a number.
+        A data filter has one deadline; a second call moves it. Raises BadContext before the flow
+        has begun (`set_sockets`), InvalidArgument for NaN.
         """
         if self.slot is None:
             raise BadContext("not-attached")
         self.slot.set_deadline(seconds)
 
     async def deadline_passed(self) -> None:
-        """The deadline has passed; the default ends the connection."""
+        """Take note that the deadline has passed; the default kills the connection."""
         self.connection.kill("deadline-passed")
 
     def reset(self) -> None:
-        """Reset this flow alone; `connection.kill` also closes the port it came by."""
+        """Reset both sockets of this flow alone; `connection.kill` also closes its port.
+
+        Idempotent, never raises. A primary connection ends with all that was opened for it.
+        """
         if self.slot is not None:
             self.slot.reset()
 
     def close(self, explanation: str | None = None) -> None:
-        """End this flow in order: what was sent arrives, then both ends are closed.
+        """End this flow in order: deliver what was sent, then close both ends. Idempotent.
 
-        `explanation` is for the protocol's user; `ConnectionTerminating` carries it.
+        `explanation` is a sentence for the protocol's user; `ConnectionTerminating` carries it.
         """
         if self.slot is not None:
             self.slot.close(explanation)
 
     def detach(self) -> None:
-        """Release everything: called exactly once, when the flow is over."""
+        """Release what the data filter holds: called exactly once, when the flow is over."""
 
 
 class SessionFilter(ABC):
-    """A filter's memory for one client."""
+    """One filter's state for one client (`IFWXSessionFilter`)."""
 
     hooks: Hooks | None = None
-    """The events of this session; None: those of the application filter. Read once, when the
-    filter was attached."""
+    """The events of this session; None: the application filter's. Read once, after
+    `attach_to_session`."""
 
     @abstractmethod
     async def on_event(self, event: Event) -> None:
-        """Take one event of this session."""
+        """Handle one event of this session (`FirewallEventHandler`)."""
 
     def detach(self) -> None:
-        """Release everything: called exactly once, when the session is over."""
+        """Release what the filter holds for this client: called exactly once, at the end."""
 
 
 class ApplicationFilter(ABC):
-    """A protocol filter; one instance per process."""
+    """A protocol filter; one instance per process (`IFWXFilter`)."""
 
     name: str
     api_version: int
     """The version of `sallyport.api` this filter was written for."""
     protocols: tuple[ProtocolDefinition, ...] = ()
-    """The protocols it handles; rules name them."""
+    """The protocols it handles; access rules name them."""
     hooks: Hooks = Hooks.of(ConnectTcp, UdpDestination)
-    """What it is told of, until one of its session filters says otherwise for its session."""
+    """The events it is notified of; `SessionFilter.hooks` replaces them for one session."""
     settings: ClassVar[type | None] = None
-    """A frozen dataclass: the keys of `[filters.NAME]`. The filter is made with a value of it."""
+    """A frozen dataclass whose fields are the keys of `[filters.NAME]`; the filter is made with an
+    instance of it. None: no settings."""
 
     def start(self, firewall: "Firewall") -> None:
-        """The service starts (`FilterInit`): called once, before the first session."""
+        """Prepare for service (`FilterInit`): called once, before the first session.
+
+        An exception here refuses the filter; the gateway does not start, or keeps its old filters.
+        """
 
     @abstractmethod
     def attach_to_session(self, session: "Session") -> SessionFilter:
-        """Make the session filter: called once a session, before its first event there."""
+        """Return a session filter: called once a session, before the filter's first event there."""
 
     def shutdown(self) -> None:
-        """The service stops or goes on without it: called once, after its last session."""
+        """Release everything (`FilterShutdown`): called once, after the filter's last session."""

@@ -1,4 +1,4 @@
-"""FilterSet: the application filters of one configuration, and which of them hears of what.
+"""FilterSet: the application filters of one configuration, and which of them an event notifies.
 
 A session keeps the set it began with: replacing the filters touches no running session.
 """
@@ -30,13 +30,13 @@ class FilterSet:
         self.filters = tuple(filters)
         self.parameters = {one.name: parameters.get(one.name, {}) for one in self.filters}
         self.sessions = 0
-        """How many sessions use it; see `Roster`."""
+        """How many sessions use it; when none is left, `Roster` retires a replaced set."""
         self.is_retired = False
-        """Whether its filters were shut down: none of them is told anything any more."""
+        """Whether its filters were shut down: none of them is notified any more."""
         self._told: dict[_Question, tuple[ApplicationFilter, ...]] = {}
 
     def protocols(self) -> list[ProtocolDefinition]:
-        """Every protocol some filter handles."""
+        """Return every protocol that a filter handles."""
         return [protocol for one in self.filters for protocol in one.protocols]
 
     def told(
@@ -47,12 +47,12 @@ class FilterSet:
         *,
         is_secondary: bool,
     ) -> Sequence[ApplicationFilter]:
-        """Give who is told of such an event in a session, in the order of the configuration."""
+        """Return the filters that an event notifies in a session, in the configuration's order."""
         if not session.own_hooks:
             if event not in self._hooked:
                 return ()
             question = event, protocol, is_secondary, session.source
-            # The answer is the same for every session, and asked for at every bind.
+            # Every bind asks, and without hooks of its own every session gets the same answer.
             if (known := self._told.get(question)) is None:
                 known = self._told[question] = self._cover(session, event, protocol, is_secondary)
             return known
@@ -60,7 +60,7 @@ class FilterSet:
 
     @cached_property
     def _hooked(self) -> frozenset[type[Event]]:
-        """What anybody is told of at all; a filter may have said so only when it was started."""
+        """The events that notify any filter at all; read late, as `start` may still set hooks."""
         return frozenset(event for one in self.filters for event in one.hooks.events)
 
     def _cover(
@@ -80,13 +80,14 @@ class FilterSet:
 
 
 def attached(session: "Session", wanted: ApplicationFilter) -> SessionFilter:
-    """Give the filter's part in a session, attaching it at its first event there.
+    """Return a filter's session filter; at its first event in the session, attach it.
 
-    Runs filter code: call it behind a fence.
+    Raises Terminating when attaching it has ended the session, and what the filter raises: it runs
+    filter code, so call it behind a fence.
     """
     if wanted.name not in session.filters:
         made = wanted.attach_to_session(session)
-        if session.is_over:  # it has ended it, and nobody would detach it later
+        if session.is_over:  # the filter has just ended it: no later call would detach the filter
             made.detach()
             raise Terminating("session-is-over")
         session.filters[wanted.name] = made

@@ -1,7 +1,7 @@
-"""Hooks: which events a filter is told of (`FwxFilterHookEvents`).
+"""Hooks: the events a filter registers for (`FwxFilterHookEvents`).
 
-Register for as few as possible: what nobody registered for stays in the kernel, and an event that
-comes unexpected is code nobody tested.
+Register for as few as possible. A flow whose event no filter registered for stays in the kernel,
+and an event that a filter does not expect runs code that its author never tested.
 """
 
 from dataclasses import dataclass
@@ -21,30 +21,31 @@ class Source(Flag):
     """How the client of a session arrived (`FwxFirewallEventSource`)."""
 
     SECURE_NAT = auto()
-    """Routed through the gateway; knows nothing of it."""
+    """Routed through the gateway, and knows nothing of it."""
     FIREWALL_CLIENT = auto()
-    """Asks for its binds explicitly."""
+    """Asks the gateway for its binds explicitly; no front end admits such a client yet."""
     ALL = SECURE_NAT | FIREWALL_CLIENT
 
 
 class Scope(Flag):
-    """Whose connections (`FwxFirewallEventProtocolSource`): by itself, the primary ones of the
-    filter's own protocols."""
+    """The connections whose events count (`FwxFirewallEventProtocolSource`)."""
 
     PRIMARY = 0
+    """Only primary connections of the filter's own protocols; the other members widen this."""
     SECONDARY = auto()
     """Secondary connections too (`fwxAssociatedProtocolsAllConnections`): their bytes then pass
     through user mode."""
     ANY_PROTOCOL = auto()
-    """Not only the filter's own protocols (`fwxAnyProtocol`)."""
+    """Connections of every protocol, not only of the filter's own (`fwxAnyProtocol`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """A set of events with its scope and sources.
 
-    Bind and Listen events are about secondary connections by nature; Scope.SECONDARY says nothing
-    about them. Raises InvalidArgument for an event that only the caller of a bind is told.
+    BindTcp, BindUdp and Listen are always about secondary connections; they need no
+    Scope.SECONDARY. Raises InvalidArgument for EstablishedConnection and ConnectionRefused, which
+    go to the caller of a bind only.
     """
 
     events: frozenset[type[Event]]
@@ -59,7 +60,7 @@ class Hooks:
     def of(
         cls, *events: type[Event], scope: Scope = Scope.PRIMARY, sources: Source = Source.ALL
     ) -> "Hooks":
-        """Build from events given one by one."""
+        """Return hooks for the given events."""
         return cls(frozenset(events), scope, sources)
 
     def cover(
@@ -71,7 +72,7 @@ class Hooks:
         own: tuple[ProtocolDefinition, ...],
         is_secondary: bool,
     ) -> bool:
-        """Whether a filter whose protocols are `own` is told of such an event."""
+        """Whether such an event notifies a filter whose own protocols are `own`."""
         return (
             event in self.events
             and source in self.sources
