@@ -1,4 +1,4 @@
-"""Binding: what `bind_for_client` returns; one or several consecutive ports with one fate."""
+"""Binding: the result of `bind_for_client`: one or several consecutive ports that end together."""
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.engine import Engine
@@ -10,12 +10,12 @@ from sallyport.core.policy.rules import Rule
 from sallyport.errors import BindError
 from sallyport.ipfilter import IpFilter
 
-# A binding is as alive as its most alive connection.
+# The state of a binding is the first of these that one of its connections has.
 _LIVELINESS = (State.LIVE, State.ARMED, State.RESERVED, State.CLOSED)
 
 
 class Binding:
-    """The result of one `bind_for_client`.
+    """The result of one `bind_for_client` call (`ConnectionArray` of the SDK).
 
     `connections[i]` listens on the lowest port + i and leads to client address i.
     """
@@ -55,33 +55,36 @@ class Binding:
         self.session_filter = request.session_filter
         self.context = request.context
         self.is_for_primary = request.is_for_primary
-        """Whether `Session.emulate_client_bind` made it: what comes was not negotiated."""
+        """Whether `Session.emulate_client_bind` made it: its connections are primary ones."""
         self.created_at = engine.clock()
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property
     def proxy_address(self) -> Endpoint:
-        """The address really bound (`ProxyAddress` out): the lowest port when several."""
+        """The address that is bound (`ProxyAddress` out); with several ports, the lowest one."""
         return self.connections[0].proxy_address
 
     @property
     def state(self) -> State:
-        """The state of the most alive connection."""
+        """The state of the connection that is furthest from its end: live, armed, reserved."""
         states = {connection.state for connection in self.connections}
         return next(state for state in _LIVELINESS if state in states)
 
     @property
     def ip_filter(self) -> IpFilter | None:
-        """Who may connect to the lowest port; `set_ip_filter` replaces it for each port alone."""
+        """The addresses that may connect to the lowest port; None: any.
+
+        `SecondaryConnection.set_ip_filter` replaces it for one port alone.
+        """
         return self.connections[0].ip_filter
 
     @property
     def is_filtered(self) -> bool:
-        """Whether some data filter sees, or will see, what it carries; final from the bind on."""
+        """Whether a data filter sees, or will see, its bytes; final from the bind on."""
         return self.connections[0].is_filtered
 
     async def arm(self) -> None:
-        """Open what was bound with `armed=False`; when it returns the next SYN is let in.
+        """Open a binding made with `armed=False`; when this returns the next SYN is admitted.
 
         Raises Terminating when the binding has ended or was armed before, OutOfResources or
         KernelError when the kernel refuses; the binding is then withdrawn.
@@ -93,20 +96,23 @@ class Binding:
             raise
 
     def wait(self, seconds: float) -> None:
-        """Have it close `seconds` from now if nobody has connected, instead of after a minute.
+        """Set the time limit of an unused binding to `seconds` from now, instead of one minute.
 
-        For a protocol whose dialogue says that a connection is still to come. A binding without
-        BindFlags.TIMEOUT, and one that was used or has ended, stays as it is. Never raises.
+        For a protocol whose dialogue says that a connection is still to come. Changes nothing for
+        a binding without BindFlags.TIMEOUT, or one that was used or has ended. Never raises.
         """
         for connection in self.connections:
             self.engine.registry.wait(connection, seconds)
 
     def withdraw(self, reason: str = "withdrawn") -> None:
-        """Let nothing new in; a transfer under way may finish. Idempotent, never raises."""
+        """Close its ports; a transfer under way may finish. Idempotent, never raises.
+
+        `reason` is a short stable word; the journal and `ConnectionTerminating` carry it.
+        """
         for connection in self.connections:
             self.engine.registry.withdraw(connection, reason)
 
     def kill(self, reason: str = "killed") -> None:
-        """Kill every connection of it. Idempotent, never raises."""
+        """Close its ports and reset every connection at once. Idempotent, never raises."""
         for connection in self.connections:
             connection.kill(reason)

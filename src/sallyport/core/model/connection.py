@@ -1,4 +1,4 @@
-"""Connections: what all have in common, and the primary one, which a client opened."""
+"""Connections: what all kinds have in common, and the primary one, which a client opened."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,39 +30,39 @@ class Connection(Protocol):
     """What primary and secondary connections have in common (`IFWXConnection`)."""
 
     explanation: str | None
-    """What whoever ended it has to say to the protocol's user."""
+    """A sentence for the protocol's user, from the caller that ended it; None without one."""
 
     @property
     def session(self) -> "Session":
-        """Whose it is."""
+        """The session it belongs to."""
 
     @property
     def protocol(self) -> ProtocolDefinition:
-        """What it belongs to (`ProtocolGuid`)."""
+        """The protocol it belongs to (`ProtocolGuid`)."""
 
     @property
     def transport(self) -> Transport:
-        """Of its own flows, whatever `protocol` itself is spoken over."""
+        """The transport of its own flows; `protocol` may be spoken over another one."""
 
     @property
     def rule(self) -> Rule:
-        """The rule that lets it be."""
+        """The rule that allows it."""
 
     @property
     def is_secondary(self) -> bool:
-        """Whether a filter made it possible: by a bind, or by a permission."""
+        """Whether a filter made it possible, by a bind or a permission."""
 
     @property
     def primary(self) -> "PrimaryConnection | None":
-        """The connection it ends with; a primary one's is itself."""
+        """The primary connection it ends with, if any; a primary connection returns itself."""
 
     @property
     def context(self) -> object:
-        """What its bind or permission was given: so a child knows what caused it."""
+        """The `context` argument of its bind or permission: says what it was opened for."""
 
     @property
     def flags(self) -> ConnectionFlags:
-        """See `ConnectionFlags` (`GetConnectionFlags`)."""
+        """What kind of connection it is (`GetConnectionFlags`)."""
 
     def attach_data_filter(
         self,
@@ -70,24 +70,36 @@ class Connection(Protocol):
         priority: Priority = Priority.MIDDLE,
         context: object = None,
     ) -> None:
-        """See `core.model.event_context.Askable`."""
+        """Put a data filter into the flow that is about to start (`AttachDataFilter`).
+
+        Legal in the events ConnectTcp, UdpDestination, AcceptedConnection, BindTcp and BindUdp of
+        this connection. `context` is passed to `DataFilter.set_sockets`. Raises BadContext at any
+        other time; InvalidArgument for a data filter that was attached before, for what is no
+        `Priority`, and at a bind with ALLOW_MULTIPLE.
+        """
 
     def deny(self) -> None:
-        """See `core.model.event_context.Askable`."""
+        """Refuse what the event is about (`Deny`).
+
+        Legal in BindTcp, BindUdp, ConnectTcp, UdpDestination and AcceptedConnection; raises
+        BadContext at any other time.
+        """
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
-        """End it now and reset both ends; idempotent, never raises.
+        """End it now and reset both ends (`Kill`); idempotent, never raises.
 
-        `explanation`, if any, is for the protocol's user: `ConnectionTerminating` carries it.
+        `reason` is a short stable word for the journal, `explanation` a sentence for the
+        protocol's user; `ConnectionTerminating` carries both.
         """
 
 
 class PrimaryConnection(Askable):
-    """A control connection: from `client`, who opened it, through us to `server`.
+    """A control connection from `client`, which opened it, through the gateway to `server`.
 
     One of the two is the session's client, the host we protect; the other one is `peer`.
-    `gateway_address` is our own address on the peer's side (the protected host's, when routed);
-    it is known once the server was dialled. Everything bound with `primary=` this ends with it.
+    `gateway_address` is the gateway's own address on the peer's side (on a routed relation the
+    protected host's address); it is known once the server was dialled. Whatever was bound with
+    `primary=` this connection ends with it.
     """
 
     is_secondary = False
@@ -115,53 +127,54 @@ class PrimaryConnection(Askable):
         self.rule = rule
         is_published = isinstance(rule, PublishingRule)
         self.direction = Direction.INBOUND if is_published else Direction.OUTBOUND
-        """Whether the protected host opened it, or is a published server."""
+        """OUTBOUND when the protected host opened it, INBOUND when it is a published server."""
         self.peer = client if is_published else server
         """The far end: the server of an outbound connection, the client of an inbound one."""
         self.account = session.account
-        """To whose quota goes what is opened for it: each client of a published server has its own,
-        so that a flooder outside uses up nobody else's; everything else is the protected host's."""
+        """The name under which the ports opened for it are counted against a quota: the protected
+        host's, or one for each outside client of a published server, so that one flooder outside
+        does not use up the quota of the others."""
         if is_published:
             self.account += f" for {client.address}"
         self.relation = relation
         self._policy = engine.policy
-        """By which it was admitted."""
+        """The policy that admitted it."""
         self.opened_at = opened_at
         self.gateway_address: Endpoint | None = None
         self.inside_address: Endpoint | None = None
-        """Of an inbound connection, our end of the leg to the published server: in full proxy the
-        server takes it for its client."""
+        """Of an inbound connection, our end of the leg to the published server: in full proxy it
+        is the address the server sees as its client."""
         self.link: Link | None = None
         self.openings: dict[int, Opening] = {}
         self.is_open = True
         self.explanation: str | None = None
         self.is_emulated = False
-        """Whether a filter plays the server: nobody is dialled."""
+        """Whether a filter plays the server: then no server is dialled."""
         self.traffic = Traffic()
-        """What an emulating filter says it sent; nothing else is counted here."""
+        """The bytes an emulating filter says it sent; no other bytes are counted here."""
         self.event_context = None
         self.runner = runner
-        """On which this connection's filter code runs."""
+        """Runs all filter code of this connection, one call at a time."""
         self.chain = Chain(engine, self, self.peer, runner)
 
     @property
     def transport(self) -> Transport:
-        """The transport protocol."""
+        """The transport of its protocol."""
         return self.protocol.transport
 
     @property
     def primary(self) -> "PrimaryConnection":
-        """Itself."""
+        """This connection itself."""
         return self
 
     @property
     def context(self) -> None:
-        """Nobody asked for it: it came."""
+        """None: no filter asked for it."""
         return None
 
     @property
     def flags(self) -> ConnectionFlags:
-        """Full proxy is the publishing rule's to stipulate; without NAT there is nothing to do."""
+        """INTERNAL_ADDRESS_TRANSLATION when its publishing rule asks for full proxy under NAT."""
         is_proxied = isinstance(self.rule, PublishingRule) and self.rule.full_proxy
         if is_proxied and self.relation is Relation.NAT:
             return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
@@ -173,24 +186,27 @@ class PrimaryConnection(Askable):
         return self._policy.source_towards(self.server.address)
 
     def is_granted(self, protocol: ProtocolDefinition, policy: Policy) -> bool:
-        """Whether the question is the one that was answered when it was admitted: a policy never
-        changes, and each transfer asks again.
+        """Whether `policy` allows `protocol` because it did so when the connection was admitted.
+
+        A `Policy` never changes, so the same policy gives the same answer for the same protocol;
+        each transfer asks again, and this saves the search through the rules.
         """
         return protocol is self.protocol and policy is self._policy
 
     def external_peer_name(self) -> Endpoint:
-        """Give the far end: the server, or the client outside (`GetExternalPeerName`).
+        """Return the far end: the server, or the client outside (`GetExternalPeerName`).
 
-        Raises BadContext before the connection is there: ask from data filters, not from events;
-        Terminating when it is over.
+        Raises BadContext before the connection has started, so call it from data filters, not from
+        events; Terminating when it is over.
         """
         self._require_started()
         return self.peer
 
     def external_socket_name(self) -> Endpoint:
-        """Give our own address on the far end's side (`GetExternalSocketName`).
+        """Return the gateway's own address on the far end's side (`GetExternalSocketName`).
 
-        Raises as `external_peer_name`; an emulated connection has the name it was given, if any.
+        Raises as `external_peer_name`. An emulated connection has the name that `set_socket_name`
+        gave it; without one this raises BadContext.
         """
         self._require_started()
         if self.gateway_address is None:
@@ -198,11 +214,11 @@ class PrimaryConnection(Askable):
         return self.gateway_address
 
     def emulate_for_connect(self, data_filter: "DataFilter", context: object = None) -> None:
-        """Have `data_filter` play the server (`EmulateForConnect`): nobody is dialled.
+        """Let `data_filter` play the server (`EmulateForConnect`): no server is dialled.
 
-        It sits nearest to the server, and its `server` end is nobody. Legal in ConnectTcp of this
-        connection. Raises BadContext at any other time, AlreadyEmulated the second time,
-        Terminating when the connection is over.
+        The data filter sits at Priority.EMULATION, and what it sends to its `server` end is
+        dropped. Legal in ConnectTcp of this connection. Raises BadContext at any other time,
+        AlreadyEmulated the second time, Terminating when the connection is over.
         """
         if self.event_context is None or self.transport is not Transport.TCP:
             raise BadContext("not-in-connect-tcp-of-this-connection")
@@ -213,10 +229,12 @@ class PrimaryConnection(Askable):
         self.is_emulated = True
 
     def set_socket_name(self, address: Endpoint) -> None:
-        """Say by which gateway address an emulated connection goes out (`SetSocketName`).
+        """Set the gateway address that an emulated connection leaves from (`SetSocketName`).
 
-        Legal once and before it starts. Raises NotEmulated, Terminating, AlreadyExists,
-        InvalidArgument for port 0 or another family, AddressNotAvailable for a foreign address.
+        Legal once, before the connection starts. Raises NotEmulated when no filter plays the
+        server, Terminating when it is over, AlreadyExists when it has a name or has started,
+        InvalidArgument for port 0 or another family, AddressNotAvailable for an address that is
+        not the gateway's.
         """
         require_emulated(is_emulated=self.is_emulated)
         require_running(is_over=not self.is_open)
@@ -226,24 +244,28 @@ class PrimaryConnection(Askable):
         self.gateway_address = address
 
     def increment_bytes_sent(self, count: int) -> None:
-        """Count bytes that the emulating filter's own socket sent (`IncrementBytesSentCounter`).
+        """Add `count` bytes that the emulating filter sent (`IncrementBytesSentCounter`).
 
-        Raises NotEmulated, Terminating, InvalidArgument for a count below zero.
+        Raises NotEmulated when no filter plays the server, Terminating when it is over,
+        InvalidArgument for a count below zero.
         """
         require_emulated(is_emulated=self.is_emulated)
         require_running(is_over=not self.is_open)
         self.traffic = with_sent(self.traffic, count)
 
     def close(self, reason: str) -> None:
-        """End it in order: queued bytes are sent, then both ends are closed. Idempotent."""
+        """End it in order: send queued bytes, then close both ends. Idempotent, never raises."""
         self._engine.end_primary(self, reason, abort=False)
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
-        """End it now and reset both ends; openings close, transfers under way may finish."""
+        """End it now and reset both ends; its openings close, transfers under way may finish.
+
+        Idempotent, never raises. `reason` and `explanation` as in `Connection.kill`.
+        """
         self._engine.end_primary(self, reason, explanation, abort=True)
 
     def note(self, event: str, *, level: Level = "info", **fields: object) -> None:
-        """Write one line to the journal, with session and connection filled in."""
+        """Record a journal event with the session and the connection filled in."""
         self._engine.journal.record(
             event, level=level, session=self.session.id, connection=self.id, **fields
         )

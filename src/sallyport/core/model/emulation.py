@@ -1,4 +1,4 @@
-"""Emulation: a filter in the place of the server, or of whoever would connect to a bound port."""
+"""Emulation: a filter plays the server, or the peer that connects to a bound port."""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def take_over(connection: "SecondaryConnection") -> None:
-    """See `SecondaryConnection.emulate_for_bind`."""
+    """Implement `SecondaryConnection.emulate_for_bind`; raises as it does."""
     context = connection.event_context
     if context is None or not context.is_about_bind:
         raise BadContext("not-in-a-bind-event-of-this-connection")
@@ -48,7 +48,7 @@ def deliver(
     local: Endpoint | None,
     context: object,
 ) -> None:
-    """See `SecondaryConnection.emulate_connection`."""
+    """Implement `SecondaryConnection.emulate_connection`; raises as it does."""
     engine = connection.engine
     require_emulated(is_emulated=connection.is_emulated)
     require_running(is_over=connection.is_closed)
@@ -66,7 +66,11 @@ def deliver(
 
 
 def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:
-    """Hold an emulated port to what a real one lets in: one connection, one source, or many."""
+    """Check that a real port would admit this peer: one connection, one UDP source, or many.
+
+    Raises BadContext before the port is open or the client address known, AlreadyExists when the
+    peer is there or the one place is taken, Terminating when the port is closed.
+    """
     if connection.state is State.RESERVED:
         raise BadContext("the-port-is-not-open-yet")
     if connection.client_address is None:
@@ -81,7 +85,10 @@ def _require_room(connection: "SecondaryConnection", remote: Endpoint) -> None:
 
 
 class Delivery:
-    """A peer that a filter plays, until the other filters have answered (`datapath.Arrival`)."""
+    """The arrival of a peer that a filter plays; implements `datapath.Arrival`.
+
+    The other filters are asked about it exactly as about a peer on the network.
+    """
 
     __slots__ = ("_connection", "_peer")
 
@@ -90,7 +97,7 @@ class Delivery:
         self._peer = peer
 
     def proceed(self, tap: Tap | None) -> None:
-        """Dial the client."""
+        """Implement `Arrival`: dial the client, unless the port has closed meanwhile."""
         assert tap is not None  # noqa: S101 - the emulating filter is in it
         connection = self._connection
         if connection.is_open:
@@ -99,7 +106,7 @@ class Delivery:
             tap.end()
 
     def refuse(self) -> None:
-        """A filter denied it; the port is as it was."""
+        """Implement `Arrival`: a filter denied the peer; the port is as it was."""
         self._connection.expected -= {self._peer}
 
 
@@ -107,7 +114,7 @@ class Delivery:
 
 
 def require_emulated(*, is_emulated: bool) -> None:
-    """Raise NotEmulated for a call that makes no sense where real sockets say the truth."""
+    """Raise NotEmulated unless a filter emulates the connection: real sockets know their names."""
     if not is_emulated:
         raise NotEmulated("the-connection-is-not-emulated")
 
@@ -119,9 +126,10 @@ def require_running(*, is_over: bool) -> None:
 
 
 def require_own(policy: Policy, address: Endpoint, version: int) -> None:
-    """Check that clients may publish `address` as the gateway's.
+    """Check that `address` can be announced as an address of the gateway.
 
-    Raises InvalidArgument when it means nothing, AddressNotAvailable when it is somebody else's.
+    Raises InvalidArgument for port 0 or another family than `version` (4 or 6),
+    AddressNotAvailable when the gateway does not have the address.
     """
     if address.port == 0 or address.version != version:
         raise InvalidArgument("not-a-socket-name")
@@ -130,7 +138,7 @@ def require_own(policy: Policy, address: Endpoint, version: int) -> None:
 
 
 def with_sent(traffic: Traffic, count: int) -> Traffic:
-    """Add bytes that a filter's own socket sent; raises InvalidArgument for less than none."""
+    """Return `traffic` plus `count` bytes that a filter sent; raises InvalidArgument below zero."""
     if count < 0:
         raise InvalidArgument("a-count-below-zero")
     return traffic._replace(to_peer_bytes=traffic.to_peer_bytes + count)

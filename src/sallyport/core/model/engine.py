@@ -1,9 +1,9 @@
 """Engine: everything that the objects of the SDK ask of the gateway at work, in one place.
 
-A session, a connection or a binding is a handle: it knows its own state and asks the engine for
-all that needs more than that. This protocol is the whole of what they may ask. `core.engine`
-implements it (`Gateway`), and its parts ask each other through it too, so that none of them has to
-know how the gateway is put together.
+A session, a connection or a binding is a handle: it knows its own state, and calls the engine for
+everything else. This protocol is the complete list of those calls. `core.engine.gateway.Gateway`
+implements it. The parts of the gateway call each other through it too, so that no part needs to
+know how the gateway is put together, and a test can stand in for any of them.
 """
 
 from collections.abc import Callable
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """The gateway, as its sessions, connections and bindings see it.
 
-    The verbs stand in the order of their rooms: the gateway itself, the binder, the event
-    dispatcher, the ledger and the roster. Each is documented where it is implemented, under the
-    same name.
+    The methods are grouped by the module that implements them: the gateway itself, the binder, the
+    event dispatcher, the ledger and the roster. Each is documented there, under the same name.
     """
 
     journal: Journal

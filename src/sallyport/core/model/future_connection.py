@@ -14,7 +14,11 @@ from sallyport.flags import ConnectionFlags
 
 
 class FutureConnection(Negotiated):
-    """A promise about a connection that may never come; cancel it when it became pointless."""
+    """Permits a connection that may never come; cancel it when it is no longer needed.
+
+    For the data path it is a pinhole like a bound port: the one source is the client, and the
+    address is the far end's own, or one of the gateway's when the client is redirected.
+    """
 
     __slots__ = ()
 
@@ -48,28 +52,28 @@ class FutureConnection(Negotiated):
 
     @property
     def flags(self) -> ConnectionFlags:
-        """Nothing: the far end is the one the client asked for."""
+        """Always NONE: the far end is the one the client asked for."""
         return ConnectionFlags.NONE
 
     @property
     def proxy_address(self) -> Endpoint:
-        """Where the client must connect: the far end itself, or a port of ours (redirected)."""
+        """Where the client must connect: the far end itself, or, redirected, a gateway port."""
         return self.pinhole.listen
 
     async def arm(self) -> None:
-        """Open what was allowed with `armed=False`; raises as `Binding.arm`."""
+        """Open a permission made with `armed=False`; raises as `Binding.arm`."""
         await self.engine.registry.arm([self])
 
     def wait(self, seconds: float) -> None:
-        """Have it end `seconds` from now if it was not used; as `Binding.wait`. Never raises."""
+        """Set its time limit to `seconds` from now while unused; as `Binding.wait`."""
         self.engine.registry.wait(self, seconds)
 
     def withdraw(self, reason: str) -> None:
-        """Withdraw the permission; a connection already made goes on. Idempotent, never raises."""
+        """End the permission; a connection already made goes on. Idempotent, never raises."""
         self.engine.registry.withdraw(self, reason)
 
     def cancel(self) -> None:
-        """Withdraw it for no particular reason (`IFWXFirewallAction::Cancel`).
+        """Cancel the permission (`IFWXFirewallAction::Cancel`).
 
         Raises Terminating when it was used up, ran out of time, or was cancelled already.
         """
@@ -82,13 +86,13 @@ class FutureConnection(Negotiated):
         self.engine.ask_about_flow(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
-        """Tell who asked for it (`fwx_EstablishedConnection`)."""
+        """Notify the filter that asked for it (`fwx_EstablishedConnection`)."""
         self.engine.permission_used(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
-        """Tell who asked for it."""
+        """Notify the filter that asked for it (`ConnectionRefused`)."""
         self.engine.permission_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
-        """Forget it."""
+        """Release what it held and notify the filter that asked for it."""
         self.engine.permission_closed(self, reason, traffic)

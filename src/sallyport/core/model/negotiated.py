@@ -1,7 +1,9 @@
-"""Negotiated: what a port of a bind and an outbound permission have in common.
+"""Negotiated: the common base of a bound port and an outbound permission.
 
-Both are openings for the data path and connections for filters; both are made for a filter of one
-session, belong to one rule, may end with a primary connection, and may be asked about.
+Each of them has two sides. For a data path it is an `Opening`: a pinhole with a life. For filters
+it is a connection (`Askable`): it belongs to a session, was granted by a rule, may end with a
+primary connection, and filters may decide about its flows. This class joins the two sides, so that
+the registry needs to know nothing of filters, and dispatcher and ledger treat both kinds alike.
 """
 
 from typing import TYPE_CHECKING
@@ -61,22 +63,22 @@ class Negotiated(Opening, Askable):
         self.engine = engine
         self.session = session
         self.protocol = protocol
-        """What the access rules were asked about."""
+        """The protocol that the access rules were asked about."""
         self.rule = rule
         """The rule that grants it."""
         self.primary = primary
-        """The connection it ends with, if any."""
+        """The primary connection it ends with, if any."""
         self.session_filter = session_filter
-        """The filter that asked for it, if it wants to hear what becomes of it."""
+        """The filter that asked for it and is notified of its flows; None: no filter is."""
         self.asked_by = session.name_of(session_filter)
         """The name of that filter; empty for a caller that is no filter of the session."""
         self.context = context
-        """What the caller gave with its request; every event carries it."""
+        """The `context` argument of the request; the events for its caller carry it."""
         self.reservations = reservations
         """The reservations that hold its gateway port; None where no port of the gateway is used.
         """
         self.is_filtered = is_filtered
-        """Whether filters are asked about its flows before they start; known from the start."""
+        """Whether filters are asked about its flows before they start; decided at the bind."""
         self.event_context: EventContext | None = None
         self.runner: SerialRunner | None = None
         """Runs the filters that are asked about its flows, one flow after another."""

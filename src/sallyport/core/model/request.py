@@ -1,4 +1,4 @@
-"""Requests: the arguments of one bind or permission, and whether they can be meant at all."""
+"""Requests: the arguments of one bind or permission, and the check that they fit together."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +22,10 @@ _UDP = Transport.UDP
 
 
 class BindRequest(NamedTuple):
-    """One call; the fields are explained at `Session.bind_for_client`.
+    """The arguments of one `Session.bind_for_client`, which explains them.
 
-    A tuple, because one is made for every bind, in less than half the time.
+    A tuple, because every bind makes one, and a tuple is made in less than half the time of a
+    frozen dataclass.
     """
 
     session: "Session"
@@ -40,7 +41,8 @@ class BindRequest(NamedTuple):
     peer_ports: frozenset[int] | None
     primary: PrimaryConnection | None
     is_for_primary: bool = False
-    """Of `Session.emulate_client_bind`: no port is held, a filter delivers what comes."""
+    """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
+    """
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
@@ -79,7 +81,7 @@ class BindRequest(NamedTuple):
             raise InvalidArgument("proxy-mode-is-inherited-from-the-primary")
 
     def pinhole(self, pinhole_id: int, listen: Endpoint, client: Endpoint) -> Pinhole:
-        """Give the pinhole for one of the client addresses."""
+        """Return the pinhole for one of the client addresses."""
         flags, is_udp = self.flags, self.transport is _UDP
         return Pinhole(
             id=pinhole_id,
@@ -103,8 +105,7 @@ _FUTURE_FLAGS = _EXCLUSIVE | BindFlags.NO_KERNEL_MODE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FutureRequest:
-    """One call; the fields are explained at `Session.allow_future_connect` and
-    `redirect_connections`."""
+    """The arguments of one `Session.allow_future_connect` or `Session.redirect_connections`."""
 
     session: "Session"
     addresses: tuple[Endpoint, ...]
@@ -115,9 +116,9 @@ class FutureRequest:
     session_filter: "SessionFilter | None"
     context: object
     is_redirected: bool = False
-    """Whether the client connects to ports of ours instead of the addresses themselves."""
+    """Whether the client connects to gateway ports instead of the addresses themselves."""
     internal_address: IpAddress | None = None
-    """Where those ports are; None leaves it to the gateway."""
+    """The gateway address of those ports; None leaves the choice to the gateway."""
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
@@ -133,8 +134,10 @@ class FutureRequest:
             raise InvalidArgument("addresses-of-two-families")
 
     def pinhole(self, pinhole_id: int, listen: Endpoint, server: Endpoint) -> Pinhole:
-        """Give the pinhole for one of the addresses: the outbound twin of a bound port, at the far
-        end's own address or at one of ours, for one source.
+        """Return the pinhole for one of the addresses: as a bound port, with the roles exchanged.
+
+        It listens at the far end's own address, or at one of the gateway's when redirected; the
+        client is its only source.
         """
         is_udp = self.transport is _UDP
         is_timed = self.flags.is_timed

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sallyport.core.model.binding import Binding
     from sallyport.core.model.filter import DataFilter
 
-# Shared: an empty set for each would be a tenth of the memory of a binding.
+# Shared, because an empty set of its own would be a tenth of the memory of a binding.
 _NO_PEERS: frozenset[Endpoint] = frozenset()
 
 
@@ -41,8 +41,8 @@ class SecondaryConnection(Negotiated):
         is_filtered: bool,
         reservations: PortReservations | None,
     ) -> None:
-        # What it shares with its binding it has itself. A reference back to the binding would make
-        # both wait for the garbage collector, which stops everything.
+        # It copies what it shares with its binding. A reference back to the binding would form a
+        # cycle, which only the garbage collector frees, and that stops the whole process.
         super().__init__(
             binding.engine,
             pinhole,
@@ -64,9 +64,10 @@ class SecondaryConnection(Negotiated):
         self.emulator = ""
         """The name of the filter that emulates it; empty while none does."""
         self.expected = _NO_PEERS
-        """The peers an emulating filter plays whose connection to the client is not made yet."""
+        """Peers that an emulating filter plays and whose connection to the client is not made yet.
+        """
         self.socket_name: Endpoint | None = None
-        """The address that peers see, as an emulating filter says."""
+        """The address that peers see, set by an emulating filter; None: the proxy address."""
 
     @property
     def holds_port(self) -> bool:
@@ -75,65 +76,66 @@ class SecondaryConnection(Negotiated):
 
     @property
     def binding(self) -> "Binding | None":
-        """What it is part of; None when nothing of that is left."""
+        """The binding it is part of; None when every connection of the binding has ended."""
         return self.session.bindings.get(self.binding_id)
 
     @property
     def proxy_address(self) -> Endpoint:
-        """Where peers connect."""
+        """The address that peers connect to."""
         return self.pinhole.listen
 
     @property
     def client_address(self) -> Endpoint | None:
-        """Where the client listens; None while nobody has said it."""
+        """The address that the client listens on; None while it is not known."""
         return self.pinhole.target
 
     @property
     def ip_filter(self) -> IpFilter | None:
-        """Who may connect now; None: anyone."""
+        """The addresses that may connect now; None: any."""
         return self.pinhole.sources
 
     @property
     def data_path(self) -> DataPathKind:
-        """Which data path carries it; decided at bind, final."""
+        """The data path that carries it; decided at the bind, final."""
         return self.path.kind
 
     @property
     def flags(self) -> ConnectionFlags:
-        """INTERNAL_ADDRESS_TRANSLATION when peers appear as the gateway to the client."""
+        """INTERNAL_ADDRESS_TRANSLATION when the client sees the gateway's address as its peer's."""
         if self.pinhole.is_proxied:
             return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
         return ConnectionFlags.NONE
 
     def peers(self) -> tuple[FlowCounters, ...]:
-        """Give every running flow with its byte counts so far; costs a look at the data path."""
+        """Return every running flow with its byte counts so far; asks the data path."""
         return tuple(self.path.counters(self.pinhole.id))
 
     def traffic(self) -> Traffic:
-        """Sum up every admitted flow so far; costs a look at the data path."""
+        """Return the sum of every admitted flow so far; asks the data path."""
         return self.engine.registry.traffic(self)
 
     def external_peer_name(self) -> Endpoint:
-        """Give who connected; the latest, where many may (`GetExternalPeerName`).
+        """Return the peer that connected, the latest one of many (`GetExternalPeerName`).
 
-        Raises BadContext before a flow exists.
+        Raises BadContext before the first flow.
         """
         if self.latest_peer is None:
             raise BadContext("no-peer-has-connected")
         return self.latest_peer
 
     def external_socket_name(self) -> Endpoint:
-        """Give the address peers see: the proxy address, known from the start, or what
-        `set_socket_name` said (`GetExternalSocketName`).
+        """Return the address that peers see (`GetExternalSocketName`).
+
+        It is the proxy address, known from the bind on, or the one that `set_socket_name` set.
         """
         return self.socket_name or self.pinhole.listen
 
     def emulate_for_bind(self) -> None:
-        """Take the bind over (`EmulateForBind`): nothing is opened, though its port stays held.
+        """Take the bind over (`EmulateForBind`): no pinhole is opened, though its port stays held.
 
-        Whoever connects is played by `emulate_connection` from then on. Legal in BindTcp and
-        BindUdp of this connection. Raises BadContext at any other time, AlreadyEmulated the second
-        time, Terminating when it is over, OutOfResources without a user data path.
+        From then on only `emulate_connection` delivers connections to the client. Legal in BindTcp
+        and BindUdp of this connection. Raises BadContext at any other time, AlreadyEmulated the
+        second time, Terminating when it is over, OutOfResources without a user data path.
         """
         take_over(self)
 
@@ -144,27 +146,33 @@ class SecondaryConnection(Negotiated):
         local_address: Endpoint | None = None,
         context: object = None,
     ) -> None:
-        """Deliver a connection to the client as if `remote_address` had come (`EmulateConnection`).
+        """Deliver a connection to the client as if it came from `remote_address`.
 
-        On an emulated port that is open. `data_filter` speaks for the peer: it sits at
-        Priority.EMULATION, and its `server` end is nobody. The filters registered for such a
-        connection are asked as usual; the caller of the bind is told when the client has answered,
-        or did not. `local_address`: what `external_socket_name` tells from now on. One connection,
-        of UDP one peer, unless the bind said ALLOW_MULTIPLE. Refused, it has changed nothing:
+        (`EmulateConnection`.) Legal on an emulated port that is open. `data_filter` plays the peer:
+        it sits at Priority.EMULATION, and what it sends to its `server` end is dropped. Filters
+        registered for such a connection are asked as usual; the caller of the bind is notified when
+        the client has accepted or refused. `local_address` is what `external_socket_name` returns
+        from now on. One connection (UDP: one peer), unless the bind has ALLOW_MULTIPLE.
 
-        * NotEmulated; Terminating: it is over, or nothing more is let in;
-        * BadContext: not open yet, or the client address is not known;
-        * AlreadyExists: this peer is connected or on its way, or the one that may be was;
-        * InvalidArgument, AddressNotAllowed, PolicyDenied: this peer could not have come;
+        A refused call has changed nothing. Raises
+
+        * NotEmulated: no filter emulates the port;
+        * Terminating: the port is closed;
+        * BadContext: the port is not open yet, or the client address is not known;
+        * AlreadyExists: this peer is connected or being connected, or the one place is taken;
+        * InvalidArgument, AddressNotAllowed, PolicyDenied: a real peer of this address would not be
+          admitted;
         * AddressNotAvailable: `local_address` is not the gateway's.
         """
         deliver(self, data_filter, remote_address, local_address, context)
 
     def set_socket_name(self, address: Endpoint) -> None:
-        """Say what peers of an emulated port see, for the client to publish (`SetSocketName`).
+        """Set the address that peers of an emulated port see (`SetSocketName`).
 
-        Legal once and before a connection exists. Raises NotEmulated, Terminating, AlreadyExists,
-        InvalidArgument for port 0 or another family, AddressNotAvailable for a foreign address.
+        The client announces it. Legal once, before a connection exists. Raises NotEmulated when no
+        filter emulates the port, Terminating when it is over, AlreadyExists when it has a name or
+        a connection, InvalidArgument for port 0 or another family, AddressNotAvailable for an
+        address that is not the gateway's.
         """
         require_emulated(is_emulated=self.is_emulated)
         require_running(is_over=self.is_closed)
@@ -174,50 +182,52 @@ class SecondaryConnection(Negotiated):
         self.socket_name = address
 
     def increment_bytes_sent(self, count: int) -> None:
-        """Count bytes that the emulating filter's own socket sent (`IncrementBytesSentCounter`).
+        """Add `count` bytes that the emulating filter sent (`IncrementBytesSentCounter`).
 
-        Raises NotEmulated, Terminating, InvalidArgument for a count below zero.
+        Raises NotEmulated when no filter emulates the port, Terminating when it is over,
+        InvalidArgument for a count below zero.
         """
         require_emulated(is_emulated=self.is_emulated)
         require_running(is_over=self.is_closed)
         self.ended = with_sent(self.ended, count)
 
     def become_emulated(self, path: DataPath, emulator: str) -> None:
-        """Be the filter's: `path` carries what it delivers."""
+        """Take note that the filter `emulator` emulates it; `path` carries what it delivers."""
         self.is_emulated = self.is_filtered = True
         self.path = path
         self.emulator = emulator
 
     async def set_client_address(self, client: Endpoint) -> None:
-        """Complete a client address that was all zeros at the bind; only once.
+        """Set a client address that was all zeros at the bind (`SetClientAddress`); only once.
 
-        Raises InvalidArgument when it was given already or means nothing, AddressNotAllowed and
-        PolicyDenied as the bind would have, Terminating, OutOfResources, KernelError; then the
-        address is as unknown as before.
+        Raises InvalidArgument when it was set already or is no address of a client,
+        AddressNotAllowed and PolicyDenied as the bind would have, Terminating when it is over,
+        OutOfResources, KernelError. After an error the client address is still not known.
         """
         await self.engine.complete_client_address(self, client)
 
     async def set_ip_filter(self, ip_filter: IpFilter | None) -> None:
-        """Replace who may connect; None: anyone, an empty filter: nobody. What runs goes on.
+        """Replace the addresses that may connect (`SetIpFilter`); running flows go on.
 
-        Raises BadContext for an emulated port, Terminating, OutOfResources, KernelError; then
-        nothing has changed.
+        None admits any address, an empty filter none. Raises BadContext for an emulated port,
+        Terminating when it is over, OutOfResources, KernelError; then nothing has changed.
         """
         await self.engine.restrict_peers(self, ip_filter)
 
     def send_to(self, peer: Endpoint, data: bytes) -> None:
-        """Send one UDP datagram to `peer` as the proxy address; lost if the kernel is busy.
+        """Send one UDP datagram to `peer` from the proxy address; lost if the kernel is busy.
 
-        Only to whom the IP filter admits and the rules allow. Raises BadContext for TCP, or where
-        a filter speaks for peers and no port is held,
-        InvalidArgument for another family, AddressNotAllowed, PolicyDenied, Terminating.
+        (`IFWXSocket::SendTo`.) Never blocks. Raises BadContext for TCP, or where a filter plays
+        the peers and no port is held; InvalidArgument for another family; AddressNotAllowed when
+        the IP filter does not admit `peer`; PolicyDenied when the rules do not; Terminating when
+        it is over.
         """
         self.engine.require_sendable(self, peer)
         path = self.path if self.reservations is None else self.reservations.path
         path.send_from(self.pinhole.listen, peer, data)
 
     def on_armed(self) -> None:
-        """Write it down."""
+        """Record it in the journal."""
         self.engine.port_armed(self)
 
     def on_arrived(self, peer: Endpoint, arrival: Arrival) -> None:
@@ -225,17 +235,17 @@ class SecondaryConnection(Negotiated):
         self.engine.ask_about_flow(self, peer, arrival)
 
     def on_admitted(self, peer: Endpoint) -> None:
-        """Tell the caller of the bind (`fwx_EstablishedConnection`)."""
+        """Notify the caller of the bind (`fwx_EstablishedConnection`)."""
         self._expect_no_more(peer)
         self.engine.peer_admitted(self, peer)
 
     def on_refused(self, peer: Endpoint) -> None:
-        """Tell the caller of the bind."""
+        """Notify the caller of the bind (`ConnectionRefused`)."""
         self._expect_no_more(peer)
         self.engine.peer_failed(self, peer)
 
     def on_closed(self, reason: str, traffic: Traffic) -> None:
-        """Give the port back and tell the caller of the bind."""
+        """Release the port and notify the caller of the bind."""
         self.engine.port_closed(self, reason, traffic)
 
     def _expect_no_more(self, peer: Endpoint) -> None:

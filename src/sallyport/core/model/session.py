@@ -1,4 +1,4 @@
-"""Session: one client of the gateway, and what may be asked on its behalf (`IFWXSession`)."""
+"""Session: one client of the gateway, and the calls on its behalf (`IFWXSession`)."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One client address with everything it has open.
+    """One client address with its connections, bindings, permissions and filters.
 
-    The *client* is always the protected host on whose behalf the gateway listens.
+    The *client* is always the protected host, on whose behalf the gateway listens: also of an
+    inbound connection, where it is the published server.
     """
 
     def __init__(
@@ -49,27 +50,28 @@ class Session:
         self.id = session_id
         self.client_address = client
         self.account = text_of(client)
-        """To what is counted what no published connection asked for: the quota is the client's.
-        As text, whose hash is worked out once; so it is met again in its other sessions."""
+        """The name under which this client's quota is counted, in all of its sessions. Connections
+        of outside clients to a published server have names of their own
+        (`PrimaryConnection.account`). A string, because it keeps its hash once computed."""
         self.since = since
         self.filter_set = filter_set
-        """The application filters of this session, whatever the configuration says now."""
+        """The application filters of this session; a reload does not change them."""
         self.source = source
-        """How the client arrived."""
+        """How the client reached the gateway."""
         self.is_private = is_private
         self.primaries: dict[str, PrimaryConnection] = {}
         self.bindings: dict[str, Binding] = {}
         self.filters: dict[str, SessionFilter] = {}
         self.own_hooks: dict[str, Hooks] = {}
-        """Of the filters whose events in this session differ from their first ones."""
+        """The hooks of this session, by filter name, where `SessionFilter.hooks` sets its own."""
         self.factories: list[DataFilterFactory] = []
         self.is_ending = False
-        """Whether it was killed, or is over: nothing more is opened for it."""
+        """Whether it was killed or is over: no port is opened for it any more."""
         self.has_failed = False
         """Whether it ends because a filter failed in it."""
         self.is_over = False
         self.openings: dict[int, Opening] = {}
-        """Ports and permissions held, by pinhole."""
+        """The bound ports and permissions it holds, by the id of their pinhole."""
 
     async def bind_for_client(
         self,
@@ -89,24 +91,33 @@ class Session:
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
 
-        `client_addresses`: where the client listens, 1 to `limits.MAX_ADDRESSES_PER_CALL`, one for
-        each port wanted; all zeros when not known yet (`SecondaryConnection.set_client_address`).
-        `protocol` is what the access rules are asked about. `proxy_address`: None for the gateway's
-        external address of the primary and any port; on a routed relation the client's own address.
-        `backlog`: how many connections may wait in user mode; in the kernel it is the client's own.
-        `ip_filter`: None lets anyone connect, an empty one nobody. `peer_ports`: the ports peers
-        must connect from; None for any.
-        `primary`: the binding ends with it. `armed=False` reserves only, until `Binding.arm()`.
+        * `client_addresses`: where the client listens, one for each port wanted, 1 to
+          `limits.MAX_ADDRESSES_PER_CALL`; all zeros when not known yet
+          (`SecondaryConnection.set_client_address`).
+        * `transport`: TCP or UDP, of the ports. `protocol`: the protocol that the access rules are
+          asked about, or its UUID.
+        * `proxy_address`: the gateway address and port to bind, port 0 for any. None: any port at
+          the gateway's external address of `primary`; on a routed relation the client's own.
+        * `backlog`: how many connections may wait in user mode, 1 to `limits.MAX_BACKLOG`; on the
+          kernel path the client's own listener decides.
+        * `session_filter`: notified of EstablishedConnection and the events that follow, with
+          `context`; None: no filter is.
+        * `ip_filter`: the addresses that may connect; None admits any, an empty filter none.
+          `peer_ports`: the ports that peers must connect from; None for any.
+        * `primary`: the binding ends with this connection.
+        * `armed`: False reserves only, until `Binding.arm()`.
 
-        A refused call has opened nothing and changed nothing. Raises
+        Returns the binding; `Binding.proxy_address` is the address to announce. A refused call has
+        opened nothing and changed nothing. Raises
 
         * PolicyDenied: no rule lets this client use `protocol` towards the peer;
         * AddressNotAllowed: a client address or port is outside what the rule allows;
-        * AddressInUse, AddressNotAvailable: the proxy address is taken, or not the gateway's;
-        * QuotaExceeded: the client holds as many bindings as its rule grants;
+        * AddressInUse: the proxy address is taken, or a filter denied the bind;
+        * AddressNotAvailable: the proxy address is not the gateway's;
+        * QuotaExceeded: the client holds as many ports and permissions as its rule grants;
         * OutOfResources: descriptors or kernel tables are full, or the data path that is needed is
           not there; KernelError: the kernel refused;
-        * InvalidArgument: contradictory arguments;
+        * InvalidArgument: the arguments contradict each other;
         * Terminating: the session is over, or the primary has ended.
         """
         request = BindRequest(
@@ -136,14 +147,14 @@ class Session:
         context: object = None,
         armed: bool = True,
     ) -> FutureConnection:
-        """Let the client open one secondary TCP connection to `address` (`AllowFutureConnect`).
+        """Permit the client one secondary TCP connection to `address` (`AllowFutureConnect`).
 
-        It ends with `primary`, if given. `flags`: TIMEOUT, it must be used within about a minute;
-        ALLOW_MULTIPLE, more than one connection; NO_KERNEL_MODE. `session_filter` is told of
-        EstablishedConnection and what follows, with `context`. The flow carries our conntrack
-        mark, so it passes where forwarding is otherwise denied. `armed=False` reserves only, until
-        `FutureConnection.arm()`. Where `primary` is in full proxy the client must connect to
-        `FutureConnection.proxy_address`, a port of the gateway.
+        The permission ends with `primary`, if given. `flags`: TIMEOUT, it must be used within about
+        a minute; ALLOW_MULTIPLE, more than one connection; NO_KERNEL_MODE. `session_filter` is
+        notified of EstablishedConnection and the events that follow, with `context`. The flow
+        carries our conntrack mark, so it passes where forwarding is otherwise denied. `armed=False`
+        reserves only, until `FutureConnection.arm()`. Where `primary` is in full proxy the client
+        must connect to `FutureConnection.proxy_address`, a port of the gateway.
 
         Raises PolicyDenied when the rules do not let the client use `protocol` towards `address`,
         AddressNotAllowed for a port below the rule's minimum, InvalidArgument for an address of
@@ -174,18 +185,18 @@ class Session:
         session_filter: "SessionFilter | None" = None,
         context: object = None,
     ) -> tuple[FutureConnection, ...]:
-        """Give the client ports of ours to connect to instead of `addresses`
-        (`RedirectConnections`): the outbound mirror of `bind_for_client`.
+        """Open gateway ports that the client connects to instead of `addresses`.
 
-        Element i of the result is for `addresses[i]`, 1 to `limits.MAX_ADDRESSES_PER_CALL` of them:
-        the client connects to its `proxy_address`, the lowest port + i, and reaches that one; the
-        lowest port is a multiple of their number. `internal_address`: the gateway's address on the
-        client's side; None: the one by which it knows `primary`. Everything else is as for
-        `allow_future_connect`, and all are opened or none.
+        (`RedirectConnections`.) The outbound mirror of `bind_for_client`. Element i of the result
+        is for `addresses[i]`, 1 to `limits.MAX_ADDRESSES_PER_CALL` of them: the client connects to
+        its `proxy_address`, the lowest port + i, and reaches `addresses[i]`. The lowest port is a
+        multiple of the number of addresses. `internal_address` is the gateway's address on the
+        client's side; None: the address by which the client knows `primary`. The other arguments
+        are those of `allow_future_connect`. All ports are opened or none.
 
-        Raises what that raises, and AddressNotAvailable when `internal_address` is not the
-        gateway's, AddressInUse when no such ports are left, InvalidArgument when nothing says which
-        address the client knows us by.
+        Raises what `allow_future_connect` raises, AddressNotAvailable when `internal_address` is
+        not the gateway's, AddressInUse when no such run of ports is free, InvalidArgument when
+        neither `internal_address` nor `primary` says which address the client knows us by.
         """
         request = FutureRequest(
             session=self,
@@ -212,14 +223,14 @@ class Session:
         context: object = None,
         is_address_translated: bool = False,
     ) -> SecondaryConnection:
-        """Make a connection that a filter received itself the client's (`EmulateClientBind`).
+        """Return a port that exists for filters only: they deliver its connection themselves.
 
-        For a primary inbound connection to a client that bound nothing: a filter listens at a
-        well-known port and decides to whom each connection goes. Nothing is bound; `proxy_address`
-        is only what events tell. Then `SecondaryConnection.emulate_connection` delivers it, one.
-        `is_address_translated`: the client sees the gateway's address instead of the peer's.
-        The rules and the client address are checked, and other filters asked, as for a bind; it
-        raises what a bind raises.
+        (`EmulateClientBind`.) For an inbound connection to a client that bound no port: a filter
+        receives it at a well-known port and decides which client it is for. No port is bound;
+        `proxy_address` only appears in events. `SecondaryConnection.emulate_connection` of the
+        result then delivers one connection. `is_address_translated`: the client sees the gateway's
+        address instead of the peer's. Rules and client address are checked, and other filters are
+        asked, as for a bind; raises what `bind_for_client` raises.
         """
         request = BindRequest(
             session=self,
@@ -250,13 +261,14 @@ class Session:
     ) -> bool:
         """Approve a bind that a Firewall client made by itself (`RetroactiveAllowBind`).
 
-        Such a bind is only reserved: a filter that sees the client announce it knows that it was
-        meant. `address`: the gateway's, zeros match any, the port must be said. `flags`:
-        BIDIRECTIONAL, INCREASE_RECEIVE_BUFFER. `ip_filter`: who may connect; None: as it was bound.
-        Gives True when it is open now, False when it was approved before.
+        Such a bind is only reserved, until a filter sees the client announce it. `address` is the
+        gateway's: zeros match any address, the port must not be 0. `flags`: BIDIRECTIONAL,
+        INCREASE_RECEIVE_BUFFER. `ip_filter`: the addresses that may connect; None: as it was bound.
+        Returns True when the bind is open now, False when it was approved before.
 
-        Raises NoSuchBind, where `bind_for_client` is the way; PolicyDenied when the rules do not
-        let the client use `protocol`; InvalidArgument; Terminating; OutOfResources, KernelError.
+        Raises NoSuchBind when the client has no such bind (call `bind_for_client` then),
+        PolicyDenied when the rules do not let the client use `protocol`, InvalidArgument for port 0
+        or other flags, Terminating, OutOfResources, KernelError.
         """
         return await self._engine.approve(
             self, transport, address, protocol, flags=flags, ip_filter=ip_filter
@@ -270,12 +282,13 @@ class Session:
         *,
         check_publishing: bool = False,
     ) -> Verdict:
-        """Ask what the access rules say, without any effect (`HostAccessCheck`).
+        """Return what the access rules say, without any effect (`HostAccessCheck`).
 
-        Whether this client may use `protocol` towards `host`: for its primary connection, or, with
-        another `port` than its own, for a secondary one to there. `check_publishing` asks the
-        publishing rules instead: whether `host` may reach this client, a published server, at
-        `port` or at any. Raises InvalidArgument for an unknown protocol.
+        The question is whether this client may use `protocol` towards `host`: for a primary
+        connection, or, with a `port` that is not the protocol's own, for a secondary connection to
+        that port. `check_publishing` asks the publishing rules instead: whether `host` may reach
+        this client, a published server, at `port`, or, with None, at any port. Raises
+        InvalidArgument for an unknown protocol.
         """
         engine = self._engine
         return check_host_access(
@@ -298,15 +311,18 @@ class Session:
         context: object = None,
         flags: BindFlags = BindFlags.NONE,
     ) -> DataFilterFactory:
-        """Have a data filter put into a flow that may come (`SetDataFilterFactory`).
+        """Register a factory of data filters for a flow that may come (`SetDataFilterFactory`).
 
-        `event`: ConnectTcp or UdpDestination, `address` is then the remote one; AcceptedConnection
-        or BindUdp, then the bound one. None, zeros and port 0 match any. What `make` gives is
-        attached with `priority` and `context`, for one flow, or every one with ALLOW_MULTIPLE; a
-        flow that is denied or finds nobody is none, so `make` must give a new one at every call.
-        While it stands, such flows of this session are bound in user mode; for those bound before,
-        in the kernel, it comes too late. Cancel what became pointless. Raises InvalidArgument for
-        another event, Terminating when the session is over.
+        `event`: ConnectTcp or UdpDestination, with the remote `address`; AcceptedConnection or
+        BindUdp, with the bound one. None, an address of zeros and port 0 match any. The data filter
+        that `make` returns is attached with `priority` and `context`, to one flow, or with
+        ALLOW_MULTIPLE to every one. A flow that is denied or finds no listener does not count, so
+        `make` must return a new data filter at every call.
+
+        While the factory is registered, each bind of this session whose flow it could meet is made
+        in user mode; a bind made before, in the kernel, stays there. Cancel a factory that is no
+        longer needed. Raises InvalidArgument for another event, Terminating when the session is
+        over.
         """
         if self.is_ending:
             raise Terminating("session-is-over")
@@ -332,21 +348,23 @@ class Session:
         return flags | SessionFlags.TERMINATED if self.is_over else flags
 
     def name_of(self, session_filter: "SessionFilter | None") -> str:
-        """Give the name of the filter whose part in this session it is; empty for a stranger's, and
-        for nobody's."""
+        """Return the name of the filter that `session_filter` belongs to in this session.
+
+        Empty for None, and for a session filter of another session.
+        """
         for name, one in self.filters.items():
             if one is session_filter:
                 return name
         return ""
 
     def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
-        """Take a port or permission into the client's quota."""
+        """Add a port or permission, and count it against the quota."""
         self.openings[opening.pinhole.id] = opening
         held, account = self._engine.held, self._account(primary)
         held[account] = held.get(account, 0) + 1
 
     def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
-        """Take it out again."""
+        """Remove a port or permission, and count it no longer."""
         del self.openings[opening.pinhole.id]
         held, account = self._engine.held, self._account(primary)
         left = held.pop(account) - 1
@@ -354,7 +372,7 @@ class Session:
             held[account] = left
 
     def forget_attached(self, pinhole_id: int) -> None:
-        """Forget what was attached in the event of a bind to a port that is closed."""
+        """Remove the data filters that were attached in the event of a bind; its port is closed."""
         self.factories = [
             one
             for one in self.factories
@@ -362,17 +380,18 @@ class Session:
         ]
 
     def held_for(self, primary: PrimaryConnection | None) -> int:
-        """How many ports and permissions are held of the quota that `primary` is charged to.
+        """Return how many ports and permissions count against the quota of `primary`.
 
-        Sessions of filters' own have no quota of their own: it is the client's.
+        A private session has no quota of its own: it shares its client's.
         """
         return self._engine.held.get(self._account(primary), 0)
 
     def kill(self, reason: str = "killed") -> None:
-        """End every connection of the client now and reset both ends. Idempotent, never raises."""
+        """End every connection of the session now and reset both ends. Idempotent, never raises."""
         self.is_ending = True
         for primary in self.primaries.values():
-            # What ends from here on is told at once, not behind what will never be done.
+            # Notify filters of the ends that follow at once: a call queued on a primary's runner
+            # would come behind calls that will never run.
             primary.runner.close()
         for opening in tuple(self.openings.values()):
             self._engine.registry.kill(opening, reason)
