@@ -15,6 +15,7 @@ from tests.interop.rawftp import RawFtp
 from tests.ops.config.offered import write
 
 from sallyport.errors import StartupError
+from sallyport.kernel.sysctls import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.network import Lab
 
@@ -26,6 +27,8 @@ TRACES = (
     ["ip", "-6", "rule"],
     ["ip", "route", "show", "table", "all"],
     ["sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"],
+    ["sysctl", "net.ipv4.conf.int0.forwarding", "net.ipv6.conf.int0.forwarding"],
+    ["sysctl", "net.ipv6.conf.int0.accept_ra", "net.ipv6.conf.ext0.accept_ra"],
     ["sysctl", "net.ipv4.ip_local_reserved_ports", "net.netfilter.nf_conntrack_acct"],
 )
 
@@ -73,6 +76,19 @@ def test_a_stopped_gateway_leaves_the_host_as_it_was(number: signal.Signals, lab
     assert during != before
     assert traces(lab) == before
     assert not running.control_socket.exists()
+
+
+def test_x06_what_a_killed_gateway_left_is_cleaned_by_one_with_another_socket(lab: Lab) -> None:
+    before = traces(lab)
+    RunningGateway(lab, name="first").kill()
+    left = traces(lab)
+
+    second = RunningGateway(lab, name="second")
+
+    assert left != before
+    assert second.stop() == 0
+    assert traces(lab) == before
+    assert not list(STATE_FOLDER.glob("netns-*"))
 
 
 def test_without_nft_it_says_what_to_install(lab: Lab, tmp_path: Path) -> None:
