@@ -177,17 +177,17 @@ def test_the_mark_of_what_a_filter_holds_back_goes_with_what_it_sends_first() ->
                 held.append(data)
                 if b"\n" in data:
                     assert b.stream.dialled is not None
-                    b.stream.dialled.send(b"first")
-                    b.stream.dialled.send(b"second")
+                    b.stream.dialled.send(b"one+")
+                    b.stream.dialled.send(b"two")
 
             b.tap.on_accepted = take
             b.client.send(b"!", socket.MSG_OOB)
             await b.turns()
             b.client.send(b"\n")
 
-            assert await b.read_exactly(b.server, 4) == b"firs"
+            assert await b.read_exactly(b.server, 3) == b"one"
             assert fcntl.ioctl(b.server, SIOCATMARK, bytes(4))[0]
-            assert await b.read_exactly(b.server, 7) == b"tsecond"
+            assert await b.read_exactly(b.server, 4) == b"+two"
 
     run(scenario())
 
