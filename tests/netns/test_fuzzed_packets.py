@@ -189,7 +189,7 @@ def heard_inside(lab: Lab) -> Iterator[list[bytes]]:
 
 
 def is_of_the_link(packet: bytes) -> bool:
-    """Tell whether a packet is about neighbours or multicast listeners."""
+    """Return whether a packet is about neighbours or multicast listeners."""
     first, at = packet[6], 40
     if first == 0:
         first, at = packet[40], 40 + 8 + packet[41] * 8

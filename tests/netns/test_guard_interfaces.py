@@ -119,7 +119,7 @@ def router(lab: Lab, does_forward: bool = True) -> Iterator[None]:
 
 
 def passes(lab: Lab, family: int) -> bool:
-    """Tell whether a client inside reaches the host behind the third interface."""
+    """Return whether a client inside reaches the host behind the third interface."""
     at = {4: "10.9.0.8:8081", 6: "[fd00:c::8]:8081"}[family]
     from_any = {4: "0.0.0.0:0", 6: "[::]:0"}[family]
     with datagrams(lab.stranger, at) as behind, datagrams(lab.client, from_any) as client:

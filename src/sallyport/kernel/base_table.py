@@ -1,10 +1,10 @@
 """The base and the guard table as text; pure: policy values in, nft scripts out.
 
-Both guard and translate in the same words, because they must survive different things. `inet
-sallyport`, the base, belongs to nobody: it outlives the daemon, so that a crash fails closed and
-transfers under way go on. But whoever flushes the ruleset takes it away. The guard is owned by the
-daemon's netlink socket: no flush, deletion or edit by others touches it, and it dies with the
-daemon. It also intercepts, which is of no use without the daemon.
+Both hold the same rules for forwarding and translating, because they survive different things.
+`inet sallyport`, the base, has no owner: it outlives the daemon, so a crash fails closed and
+transfers under way go on; but `nft flush ruleset` removes it. The guard is owned by the daemon's
+netlink socket: no flush, deletion or edit by another program touches it, and the kernel removes it
+when the daemon dies. The guard also intercepts, which is of no use without the daemon.
 
 Admission is the pins table's part (kernel/pins_table.py); since an accept in one table does not
 override a drop in another, it only marks, and the mark is accepted here.
@@ -160,8 +160,8 @@ _OURS = "\n".join(
             "ours",
             [
                 f"ct mark & {marks.KILL:#x} != 0 goto killed",
-                # Somebody's conversation with us. That it comes here means that its socket is
-                # gone, and nobody goes on with it past us.
+                # A control connection, which ends at a socket of ours. Its packets come to be
+                # forwarded only when that socket has gone; they must not reach the server past us.
                 f"ct mark & {marks.GENERATION:#x} == 0 goto killed",
                 "ct state related accept",
                 # Untranslatable packets would leave with inside addresses.
@@ -230,7 +230,7 @@ def _relation_rules(policy: Policy, rule: NetworkRule) -> Iterator[str]:
         there = between(source, destination, version)
         if there is not None:
             yield f"{there} accept"
-        # Routed inside networks see each other; nobody outside ever begins.
+        # Routed inside networks see each other; an outside host never begins a flow.
         back = between(destination, source, version)
         if relation is Relation.ROUTE and not destination.is_external and back is not None:
             yield f"{back} accept"
@@ -252,7 +252,7 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield "type nat hook postrouting priority srcnat; policy accept;"
     ports = rules.masquerade_ports
     spread = f" to :{ports[0]}-{ports[-1]}" if ports else ""
-    # Full proxy is the pinhole's wish, whoever translates ordinary traffic.
+    # A pinhole may ask for full proxy even where the host translates ordinary traffic.
     proxied = marks.PIN | marks.PROXIED
     for network in policy.networks:
         for version in (4, 6):

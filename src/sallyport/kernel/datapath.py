@@ -148,7 +148,7 @@ class KernelDataPath:
 
     @property
     def kind(self) -> DataPathKind:
-        """Tell that the kernel carries the bytes."""
+        """The kernel carries the bytes."""
         return DataPathKind.KERNEL
 
     def attach(self, sink: FlowSink) -> None:
@@ -168,7 +168,7 @@ class KernelDataPath:
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Release a reserved port; idempotent, never raises.
 
-        Nobody else gets it before what was opened there has left the kernel.
+        No other pinhole gets the port before the elements of this one have left the kernel.
         """
         self._elements.when_swept(partial(self._placeholders.release, transport, address))
 
@@ -285,11 +285,11 @@ class KernelDataPath:
         try:
             self._elements.sync(installed)
         except KernelError:
-            # The place is spent: until this succeeds nobody gets in, not even its owner.
+            # The place is spent: until this succeeds no packet gets in, not even its owner's.
             self._later(RETRY_SECONDS, lambda: self.renew(installed))
 
     def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
-        """Have conntrack notice that a flow's idle time is over; never raises.
+        """Make conntrack notice that a flow's idle time is over; never raises.
 
         It collects what has expired when it passes by, within a minute; asked for an entry, it
         looks at once.
@@ -300,7 +300,7 @@ class KernelDataPath:
         """End a flow at both ends and have conntrack forget it; never raises."""
         original = flow.original
         if original.transport == Transport.UDP:
-            # Nobody to tell: the next datagram finds no pinhole.
+            # UDP has no reset to send: the next datagram finds no pinhole.
             self._forget(flow)
             return
         with contextlib.suppress(KernelError, OSError):
@@ -345,7 +345,7 @@ class KernelDataPath:
                     self._requests.delete(report.original)
 
     def _hear_of(self, closed: Sequence[InstalledPinhole]) -> None:
-        """Tell what has happened to these up to now; what concerns others waits for its turn."""
+        """Report what has happened to these up to now; reports about others wait for their turn."""
         if not self._events.collect():
             return
         for report in self._events.take({installed.generation for installed in closed}):

@@ -1,6 +1,6 @@
 """The pinholes' elements in the pins table: put up, changed, taken down, and swept.
 
-A pinhole whose one place is taken lets nobody past the handshake any more, whatever is looked up.
+A pinhole whose one place is taken lets no flow past the handshake any more.
 So what is left of it needs no transaction of its own: it is *retired*, and goes with the next that
 is made anyway, or after some milliseconds.
 """

@@ -19,10 +19,10 @@ class EventQueue:
         self._events = events
         self._waiting: deque[FlowReport] = deque()
         self.has_overrun = False
-        """Events were lost; set here, cleared by whoever has made up for it."""
+        """Events were lost; set here, cleared by the reader after it has listed all flows anew."""
 
     def __len__(self) -> int:
-        """Tell how many wait here, besides those in the socket."""
+        """Return how many reports wait here, besides those in the socket."""
         return len(self._waiting)
 
     def fileno(self) -> int:

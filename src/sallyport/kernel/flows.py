@@ -14,7 +14,7 @@ from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport
 
-# How many numbers a series has. 0 is nobody in the first one, and unused in all.
+# How many numbers a series has. 0 is a control connection in the first one, and unused in all.
 _NUMBERS = marks.GENERATION & ~marks.SERIES
 
 
@@ -28,7 +28,7 @@ class FlowEffects(Protocol):
         """Let the kernel hold for an open pinhole what it needs now; never raises."""
 
     def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
-        """See to it that a flow's idle time ends it in time; never raises."""
+        """Make conntrack report the end of a flow soon after its idle time; never raises."""
 
     def kill_flow(self, flow: Flow) -> None:
         """Reset both ends of a flow; never raises."""

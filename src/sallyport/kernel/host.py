@@ -74,7 +74,7 @@ def require_free(port_range: PortRange) -> None:
     """Check that no local program listens in our range; raises StartupError with the first port.
 
     A single port taken later is stepped around when a binding is made; one taken before the start
-    is somebody's service, and the range was chosen over it by mistake.
+    is a service of the host, and the range was chosen over it by mistake.
     """
     for table_file in ("tcp", "tcp6"):
         try:

@@ -66,7 +66,7 @@ class InstalledPinhole:
     is_open: bool = True
     is_killed: bool = False
     owner: Endpoint | None = None
-    """UDP, single: the source that came first. Nobody else gets in any more."""
+    """UDP, single: the source that came first. No other source gets in any more."""
     flows: dict[bytes, Flow] = field(default_factory=dict)
     in_kernel: Pinhole | None = None
     """The pinhole as the kernel knows it; None: it knows nothing of it."""

@@ -32,8 +32,8 @@ class Interception:
 
 
 OPENED_HERE = chain(
-    # What we open in somebody's name is ours as well: other firewalls see it by the mark, and
-    # below it is translated like what the kernel forwards.
+    # A connection that we open in a client's or server's name is ours as well: other firewalls
+    # know it by the mark, and it is translated like what the kernel forwards.
     "opened_here",
     [
         "type filter hook output priority mangle; policy accept;",
@@ -46,7 +46,8 @@ def refusals(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     """Refuse what should have been intercepted and came to be forwarded."""
     clients = inside(policy)
     for item in items if clients else ():
-        # Reached only while nobody listens: a protocol of ours passes through us or not at all.
+        # Reached only while our listener is away: a protocol of ours passes through us or not
+        # at all.
         if item.server is None:
             how = "reject with tcp reset" if item.transport is Transport.TCP else "reject"
             port = port_of(item.transport, item.port)
@@ -121,7 +122,7 @@ def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     arriving = [f"{_origin(policy, item)} {zone}" for item in datagrams]
     yield chain("zone_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
     ports = ", ".join(str(port) for port in sorted({item.port for item in datagrams}))
-    # What we say in a server's name; a server on the gateway itself is nobody's affair.
+    # What we say in a server's name; a server on the gateway itself is not intercepted.
     leaving = f"udp sport {{ {ports} }} fib saddr type != local {zone}"
     yield chain("zone_out", ["type filter hook output priority raw; policy accept;", leaving])
 

@@ -33,7 +33,7 @@ TIMED = 0x0100_0000
 """UDP: the flow is over after the pins table's own idle time instead of the host's."""
 
 GENERATION = 0x00FF_FFFF
-"""The pinhole's number in the kernel. 0 is nobody: intercepted control connections carry it."""
+"""The pinhole's number in the kernel. 0 is no pinhole: intercepted control connections carry it."""
 
 SERIES = 0x00F0_0000
 """The part of the number that says which worker gave it out: each has a series of its own."""

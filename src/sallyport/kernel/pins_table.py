@@ -141,7 +141,7 @@ def _idle(seconds: int) -> str:
 
 
 def render_pins(idle_seconds: int, series: int = 0) -> str:
-    """Write the script that makes the pins table; whoever runs it owns it.
+    """Write the script that makes the pins table; the socket that it is sent on owns the table.
 
     `idle_seconds` is when a timed UDP flow is over.
     """

@@ -131,7 +131,7 @@ def _bound(transport: Transport, address: Endpoint, *, may_be_absent: bool) -> s
     made = make(transport, address.version)
     try:
         if transport is Transport.UDP:
-            # Nobody reads from it: what strays here must not take 200 KiB of memory a port.
+            # It is never read: a datagram that strays here must not take 200 KiB of memory a port.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         if may_be_absent:
             let_bind_absent(made)
