@@ -325,6 +325,14 @@ class Bench(ABC):
     def reach(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> Talk:
         """A peer comes to `listen` and gets in; fails the test when it does not."""
 
+    def speak_first(self, client: Endpoint, peer: IpAddress) -> tuple[Endpoint, Endpoint]:
+        """Send a datagram from the client to a peer; return who the peer is, and whom it sees."""
+        raise NotImplementedError  # only where bytes travel
+
+    def answer_to(self, seen: Endpoint) -> Endpoint:
+        """Answer what was heard in `speak_first`; return whom the client takes it from."""
+        raise NotImplementedError  # only where bytes travel
+
     @abstractmethod
     def is_refused(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> bool:
         """A peer comes to `listen`: whether it does not get in."""

@@ -156,6 +156,19 @@ class LabBench(Bench):
         self.until(lambda: self.journal.events().count("binding.established") > known)
         return talk
 
+    def speak_first(self, client: Endpoint, peer: IpAddress) -> tuple[Endpoint, Endpoint]:
+        """See `Bench`."""
+        self._heard_first = outer = self._socket(self._hosts[peer], Endpoint(peer, 0))
+        (inner,) = (one for one in self._sockets if endpoint_of(one.getsockname()) == client)
+        inner.sendto(b"first", outer.getsockname())
+        _, source = self.run(self._loop.sock_recvfrom(outer, 100))
+        return endpoint_of(outer.getsockname()), endpoint_of(source)
+
+    def answer_to(self, seen: Endpoint) -> Endpoint:
+        """See `Bench`."""
+        self._heard_first.sendto(b"answer to the first", (str(seen.address), seen.port))
+        return self.run(self.arrival_of(b"answer to the first"))[1]
+
     def is_refused(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> bool:
         """See `Bench`."""
         coming = asyncio.wait_for(self.come(peer, listen, source_port), SILENCE)

@@ -146,14 +146,16 @@ def test_full_proxy_has_no_meaning_where_nothing_is_translated(build: Build) -> 
         bench.bind(primary=primary, protocol=PUBLISHED, flags=BindFlags.PROXY_MODE)
 
 
+@pytest.mark.parametrize("flags", [BindFlags.NONE, BindFlags.NO_KERNEL_MODE], ids=named)
 def test_without_full_proxy_the_client_sees_the_peer_where_the_host_can_show_it(
-    bench: Bench,
+    bench: Bench, flags: BindFlags
 ) -> None:
     client = bench.client()
     bench.serve(client)
-    talk = bench.reach(bench.way.server, bench.bind(client).proxy_address)
+    talk = bench.reach(bench.way.server, bench.bind(client, flags=flags).proxy_address)
 
-    assert (talk.seen.address == talk.peer.address) is bench.keeps_peer_address
+    assert (talk.seen == talk.peer) is bench.keeps_peer_address
+    assert talk.reaches_client(b"hello")
 
 
 # -- what else a flag asks for --------------------------------------------------------------------
@@ -173,6 +175,36 @@ def test_bidirectional_lets_the_client_answer_and_without_it_the_answer_is_dropp
             assert talk.reaches_peer(b"answer")
         else:
             assert talk.is_cut_towards_peer(b"answer")
+
+
+@UDP
+def test_bidirectional_answers_reach_the_peer_at_its_true_port_in_user_mode_too(
+    bench: Bench,
+) -> None:
+    client = bench.client()
+    bench.serve(client)
+    flags = BindFlags.BIDIRECTIONAL | BindFlags.NO_KERNEL_MODE
+    talk = bench.reach(bench.way.server, bench.bind(client, flags=flags).proxy_address)
+
+    assert (talk.seen == talk.peer) is bench.keeps_peer_address
+    assert talk.reaches_peer(b"answer")
+    assert talk.reaches_client(b"and again")
+    assert talk.reaches_peer(b"another answer")
+
+
+@over(lambda setup: setup.is_real and not setup.is_tcp and not setup.is_nat)
+@pytest.mark.parametrize("more", [BindFlags.NONE, BindFlags.NO_KERNEL_MODE], ids=named)
+def test_a_client_that_speaks_first_reaches_the_peer_from_the_announced_port(
+    bench: Bench, more: BindFlags
+) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, flags=BindFlags.BIDIRECTIONAL | more)
+
+    peer, seen = bench.speak_first(client, bench.way.server)
+
+    assert seen == binding.proxy_address
+    assert bench.answer_to(seen) == peer
 
 
 @UDP

@@ -44,12 +44,22 @@ def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
     both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
     text = guard_lines(rules=replace(RULES, interceptions=both))
 
-    assert [line for line in text if "ct zone" in line] == [
+    assert [line for line in text if "ct zone set 23057" in line] == [
         'udp dport 69 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
         " ct zone set 23057",
         "udp sport { 69 } fib saddr type != local ct zone set 23057",
     ]
-    assert not [line for line in guard_lines() if "ct zone" in line]
+    assert not [line for line in guard_lines() if "ct zone set 23057" in line]
+
+
+def test_a_leg_towards_a_client_is_tracked_apart_where_nothing_is_translated() -> None:
+    text = guard_lines()
+
+    assert [line for line in text if "ct zone set 23058" in line] == [
+        'meta nfproto ipv6 meta l4proto { 6, 17 } iifname { "int0" }'
+        " socket mark & 0x40000 == 0x40000 ct zone set 23058",
+        'meta mark & 0x40000 != 0 oifname { "int0" } ct zone set 23058',
+    ]
 
 
 def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:

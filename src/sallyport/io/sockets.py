@@ -27,6 +27,10 @@ EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """The value of SO_LINGER that turns the next close into a reset."""
 
+CLIENT_LEG: Final = 0x0004_0000
+"""The packet mark of a socket that speaks to a client in its peer's name where nothing is
+translated: the base table has conntrack see it apart from the peer's own packets."""
+
 _GENTLE: Final = struct.pack("ii", 0, 0)
 
 PAUSE_SECONDS: Final = 0.1

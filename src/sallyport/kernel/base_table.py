@@ -80,6 +80,7 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
         *_guarding(policy, rules, _GUARD_PRIORITY),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
+        *interception.legs(policy),
         _FORGED_ACKS,
         interception.OPENED_HERE,
     ]

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.policy.rules import Policy
+from sallyport.core.policy.rules import Policy, Relation
 from sallyport.flags import Transport
 from sallyport.kernel import marks
 from sallyport.kernel.nft_text import chain, inside, outside, port_of, prefixes, to
 
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
 INTERCEPTED_ZONE = 0x5A11
+LEG_ZONE = INTERCEPTED_ZONE + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,33 @@ def _tproxies(
             listener = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
             # tproxy comes first: without a listener it ends the rule and nothing is marked.
             yield f"{origin} tproxy {listener}:{item.listener_port} {deliver} accept"
+
+
+def legs(policy: Policy) -> Iterator[str]:
+    """Track user mode's legs towards clients apart where nothing is translated.
+
+    There the peer's packets to the client and ours in the peer's name have the same addresses and
+    ports: one entry would stand for both, so the leg had to speak from another port, and what a
+    client sent to the port it had agreed upon was lost. What comes back is known by its socket.
+    """
+    routed = [
+        version
+        for version in (4, 6)
+        if any(rule.relation(version) is Relation.ROUTE for rule in policy.network_rules)
+    ]
+    clients = inside(policy)
+    if not (clients and routed):
+        return
+    zone = f"ct zone set {LEG_ZONE}"
+    mark = f"{marks.LEG:#x}"
+    arriving = [
+        f"meta nfproto ipv{version} meta l4proto {{ 6, 17 }} iifname {clients}"
+        f" socket mark & {mark} == {mark} {zone}"
+        for version in routed
+    ]
+    yield chain("legs_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
+    leaving = f"meta mark & {mark} != 0 oifname {clients} {zone}"
+    yield chain("legs_out", ["type filter hook output priority raw; policy accept;", leaving])
 
 
 def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Who owns which bit of the marks, the one language that rules, events and daemon share."""
 
+from sallyport.io.sockets import CLIENT_LEG
+
 # -- the conntrack mark of a flow ---------------------------------------------------------------
 
 PIN = 0x8000_0000
@@ -54,6 +56,9 @@ def series_bits(series: int) -> int:
 DELIVER = 0x0001_0000
 """Deliver here although the destination is not ours (transparent sockets); policy routing reads it.
 The bits below are left to Kubernetes and to hand-written rules, which take them from the bottom."""
+
+LEG = CLIENT_LEG
+"""A packet of user mode's leg towards a client, on a relation that does not translate."""
 
 UNTRACKED = 0x0002_0000
 """A packet we forged: conntrack must not take it for a flow."""

@@ -46,8 +46,15 @@ class RelayContext:
         assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
         with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
             if self.is_transparent and not pinhole.is_proxied:
-                # Where nothing is translated both legs would otherwise be one conntrack entry.
-                sockets.speak_as(made, peer, keeps_port=pinhole.is_translated or is_alone)
+                is_alike = not (pinhole.is_translated or is_alone)
+                sockets.speak_as(
+                    made,
+                    peer,
+                    # What leaves for outside may be translated behind us, and has no zone: with the
+                    # client's own port both legs would be one conntrack entry.
+                    keeps_port=pinhole.leads_inside or not is_alike,
+                    is_tracked_apart=pinhole.leads_inside and is_alike,
+                )
             with contextlib.suppress(BlockingIOError):
                 made.connect(name_of(pinhole.target))
             return made

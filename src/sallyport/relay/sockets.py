@@ -10,7 +10,14 @@ from typing import Final
 from sallyport.addresses import Endpoint
 from sallyport.errors import AddressNotAvailable, BindError
 from sallyport.flags import Transport
-from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
+from sallyport.io.sockets import (
+    CLIENT_LEG,
+    closed_on_error,
+    let_bind_absent,
+    make,
+    make_transparent,
+    name_of,
+)
 from sallyport.io.sockets import refusal as plain_refusal
 
 # Not in the socket module of Python 3.11 (asm-generic/socket.h).
@@ -52,12 +59,17 @@ def bound(
         return made
 
 
-def speak_as(sock: socket.socket, peer: Endpoint, *, keeps_port: bool) -> None:
+def speak_as(
+    sock: socket.socket, peer: Endpoint, *, keeps_port: bool, is_tracked_apart: bool
+) -> None:
     """Give a socket that will be connected the peer's address, and its port where that is free.
 
-    Raises OSError.
+    `is_tracked_apart`: the peer's own packets have the same addresses and ports, and conntrack must
+    not take ours for them. Raises OSError.
     """
     make_transparent(sock)
+    if is_tracked_apart:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, CLIENT_LEG)
     # One peer may have flows to several clients from one port: FTP servers send from port 20.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if keeps_port:

@@ -149,5 +149,6 @@ class FutureRequest:
             sources=IpFilter.of(self.session.client_address),
             single=not self.flags.is_multiple,
             is_answered=is_udp,
+            leads_inside=False,
             idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and is_timed else None,
         )

@@ -52,6 +52,9 @@ class Pinhole(NamedTuple):
     """User mode: how many connections may wait to be accepted."""
     receive_buffer: int | None = None
     """User mode: size of the socket's receive buffer in bytes; None leaves it to the host."""
+    leads_inside: bool = True
+    """User mode: whether the target is a protected host, which sees each peer's own address and
+    port; not so of a permission, whose target is outside."""
 
     @property
     def is_translated(self) -> bool:
