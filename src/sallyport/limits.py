@@ -178,3 +178,34 @@ MAX_CONTROL_REQUEST_BYTES = 4096
 
 # The daemon spends this long on one operator, so that a stopped `sallyport | less` costs nothing.
 CONTROL_REQUEST_SECONDS = 10.0
+
+# -- processes ------------------------------------------------------------------------------------
+
+# A worker's event loop says once a second that it turns: five in a row must be missing.
+HEARTBEAT_SECONDS = 1.0
+
+# A turn takes milliseconds. The watchdog cuts a loop in a filter after one to two seconds; what it
+# cannot cut is over after five, which is also the longest that other clients of the worker wait.
+WORKER_SILENCE_SECONDS = 5.0
+
+# Importing, reading the configuration and nft take half a second; a busy machine takes longer, and
+# filters may take their time to start.
+WORKER_START_SECONDS = 30.0
+
+# Between the end of a worker and the next: at once after an accident, rarer when it keeps ending,
+# so that a filter that cannot live costs no processor. Who connects meanwhile waits in the queue.
+WORKER_RESTART_DELAYS = (0.0, 0.2, 1.0, 5.0)
+
+# One that has served this long did not fail for the reason the last one did.
+WORKER_PROBATION_SECONDS = 60.0
+
+# Address space of one worker. 60 000 live bindings and 5 000 sessions take 250 MiB; what asks for
+# eight times that is a fault in a filter, and ends that filter's session by MemoryError.
+MAX_WORKER_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
+
+# An orderly end takes a turn; shutting filters down may take them a moment.
+WORKER_STOP_SECONDS = 5.0
+
+# A worker that works answers within a turn; who asks on the control socket is not kept waiting for
+# one that hangs.
+WORKER_ANSWER_SECONDS = 1.0

@@ -50,10 +50,10 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def fail(_name: str) -> None:
+    def fail(*_arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(operate, "addresses_of", fail)
+    monkeypatch.setattr(operate, "interface_source", fail)
 
 
 RUN = ["run", "--internal", "a", "--external", "b"]

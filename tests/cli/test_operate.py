@@ -10,10 +10,15 @@ import pytest
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
 from sallyport.ops import logs
-from sallyport.ops.config.load import ConfigFile, Configuration
+from sallyport.ops.config.load import Configuration
 from sallyport.ops.control.schema import Mistake, Reloaded
 from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.logs import EventJournal, Format
+from sallyport.ops.processes import source
+from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.source import read_source
+
+ReadSource = Callable[[], ConfigSource]
 
 GOOD = """\
 [networks.internal]
@@ -39,31 +44,36 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sources() -> list[ConfigFile | None]:
-    """Where those in `started` came from."""
+def sources() -> list[ReadSource]:
+    """What reads those in `started`."""
+    return []
+
+
+@pytest.fixture
+def files() -> list[Path | None]:
+    """The files of those in `started`."""
     return []
 
 
 @pytest.fixture
 def started(
-    monkeypatch: pytest.MonkeyPatch, sources: list[ConfigFile | None]
+    monkeypatch: pytest.MonkeyPatch, sources: list[ReadSource], files: list[Path | None]
 ) -> list[Configuration]:
     """Put a gateway that only notes what it is started with in the place of the real one."""
     configurations: list[Configuration] = []
 
-    def run(
-        configuration: Configuration, _journal: EventJournal, source: ConfigFile | None
-    ) -> None:
-        configurations.append(configuration)
-        sources.append(source)
+    def run(read: ReadSource, _journal: EventJournal, file: Path | None) -> None:
+        configurations.append(read_source(read()))
+        sources.append(read)
+        files.append(file)
 
     def addresses_of(interface: str) -> list[IpInterface]:
         return [ip_interface({"int0": "10.0.0.1/24", "ext0": "203.0.113.1/24"}[interface])]
 
-    double = ModuleType("sallyport.ops.daemon")
+    double = ModuleType("sallyport.ops.processes.supervisor")
     vars(double)["run"] = run
-    monkeypatch.setitem(sys.modules, "sallyport.ops.daemon", double)
-    monkeypatch.setattr(operate, "addresses_of", addresses_of)
+    monkeypatch.setitem(sys.modules, "sallyport.ops.processes.supervisor", double)
+    monkeypatch.setattr(source, "addresses_of", addresses_of)
     monkeypatch.setattr(logs, "set_up", lambda level, form: (level, form))
     return configurations
 
@@ -182,15 +192,17 @@ def test_check_config_in_json_says_that_a_file_is_fine(
 
 
 def test_a_gateway_with_a_file_can_read_it_again(
-    good: Path, started: list[Configuration], sources: list[ConfigFile | None]
+    good: Path,
+    started: list[Configuration],
+    sources: list[ReadSource],
+    files: list[Path | None],
 ) -> None:
     assert main(["run", "--config", str(good), "--control-socket", "/run/other"]) == 0
-    (source,) = sources
-    assert source is not None
-    assert source.file == good
+    (read,) = sources
+    assert files == [good]
 
     good.write_text(GOOD.replace("10.0.0.0/24", "10.9.0.0/24"))
-    again = source.read()
+    again = read_source(read())
 
     assert str(again.policy.networks[0].addresses[0]) == "10.9.0.0/24"
     assert again.gateway.control_socket == started[0].gateway.control_socket == Path("/run/other")
@@ -199,22 +211,21 @@ def test_a_gateway_with_a_file_can_read_it_again(
 def test_a_file_is_found_again_wherever_the_gateway_goes(
     good: Path,
     started: list[Configuration],
-    sources: list[ConfigFile | None],
+    sources: list[ReadSource],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(good.parent)
     assert main(["run", "--config", good.name]) == 0
     monkeypatch.chdir("/")
 
-    assert sources[0] is not None
-    assert sources[0].read().policy == started[0].policy
+    assert read_source(sources[0]()).policy == started[0].policy
 
 
 def test_a_gateway_between_two_interfaces_has_no_file(
-    started: list[Configuration], sources: list[ConfigFile | None]
+    started: list[Configuration], files: list[Path | None]
 ) -> None:
     assert main(["run", "--internal", "int0", "--external", "ext0"]) == 0
-    assert (len(started), sources) == (1, [None])
+    assert (len(started), files) == (1, [None])
 
 
 # -- reload -------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_a_place_that_is_taken_is_one_line_that_names_the_rule() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = endpoint_of(taken.getsockname())
         with pytest.raises(StartupError, match=r"'ours': cannot listen at 127\.0\.0\.1:\d+: Addr"):
-            publishing_socket(rule(place, SERVER))
+            publishing_socket(place, "ours")
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def serving(published: PublishingRule, inside: str) -> AsyncIterator[Virtu
     async with asyncio.TaskGroup() as tasks:
         poller = FairPoller(asyncio.get_running_loop())
         interceptor = Interceptor(gateway, {}, tasks, poller)
-        with publishing_socket(published) as listener:
+        with publishing_socket(published.listen, published.name) as listener:
             interceptor.serve(listener)
             yield world
             interceptor.close()
@@ -98,7 +98,7 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
         published = rule(place, SERVER)
         gateway, _, _ = make_gateway(policy=policy_of(published, "127.0.0.0/24"))
         async with asyncio.TaskGroup() as tasks:
-            with publishing_socket(published) as listener:
+            with publishing_socket(published.listen, published.name) as listener:
                 poller = FairPoller(asyncio.get_running_loop())
                 first, second = (Interceptor(gateway, {}, tasks, poller) for _ in range(2))
                 first.serve(listener)

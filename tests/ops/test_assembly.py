@@ -16,10 +16,11 @@ from sallyport.addresses import Endpoint, PortRange
 from sallyport.api import Firewall
 from sallyport.errors import OperatorError, StartupError
 from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.frontends.tproxy import publishing_socket
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.ops import assembly
-from sallyport.ops.assembly import Assembly, RestartNeeded, assemble
+from sallyport.ops.assembly import Assembly, Prepared, RestartNeeded, assemble
 from sallyport.ops.config.catalogue import FilterUnusable
 from sallyport.ops.config.load import Configuration, parse
 from sallyport.ops.config.settings import DataPathChoice
@@ -58,8 +59,6 @@ def unprivileged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/sbin/{program}")
     ours = frozenset({ip_address("203.0.113.1")})
     monkeypatch.setattr(assembly, "local_addresses", lambda: ours)
-    # What listens on the machine of the tests is nobody's fault.
-    monkeypatch.setattr(host, "require_free", lambda _port_range: None)
 
 
 def start(configuration: Configuration) -> MemoryJournal:
@@ -70,7 +69,8 @@ def start(configuration: Configuration) -> MemoryJournal:
             poller = FairPoller(asyncio.get_running_loop())
             undo.callback(poller.close)
             async with asyncio.TaskGroup() as tasks:
-                assemble(configuration, AsyncWorld(journal, tasks), tasks, poller, undo)
+                prepared = Prepared.of(configuration)
+                assemble(prepared, {}, AsyncWorld(journal, tasks), tasks, poller, undo=undo)
 
     failures: list[Exception] = []
     try:
@@ -84,14 +84,6 @@ def start(configuration: Configuration) -> MemoryJournal:
 
 def rule(listen: str, server: str, *, full_proxy: bool) -> str:
     return RULE.format(listen=listen, server=server, full_proxy=str(full_proxy).lower())
-
-
-@pytest.mark.parametrize("data_path", ["auto", "kernel"])
-def test_without_privileges_the_kernel_path_does_not_start(data_path: str) -> None:
-    text = TEXT.replace('"user"', f'"{data_path}"')
-
-    with pytest.raises(StartupError, match=LACK):
-        start(parse(text, "f"))
 
 
 def test_without_privileges_and_without_a_published_server_there_is_nothing_to_do() -> None:
@@ -141,10 +133,9 @@ def publishing(
 def test_without_privileges_full_proxy_starts_and_says_what_is_missing(
     published: Configuration,
 ) -> None:
-    journal = start(published)
+    start(published)
 
-    (limited,) = [fields for event, fields in journal.records if event == "gateway.limited"]
-    assert limited == {"level": "warning", "to": "published servers", "lack": LACK}
+    assert Prepared.of(published).lack == LACK
 
 
 # -- another configuration for a running gateway ------------------------------------------------
@@ -154,6 +145,12 @@ def free_place() -> Endpoint:
     """Give a place on loopback where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return Endpoint.parse(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+def opened(prepared: Prepared) -> dict[str, socket.socket]:
+    """Make the sockets of what is published, as the supervisor does."""
+    rules = prepared.published()
+    return {str(rule.listen): publishing_socket(rule.listen, rule.name) for rule in rules}
 
 
 def is_listening(place: Endpoint) -> bool:
@@ -169,9 +166,9 @@ def running(configuration: Configuration, act: Callable[[Assembly], None]) -> No
             poller = FairPoller(asyncio.get_running_loop())
             undo.callback(poller.close)
             async with asyncio.TaskGroup() as tasks:
-                act(
-                    assemble(configuration, AsyncWorld(MemoryJournal(), tasks), tasks, poller, undo)
-                )
+                prepared, world = Prepared.of(configuration), AsyncWorld(MemoryJournal(), tasks)
+                sockets = opened(prepared)
+                act(assemble(prepared, sockets, world, tasks, poller, undo=undo))
 
     asyncio.run(scenario())
 
@@ -184,36 +181,16 @@ def test_a_running_gateway_listens_where_the_next_configuration_says(
 
     def act(assembly: Assembly) -> None:
         assert (is_listening(before), is_listening(after)) == (True, False)
-        descriptor = assembly.listeners.sockets[before].fileno()
+        prepared = Prepared.of(second)
 
-        assembly.replace(second)
+        assembly.replace(prepared, opened(prepared))
 
         assert (is_listening(before), is_listening(after)) == (False, True)
         assert assembly.configuration.policy is second.policy
         assert [rule.listen for rule in assembly.gateway.policy.publishing_rules] == [after]
-        assert not asyncio.get_running_loop().remove_reader(descriptor)
 
     running(first, act)
     assert not is_listening(after)
-
-
-def test_a_configuration_that_cannot_be_taken_changes_nothing(published: Configuration) -> None:
-    before = free_place()
-    with socket.create_server(("127.0.0.1", 0)) as theirs:
-        taken = f"127.0.0.1:{theirs.getsockname()[1]}"
-        first = publishing(published, str(before))
-
-        def act(assembly: Assembly) -> None:
-            policy, sockets = assembly.gateway.policy, dict(assembly.listeners.sockets)
-
-            with pytest.raises(StartupError, match=f"cannot listen at {taken}"):
-                assembly.replace(publishing(published, str(before), taken))
-
-            assert assembly.configuration.policy is first.policy
-            assert assembly.gateway.policy is policy
-            assert assembly.listeners.sockets == sockets
-
-        running(first, act)
 
 
 class Unstartable(FtpFilter):
@@ -241,15 +218,15 @@ def test_a_reload_with_a_filter_that_does_not_start_leaves_no_socket_behind(
 
     def act(assembly: Assembly) -> None:
         policy = assembly.gateway.policy
-        other = publishing(published, str(before), str(after))
+        other = Prepared.of(with_unstartable(publishing(published, str(before), str(after))))
+        sockets = {str(after): publishing_socket(after, "ours")}
 
         with pytest.raises(FilterUnusable, match="no disk"):
-            assembly.replace(with_unstartable(other))
+            assembly.replace(other, sockets)
 
         assert assembly.gateway.policy is policy
-
         assert is_listening(before)
-        assert assembly.listeners.sockets.keys() == {before}
+        assert sockets[str(after)].fileno() == -1
         assert assembly.configuration.policy is first.policy
 
     running(first, act)
@@ -267,15 +244,15 @@ def test_a_reload_with_a_filter_that_does_not_start_leaves_no_socket_behind(
 def test_what_only_a_start_can_do_is_named(
     key: str, value: object, again: str, published: Configuration
 ) -> None:
-    def act(assembly: Assembly) -> None:
-        with pytest.raises(RestartNeeded) as caught:
-            assembly.replace(publishing(published, **{key: value}))
-        assert str(caught.value) == (
-            f"[gateway] {key} cannot change while the gateway runs; restart it, or write"
-            f" {again!r} again"
-        )
+    other = Prepared.of(publishing(published, **{key: value}))
 
-    running(published, act)
+    with pytest.raises(RestartNeeded) as caught:
+        other.require_same(publishing(published))
+
+    assert str(caught.value) == (
+        f"[gateway] {key} cannot change while the gateway runs; restart it, or write"
+        f" {again!r} again"
+    )
 
 
 def test_other_interfaces_need_a_restart(published: Configuration) -> None:
@@ -283,8 +260,5 @@ def test_other_interfaces_need_a_restart(published: Configuration) -> None:
     networks = (replace(inside, interfaces=("int0", "int1")), outside)
     other = replace(published, policy=replace(published.policy, networks=networks))
 
-    def act(assembly: Assembly) -> None:
-        with pytest.raises(RestartNeeded, match="write ext0, int0 again"):
-            assembly.replace(other)
-
-    running(published, act)
+    with pytest.raises(RestartNeeded, match="write ext0, int0 again"):
+        Prepared.of(other).require_same(published)

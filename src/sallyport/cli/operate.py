@@ -1,6 +1,6 @@
 """Commands that run a gateway: run, check-config, reload, lab."""
 
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,10 +11,11 @@ from sallyport.cli.render import Output
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import logs
-from sallyport.ops.config.load import ConfigFile, Configuration, from_interfaces, load
+from sallyport.ops.config.load import load
+from sallyport.ops.config.settings import socket_path_fault
 from sallyport.ops.control.schema import Check, Mistake, Reloaded, mistakes_of
 from sallyport.ops.control.server import request
-from sallyport.ops.interfaces import addresses_of
+from sallyport.ops.processes.source import file_source, interface_source
 
 
 @click.command()
@@ -45,21 +46,21 @@ def run(
     log_format: str,
 ) -> None:
     """Run the gateway in the foreground, from a file or between two interfaces."""
-    source: ConfigFile | None = None
+    if control_socket and (fault := socket_path_fault(control_socket.absolute())):
+        raise click.UsageError(fault)
     if config_file and not (internal or external):
         file = config_file.absolute()
-        source = ConfigFile(file, lambda: _with_socket(load(file), control_socket))
-        configuration = source.read()
+        read = partial(file_source, file, control_socket)
     elif internal and external and not config_file:
-        configuration = from_interfaces(internal, external, addresses_of)
-        configuration = _with_socket(configuration, control_socket)
+        file = None
+        read = partial(interface_source, internal, external, control_socket)
     else:
         raise click.UsageError("give --config FILE, or --internal IF and --external IF")
     journal = logs.set_up(log_level, logs.Format(log_format))
     # Only this command pays for importing the gateway itself.
-    from sallyport.ops.daemon import run as run_gateway  # noqa: PLC0415 - see above
+    from sallyport.ops.processes.supervisor import run as run_gateway  # noqa: PLC0415 - see above
 
-    run_gateway(configuration, journal, source)
+    run_gateway(read, journal, file)
 
 
 @click.command("check-config")
@@ -144,14 +145,3 @@ def lab_demo() -> None:
     from sallyport import lab as laboratory  # noqa: PLC0415 - as in lab_up
 
     laboratory.demo()
-
-
-def _with_socket(configuration: Configuration, path: Path | None) -> Configuration:
-    """Return the settings with the control socket of the command line, if it names one."""
-    if path is None:
-        return configuration
-    try:
-        gateway = replace(configuration.gateway, control_socket=path.absolute())
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    return replace(configuration, gateway=gateway)

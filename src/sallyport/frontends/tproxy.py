@@ -14,7 +14,6 @@ from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import BindError, PolicyDenied, StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import ControlConnection
@@ -38,19 +37,20 @@ def intercepting_socket(version: int) -> socket.socket:
     return control_listener(interception_socket(Transport.TCP, version), INTERCEPTION[version])
 
 
-def publishing_socket(rule: PublishingRule, *, may_be_absent: bool = False) -> socket.socket:
+def publishing_socket(listen: Endpoint, rule: str, *, may_be_absent: bool = False) -> socket.socket:
     """Make the socket at which the clients of a server published behind NAT arrive.
 
-    An address that may be absent need not be on this host yet. Raises StartupError.
+    `rule` is the name of the publishing rule. An address that may be absent need not be on this
+    host yet. Raises StartupError.
     """
     try:
-        made = make(Transport.TCP, rule.listen.version)
+        made = make(Transport.TCP, listen.version)
         if may_be_absent:
             let_bind_absent(made)
-        return control_listener(made, rule.listen)
+        return control_listener(made, listen)
     except OSError as error:
         raise StartupError(
-            f"publishing rule {rule.name!r}: cannot listen at {rule.listen}: {error.strerror};"
+            f"publishing rule {rule!r}: cannot listen at {listen}: {error.strerror};"
             " free the port, or publish at another"
         ) from None
 

@@ -1,22 +1,21 @@
-"""Where control traffic arrives: the sockets we listen at, and the front ends that accept there.
+"""Where control traffic arrives: which sockets a configuration wants, and who accepts at them.
 
-Sockets come first, since rules name their ports; front ends when there is a gateway to serve. Both
-can follow another configuration: what it still wants stays open, and nobody waiting there is lost.
+The supervisor makes the sockets (ops/processes/listeners.py), since they outlive a worker, and
+rules name their ports. Front ends follow another configuration: what was accepted goes on.
 """
 
 import asyncio
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.tproxy import Interceptor, intercepting_socket, publishing_socket
-from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
+from sallyport.frontends.tproxy import Interceptor
+from sallyport.frontends.udp import DatagramInterceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
@@ -24,78 +23,48 @@ from sallyport.ops.config.publishing import is_routed
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
 
-Place = tuple[Transport, int] | Endpoint
-"""A socket that TPROXY delivers to, by transport and IP version; or one at an address of ours."""
+Place = str
+"""Where a socket is: `tcp4` for one that TPROXY delivers to, or an address and port of ours."""
 
 
-class Listeners:
-    """The listening sockets, by place."""
+def intercepting(policy: Policy, protocols: Protocols) -> list[Place]:
+    """Return the places that TPROXY delivers to; raises StartupError without a loopback."""
+    return [_place(*kind) for kind in _kinds(policy, protocols)]
 
-    def __init__(self) -> None:
-        self.sockets: dict[Place, socket.socket] = {}
 
-    def open(self, policy: Policy, protocols: Protocols) -> set[Place]:
-        """Make the sockets that are missing, and give their places.
+def interceptions(
+    policy: Policy, protocols: Protocols, ports: Mapping[Place, Sequence[int]]
+) -> Iterator[Interception]:
+    """Yield what the kernel is to deliver to the intercepting places.
 
-        Raises StartupError, with those it made closed again.
-        """
-        opened: set[Place] = set()
-        try:
-            for place, made in self._missing(policy, protocols):
-                self.sockets[place] = made
-                opened.add(place)
-        except StartupError:
-            self.close(opened)
-            raise
-        return opened
-
-    def close(self, places: Iterable[Place]) -> None:
-        """Close the sockets at these places."""
-        for place in tuple(places):
-            self.sockets.pop(place).close()
-
-    def unwanted(self, policy: Policy, protocols: Protocols) -> set[Place]:
-        """Give the places that a configuration has no use for."""
-        published = {rule.listen for rule in policy.publishing_rules if not is_routed(rule)}
-        return self.sockets.keys() - published - set(_intercepting(policy, protocols))
-
-    def interceptions(self, policy: Policy, protocols: Protocols) -> Iterator[Interception]:
-        """Give what the kernel is to deliver to these sockets."""
-        for transport, version in _intercepting(policy, protocols):
-            port = self.sockets[transport, version].getsockname()[1]
-            for wanted in protocols.get(transport, {}):
-                yield Interception(version, wanted, port, transport)
-            for rule in policy.publishing_rules:
-                if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
-                    yield Interception(
-                        version, rule.server.port, port, transport, server=rule.server.address
-                    )
-
-    def _missing(
-        self, policy: Policy, protocols: Protocols
-    ) -> Iterator[tuple[Place, socket.socket]]:
-        makers = {Transport.TCP: intercepting_socket, Transport.UDP: intercepting_datagram_socket}
-        for transport, version in _intercepting(policy, protocols):
-            if (transport, version) not in self.sockets:
-                yield (transport, version), makers[transport](version)
+    `ports`: of each place the port of every worker's socket, in the order of the workers.
+    """
+    for transport, version in _kinds(policy, protocols):
+        (listener,) = ports[_place(transport, version)]
+        for wanted in protocols.get(transport, {}):
+            yield Interception(version, wanted, listener, transport)
         for rule in policy.publishing_rules:
-            if not is_routed(rule) and rule.listen not in self.sockets:
-                may_be_absent = rule.listen.address in policy.sources
-                yield rule.listen, publishing_socket(rule, may_be_absent=may_be_absent)
+            if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
+                yield Interception(
+                    version, rule.server.port, listener, transport, server=rule.server.address
+                )
 
 
-def _intercepting(policy: Policy, protocols: Protocols) -> list[tuple[Transport, int]]:
+def _kinds(policy: Policy, protocols: Protocols) -> list[tuple[Transport, int]]:
     routed = any(is_routed(rule) for rule in policy.publishing_rules)
     transports = set(protocols) | ({Transport.TCP} if routed else set())
     if not transports:
         return []
-    return [
-        (transport, version) for transport in transports for version in _loopback_versions(policy)
-    ]
+    versions = _loopback_versions(policy)
+    return [(transport, version) for transport in sorted(transports) for version in versions]
+
+
+def _place(transport: Transport, version: int) -> Place:
+    return f"{transport.name.lower()}{version}"
 
 
 def _loopback_versions(policy: Policy) -> list[int]:
-    """Give the IP versions that work here; raises StartupError when not even IPv4 does."""
+    """Return the IP versions that work here; raises StartupError when not even IPv4 does."""
     if IPv4Address("127.0.0.1") not in policy.gateway_addresses:
         raise StartupError("interface lo is down: `ip link set lo up`")
     # A host may do without IPv6 (disable_ipv6); nobody's IPv6 connections come through it then.
@@ -110,25 +79,37 @@ class FrontEnds:
         self._datagrams = DatagramInterceptor(gateway, {})
         self._served: dict[Place, socket.socket] = {}
 
-    def serve(self, listeners: Listeners, protocols: Protocols) -> None:
-        """Accept at these sockets too; from now on clients inside may speak these protocols."""
+    def serve(self, sockets: Mapping[Place, socket.socket], protocols: Protocols) -> None:
+        """Accept at exactly these places; from now on clients inside may speak these protocols.
+
+        Takes the sockets over: of a place that is served already the new duplicate is closed.
+        """
         self._streams.speak(protocols.get(Transport.TCP, {}))
         self._datagrams.speak(protocols.get(Transport.UDP, {}))
-        for place, listener in listeners.sockets.items():
-            if place not in self._served:
+        for place in self._served.keys() - sockets.keys():
+            self._leave(place)
+        for place, listener in sockets.items():
+            if place in self._served:
+                listener.close()
+            else:
                 self._served[place] = listener
                 self._front_end(place).serve(listener)
 
-    def leave(self, places: Iterable[Place]) -> None:
-        """Accept nothing more at these places; what was accepted there goes on."""
-        for place in places:
-            self._front_end(place).leave(self._served.pop(place))
+    def stop_accepting(self) -> None:
+        """Accept nothing more; what was accepted goes on. Idempotent."""
+        for place in tuple(self._served):
+            self._leave(place)
 
     def close(self) -> None:
-        """Accept nothing more; idempotent."""
+        """Accept nothing more, after the last connection has ended; idempotent."""
+        self.stop_accepting()
         self._streams.close()
         self._datagrams.close()
 
+    def _leave(self, place: Place) -> None:
+        listener = self._served.pop(place)
+        self._front_end(place).leave(listener)
+        listener.close()
+
     def _front_end(self, place: Place) -> Interceptor | DatagramInterceptor:
-        is_udp = isinstance(place, tuple) and place[0] is Transport.UDP
-        return self._datagrams if is_udp else self._streams
+        return self._datagrams if place.startswith("udp") else self._streams

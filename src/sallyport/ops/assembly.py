@@ -1,11 +1,13 @@
-"""Putting the gateway together from its parts, each undone in reverse order.
+"""Putting a worker's gateway together from its parts, each undone in reverse order.
 
-On a host with netfilter and privileges: guard, translation, interception, both data paths. Without
-them, if the operator asked for user mode: published servers at plain listeners, and nothing else.
+On a host with netfilter and privileges: both data paths, behind guard, translation and interception
+that the supervisor installs. Without them, if the operator asked for user mode: published servers
+at plain listeners, and nothing else.
 """
 
 import asyncio
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -15,15 +17,15 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy
+from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.datapath import KernelDataPath
-from sallyport.kernel.guard import Guard, interfaces
-from sallyport.ops.arrivals import FrontEnds, Listeners, Protocols
+from sallyport.ops import arrivals
+from sallyport.ops.arrivals import FrontEnds, Place, Protocols
 from sallyport.ops.config.catalogue import fence
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import is_routed, require_own_addresses
@@ -44,16 +46,25 @@ class RestartNeeded(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a configuration means on this host, before anything is set up."""
+class Prepared:
+    """What a configuration means on this host, before anything is set up.
 
+    `lack` is what the host misses for interception, None when that is nothing.
+    """
+
+    configuration: Configuration
+    lack: str | None
     policy: Policy
     filters: tuple[ApplicationFilter, ...]
     protocols: Protocols
 
     @classmethod
-    def of(cls, configuration: Configuration, lack: str | None) -> "_Plan":
-        """Look at the host's addresses; `lack` is what it misses. Raises StartupError."""
+    def of(cls, configuration: Configuration) -> "Prepared":
+        """Look at what the host has; raises StartupError for what cannot work on it."""
+        is_user_mode = configuration.gateway.data_path is DataPathChoice.USER
+        lack = host.missing() if is_user_mode else None
+        if lack is not None:
+            configuration = configuration.unintercepted()
         own = local_addresses() | configuration.policy.sources
         policy = replace(configuration.policy, gateway_addresses=frozenset(own))
         require_own_addresses(policy)
@@ -61,97 +72,92 @@ class _Plan:
             _require_plain(policy, lack)
         choices = [one.running for one in configuration.filters]
         filters = tuple(one for one in choices if one is not None)
-        return cls(policy, filters, _by_port(configuration.supervised))
+        return cls(configuration, lack, policy, filters, _by_port(configuration.supervised))
+
+    def gateway_rules(self, ports: Mapping[Place, Sequence[int]]) -> GatewayRules:
+        """Return what the guard must know besides the policy.
+
+        `ports`: those of each place's sockets (arrivals.interceptions).
+        """
+        settings = self.configuration.gateway
+        return GatewayRules(
+            port_range=settings.port_range,
+            masquerade=settings.masquerade,
+            interceptions=tuple(arrivals.interceptions(self.policy, self.protocols, ports)),
+        )
+
+    def intercepting(self) -> list[Place]:
+        """Return the places that TPROXY delivers to; raises StartupError without a loopback."""
+        return arrivals.intercepting(self.policy, self.protocols)
+
+    def published(self) -> list[PublishingRule]:
+        """Return the rules that need a socket at an address of ours."""
+        return [rule for rule in self.policy.publishing_rules if not is_routed(rule)]
+
+    def require_same(self, before: Configuration) -> None:
+        """Check that a gateway that runs with `before` can take this; raises RestartNeeded."""
+        _require_same(before, self.configuration)
 
 
 class Assembly:
     """The parts of a running gateway, as far as another configuration reaches them."""
 
     def __init__(
-        self,
-        configuration: Configuration,
-        gateway: Gateway,
-        listeners: Listeners,
-        front_ends: FrontEnds,
-        *,
-        lack: str | None,
-        guard: Guard | None,
-        rules: GatewayRules,
+        self, configuration: Configuration, gateway: Gateway, front_ends: FrontEnds
     ) -> None:
-        """`lack`: what the host misses for interception, and with it the guard; `rules` stand."""
         self.configuration = configuration
         self.gateway = gateway
-        self.listeners = listeners
-        self._front_ends = front_ends
-        self._lack = lack
-        self.guard = guard
-        self._rules = rules
+        self.front_ends = front_ends
 
-    def replace(self, configuration: Configuration) -> None:
+    def replace(self, prepared: Prepared, sockets: Mapping[Place, socket.socket]) -> None:
         """Take another configuration for what begins from now on; what runs goes on.
 
-        Raises RestartNeeded, StartupError or FilterUnusable, with nothing changed.
+        Takes over `sockets`, all that it wants. Raises FilterUnusable, with nothing changed and the
+        sockets closed.
         """
-        _require_same(self.configuration, configuration)
-        if self._lack is not None:
-            configuration = configuration.unintercepted()
-        plan = _Plan.of(configuration, self._lack)
         with ExitStack() as undo:
-            opened = self.listeners.open(plan.policy, plan.protocols)
-            undo.callback(self.listeners.close, opened)
-            rules = _gateway_rules(configuration.gateway, plan, self.listeners)
-            if self.guard is not None:
-                undo.callback(self.guard.install, self.gateway.policy, self._rules)
-                self.guard.install(plan.policy, rules)
+            for listener in sockets.values():
+                undo.callback(listener.close)
             with fence("the start of a filter"):
-                self.gateway.replace(plan.policy, plan.filters)
+                self.gateway.replace(prepared.policy, prepared.filters)
             undo.pop_all()
-        self.configuration, self._rules = configuration, rules
-        unwanted = self.listeners.unwanted(plan.policy, plan.protocols)
-        self._front_ends.leave(unwanted)
-        self.listeners.close(unwanted)
-        self._front_ends.serve(self.listeners, plan.protocols)
+        self.configuration = prepared.configuration
+        self.front_ends.serve(sockets, prepared.protocols)
 
 
 def assemble(
-    configuration: Configuration,
+    prepared: Prepared,
+    sockets: Mapping[Place, socket.socket],
     world: AsyncWorld,
     tasks: asyncio.TaskGroup,
     poller: FairPoller,
+    *,
     undo: ExitStack,
+    name: str = "",
+    series: int = 0,
 ) -> Assembly:
     """Build every part and start it; what must be undone is pushed on `undo`.
 
-    Raises StartupError, and FilterUnusable for a filter that does not start.
+    Takes over `sockets`. `name` begins the ids of what this worker makes, `series` is its part of
+    the numbers in marks. Raises StartupError, and FilterUnusable for a filter that does not start.
     """
-    settings = configuration.gateway
-    lack = host.missing() if settings.data_path is DataPathChoice.USER else None
-    if lack is not None:
-        configuration = configuration.unintercepted()
-    plan = _Plan.of(configuration, lack)
-    if lack is None:
-        host.require()
-    else:
-        world.journal.record("gateway.limited", level="warning", to="published servers", lack=lack)
-    host.require_free(settings.port_range)
-    listeners = Listeners()
-    undo.callback(listeners.close, listeners.sockets)
-    listeners.open(plan.policy, plan.protocols)
-    rules = _gateway_rules(settings, plan, listeners)
-    guard = None
-    if lack is None:
-        guard = _guard_host(settings, plan.policy, rules, world, undo)
-        guard.run_in(asyncio.get_running_loop(), poller)
+    settings = prepared.configuration.gateway
     data_paths = _data_paths(
-        settings, poller, undo, is_privileged=lack is None, absent=plan.policy.sources
+        settings,
+        poller,
+        undo,
+        is_privileged=prepared.lack is None,
+        absent=prepared.policy.sources,
+        series=series,
     )
     with fence("the start of a filter"):
         gateway = Gateway(
-            policy=plan.policy,
+            policy=prepared.policy,
             data_paths=data_paths,
             ports=Ports(settings.port_range, world.random_below),
             environment=world,
-            filters=plan.filters,
+            filters=prepared.filters,
+            name=name,
         )
     world.drive(gateway)
     watchdog = Watchdog(world.filter_running)
@@ -159,10 +165,8 @@ def assemble(
     undo.callback(watchdog.stop)
     front_ends = FrontEnds(gateway, tasks, poller)
     undo.callback(front_ends.close)
-    front_ends.serve(listeners, plan.protocols)
-    return Assembly(
-        configuration, gateway, listeners, front_ends, lack=lack, guard=guard, rules=rules
-    )
+    front_ends.serve(sockets, prepared.protocols)
+    return Assembly(prepared.configuration, gateway, front_ends)
 
 
 def _require_same(before: Configuration, after: Configuration) -> None:
@@ -210,32 +214,6 @@ def _require_plain(policy: Policy, lack: str) -> None:
             )
 
 
-def _gateway_rules(settings: GatewaySettings, plan: _Plan, listeners: Listeners) -> GatewayRules:
-    return GatewayRules(
-        port_range=settings.port_range,
-        masquerade=settings.masquerade,
-        interceptions=tuple(listeners.interceptions(plan.policy, plan.protocols)),
-    )
-
-
-def _guard_host(
-    settings: GatewaySettings,
-    policy: Policy,
-    rules: GatewayRules,
-    world: AsyncWorld,
-    undo: ExitStack,
-) -> Guard:
-    inside, outside = (interfaces(policy, external=external) for external in (False, True))
-    changes = host.HostSettings(settings.port_range, inside, outside)
-    guard = Guard(changes, policy, world.journal)
-    # The guard stands before the host begins to forward, and falls after it has ceased to.
-    undo.callback(guard.remove)
-    guard.install(policy, rules)
-    undo.callback(changes.restore)
-    changes.apply()
-    return guard
-
-
 def _data_paths(
     settings: GatewaySettings,
     poller: FairPoller,
@@ -243,13 +221,14 @@ def _data_paths(
     *,
     is_privileged: bool,
     absent: frozenset[IpAddress],
+    series: int,
 ) -> dict[DataPathKind, DataPath]:
     loop = asyncio.get_running_loop()
     user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}
-    kernel = KernelDataPath.start(absent=absent)
+    kernel = KernelDataPath.start(absent=absent, series=series)
     undo.callback(kernel.stop)
     kernel.run_in(loop, poller)
     return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

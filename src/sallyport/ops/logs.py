@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import select
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -52,10 +53,18 @@ class EventJournal:
     """
 
     def __init__(
-        self, level: Level = "info", form: Format = Format.AUTO, descriptor: int = STDERR
+        self,
+        level: Level = "info",
+        form: Format = Format.AUTO,
+        descriptor: int = STDERR,
+        worker: int | None = None,
     ) -> None:
+        """Write at `level` and above; `worker` is the number that every record carries, if any."""
         if form is Format.AUTO:
             form = Format.TEXT if _is_terminal(descriptor) else Format.JSON
+        self.level = level
+        self.form = form
+        self._always: Mapping[str, object] = {} if worker is None else {"worker": worker}
         self.refusals: Counter[str] = Counter()
         """How often what was refused, written or not."""
         self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
@@ -80,7 +89,7 @@ class EventJournal:
             if level in _TROUBLE and (known := REASONS.get(str(fields.get("reason")))):
                 # In the words of `sallyport reasons`: there is no second text.
                 fields.update(meaning=known.happened, remedy=known.remedy)
-            line = self._render(self._clock.text(), level, event, fields)
+            line = self._render(self._clock.text(), level, event, {**self._always, **fields})
         except Exception:  # noqa: BLE001 - a field without text
             self._unwritable += 1
             return
@@ -124,9 +133,13 @@ class StandardLogging(logging.Handler):
         )
 
 
-def set_up(level: Level, form: Format) -> EventJournal:
-    """Give the process's journal on stderr and lead `logging` into it; call it once."""
-    journal = EventJournal(level, form)
+def set_up(level: Level, form: Format, worker: int | None = None) -> EventJournal:
+    """Give the process's journal on stderr and lead `logging` into it; call it once.
+
+    `worker` is the number of the worker that this process is.
+    """
+    descriptor = STDERR if worker is None else _own_description(STDERR)
+    journal = EventJournal(level, form, descriptor, worker)
     logging.basicConfig(handlers=[StandardLogging(journal)], force=True)
     return journal
 
@@ -214,6 +227,21 @@ def _word(value: object) -> str:
     if text.isascii() and text.isprintable() and text and not set(text) & set(' "=\\'):
         return text
     return json.dumps(text)
+
+
+def _own_description(descriptor: int) -> int:
+    """Return a descriptor of the same pipe that does not block; what is no pipe stays as it is.
+
+    Several processes write to it. Another could fill the room that we saw, and a reader that has
+    stopped must not stop a worker. A file has one offset for all, and cannot be opened again.
+    """
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return descriptor
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(f"/proc/self/fd/{descriptor}", flags)
+    except OSError:
+        return descriptor
 
 
 def _is_terminal(descriptor: int) -> bool:

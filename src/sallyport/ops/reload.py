@@ -4,13 +4,17 @@ All of it or nothing: a file with a mistake, or one that asks for what only a st
 nothing. Sessions under way keep their filters and what they opened.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from sallyport.core.runtime.environment import Journal
 from sallyport.errors import ConfigErrors, OperatorError
-from sallyport.ops.config.load import ConfigFile, Configuration
 from sallyport.ops.control.schema import Reloaded, mistakes_of
+
+Replace = Callable[[], Awaitable[list[str]]]
+"""Read the file and have the gateway take it; return the names of the filters that run."""
 
 
 class NoSource(OperatorError):
@@ -28,29 +32,31 @@ class NotReady(OperatorError):
 class Reloader:
     """Reloads one gateway, for the control socket and for SIGHUP; between `open` and `close`."""
 
-    def __init__(self, source: ConfigFile | None, journal: Journal) -> None:
-        """`source` None: the gateway was started without a file."""
-        self._take: Callable[[Configuration], None] | None = None
-        self._source = source
+    def __init__(self, file: Path | None, replace: Replace, journal: Journal) -> None:
+        """`file` None: the gateway was started without one."""
+        self._file = file
+        self._replace = replace
         self._journal = journal
+        self._is_open = False
+        self._by_signal: set[asyncio.Task[None]] = set()
 
-    def open(self, take: Callable[[Configuration], None]) -> None:
-        """From now on there is a gateway; `take` is `Assembly.replace`."""
-        self._take = take
+    def open(self) -> None:
+        """From now on there is a gateway."""
+        self._is_open = True
 
     def close(self) -> None:
         """Reload no more: what a reload sets up would outlive the gateway. Idempotent."""
-        self._take = None
+        self._is_open = False
 
-    def answer(self, _arguments: Mapping[str, object]) -> Reloaded:
+    async def answer(self, _arguments: Mapping[str, object]) -> Reloaded:
         """Answer `reload`: mistakes in the file are an answer too.
 
-        Raises NotReady, NoSource, RestartNeeded, StartupError; whatever is wrong, nothing has
-        changed.
+        Raises NotReady, NoSource, StartupError, or what a worker says (RestartNeeded among it);
+        whatever is wrong, nothing has changed.
         """
-        file = "" if self._source is None else str(self._source.file)
+        file = "" if self._file is None else str(self._file)
         try:
-            filters = self._reload(self._source)
+            filters = await self._reload()
         except Exception as error:
             for line in str(error).splitlines() or [repr(error)]:
                 self._journal.record("gateway.reload_refused", level="error", problem=line)
@@ -60,19 +66,22 @@ class Reloader:
         self._journal.record("gateway.reloaded", file=file, filters=", ".join(filters))
         return Reloaded(file=file, valid=True, errors=[], filters=filters)
 
-    def _reload(self, source: ConfigFile | None) -> list[str]:
-        if self._take is None:
+    async def _reload(self) -> list[str]:
+        if not self._is_open:
             raise NotReady("the gateway is starting or stopping; ask again when it runs")
-        if source is None:
+        if self._file is None:
             raise NoSource(
                 "this gateway was started without a file, so there is none to read again; restart"
                 " it with --config FILE"
             )
-        configuration = source.read()
-        self._take(configuration)
-        return [choice.kind.name for choice in configuration.filters if choice.running]
+        return await self._replace()
 
     def on_signal(self) -> None:
         """Reload for somebody who hears no answer: what is wrong is in the journal."""
+        task = asyncio.get_running_loop().create_task(self._answer_nobody())
+        self._by_signal.add(task)
+        task.add_done_callback(self._by_signal.discard)
+
+    async def _answer_nobody(self) -> None:
         with suppress(Exception):  # a fence: `answer` has written it down
-            self.answer({})
+            await self.answer({})

@@ -61,6 +61,12 @@ REASONS: Final = (
         "Ask again when `sallyport status` answers.",
     ),
     _operation(
+        "worker-lost",
+        "A worker process ended, or gave no answer in time.",
+        "Its clients' pinholes are closed; another process takes its place, other workers go on.",
+        "Ask again in a few seconds. The log says why: look for worker.ended and worker.failed.",
+    ),
+    _operation(
         "not-running",
         "No gateway listens on the control socket.",
         "The command was not carried out.",

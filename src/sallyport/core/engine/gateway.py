@@ -50,8 +50,11 @@ class Gateway:
         ports: Ports,
         environment: Environment,
         filters: Sequence[ApplicationFilter],
+        name: str = "",
     ) -> None:
+        """`name` begins the ids of sessions and bindings: several gateways work side by side."""
         self.policy = policy
+        self.name = name
         self.journal = environment.journal
         self.clock = environment.now
         self.roster = Roster(
@@ -62,7 +65,7 @@ class Gateway:
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
         self._offer_engine(Binder(self), EventDispatcher(self), Ledger(self))
-        self.sessions = SessionTable(self, self.roster)
+        self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
         self.held: dict[str, int] = {}
         """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
@@ -307,7 +310,7 @@ class Gateway:
 
     def new_binding_id(self) -> str:
         """Give a name no binding of this process ever had."""
-        return f"b{next(self._binding_numbers)}"
+        return f"{self.name}b{next(self._binding_numbers)}"
 
     def reservations_at(
         self, path: DataPath, transport: Transport, address: IpAddress

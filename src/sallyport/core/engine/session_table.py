@@ -14,7 +14,9 @@ from sallyport.errors import InvalidArgument, QuotaExceeded
 class SessionTable:
     """The clients' ordinary sessions, one for each, and the private ones that filters made."""
 
-    def __init__(self, engine: Engine, roster: Roster) -> None:
+    def __init__(self, engine: Engine, roster: Roster, name: str) -> None:
+        """`name` begins the ids of sessions."""
+        self._name = name
         self._engine = engine
         self._roster = roster
         self._ordinary: dict[IpAddress, Session] = {}
@@ -76,7 +78,7 @@ class SessionTable:
     def _new(self, client: IpAddress, *, is_private: bool) -> Session:
         return Session(
             self._engine,
-            session_id=f"s{next(self._numbers)}",
+            session_id=f"{self._name}s{next(self._numbers)}",
             client=client,
             since=self._engine.clock(),
             filter_set=self._roster.joined(),

@@ -69,19 +69,16 @@ class Configuration:
         return tuple(sorted(one.name for one in self.supervised))
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
-    """The file a configuration came from; `read` gives what it says now, or raises ConfigErrors."""
-
-    file: Path
-    read: Callable[[], Configuration]
-
-
 def load(path: Path, catalogue: Catalogue | None = None) -> Configuration:
     """Read the file at `path`; raises ConfigErrors, also for a file that cannot be read.
 
     `catalogue`: the filters that packages offer, by default those installed.
     """
+    return parse(read_text(path), str(path), catalogue)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at `path`; raises ConfigErrors when it cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(limits.MAX_CONFIGURATION_BYTES + 1)
@@ -92,12 +89,11 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Configuration:
         problem = f"longer than {limits.MAX_CONFIGURATION_BYTES} bytes; name a TOML file"
         raise ConfigErrors([ConfigError(str(path), 1, problem)])
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise ConfigErrors([ConfigError(str(path), line, problem)]) from None
-    return parse(text, str(path), catalogue)
 
 
 def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Configuration:

@@ -12,7 +12,6 @@ from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
-from sallyport.kernel.guard import Guard
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.control.filter_rows import rows_of
 from sallyport.ops.control.schema import (
@@ -50,10 +49,8 @@ class Handlers:
         gateway: Gateway,
         journal: EventJournal,
         configuration: Callable[[], Configuration],
-        guard: Guard | None = None,
     ) -> None:
-        """`configuration` returns the one in force; `guard` is None where none can stand."""
-        self._guard = guard
+        """`configuration` returns the one in force."""
         self._configuration = configuration
         self._gateway = gateway
         self._journal = journal
@@ -91,8 +88,6 @@ class Handlers:
             bindings=sum(len(session.bindings) for session in sessions),
             refusals=dict(self._journal.refusals),
             log_records_lost=self._journal.lost,
-            repairs=self._guard.repairs if self._guard else 0,
-            degraded=self._guard.trouble if self._guard else None,
         )
 
     def sessions(self, arguments: Mapping[str, object]) -> Sessions:

@@ -68,6 +68,21 @@ class SessionRow(Struct, frozen=True, kw_only=True):
     bindings: int
 
 
+WorkerState = Literal["serving", "starting", "silent"]
+"""Starting: so is one that replaces another. Silent: it gave no answer within a second."""
+
+
+class WorkerRow(Struct, frozen=True, kw_only=True):
+    """One worker process."""
+
+    number: int
+    pid: int | None
+    """None between the end of a process and the start of the next."""
+    state: WorkerState
+    restarts: int
+    """How often its process had to be replaced."""
+
+
 class Status(Document, frozen=True, kw_only=True):
     """The gateway as a whole."""
 
@@ -87,10 +102,11 @@ class Status(Document, frozen=True, kw_only=True):
     refusals: dict[str, int]
     """How often each reason code was given since the start."""
     log_records_lost: int
-    repairs: int
+    repairs: int = 0
     """How often the guard or a setting of the host was changed by others, and put in order."""
-    degraded: str | None
+    degraded: str | None = None
     """What of it could not be put in order yet; None when all is well."""
+    workers: list[WorkerRow] = []
 
 
 class Sessions(Document, frozen=True, kw_only=True):

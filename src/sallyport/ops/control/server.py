@@ -6,6 +6,7 @@ and its framing for the same two lines.
 
 import asyncio
 import fcntl
+import inspect
 import os
 import socket
 import stat
@@ -21,7 +22,8 @@ from sallyport.core.runtime.environment import Journal
 from sallyport.errors import NotRunning, OperatorError, SallyportError, StartupError
 
 Handler = Callable[[Mapping[str, object]], object]
-"""Takes a request's arguments, gives what msgspec can encode; a SallyportError is an answer too."""
+"""Takes a request's arguments, gives what msgspec can encode, or an awaitable of that; a
+SallyportError is an answer too."""
 
 _T = TypeVar("_T")
 
@@ -92,7 +94,7 @@ class ControlServer:
         try:
             async with asyncio.timeout(limits.CONTROL_REQUEST_SECONDS):
                 try:
-                    answer = self._answer(await reader.readuntil(b"\n"))
+                    answer = await self._answer(await reader.readuntil(b"\n"))
                 except asyncio.LimitOverrunError:
                     problem = f"more than {limits.MAX_CONTROL_REQUEST_BYTES} bytes"
                     answer = _Answer(error=_Fault("bad-request", problem))
@@ -105,7 +107,7 @@ class ControlServer:
         finally:
             self._serving.discard(task)
 
-    def _answer(self, line: bytes) -> _Answer:
+    async def _answer(self, line: bytes) -> _Answer:
         try:
             request = msgspec.json.decode(line, type=_Request)
         except _UNREADABLE as error:
@@ -116,7 +118,12 @@ class ControlServer:
             problem = f"no command {request.command!r}; this gateway has: {known}"
             return _Answer(error=_Fault("unknown-command", problem))
         try:
-            return _Answer(result=Raw(msgspec.json.encode(handler(request.arguments))))
+            result = handler(request.arguments)
+            if inspect.isawaitable(result):
+                result = await result
+            return _Answer(result=Raw(msgspec.json.encode(result)))
+        except RequestRefused as error:  # by a worker
+            return _Answer(error=_Fault(error.refusal, str(error)))
         except SallyportError as error:
             return _Answer(error=_Fault(error.code, str(error)))
         except Exception as error:  # noqa: BLE001 - the daemon's fence: a question never ends it

@@ -1,0 +1,135 @@
+"""One end of the connection between supervisor and worker: frames and descriptors, without waiting.
+
+asyncio's transports carry no descriptors, so the socket is read and written here.
+"""
+
+import array
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from sallyport.ops.processes.messages import Frames, frame
+
+# Linux: SCM_MAX_FD.
+_DESCRIPTORS_AT_ONCE = 253
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS_AT_ONCE * array.array("i").itemsize)
+_READ_BYTES = 256 * 1024
+
+
+class Channel:
+    """Tells `heard` of each message's body, and `lost` once, when the other end is gone."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        heard: Callable[[bytes], None],
+        lost: Callable[[], None],
+    ) -> None:
+        """Take over `sock`, one end of a socketpair; messages are heard from within `loop`."""
+        sock.setblocking(False)
+        self._socket = sock
+        self._loop = loop
+        self._heard = heard
+        self._lost = lost
+        self._frames = Frames()
+        self._descriptors: deque[int] = deque()
+        self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._is_open = True
+        loop.add_reader(sock, self._readable)
+
+    def send(self, message: Struct, descriptors: Sequence[int] = ()) -> None:
+        """Send a message, now or as soon as there is room; `descriptors` stay the caller's.
+
+        Nothing is sent once the channel is closed.
+        """
+        if not self._is_open:
+            return
+        # Duplicates, since the caller may close its own before there is room.
+        copies = [os.dup(number) for number in descriptors]
+        rest = memoryview(frame(message))
+        while len(copies) > _DESCRIPTORS_AT_ONCE:
+            chunk, copies = copies[:_DESCRIPTORS_AT_ONCE], copies[_DESCRIPTORS_AT_ONCE:]
+            self._outgoing.append((rest[:1], tuple(chunk)))
+            rest = rest[1:]
+        self._outgoing.append((rest, tuple(copies)))
+        self._write()
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """Return the next descriptors that came; they are the caller's now.
+
+        Raises ValueError when there are fewer.
+        """
+        if len(self._descriptors) < count:
+            raise ValueError(f"{len(self._descriptors)} descriptors came instead of {count}")
+        return [self._descriptors.popleft() for _ in range(count)]
+
+    def close(self) -> None:
+        """Close this end and what was not taken; idempotent, `lost` is not told."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        waiting = [number for _data, numbers in self._outgoing for number in numbers]
+        for number in (*waiting, *self._descriptors):
+            os.close(number)
+        self._outgoing.clear()
+        self._descriptors.clear()
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, _flags, _address = self._socket.recvmsg(
+                _READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers = array.array("i")
+                numbers.frombytes(value[: len(value) - len(value) % numbers.itemsize])
+                self._descriptors.extend(numbers)
+        if not data:
+            self._end()
+            return
+        try:
+            for body in self._frames.feed(data):
+                self._heard(body)
+        except ValueError:  # not our language: msgspec's errors are of this kind too
+            self._end()
+
+    def _write(self) -> None:
+        while self._outgoing:
+            data, numbers = self._outgoing[0]
+            try:
+                rights = (
+                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))]
+                    if numbers
+                    else []
+                )
+                sent = self._socket.sendmsg([data], rights)
+            except BlockingIOError:
+                self._loop.add_writer(self._socket, self._write)
+                return
+            except OSError:
+                self._end()
+                return
+            for number in numbers:
+                os.close(number)
+            if sent < len(data):
+                self._outgoing[0] = data[sent:], ()
+            else:
+                self._outgoing.popleft()
+        self._loop.remove_writer(self._socket)
+
+    def _end(self) -> None:
+        if self._is_open:
+            self.close()
+            self._loop.call_soon(self._lost)

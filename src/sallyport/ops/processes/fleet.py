@@ -1,0 +1,268 @@
+"""The workers of a gateway: started, asked, replaced when they fail, and ended together."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any, TypeVar
+
+from msgspec import Raw
+
+from sallyport import limits
+from sallyport.core.runtime.environment import Journal
+from sallyport.errors import NotFound, OperatorError, StartupError
+from sallyport.ops.control.server import RequestRefused
+from sallyport.ops.processes import merge
+from sallyport.ops.processes.ground import Ground, GuardRules
+from sallyport.ops.processes.listeners import Listeners
+from sallyport.ops.processes.member import Member, WorkerLost
+from sallyport.ops.processes.messages import (
+    Ask,
+    ConfigSource,
+    Plan,
+    Prepare,
+    Render,
+    Stop,
+    Take,
+)
+from sallyport.ops.processes.spawn import Spawn
+from sallyport.ops.processes.values import value_of
+
+_T = TypeVar("_T")
+
+
+class Fleet:
+    """All workers, by their numbers from 1 on; made within an event loop."""
+
+    def __init__(self, spawn: Spawn, ground: Ground, journal: Journal) -> None:
+        self._spawn = spawn
+        self._ground = ground
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._members: dict[int, Member] = {}
+        self._listeners = Listeners(1)
+        self._source = ConfigSource()
+        self._plan: Plan | None = None
+        self._rules: GuardRules | None = None
+        # One change at a time: a worker that is being replaced reads what a reload may change.
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        self._look: asyncio.TimerHandle | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What the configuration in force asks for; known once `open` has returned."""
+        assert self._plan is not None  # noqa: S101 - see above
+        return self._plan
+
+    async def open(self, source: ConfigSource) -> Plan:
+        """Start the first worker and let it read the configuration; nothing is set up.
+
+        Raises ConfigErrors or StartupError.
+        """
+        self._source = source
+        first = self._new_member()
+        self._plan = await _at_start(first.ask(Prepare(source), Plan))
+        return self._plan
+
+    async def serve(self, undo: ExitStack) -> list[str]:
+        """Set up what the configuration asks for and have all workers serve.
+
+        Pushes on `undo` what takes it away once the workers have ended. Returns the commands that
+        they answer. Raises StartupError.
+        """
+        plan, first = self.plan, self._members[1]
+        self._listeners = Listeners(plan.workers)
+        undo.callback(lambda: self._listeners.close(self._listeners.places))
+        self._listeners.open(plan.intercepting, plan.published)
+        self._rules = await _at_start(self._render(first))
+        self._ground.install(plan, self._rules, undo)
+        others = [self._new_member() for _ in range(1, plan.workers)]
+        commands = await _at_start(self._take(first))
+        async with asyncio.TaskGroup() as starting:
+            for member in others:
+                starting.create_task(_at_start(self._begin(member)))
+        self._watch()
+        return commands
+
+    async def replace(self, source: ConfigSource) -> Plan:
+        """Have all workers take another configuration, or none.
+
+        Raises what is wrong with it as the worker says (ConfigErrors, RequestRefused), StartupError
+        for what cannot be set up, or WorkerLost; then nothing has changed.
+        """
+        async with self._changing:
+            serving = [member for member in self._members.values() if member.is_serving]
+            if not serving:
+                raise WorkerLost("no worker is serving; ask again in a few seconds")
+            prepare = [member.ask(Prepare(source), Plan) for member in serving]
+            plan, *_same = await asyncio.gather(*prepare)
+            with ExitStack() as undo:
+                opened = self._listeners.open(plan.intercepting, plan.published)
+                undo.callback(self._listeners.close, opened)
+                first, *others = serving
+                before = self._rules
+                rules = await self._render(first)
+                if before is not None and rules != before:
+                    self._ground.replace(rules)
+                    undo.callback(self._ground.replace, before)
+                undo.callback(setattr, self, "_plan", self._plan)
+                self._plan = plan
+                await self._take(first)
+                undo.pop_all()
+            self._source, self._rules = source, rules
+            # What the first has taken the others can take too; one that cannot begins anew.
+            for member, done in zip(
+                others,
+                await asyncio.gather(*map(self._take, others), return_exceptions=True),
+                strict=True,
+            ):
+                if isinstance(done, BaseException):
+                    self._fail(member, done)
+            wanted = {*plan.intercepting, *plan.published}
+            self._listeners.close(self._listeners.places - wanted)
+            return plan
+
+    async def ask(self, command: str, arguments: Mapping[str, object]) -> tuple[object, list[int]]:
+        """Return the answer of the workers whom a request concerns, and which of them gave none.
+
+        Raises the error that they answer with, WorkerLost when nobody answers.
+        """
+        body = Ask(command, dict(arguments))
+        one = merge.destination(command, arguments)
+        if one is not None:
+            return await self._ask_one(one.worker, body), []
+        members = list(self._members.values())
+        asked = [member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS) for member in members]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        silent = [
+            member.number
+            for member, answer in zip(members, answers, strict=True)
+            if isinstance(answer, WorkerLost)
+        ]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, WorkerLost):
+                raise answer
+        return merge.merge(command, [one for one in answers if isinstance(one, Raw)]), silent
+
+    def members(self) -> list[Member]:
+        """Return every worker, by number."""
+        return list(self._members.values())
+
+    async def stop(self) -> None:
+        """End every worker: pinholes close, running transfers go on. Idempotent."""
+        self._is_stopping = True
+        if self._look is not None:
+            self._look.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        alive = [member for member in self._members.values() if member.pid is not None]
+        for member in alive:
+            member.tell(Stop())
+        try:
+            async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
+                await asyncio.gather(*(member.over.wait() for member in alive))
+        except TimeoutError:
+            for member in alive:
+                member.kill()
+            await asyncio.gather(*(member.over.wait() for member in alive))
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _new_member(self) -> Member:
+        member = Member(len(self._members) + 1, self._spawn, self._ended)
+        self._members[member.number] = member
+        member.start()
+        return member
+
+    async def _begin(self, member: Member) -> list[str]:
+        """Have a new process of a worker read the configuration in force, and serve."""
+        await member.ask(Prepare(self._source), Plan)
+        return await self._take(member)
+
+    async def _render(self, member: Member) -> GuardRules:
+        words = await member.ask(Render(self._listeners.ports()), dict[str, object])
+        return value_of(GuardRules, words)
+
+    async def _take(self, member: Member) -> list[str]:
+        if not member.is_serving:
+            taken = {one.series for one in self._members.values() if one is not member}
+            member.series = self._ground.free_series(self.plan, taken)
+        sockets = self._listeners.of(member.number - 1)
+        take = Take(
+            worker=member.number,
+            workers=self.plan.workers,
+            series=member.series,
+            places=list(sockets),
+        )
+        commands = await member.ask(take, list[str], descriptors=list(sockets.values()))
+        member.serves()
+        return commands
+
+    async def _ask_one(self, worker: int | None, body: Ask) -> object:
+        if worker is not None and worker not in self._members:
+            raise NotFound(f"no worker {worker}; there are {len(self._members)}")
+        serving = [one for one in self._members.values() if one.is_serving]
+        for member in serving if worker is None else [self._members[worker]]:
+            with suppress(WorkerLost):
+                return await member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS)
+        raise WorkerLost("no worker answers; ask again in a few seconds")
+
+    def _ended(self, member: Member, status: int) -> None:
+        if self._is_stopping or self._look is None:
+            return
+        delay = member.lifeline.ended(self._loop.time())
+        self._journal.record(
+            "worker.ended",
+            level="error",
+            number=member.number,
+            status=status,
+            replaced_in_seconds=delay,
+        )
+        self._spawn_task(self._revive(member, delay))
+
+    async def _revive(self, member: Member, delay: float) -> None:
+        await asyncio.sleep(delay)
+        async with self._changing:
+            try:
+                member.restarts += 1
+                member.start()
+                await self._begin(member)
+            except (OperatorError, OSError) as error:
+                self._fail(member, error)
+            else:
+                self._journal.record("worker.replaced", number=member.number, pid=member.pid)
+
+    def _fail(self, member: Member, error: BaseException) -> None:
+        """End a worker that is of no use; the next one follows."""
+        self._journal.record(
+            "worker.failed", level="error", number=member.number, error=str(error) or repr(error)
+        )
+        member.kill()
+
+    def _watch(self) -> None:
+        """Look once a second who hangs."""
+        due = self._loop.time() + limits.HEARTBEAT_SECONDS
+        self._look = self._loop.call_at(due, self._look_around, due)
+
+    def _look_around(self, due: float) -> None:
+        now = self._loop.time()
+        # Who was stopped himself has not heard the others: their signs of life are in the queue.
+        if now - due < limits.HEARTBEAT_SECONDS:
+            for member in self._members.values():
+                if member.pid is not None and member.lifeline.hangs(now):
+                    self._fail(member, WorkerLost("no sign of life; it hangs"))
+        self._watch()
+
+    def _spawn_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _at_start(answer: Awaitable[_T]) -> _T:
+    """Return an answer that is needed for the start; what went wrong there is a StartupError."""
+    try:
+        return await answer
+    except (RequestRefused, WorkerLost) as error:
+        raise StartupError(str(error)) from None

@@ -1,0 +1,83 @@
+"""What a gateway sets up on its host besides its workers: guard, sysctls, route, reserved ports."""
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sallyport.addresses import PortRange
+from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule
+from sallyport.core.runtime.environment import Journal
+from sallyport.io.fair_poller import FairPoller
+from sallyport.kernel import host
+from sallyport.kernel.base_table import GatewayRules
+from sallyport.kernel.guard import Guard, interfaces
+from sallyport.ops.processes.messages import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """What the guard must know; a worker finds it out, the supervisor's process keeps it."""
+
+    networks: tuple[Network, ...]
+    network_rules: tuple[NetworkRule, ...]
+    publishing_rules: tuple[PublishingRule, ...]
+    gateway: GatewayRules
+
+    @property
+    def policy(self) -> Policy:
+        """The policy, as far as the kernel enforces it by itself."""
+        return Policy(self.networks, self.network_rules, publishing_rules=self.publishing_rules)
+
+
+class Ground:
+    """The host, for a gateway with netfilter; for one without it nothing is changed."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._guard: Guard | None = None
+
+    def require(self, plan: Plan) -> None:
+        """Check that a gateway can start here; raises StartupError."""
+        if plan.lack is None:
+            host.require()
+        host.require_free(PortRange.parse(plan.port_range))
+
+    def install(self, plan: Plan, rules: GuardRules, undo: ExitStack) -> None:
+        """Set everything up and look after it, in the running event loop.
+
+        Pushes on `undo` what takes it away. Raises StartupError.
+        """
+        if plan.lack is not None:
+            return
+        policy = rules.policy
+        inside, outside = (interfaces(policy, external=external) for external in (False, True))
+        changes = host.HostSettings(rules.gateway.port_range, inside, outside)
+        self._guard = Guard(changes, policy, self._journal)
+        # The guard stands before the host begins to forward, and falls after it has ceased to.
+        undo.callback(self._guard.remove)
+        self._guard.install(policy, rules.gateway)
+        undo.callback(changes.restore)
+        changes.apply()
+        loop = asyncio.get_running_loop()
+        poller = FairPoller(loop)
+        undo.callback(poller.close)
+        self._guard.run_in(loop, poller)
+
+    def replace(self, rules: GuardRules) -> None:
+        """Put other rules in the place of those there are; raises StartupError."""
+        if self._guard is not None:
+            self._guard.install(rules.policy, rules.gateway)
+
+    def free_series(self, plan: Plan, taken: set[int]) -> int:
+        """Return a series of numbers that nobody has; raises StartupError."""
+        return host.free_series(taken) if plan.lack is None else 0
+
+    @property
+    def repairs(self) -> int:
+        """How often something of it was put in order."""
+        return self._guard.repairs if self._guard else 0
+
+    @property
+    def trouble(self) -> str | None:
+        """What could not be put in order yet."""
+        return self._guard.trouble if self._guard else None

@@ -1,0 +1,45 @@
+"""When a worker hangs, and when one that ended is replaced; decisions, with times as arguments."""
+
+from sallyport import limits
+
+
+class Lifeline:
+    """What is known of the life of one worker, replacements included."""
+
+    def __init__(self, now: float) -> None:
+        """The first process is started at `now`."""
+        self._started = now
+        self._heard = now
+        self._is_serving = False
+        self._failures = 0
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        self._heard = now
+
+    def serves(self, now: float) -> None:
+        """Note that it is ready: from now on silence means that it hangs."""
+        self._is_serving = True
+        self._heard = now
+
+    def hangs(self, now: float) -> bool:
+        """Whether it has been silent for longer than one that works ever is."""
+        patience = (
+            limits.WORKER_SILENCE_SECONDS if self._is_serving else limits.WORKER_START_SECONDS
+        )
+        return now - self._heard > patience
+
+    def ended(self, now: float) -> float:
+        """Note that the process ended against our will; return after how many seconds the next
+        one is to start."""
+        if self._is_serving and now - self._started >= limits.WORKER_PROBATION_SECONDS:
+            self._failures = 0
+        delays = limits.WORKER_RESTART_DELAYS
+        delay = delays[min(self._failures, len(delays) - 1)]
+        self._failures += 1
+        return delay
+
+    def started(self, now: float) -> None:
+        """Note that the next process has been started."""
+        self._started = self._heard = now
+        self._is_serving = False

@@ -1,0 +1,74 @@
+"""The listening sockets of a gateway: the supervisor makes and keeps them, workers accept at them.
+
+They outlive a worker: who connects while one is replaced waits in the queue and is served by the
+next. So does who connects while an outgoing generation hands over to the next.
+"""
+
+import socket
+from collections.abc import Iterable, Mapping
+
+from sallyport.addresses import Endpoint
+from sallyport.errors import StartupError
+from sallyport.frontends.tproxy import intercepting_socket, publishing_socket
+from sallyport.frontends.udp import intercepting_datagram_socket
+from sallyport.ops.arrivals import Place
+from sallyport.ops.processes.messages import Publication
+
+
+class Listeners:
+    """The sockets, by place; at each place one for every worker."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._sockets: dict[Place, list[socket.socket]] = {}
+
+    def open(
+        self, intercepting: Iterable[Place], published: Mapping[Place, Publication]
+    ) -> set[Place]:
+        """Make the sockets that are missing and return their places.
+
+        Raises StartupError, with those it made closed again.
+        """
+        opened: set[Place] = set()
+        wanted = dict.fromkeys(intercepting) | dict(published)
+        try:
+            for place in wanted.keys() - self._sockets.keys():
+                self._sockets[place] = []
+                opened.add(place)
+                for _ in range(self._workers):
+                    self._sockets[place].append(_make(place, wanted[place]))
+        except StartupError:
+            self.close(opened)
+            raise
+        return opened
+
+    def close(self, places: Iterable[Place]) -> None:
+        """Close the sockets at these places; who waits there is reset."""
+        for place in tuple(places):
+            for made in self._sockets.pop(place):
+                made.close()
+
+    @property
+    def places(self) -> set[Place]:
+        """Where there are sockets."""
+        return set(self._sockets)
+
+    def ports(self) -> dict[Place, list[int]]:
+        """Return the ports of each place's sockets, worker by worker."""
+        return {
+            place: [int(made.getsockname()[1]) for made in sockets]
+            for place, sockets in self._sockets.items()
+        }
+
+    def of(self, worker: int) -> dict[Place, int]:
+        """Return the descriptor of one worker's socket at each place."""
+        return {place: sockets[worker].fileno() for place, sockets in self._sockets.items()}
+
+
+def _make(place: Place, publication: Publication | None) -> socket.socket:
+    if publication is not None:
+        return publishing_socket(
+            Endpoint.parse(place), publication.rule, may_be_absent=publication.may_be_absent
+        )
+    makers = {"tcp": intercepting_socket, "udp": intercepting_datagram_socket}
+    return makers[place[:3]](int(place[3:]))

@@ -1,0 +1,131 @@
+"""One worker as the supervisor knows it: its process, what it was asked, whether it is alive."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from sallyport import limits
+from sallyport.errors import OperatorError
+from sallyport.ops.control.schema import WorkerState
+from sallyport.ops.processes import messages
+from sallyport.ops.processes.lifeline import Lifeline
+from sallyport.ops.processes.messages import Answer, Body, Request
+from sallyport.ops.processes.spawn import Process, Spawn
+
+_T = TypeVar("_T")
+
+
+class WorkerLost(OperatorError):
+    """A worker ended, or gave no answer in time."""
+
+    code = "worker-lost"
+
+
+class Member:
+    """The worker with one number; its process may be replaced by another."""
+
+    def __init__(self, number: int, spawn: Spawn, ended: Callable[["Member", int], None]) -> None:
+        """`ended` is told when a process of it has ended, with its exit status."""
+        self.number = number
+        self.series = 0
+        """Its part of the numbers in marks, while it has a process."""
+        self.is_serving = False
+        self.restarts = 0
+        self._spawn = spawn
+        self._told = ended
+        self._loop = asyncio.get_running_loop()
+        self.lifeline = Lifeline(self._loop.time())
+        self._process: Process | None = None
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[Raw]] = {}
+        self.over = asyncio.Event()
+        """Set while there is no process."""
+        self.over.set()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None between two processes."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start a process; raises OSError."""
+        assert self._process is None, "one at a time"  # noqa: S101
+        self.lifeline.started(self._loop.time())
+        self._process = self._spawn(self.number, self._heard, self._ended)
+        self.over.clear()
+
+    def serves(self) -> None:
+        """Note that it has taken its clients."""
+        self.is_serving = True
+        self.lifeline.serves(self._loop.time())
+
+    def kill(self) -> None:
+        """End its process now; idempotent."""
+        if self._process is not None:
+            self._process.kill()
+
+    def state(self, *, is_silent: bool) -> WorkerState:
+        """Return how it is doing, in the words of `status`."""
+        if not self.is_serving:
+            return "starting"
+        return "silent" if is_silent else "serving"
+
+    def tell(self, body: Body) -> None:
+        """Send a request whose answer is of no interest."""
+        if self._process is not None:
+            self._process.send(Request(0, body))
+
+    async def ask(
+        self,
+        body: Body,
+        expect: type[_T],
+        *,
+        descriptors: Sequence[int] = (),
+        seconds: float = limits.WORKER_START_SECONDS,
+    ) -> _T:
+        """Return the answer to a request.
+
+        Raises the error that the worker answers with (`messages.error_of`), and WorkerLost when it
+        ends before or has said nothing after `seconds`.
+        """
+        if self._process is None:
+            raise WorkerLost(f"worker {self.number} is being replaced")
+        number = next(self._numbers)
+        self._waiting[number] = self._loop.create_future()
+        self._process.send(Request(number, body), descriptors)
+        try:
+            async with asyncio.timeout(seconds):
+                result = await self._waiting[number]
+        except TimeoutError:
+            raise WorkerLost(f"worker {self.number} gives no answer") from None
+        finally:
+            del self._waiting[number]
+        return msgspec.json.decode(result, type=expect)
+
+    def _heard(self, body: bytes) -> None:
+        self.lifeline.heard(self._loop.time())
+        report = messages.decode_report(body)
+        if not isinstance(report, Answer):
+            return
+        waiting = self._waiting.get(report.number)
+        if waiting is None or waiting.done():
+            return
+        if report.fault is None:
+            waiting.set_result(report.result)
+        else:
+            waiting.set_exception(messages.error_of(report.fault))
+
+    def _ended(self, status: int) -> None:
+        assert self._process is not None  # noqa: S101 - it has just ended
+        self._process.close()
+        self._process = None
+        self.is_serving = False
+        self.over.set()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(WorkerLost(f"worker {self.number} has ended"))
+        self._told(self, status)

@@ -1,0 +1,66 @@
+"""One answer for an operator out of those of all workers; pure."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Raw
+
+from sallyport.ops.control.schema import Bindings, Document, Sessions, Status
+
+_OF_WORKER = re.compile(r"w(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The request concerns one worker; None: any of them can answer."""
+
+    worker: int | None
+
+
+def destination(command: str, arguments: Mapping[str, object]) -> Destination | None:
+    """Return whom a request concerns; None is all of them."""
+    if command in _MERGED:
+        return None
+    if found := _OF_WORKER.match(str(arguments.get("id", ""))):
+        return Destination(int(found[1]))
+    return Destination(None)
+
+
+def merge(command: str, answers: Sequence[Raw]) -> Document:
+    """Put the answers of several workers to one command together, in their order."""
+    return _MERGED[command](answers)
+
+
+def _sessions(answers: Sequence[Raw]) -> Sessions:
+    parts = [msgspec.json.decode(answer, type=Sessions) for answer in answers]
+    return Sessions(sessions=[row for part in parts for row in part.sessions])
+
+
+def _bindings(answers: Sequence[Raw]) -> Bindings:
+    parts = [msgspec.json.decode(answer, type=Bindings) for answer in answers]
+    return Bindings(bindings=[row for part in parts for row in part.bindings])
+
+
+def _status(answers: Sequence[Raw]) -> Status:
+    parts = [msgspec.json.decode(answer, type=Status) for answer in answers]
+    refusals: Counter[str] = Counter()
+    for part in parts:
+        refusals.update(part.refusals)
+    return msgspec.structs.replace(
+        parts[0],
+        sessions=sum(part.sessions for part in parts),
+        controls=sum(part.controls for part in parts),
+        bindings=sum(part.bindings for part in parts),
+        refusals=dict(refusals),
+        log_records_lost=sum(part.log_records_lost for part in parts),
+    )
+
+
+_MERGED: Mapping[str, Callable[[Sequence[Raw]], Document]] = {
+    "status": _status,
+    "sessions.list": _sessions,
+    "bindings.list": _bindings,
+}

@@ -1,0 +1,186 @@
+"""What supervisor and workers tell each other: values, and how they become frames; pure.
+
+A frame is four bytes of length, the highest first, and that many bytes of JSON. Descriptors travel
+beside the frame that says how many there are. JSON and not pickle: what a worker sends may come
+from a process whose filters went wrong, and must not run in the supervisor.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sallyport.errors import ConfigError, ConfigErrors, OperatorError, SallyportError
+from sallyport.ops.control.schema import Mistake, mistakes_of
+from sallyport.ops.control.server import RequestRefused
+
+_LENGTH = struct.Struct(">I")
+
+# `bindings list` of 60 000 bindings is 25 MB.
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+class ConfigSource(Struct, frozen=True, kw_only=True):
+    """What a configuration is read from: the text of a file, or two interfaces."""
+
+    file: str | None = None
+    """The file's path: mistakes are reported by it, paths in it are relative to its folder."""
+    text: str = ""
+    internal: str = ""
+    external: str = ""
+    control_socket: str | None = None
+    """What the command line says instead of the configuration."""
+
+
+class Publication(Struct, frozen=True):
+    """A socket at an address of the gateway, for a published server."""
+
+    rule: str
+    may_be_absent: bool = False
+    """The address may come to this host later."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a configuration asks of the supervisor, found out by a worker."""
+
+    workers: int
+    control_socket: str
+    port_range: str
+    interfaces: list[str]
+    networks: list[str]
+    data_paths: list[str]
+    filters: list[str]
+    intercepting: list[str]
+    """Sockets TPROXY delivers to, by transport and version: `tcp4`."""
+    published: dict[str, Publication]
+    """Sockets at addresses of the gateway."""
+    drain_seconds: float
+    lack: str | None
+    """What the host misses for interception; None when nothing is missing."""
+
+
+class Prepare(Struct, frozen=True, tag=True):
+    """Read a configuration and answer with its `Plan`; nothing is set up or changed."""
+
+    source: ConfigSource
+
+
+class Render(Struct, frozen=True, tag=True):
+    """Answer with the guard's rules for what was prepared (`values.plain` of GuardRules)."""
+
+    ports: dict[str, list[int]]
+    """Of each intercepting socket: the loopback port, worker by worker."""
+
+
+class Take(Struct, frozen=True, tag=True, kw_only=True):
+    """Serve by what was prepared, at these sockets; descriptors: one for each place."""
+
+    worker: int
+    workers: int
+    series: int
+    places: list[str]
+
+
+class Ask(Struct, frozen=True, tag=True):
+    """Answer a request of the control socket."""
+
+    command: str
+    arguments: dict[str, object]
+
+
+class Drain(Struct, frozen=True, tag=True):
+    """Accept nothing more; end when the last session has ended, at the latest after `seconds`."""
+
+    seconds: float
+    keeps_sessions: bool
+    """Whether control connections go on too, or only transfers that run."""
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """End now."""
+
+
+Body = Prepare | Render | Take | Ask | Drain | Stop
+
+
+class Request(Struct, frozen=True):
+    """One request to a worker; its answer carries the same number."""
+
+    number: int
+    body: Body
+
+
+class Fault(Struct, frozen=True):
+    """Why a request failed; `mistakes` are those of a configuration file."""
+
+    code: str
+    message: str
+    mistakes: list[Mistake] = []
+
+
+class Answer(Struct, frozen=True, tag=True):
+    """The answer to a request."""
+
+    number: int
+    result: Raw = Raw(b"null")
+    fault: Fault | None = None
+
+
+class Beat(Struct, frozen=True, tag=True):
+    """The worker's event loop turns."""
+
+
+Report = Answer | Beat
+
+_requests = msgspec.json.Decoder(Request)
+_reports = msgspec.json.Decoder(Report)
+encode = msgspec.json.Encoder().encode
+decode_request = _requests.decode
+decode_report = _reports.decode
+
+
+def fault_of(error: Exception) -> Fault:
+    """Return what to answer when a request ends with this error."""
+    if isinstance(error, ConfigErrors):
+        return Fault(error.code, str(error), mistakes_of(error))
+    if isinstance(error, SallyportError):
+        return Fault(error.code, str(error))
+    return Fault("internal-error", repr(error))
+
+
+def error_of(fault: Fault) -> OperatorError:
+    """Return the error that a fault stands for."""
+    if fault.mistakes:
+        return ConfigErrors(ConfigError(m.file, m.line, m.problem) for m in fault.mistakes)
+    return RequestRefused(fault.code, fault.message)
+
+
+def frame(message: Struct) -> bytes:
+    """Return a message as one frame."""
+    body = encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Cuts what comes from a stream into the bodies of frames."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take in bytes and yield what is complete; raises ValueError for a frame too long."""
+        self._held += data
+        while len(self._held) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._held)
+            if length > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {length} bytes")
+            end = _LENGTH.size + length
+            if len(self._held) < end:
+                return
+            body = bytes(self._held[_LENGTH.size : end])
+            del self._held[:end]
+            yield body

@@ -1,0 +1,144 @@
+"""The supervisor: starts the workers and replaces them, and owns what outlives one.
+
+It runs no filter code: workers read the configuration, and tell it what to set up. Whatever was set
+up is undone in reverse order, also when the start fails half-way. When it is killed its workers die
+with it; that leaves a closed gateway: pinholes are gone, guard and running transfers stay.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sallyport.ops.control.schema import Status, WorkerRow
+from sallyport.ops.control.server import ControlServer, Handler
+from sallyport.ops.logs import EventJournal
+from sallyport.ops.processes.fleet import Fleet
+from sallyport.ops.processes.ground import Ground
+from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.spawn import ChildProcess, Spawn
+from sallyport.ops.reload import Reloader
+
+ReadSource = Callable[[], ConfigSource]
+"""Read what the configuration says now; raises ConfigErrors."""
+
+
+def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> None:
+    """Run a gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
+
+    `file` is what `read` reads, None for none: then there is nothing to reload. Raises
+    ConfigErrors, and StartupError, one line that says what is wrong, with everything undone.
+    """
+    spawn = partial(ChildProcess, level=journal.level, form=journal.form)
+
+    async def serve() -> None:
+        await Supervisor(read, journal, spawn, Ground(journal), file).run()
+
+    asyncio.run(serve())
+
+
+class Supervisor:
+    """One gateway's supervisor; made and run within an event loop."""
+
+    def __init__(
+        self,
+        read: ReadSource,
+        journal: EventJournal,
+        spawn: Spawn,
+        ground: Ground,
+        file: Path | None = None,
+    ) -> None:
+        """`spawn` starts a worker's process, `ground` is the host; others as in `run`."""
+        self._read = read
+        self._journal = journal
+        self._spawn = spawn
+        self._ground = ground
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._stopping = asyncio.Event()
+        self._fleet = Fleet(spawn, ground, journal)
+        self._handlers: dict[str, Handler] = {}
+        self._reloader = Reloader(file, self._reload, journal)
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, and take everything apart; see `run` above."""
+        self._loop.set_exception_handler(lambda _loop, context: self._survive(context))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        # From the beginning to the end: by itself a hangup kills, with nothing undone.
+        self._loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
+        async with AsyncExitStack() as undo:
+            await self._start(undo)
+            await self._stopping.wait()
+            self._journal.record("gateway.stopping")
+            self._reloader.close()
+        self._journal.record("gateway.stopped")
+
+    async def _start(self, undo: AsyncExitStack) -> None:
+        undo.push_async_callback(self._fleet.stop)
+        plan = await self._fleet.open(self._read())
+        control = ControlServer(Path(plan.control_socket), self._handlers, self._journal)
+        undo.push_async_callback(control.stop)
+        await control.start()
+        self._ground.require(plan)
+        if plan.lack is not None:
+            self._journal.record(
+                "gateway.limited", level="warning", to="published servers", lack=plan.lack
+            )
+        ground = undo.enter_context(ExitStack())
+        # A second time: workers end before what they stand on is taken away.
+        undo.push_async_callback(self._fleet.stop)
+        for command in await self._fleet.serve(ground):
+            self._handlers[command] = partial(self._answer, command)
+        self._handlers["reload"] = self._reloader.answer
+        self._reloader.open()
+        self._journal.record(
+            "gateway.started",
+            data_path=", ".join(plan.data_paths),
+            networks=", ".join(plan.networks),
+            control_socket=plan.control_socket,
+            workers=plan.workers,
+        )
+
+    async def _answer(self, command: str, arguments: Mapping[str, object]) -> object:
+        answer, silent = await self._fleet.ask(command, arguments)
+        return self._status(answer, silent) if isinstance(answer, Status) else answer
+
+    def _status(self, together: Status, silent: list[int]) -> Status:
+        """Add what the supervisor knows to the sum of what the workers say."""
+        return msgspec.structs.replace(
+            together,
+            pid=os.getpid(),
+            uptime_seconds=round(self._loop.time() - self._started, 3),
+            port_range=self._fleet.plan.port_range,
+            log_records_lost=together.log_records_lost + self._journal.lost,
+            repairs=self._ground.repairs,
+            degraded=self._ground.trouble,
+            workers=[
+                WorkerRow(
+                    number=member.number,
+                    pid=member.pid,
+                    state=member.state(is_silent=member.number in silent),
+                    restarts=member.restarts,
+                )
+                for member in self._fleet.members()
+            ],
+        )
+
+    async def _reload(self) -> list[str]:
+        return (await self._fleet.replace(self._read())).filters
+
+    def _survive(self, context: Mapping[str, Any]) -> None:
+        """Write down what went wrong in a callback; the supervisor goes on."""
+        self._journal.record(
+            "daemon.fault",
+            level="error",
+            message=context.get("message"),
+            error=repr(context.get("exception")),
+        )

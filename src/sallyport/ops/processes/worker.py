@@ -1,0 +1,282 @@
+"""A worker: a whole gateway for its share of the clients, which does what its supervisor asks.
+
+It starts with nothing but one end of a socketpair. It dies with its supervisor, however that ends:
+pinholes must not stay open when there is nobody left to close them.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Final, cast
+
+from msgspec import Raw
+
+from sallyport import limits
+from sallyport.core.runtime.environment import Level
+from sallyport.errors import OperatorError, SallyportError
+from sallyport.io.fair_poller import FairPoller
+from sallyport.ops import logs
+from sallyport.ops.arrivals import Place
+from sallyport.ops.assembly import Assembly, Prepared, assemble
+from sallyport.ops.config.load import Configuration
+from sallyport.ops.config.settings import DataPathChoice
+from sallyport.ops.control.handlers import Handlers
+from sallyport.ops.control.server import Handler
+from sallyport.ops.logs import EventJournal, Format
+from sallyport.ops.processes import messages
+from sallyport.ops.processes.channel import Channel
+from sallyport.ops.processes.ground import GuardRules
+from sallyport.ops.processes.messages import (
+    Answer,
+    Ask,
+    Beat,
+    Body,
+    Drain,
+    Plan,
+    Prepare,
+    Publication,
+    Render,
+    Stop,
+    Take,
+)
+from sallyport.ops.processes.source import read_source
+from sallyport.ops.processes.values import plain
+from sallyport.ops.world import AsyncWorld
+
+# linux/prctl.h
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class NotReady(OperatorError):
+    """The worker is asked out of turn: before it serves, or for what was not prepared."""
+
+    code = "not-ready"
+
+
+class UnknownCommand(OperatorError):
+    """No such command on the control socket."""
+
+    code = "unknown-command"
+
+
+class _Over(Exception):
+    """Ends the task group: it waits for its tasks, or cancels them when its body raises."""
+
+
+class Worker:
+    """Answers the supervisor's requests, one after the other; `over` is set when it may end."""
+
+    def __init__(
+        self,
+        journal: EventJournal,
+        poller: FairPoller,
+        tasks: asyncio.TaskGroup,
+        undo: ExitStack,
+    ) -> None:
+        """Push on `undo` what a gateway sets up."""
+        self.over = asyncio.Event()
+        self._journal = journal
+        self._poller = poller
+        self._tasks = tasks
+        self._undo = undo
+        self._prepared: Prepared | None = None
+        self._assembly: Assembly | None = None
+        self._handlers: Mapping[str, Handler] = {}
+        self._channel: Channel | None = None
+
+    def listen(self, sock: socket.socket) -> None:
+        """Take requests from the supervisor at the other end of `sock`."""
+        loop = asyncio.get_running_loop()
+        self._channel = Channel(sock, loop, self._heard, self.over.set)
+        self._undo.callback(self._channel.close)
+        self._beat()
+
+    def _beat(self) -> None:
+        self._send(Beat())
+        asyncio.get_running_loop().call_later(limits.HEARTBEAT_SECONDS, self._beat)
+
+    def _send(self, report: Answer | Beat) -> None:
+        if self._channel is not None:
+            self._channel.send(report)
+
+    def _heard(self, body: bytes) -> None:
+        request = messages.decode_request(body)
+        try:
+            result = messages.encode(self._do(request.body))
+        except Exception as error:  # noqa: BLE001 - a fence: a request never ends the worker
+            if not isinstance(error, SallyportError):
+                self._journal.record("request.failed", level="error", error=repr(error))
+            self._send(Answer(request.number, fault=messages.fault_of(error)))
+        else:
+            self._send(Answer(request.number, Raw(result)))
+
+    def _do(self, body: Body) -> object:
+        match body:
+            case Prepare():
+                return self._prepare(body)
+            case Render():
+                return plain(self._guard_rules(body.ports))
+            case Take():
+                return self._take(body)
+            case Ask():
+                return self._ask(body)
+            case Drain() | Stop():
+                self.over.set()
+        return None
+
+    def _prepare(self, body: Prepare) -> Plan:
+        prepared = Prepared.of(read_source(body.source))
+        if self._assembly is not None:
+            prepared.require_same(self._assembly.configuration)
+        self._prepared = prepared
+        return plan_of(prepared)
+
+    def _ready(self) -> Prepared:
+        if self._prepared is None:
+            raise NotReady("nothing was prepared")
+        return self._prepared
+
+    def _guard_rules(self, ports: Mapping[Place, Sequence[int]]) -> GuardRules:
+        prepared = self._ready()
+        policy = prepared.policy
+        return GuardRules(
+            policy.networks,
+            policy.network_rules,
+            policy.publishing_rules,
+            prepared.gateway_rules(ports),
+        )
+
+    def _take(self, body: Take) -> list[str]:
+        assert self._channel is not None  # noqa: S101 - a request came by it
+        numbers = self._channel.take_descriptors(len(body.places))
+        sockets = {
+            place: socket.socket(fileno=number)
+            for place, number in zip(body.places, numbers, strict=True)
+        }
+        prepared = self._ready()
+        if self._assembly is not None:
+            self._assembly.replace(prepared, sockets)
+            return sorted(self._handlers)
+        world = AsyncWorld(self._journal, self._tasks)
+        self._assembly = assemble(
+            prepared,
+            sockets,
+            world,
+            self._tasks,
+            self._poller,
+            undo=self._undo,
+            name=f"w{body.worker}.",
+            series=body.series,
+        )
+        gateway = self._assembly.gateway
+        self._undo.callback(gateway.shut_down, "gateway-stopping")
+        self._handlers = Handlers(gateway, self._journal, self._configuration).table()
+        return sorted(self._handlers)
+
+    def _configuration(self) -> Configuration:
+        assert self._assembly is not None  # noqa: S101 - handlers come after it
+        return self._assembly.configuration
+
+    def _ask(self, body: Ask) -> object:
+        handler = self._handlers.get(body.command)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            raise UnknownCommand(f"no command {body.command!r}; this gateway has: {known}")
+        return handler(body.arguments)
+
+
+def plan_of(prepared: Prepared) -> Plan:
+    """Return what the supervisor must know of a configuration."""
+    settings = prepared.configuration.gateway
+    is_kernel = settings.data_path is not DataPathChoice.USER
+    return Plan(
+        workers=1,
+        control_socket=str(settings.control_socket),
+        port_range=str(settings.port_range),
+        interfaces=[name for one in prepared.policy.networks for name in one.interfaces],
+        networks=[network.name for network in prepared.policy.networks],
+        data_paths=["kernel", "user"] if is_kernel else ["user"],
+        filters=[one.kind.name for one in prepared.configuration.filters if one.running],
+        intercepting=prepared.intercepting(),
+        published={
+            str(rule.listen): Publication(
+                rule.name, may_be_absent=rule.listen.address in prepared.policy.sources
+            )
+            for rule in prepared.published()
+        },
+        drain_seconds=0.0,
+        lack=prepared.lack,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the supervisor at the descriptor that the command line names until it has enough."""
+    descriptor, supervisor, number, level, form = arguments
+    _die_with(int(supervisor))
+    _limit_memory()
+    # Ctrl-C and some service managers signal the whole group; the supervisor decides.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)
+    journal = logs.set_up(cast("Level", level), Format(form), worker=int(number))
+    with socket.socket(fileno=int(descriptor)) as sock:
+        run(sock, journal)
+    return 0
+
+
+def run(sock: socket.socket, journal: EventJournal) -> None:
+    """Serve the supervisor at the other end of `sock`."""
+    poller = FairPoller()
+    with contextlib.closing(poller), asyncio.Runner(loop_factory=poller.new_loop) as runner:
+        runner.run(_serve(sock, journal, poller))
+
+
+async def _serve(sock: socket.socket, journal: EventJournal, poller: FairPoller) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: _survive(journal, context))
+    with journal.gathered(poller.soon):
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                with ExitStack() as undo:
+                    worker = Worker(journal, poller, tasks, undo)
+                    worker.listen(sock)
+                    await worker.over.wait()
+                raise _Over  # noqa: TRY301 - caught below, on purpose
+        except* _Over:
+            pass
+
+
+def _survive(journal: EventJournal, context: Mapping[str, Any]) -> None:
+    """Write down what went wrong in a callback; the worker goes on."""
+    journal.record(
+        "daemon.fault",
+        level="error",
+        message=context.get("message"),
+        error=repr(context.get("exception")),
+    )
+
+
+def _die_with(supervisor: int) -> None:
+    """Have the kernel kill this process when its supervisor ends; ends it now when it has."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        sys.exit("sallyport: the supervisor has ended")
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = limits.MAX_WORKER_MEMORY_BYTES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,179 @@
+"""What the supervisor does with its workers, which are played."""
+
+import msgspec
+import pytest
+from tests.ops.processes.fleet_bench import Bench, plan, played, serve
+
+from sallyport import limits
+from sallyport.errors import ConfigError, ConfigErrors, NotFound, StartupError
+from sallyport.ops.control.server import RequestRefused
+from sallyport.ops.processes.member import WorkerLost
+from sallyport.ops.processes.messages import ConfigSource
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for what takes seconds."""
+    monkeypatch.setattr(limits, "WORKER_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "WORKER_RESTART_DELAYS", (0.0,))
+    monkeypatch.setattr(limits, "WORKER_STOP_SECONDS", 0.05)
+
+
+async def happens(bench: Bench, event: str) -> None:
+    """Wait until an event is recorded."""
+    await bench.recorded(event).wait()
+
+
+async def by_whom(bench: Bench, command: str, **arguments: object) -> int:
+    """Return the pid of the process that answers a command."""
+    answer, _silent = await bench.fleet.ask(command, arguments)
+    return int(msgspec.json.decode(msgspec.json.encode(answer))["by"])
+
+
+def test_the_guard_stands_before_anybody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        undo = await serve(bench, workers=2)
+        assert bench.host == ["tcp4"]
+        await bench.fleet.stop()
+        undo.close()
+        assert bench.host[1:] == ["removed"]
+
+    bench = played(act, monkeypatch)
+
+    kinds = [kind for pid, kind in bench.asked if pid == 101]
+    assert kinds == ["prepare", "render", "take", "stop"]
+    assert [kind for pid, kind in bench.asked if pid == 102] == ["prepare", "take", "stop"]
+
+
+def test_each_worker_has_a_series_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=3)
+        assert sorted(member.series for member in bench.fleet.members()) == [0, 1, 2]
+
+    played(act, monkeypatch)
+
+
+def test_mistakes_in_the_file_end_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        bench.errors[101, "prepare"] = ConfigErrors([ConfigError("f", 3, "wrong")])
+        with pytest.raises(ConfigErrors, match="f:3: wrong"):
+            await serve(bench)
+
+    assert played(act, monkeypatch).host == []
+
+
+def test_a_worker_that_cannot_serve_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        bench.errors[101, "take"] = StartupError("nft does not run")
+        with pytest.raises(StartupError, match="nft does not run"):
+            await serve(bench)
+
+    played(act, monkeypatch)
+
+
+def test_one_that_ends_is_replaced_and_reads_what_is_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.processes[102].end(-11)
+        await happens(bench, "worker.replaced")
+        assert [member.pid for member in bench.fleet.members()] == [101, 103]
+        assert [member.restarts for member in bench.fleet.members()] == [0, 1]
+
+    bench = played(act, monkeypatch)
+
+    assert [kind for pid, kind in bench.asked if pid == 103] == ["prepare", "take", "stop"]
+    assert [kind for pid, kind in bench.asked if pid == 101][-1] == "stop"
+
+
+def test_one_that_hangs_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORKER_SILENCE_SECONDS", 0.1)
+
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.processes[101].is_silent = True
+        await happens(bench, "worker.replaced")
+        assert not bench.processes[101].is_alive
+
+    events = played(act, monkeypatch).journal.events()
+
+    assert events[:3] == ["worker.failed", "worker.ended", "worker.replaced"]
+
+
+def test_one_that_cannot_begin_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.errors[102, "take"] = StartupError("no memory")
+        bench.processes[101].end(1)
+        await happens(bench, "worker.replaced")
+        assert [member.pid for member in bench.fleet.members()] == [103]
+
+    played(act, monkeypatch)
+
+
+def test_all_take_a_new_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.plan = plan(2, intercepting=["tcp4", "udp4"])
+        await bench.fleet.replace(ConfigSource(file="/etc/s.toml", text="after"))
+        assert bench.fleet.plan == bench.plan
+
+    bench = played(act, monkeypatch)
+
+    assert bench.host == ["tcp4", "tcp4 udp4"]
+    assert [pid for pid, kind in bench.asked if kind == "take"] == [101, 102, 101, 102]
+
+
+@pytest.mark.parametrize("step", ["prepare", "take"])
+def test_one_that_refuses_and_nobody_takes(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        before = bench.fleet.plan
+        bench.asked.clear()
+        bench.plan = plan(2, intercepting=["udp4"])
+        bench.errors[101, step] = StartupError("not here")
+        with pytest.raises(RequestRefused, match="not here"):
+            await bench.fleet.replace(ConfigSource(text="after"))
+        assert bench.fleet.plan == before
+
+    bench = played(act, monkeypatch)
+
+    assert (102, "take") not in bench.asked
+    assert bench.host[-1] == bench.host[0]
+
+
+def test_a_request_goes_to_whom_it_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        assert await by_whom(bench, "sessions.show", id="w2.s1") == 102
+        assert await by_whom(bench, "rules.show") == 101
+        with pytest.raises(NotFound, match="no worker 7"):
+            await bench.fleet.ask("sessions.show", {"id": "w7.s1"})
+
+    played(act, monkeypatch)
+
+
+def test_one_that_gives_no_answer_is_named_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.processes[101].is_silent = True
+        assert await by_whom(bench, "rules.show") == 102
+        with pytest.raises(WorkerLost):
+            await bench.fleet.ask("sessions.show", {"id": "w1.s1"})
+
+    played(act, monkeypatch)
+
+
+def test_one_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        process = bench.processes[101]
+        monkeypatch.setattr(process, "send", lambda *_: None)
+        await bench.fleet.stop()
+        assert not process.is_alive
+
+    played(act, monkeypatch)

@@ -1,0 +1,60 @@
+import socket
+
+import pytest
+
+from sallyport.addresses import Endpoint
+from sallyport.errors import StartupError
+from sallyport.ops.processes import listeners as module
+from sallyport.ops.processes.listeners import Listeners
+from sallyport.ops.processes.messages import Publication
+
+
+@pytest.fixture(autouse=True)
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put plain sockets at any port in the place of those that need privileges."""
+    for name in ("intercepting_socket", "intercepting_datagram_socket"):
+        monkeypatch.setattr(module, name, lambda _version: socket.create_server(("127.0.0.1", 0)))
+
+
+def free_place() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_each_worker_has_a_socket_at_each_place() -> None:
+    listeners = Listeners(2)
+
+    assert listeners.open(["tcp4", "udp4"], {}) == {"tcp4", "udp4"}
+
+    ports = listeners.ports()
+    assert [len(set(ports[place])) for place in ("tcp4", "udp4")] == [2, 2]
+    first, second = (listeners.of(worker) for worker in range(2))
+    assert first.keys() == second.keys() == {"tcp4", "udp4"}
+    assert not set(first.values()) & set(second.values())
+    listeners.close(listeners.places)
+
+
+def test_what_is_there_stays_and_what_is_missing_is_made() -> None:
+    listeners, place = Listeners(1), free_place()
+    listeners.open(["tcp4"], {})
+    before = listeners.of(0)
+
+    assert listeners.open(["tcp4"], {place: Publication("ours")}) == {place}
+
+    assert listeners.of(0)["tcp4"] == before["tcp4"]
+    assert listeners.ports()[place] == [Endpoint.parse(place).port]
+    listeners.close(listeners.places)
+    assert listeners.places == set()
+
+
+def test_one_that_cannot_be_made_leaves_none_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        taken = f"127.0.0.1:{theirs.getsockname()[1]}"
+        listeners = Listeners(1)
+        listeners.open(["tcp4"], {})
+
+        with pytest.raises(StartupError, match="'ours': cannot listen"):
+            listeners.open(["tcp4", "udp4"], {taken: Publication("ours")})
+
+        assert listeners.places == {"tcp4"}
+        listeners.close(listeners.places)

@@ -1,0 +1,64 @@
+import msgspec
+import pytest
+from msgspec import Raw
+
+from sallyport.ops.control.schema import SessionRow, Sessions, Status
+from sallyport.ops.processes.merge import Destination, destination, merge
+
+
+def raw(document: object) -> Raw:
+    return Raw(msgspec.json.encode(document))
+
+
+def status(sessions: int, refusals: dict[str, int]) -> Status:
+    return Status(
+        release="1",
+        pid=1,
+        uptime_seconds=1.0,
+        data_path="kernel",
+        port_range="40000-49999",
+        networks=["internal"],
+        supervised=["ftp"],
+        unsupervised=[],
+        sessions=sessions,
+        controls=2 * sessions,
+        bindings=3 * sessions,
+        refusals=refusals,
+        log_records_lost=sessions,
+    )
+
+
+def test_counters_are_summed() -> None:
+    both = [raw(status(1, {"a": 1, "b": 2})), raw(status(4, {"b": 5}))]
+
+    together = merge("status", both)
+
+    assert together == msgspec.structs.replace(status(5, {"a": 1, "b": 7}), sessions=5)
+
+
+def test_rows_are_put_together_in_the_order_of_the_workers() -> None:
+    rows = [
+        SessionRow(id=f"w{n}.s1", client="10.0.0.8", since="now", controls=[], bindings=0)
+        for n in (1, 2)
+    ]
+
+    together = merge("sessions.list", [raw(Sessions(sessions=[row])) for row in rows])
+
+    assert together == Sessions(sessions=rows)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "whom"),
+    [
+        ("status", {}, None),
+        ("bindings.list", {}, None),
+        ("sessions.show", {"id": "w2.s5"}, Destination(2)),
+        ("bindings.kill", {"id": "w12.b5"}, Destination(12)),
+        ("sessions.show", {"id": "nonsense"}, Destination(None)),
+        ("rules.show", {}, Destination(None)),
+    ],
+)
+def test_an_id_says_whose_it_is(
+    command: str, arguments: dict[str, object], whom: Destination | None
+) -> None:
+    assert destination(command, arguments) == whom
