@@ -114,11 +114,25 @@ def test_before_there_is_a_gateway_and_after_nothing_is_taken() -> None:
     replacing, journal = Replacing(), MemoryJournal()
     one = Reloader(FILE, replacing.replace, journal)
 
-    asyncio.run(signalled(one))
-    one.open()
     one.close()
     with pytest.raises(NotReady, match="starting or stopping"):
         asyncio.run(one.answer({}))
 
     assert replacing.times == 0
-    assert journal.events() == ["gateway.reload_refused", "gateway.reload_refused"]
+    assert journal.events() == ["gateway.reload_refused"]
+
+
+def test_a_signal_that_comes_before_there_is_a_gateway_is_obeyed_then() -> None:
+    replacing = Replacing()
+    one = Reloader(FILE, replacing.replace, MemoryJournal())
+
+    async def scenario() -> None:
+        one.on_signal()
+        one.on_signal()
+        before = asyncio.all_tasks()
+        one.open()
+        await asyncio.gather(*(asyncio.all_tasks() - before))
+
+    asyncio.run(scenario())
+
+    assert replacing.times == 1

@@ -38,11 +38,14 @@ class Reloader:
         self._replace = replace
         self._journal = journal
         self._is_open = False
+        self._is_due = False
         self._by_signal: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """From now on there is a gateway."""
+        """From now on there is a gateway; one signal that came before is obeyed now."""
         self._is_open = True
+        if self._is_due:
+            self.on_signal()
 
     def close(self) -> None:
         """Reload no more: what a reload sets up would outlive the gateway. Idempotent."""
@@ -78,6 +81,9 @@ class Reloader:
 
     def on_signal(self) -> None:
         """Reload for somebody who hears no answer: what is wrong is in the journal."""
+        if not self._is_open:
+            self._is_due = True
+            return
         task = asyncio.get_running_loop().create_task(self._answer_nobody())
         self._by_signal.add(task)
         task.add_done_callback(self._by_signal.discard)

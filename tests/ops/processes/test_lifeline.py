@@ -18,6 +18,14 @@ def test_one_that_starts_is_given_more_time() -> None:
     assert line.hangs(limits.WORKER_START_SECONDS + 0.1)
 
 
+def test_one_that_reads_a_configuration_is_given_more_time_too() -> None:
+    line = Lifeline(0.0)
+    line.serves(100.0)
+    line.is_changing = True
+
+    assert not line.hangs(100.0 + limits.WORKER_START_SECONDS)
+
+
 def test_one_that_keeps_ending_is_replaced_ever_later() -> None:
     line = Lifeline(0.0)
     delays = []

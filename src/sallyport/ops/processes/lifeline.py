@@ -12,6 +12,8 @@ class Lifeline:
         self._heard = now
         self._is_serving = False
         self._failures = 0
+        self.is_changing = False
+        """Whether it reads or takes a configuration: filters may take their time meanwhile."""
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""
@@ -24,9 +26,8 @@ class Lifeline:
 
     def hangs(self, now: float) -> bool:
         """Whether it has been silent for longer than one that works ever is."""
-        patience = (
-            limits.WORKER_SILENCE_SECONDS if self._is_serving else limits.WORKER_START_SECONDS
-        )
+        is_slow = self.is_changing or not self._is_serving
+        patience = limits.WORKER_START_SECONDS if is_slow else limits.WORKER_SILENCE_SECONDS
         return now - self._heard > patience
 
     def ended(self, now: float) -> float:
@@ -42,4 +43,4 @@ class Lifeline:
     def started(self, now: float) -> None:
         """Note that the next process has been started."""
         self._started = self._heard = now
-        self._is_serving = False
+        self._is_serving = self.is_changing = False

@@ -13,7 +13,7 @@ from sallyport.errors import OperatorError
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.lifeline import Lifeline
-from sallyport.ops.processes.messages import Answer, Body, Request
+from sallyport.ops.processes.messages import Answer, Body, Prepare, Request, Take
 from sallyport.ops.processes.spawn import Process, Spawn
 
 _T = TypeVar("_T")
@@ -96,6 +96,8 @@ class Member:
             raise WorkerLost(f"worker {self.number} is being replaced")
         number = next(self._numbers)
         self._waiting[number] = self._loop.create_future()
+        if isinstance(body, Prepare | Take):
+            self.lifeline.is_changing = True
         self._process.send(Request(number, body), descriptors)
         try:
             async with asyncio.timeout(seconds):
@@ -104,6 +106,8 @@ class Member:
             raise WorkerLost(f"worker {self.number} gives no answer") from None
         finally:
             del self._waiting[number]
+            if isinstance(body, Prepare | Take):
+                self.lifeline.is_changing = False
         return msgspec.json.decode(result, type=expect)
 
     def _heard(self, body: bytes) -> None:
