@@ -4,6 +4,7 @@ A target takes the segments of one input and returns what came out. Whatever seg
 input, the same must come out; a parser of whole messages is given them joined.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -377,7 +378,7 @@ def control_request(segments: Segments) -> object:
         return {}
 
     server = ControlServer(Path("/nowhere"), {"show": show}, _Journal())
-    answer = msgspec.json.encode(server._answer(b"".join(segments)))
+    answer = msgspec.json.encode(asyncio.run(server._answer(b"".join(segments))))
     assert b"\n" not in answer
     assert msgspec.json.decode(answer).keys() <= {"result", "error"}
     return answer

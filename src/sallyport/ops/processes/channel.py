@@ -21,7 +21,7 @@ _READ_BYTES = 256 * 1024
 
 
 class Channel:
-    """Tells `heard` of each message's body, and `lost` once, when the other end is gone."""
+    """Reports to `heard` each message's body, and to `lost` once, when the other end is gone."""
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ class Fleet:
         return commands
 
     async def replace(self, source: ConfigSource) -> Plan:
-        """Have all workers take another configuration, or none.
+        """Let all workers take another configuration, or none.
 
         Raises what is wrong with it as the worker says (ConfigErrors, RequestRefused), StartupError
         for what cannot be set up, or WorkerLost; then nothing has changed.
@@ -126,7 +126,7 @@ class Fleet:
     async def ask(self, command: str, arguments: Mapping[str, object]) -> tuple[object, list[int]]:
         """Return the answer of the workers whom a request concerns, and which of them gave none.
 
-        Raises the error that they answer with, WorkerLost when nobody answers.
+        Raises the error that they answer with, WorkerLost when none answers.
         """
         body = Ask(command, dict(arguments))
         one = merge.destination(command, arguments)
@@ -176,7 +176,7 @@ class Fleet:
         return member
 
     async def _begin(self, member: Member) -> list[str]:
-        """Have a new process of a worker read the configuration in force, and serve."""
+        """Let a new process of a worker read the configuration in force, and serve."""
         await member.ask(Prepare(self._source), Plan)
         return await self._take(member)
 

@@ -69,7 +69,7 @@ class Ground:
             self._guard.install(rules.policy, rules.gateway)
 
     def free_series(self, plan: Plan, taken: set[int]) -> int:
-        """Return a series of numbers that nobody has; raises StartupError."""
+        """Return a series of numbers that is free; raises StartupError."""
         return host.free_series(taken) if plan.lack is None else 0
 
     @property

@@ -1,7 +1,7 @@
 """A worker: a whole gateway for its share of the clients, which does what its supervisor asks.
 
 It starts with nothing but one end of a socketpair. It dies with its supervisor, however that ends:
-pinholes must not stay open when there is nobody left to close them.
+pinholes must not stay open when no supervisor watches over them.
 """
 
 import asyncio
@@ -263,7 +263,7 @@ def _survive(journal: EventJournal, context: Mapping[str, Any]) -> None:
 
 
 def _die_with(supervisor: int) -> None:
-    """Have the kernel kill this process when its supervisor ends; ends it now when it has."""
+    """Ask the kernel to kill this process when its supervisor ends; ends it now when it has."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != supervisor:
