@@ -153,7 +153,7 @@ class Rule:
         return cls(shape, pattern)
 
     def wanted(self, bind: BindShape, match: re.Match[bytes], client: Endpoint) -> list[Endpoint]:
-        """Give where the client says it listens; raises ProtocolError."""
+        """Return where the client says it listens; raises ProtocolError."""
         address, said = client.address, match.groupdict().get(patterns.ADDRESS)
         if said is not None:
             address = self.shape.address_format.read(said)
@@ -168,7 +168,7 @@ class Rule:
         return [Endpoint(address, port) for port in ports]
 
     def written(self, first: Endpoint) -> dict[str, bytes]:
-        """Give what stands in the groups when the first port is at `first`, the others above."""
+        """Return what stands in the groups when the first port is at `first`, the others above."""
         names = [name for name in patterns.PORTS if name in self.pattern.groupindex]
         ports = {name: b"%d" % (first.port + i) for i, name in enumerate(names)}
         return {patterns.ADDRESS: self.shape.address_format.write(first.address), **ports}
@@ -260,12 +260,12 @@ def _explained(document: object, message: str) -> DeclarationError:
 
 
 def _fields(names: tuple[str, ...]) -> Mapping[str, object]:
-    """Give the keys of the table at `names` with their types."""
+    """Return the keys of the table at `names` with their types."""
     return {field.encode_name: field.type for field in msgspec.structs.fields(_SHAPES[names])}
 
 
 def _accepted(wanted: object) -> str:
-    """Give the description that comes with a type; optional types carry it inside."""
+    """Return the description that comes with a type; optional types carry it inside."""
     described = (part for part in get_args(wanted) if isinstance(part, Meta) and part.description)
     meta = next(described, None)
     return str(meta.description) if meta else _accepted(get_args(wanted)[0])

@@ -1,4 +1,4 @@
-"""The sockets at which control traffic arrives, and those that speak for somebody else."""
+"""The sockets at which control traffic arrives, and those that speak for another host."""
 
 import socket
 
@@ -7,7 +7,7 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
 
-# Loopback only: the kernel delivers there what it intercepts, nobody else can reach it. The port is
+# Loopback only: the kernel delivers there what it intercepts, no host can reach it. The port is
 # of the kernel's choice.
 # Not in the socket module of Python 3.11 (linux/in.h); IPv6 sockets take it too.
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -39,7 +39,7 @@ def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:
         make_transparent(made)
         made.bind(name_of(local))
         if transport is Transport.TCP:
-            # Set only now, so that the kernel chose a port nobody has; from here on a pinhole of
+            # Set only now, so that the kernel chose a free port; from here on a pinhole of
             # the host we speak for may share it.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return made

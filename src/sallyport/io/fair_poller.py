@@ -22,7 +22,7 @@ class Watched(Protocol):
     """A socket, or what else has a descriptor."""
 
     def fileno(self) -> int:
-        """Give the descriptor."""
+        """Return the descriptor."""
 
 
 class _Seat:
@@ -38,7 +38,7 @@ class _Seat:
 
 
 class FairPoller:
-    """Tells who watches a socket of its events, in fair order.
+    """Calls the watchers of sockets at their events, in fair order.
 
     Errors and hang-ups are told of sockets that asked for nothing too, once each time they happen:
     a direction that is complete, or whose reader is slow, does not wait for its source to be
@@ -71,10 +71,10 @@ class FairPoller:
         client: Hashable = None,
         events: int = 0,
     ) -> None:
-        """Tell `told` of these epoll events of `sock`; again, to change what is told to whom.
+        """Call `told` at these epoll events of `sock`; call again to change either.
 
-        `client` is whose turn that takes, from the first call on; who is nobody's has one of its
-        own. `forget` must come before the socket is closed.
+        `client` groups sockets that share one turn, from the first call on; None gives this one a
+        turn of its own. `forget` must come before the socket is closed.
         """
         number = sock.fileno()
         if seat := self._seats.get(number):
@@ -89,7 +89,7 @@ class FairPoller:
             self._clients[client] += 1
 
     def forget(self, sock: Watched) -> None:
-        """Tell no more of `sock`; idempotent."""
+        """Stop watching `sock`; idempotent."""
         seat = self._seats.pop(sock.fileno(), None)
         if seat is None:
             return
@@ -100,7 +100,7 @@ class FairPoller:
                 del self._clients[seat.client]
 
     def close(self) -> None:
-        """Tell no more of any; idempotent."""
+        """Stop watching all sockets; idempotent."""
         if self._epoll.closed:
             return
         if self._loop is not None:
@@ -123,7 +123,7 @@ class FairPoller:
     def serve(self, timeout: float | None = 0.0) -> None:
         """Wait for news, at most that many seconds, and serve one turn."""
         ready: Collection[tuple[int, int]] = self._epoll.poll(timeout, _CALLS_PER_TURN)
-        if len(ready) > 1 and len(self._clients) > 1:  # one alone keeps nobody waiting
+        if len(ready) > 1 and len(self._clients) > 1:  # A single client keeps no other waiting.
             ready = self._one_each(ready)
         self._turn += 1
         self._is_serving = True
@@ -134,7 +134,7 @@ class FairPoller:
                     seat.last_turn = self._turn
                     try:
                         seat.told(events)
-                    except BaseException as error:  # noqa: BLE001 - it ends nobody else's turn
+                    except BaseException as error:  # noqa: BLE001 - it ends no other turn
                         _survive(seat.told, error)
         finally:
             self._is_serving = False
@@ -162,7 +162,7 @@ class FairPoller:
 
 
 def _survive(culprit: Callable[..., None], error: BaseException) -> None:
-    """Have a fault written down, where asyncio's handles would: CancelledError is one there too."""
+    """Log a fault, as asyncio's handles do: CancelledError is one there too."""
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         raise error
     asyncio.get_running_loop().call_exception_handler(
@@ -171,7 +171,7 @@ def _survive(culprit: Callable[..., None], error: BaseException) -> None:
 
 
 class _Guest(selectors.EpollSelector):
-    """asyncio's own descriptors: together one of those that are watched."""
+    """The descriptors of asyncio itself: together one of those that are watched."""
 
     def __init__(self, poller: FairPoller) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A filtered stream: two TCP sockets, and between them whoever takes their bytes.
+"""A filtered stream: two TCP sockets, and between them the filters that take their bytes.
 
-A side is read only while nothing is queued towards the other one, little towards itself, and nobody
-waits: what is in our memory is one read of each side, and what filters made of it.
+A side is read only while nothing is queued towards the other one, little towards itself, and no
+filter waits: what is in our memory is one read of each side, and what filters made of it.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ _DIALOGUE_READ_BYTES = 16 * 1024
 # Not in the modules of Python: whether a socket is at its urgent mark (asm-generic/sockios.h).
 _SIOCATMARK: Final = 0x8905
 
-# How often a stream that closes looks whether all has arrived, which the kernel tells nobody by
+# How often a stream that closes looks whether all has arrived, which the kernel does not report by
 # itself: half a round trip to far away.
 _LOOK_SECONDS = 0.1
 
 # Reads in a turn: about a millisecond, then the others get theirs.
 _READS_PER_TURN = 2
 
-# Whoever reads or writes learns by that what has happened to the socket.
+# The next read or write shows what has happened to the socket.
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
 _READABLE: Final = select.EPOLLIN | select.EPOLLPRI | _BROKEN
 _WRITABLE: Final = select.EPOLLOUT | _BROKEN
@@ -132,13 +132,13 @@ class FilteredStream:
     # -- for the ends -------------------------------------------------------------------------
 
     def received(self, end: "End", data: bytes, *, is_urgent: bool = False) -> None:
-        """Give what was read to the tap; no bytes are the end of that direction.
+        """Return what was read to the tap; no bytes are the end of that direction.
 
         `is_urgent`: whether the sender has marked the last byte (RFC 9293 section 3.8.5). What a
         filter makes of it, and sends first, carries the mark on.
         """
         if self._is_closing:
-            self.settle()  # nobody hears it any more
+            self.settle()  # No filter takes it any more.
             return
         tap = self._tap
         assert tap is not None  # noqa: S101 - nothing else is read before there is one
@@ -164,7 +164,7 @@ class FilteredStream:
     def settle(self) -> None:
         """Read what can be dealt with, and nothing else; end when both directions are complete.
 
-        Called by whoever has changed what is looked at here.
+        Called by each method that has changed what is looked at here.
         """
         if self.is_over:
             return
@@ -261,7 +261,7 @@ class End:
         return not any(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))
 
     def send(self, data: bytes) -> None:
-        """See `StreamEnd`."""
+        """Implement `StreamEnd.send`."""
         stream = self._stream
         if not data or self._is_shut or stream.is_over:
             return
@@ -295,7 +295,7 @@ class End:
             self._stream.flooded()
 
     def shutdown(self) -> None:
-        """See `StreamEnd`."""
+        """Implement `StreamEnd.shutdown`."""
         if not self._is_shut and not self._stream.is_over:
             self._is_shut = True
             if not (self._queue or self.gathered):

@@ -61,7 +61,7 @@ def make(transport: Transport, version: int) -> socket.socket:
 
 @contextlib.contextmanager
 def closed_on_error(made: socket.socket) -> Iterator[socket.socket]:
-    """Make a new socket ready; when that fails nobody would close it, so this does."""
+    """Prepare a new socket; close it when that fails, for no caller has it yet."""
     try:
         yield made
     except BaseException:
@@ -118,7 +118,7 @@ def let_end(sock: socket.socket) -> None:
 
 
 def has_failed(sock: socket.socket) -> bool:
-    """Tell whether a socket has an error to report, which is forgotten by asking."""
+    """Return whether a socket has an error to report; asking clears it."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 

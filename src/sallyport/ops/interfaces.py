@@ -20,7 +20,7 @@ class _Link(Struct):
 
 
 def addresses_of(interface: str) -> tuple[IpInterface, ...]:
-    """Give the addresses of `interface`, link-local ones included; raises StartupError."""
+    """Return the addresses of `interface`, link-local ones included; raises StartupError."""
     links = _ask("dev", interface)
     if links is None:
         raise StartupError(f"there is no interface {interface!r}; `ip link` lists those there are")
@@ -28,7 +28,7 @@ def addresses_of(interface: str) -> tuple[IpInterface, ...]:
 
 
 def local_addresses() -> frozenset[IpAddress]:
-    """Give every address of this host; raises StartupError."""
+    """Return every address of this host; raises StartupError."""
     return frozenset(item.ip for item in _interfaces(_ask() or []))
 
 

@@ -15,8 +15,8 @@ from sallyport.relay.tapped import TappedStream
 class StreamAttempt:
     """A peer from its arrival (`datapath.Arrival`) until its client answers or does not.
 
-    It counts for its opening from the start. Without a peer's leg nobody is there, and somebody
-    speaks for it (emulation).
+    It counts for its opening from the start. Without a peer's leg there is no peer, and a
+    filter speaks for it (emulation).
     """
 
     __slots__ = ("_client_leg", "_context", "_deadline", "_opening", "_peer_leg", "_tap", "peer")
@@ -59,11 +59,11 @@ class StreamAttempt:
         self._deadline = loop.call_later(limits.CONNECT_TIMEOUT_SECONDS, self._give_up)
 
     def refuse(self) -> None:
-        """See `Arrival`."""
+        """Implement `Arrival.refuse`."""
         self.abort()
 
     def abort(self) -> None:
-        """See `bound_ports.RelayAttempt`."""
+        """Implement `bound_ports.RelayAttempt.abort`."""
         if self in self._opening.attempts:
             self._let_go()
             for leg in (self._peer_leg, self._client_leg):

@@ -81,7 +81,7 @@ class RelayAttempt(Protocol):
         """Who it is."""
 
     def abort(self) -> None:
-        """Reset the peer and tell nobody; idempotent, never raises."""
+        """Reset the peer and report nothing; idempotent, never raises."""
 
 
 class Flow(Protocol):
@@ -137,7 +137,7 @@ class OpenPinhole:
             attempt.abort()
 
     def admitted(self, peer: Endpoint) -> None:
-        """Follow what it means for a single pinhole that somebody got in."""
+        """Update a single pinhole after a peer got in."""
         if self.pinhole.single and self.pinhole.transport is Transport.TCP:
             self.close()
         elif self.pinhole.single:
@@ -157,7 +157,7 @@ class OpenPinhole:
 class BoundPort(ABC):
     """One bound socket and the openings at its address.
 
-    It lasts while its port is reserved or somebody needs it, whichever is longer.
+    It lasts while its port is reserved or a flow needs it, whichever is longer.
     """
 
     def __init__(self, context: RelayContext, sock: socket.socket, *, is_reserved: bool) -> None:
@@ -192,7 +192,7 @@ class BoundPort(ABC):
         return min(fitting, key=lambda opening: opening.pinhole.sources is None, default=None)
 
     def show(self) -> None:
-        """Let the host's own rules see that whoever comes here is let in; raises OSError."""
+        """Show the host's own rules that peers of this port are let in; raises OSError."""
         # The base table knows a pinhole of user mode by `socket transparent`. Not from the start: a
         # bind must find out that an address is not this host's, and what is only reserved is shut.
         if self.context.is_transparent:

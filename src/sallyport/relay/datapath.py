@@ -61,7 +61,7 @@ class UserDataPath:
 
     @property
     def kind(self) -> DataPathKind:
-        """Tell that this process carries the bytes."""
+        """Return USER: this process carries the bytes."""
         return DataPathKind.USER
 
     def attach(self, sink: FlowSink) -> None:
@@ -75,7 +75,7 @@ class UserDataPath:
         self._new_port(transport, address, is_reserved=True)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
-        """Give a reserved port back, with the last flow that needs it. Idempotent, never raises."""
+        """Release a reserved port after the last flow that needs it. Idempotent, never raises."""
         if port := self._ports.get((transport, address)):
             port.is_reserved = False
             self._forget_unneeded(transport, address)
@@ -108,7 +108,7 @@ class UserDataPath:
                 raise sockets.refusal(error) from error
 
     async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
-        """Replace who may open flows; whoever is no longer among them is reset while it waits."""
+        """Replace who may open flows; a waiting peer that is no longer among them is reset."""
         for opening in self._find([pinhole_id]):
             opening.pinhole = opening.pinhole._replace(sources=sources)
             for attempt in tuple(opening.attempts):

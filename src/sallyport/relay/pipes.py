@@ -40,7 +40,7 @@ class Pipes:
         self._large = 0
 
     def borrow(self) -> Pipe | None:
-        """Give an empty pipe; None when this process or the host has no descriptor left."""
+        """Return an empty pipe; None when this process or the host has no descriptor left."""
         if self._spare:
             return self._spare.pop()
         try:

@@ -1,4 +1,4 @@
-"""TCP in user mode: an admitted flow at whose bytes nobody looks."""
+"""TCP in user mode: an admitted flow whose bytes no filter reads."""
 
 import socket
 
@@ -33,7 +33,7 @@ class Stream:
     def start(self) -> None:
         """Be admitted, tell so, and move bytes."""
         self._context.begin(self._opening, self)
-        if self._open_directions:  # whoever was told may have killed it
+        if self._open_directions:  # A filter that was notified may have killed it.
             for leg, pump in zip(self._legs, (self._inward, self._outward), strict=True):
                 self._watch(leg, pump)
                 pump.start()
@@ -43,7 +43,7 @@ class Stream:
         return FlowCounters(self.peer, self._inward.moved, self._outward.moved)
 
     def abort(self) -> None:
-        """See `bound_ports.Flow`."""
+        """Implement `bound_ports.Flow.abort`."""
         if self._open_directions:
             self._open_directions = 0
             self._let_go()

@@ -41,19 +41,19 @@ class TappedStream:
         """Be admitted, tell so, and have the tap begin."""
         self._context.begin(self._opening, self)
         stream = self._stream
-        if not stream.is_over:  # whoever was told may have killed it
+        if not stream.is_over:  # A filter that was notified may have killed it.
             self._tap.begin(stream, stream.accepted, stream.dialled)
             stream.start(self._tap)
 
     def counters(self) -> FlowCounters:
-        """Read the payload bytes that were passed on, whoever said them."""
+        """Read the payload bytes that were passed on, from a host or from a filter."""
         accepted, dialled = self._stream.accepted, self._stream.dialled
         return FlowCounters(
             self.peer, dialled.sent if dialled else 0, accepted.sent if accepted else 0
         )
 
     def abort(self) -> None:
-        """See `bound_ports.Flow`."""
+        """Implement `bound_ports.Flow.abort`."""
         self._stream.abort()
 
     def _over(self, _ending: Ending) -> None:

@@ -1,8 +1,8 @@
 """TCP in user mode: the port, where peers are accepted.
 
-Whoever is not let in is reset at once and never counts. A single pinhole deals with one peer at a
-time: while the sink thinks about it or its client is dialled the next ones wait in the accept
-queue; if the client refuses, the next one gets its chance; if it accepts, whoever waits is reset.
+A peer that is not let in is reset at once and never counts. A single pinhole serves one peer at a
+time: while the sink decides or the client is dialled, the next peers wait in the accept queue. If
+the client refuses, the next one gets its chance; if it accepts, the waiting ones are reset.
 So no peer is lost to a listener that closes and opens again, and exactly one is ever connected
 through.
 """
@@ -30,7 +30,7 @@ class TcpPort(BoundPort):
         return any(opening.is_open for opening in self.openings)
 
     def settle(self) -> None:
-        """See BoundPort."""
+        """Implement `BoundPort.settle`."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
         backlogs = [o.pinhole.backlog for o in self.openings if o.is_reachable]
         if backlogs and not self._is_listening:
@@ -44,7 +44,7 @@ class TcpPort(BoundPort):
         self._acceptor.turn(is_on=self._is_listening and not is_busy)
 
     def close(self) -> None:
-        """See BoundPort; what waits in the accept queue is reset."""
+        """Implement `BoundPort.close`; what waits in the accept queue is reset."""
         self._acceptor.turn(is_on=False)
         self.socket.close()
 

@@ -31,7 +31,7 @@ class UdpPort(BoundPort):
         return bool(self.flows) or any(opening.is_open for opening in self.openings)
 
     def settle(self) -> None:
-        """See BoundPort."""
+        """Implement `BoundPort.settle`."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
         is_wanted = bool(self.flows) or any(o.is_reachable for o in self.openings)
         if is_wanted and not self._is_hearing:
@@ -45,7 +45,7 @@ class UdpPort(BoundPort):
         self._is_hearing = is_wanted
 
     def close(self) -> None:
-        """See BoundPort."""
+        """Implement `BoundPort.close`."""
         self.context.loop.remove_reader(self.socket)
         self.socket.close()
 
@@ -107,11 +107,11 @@ class DatagramAttempt:
         start_flow(self._port.context, self._opening, self.peer, tap, (self._port, self._name))
 
     def refuse(self) -> None:
-        """See `Arrival`."""
+        """Implement `Arrival.refuse`."""
         self.abort()
 
     def abort(self) -> None:
-        """See `bound_ports.RelayAttempt`; datagrams know no reset."""
+        """Implement `bound_ports.RelayAttempt.abort`; datagrams know no reset."""
         if self in self._opening.attempts:
             self._let_go()
             self._port.context.changed(self._opening)
@@ -130,7 +130,7 @@ def start_flow(
 ) -> None:
     """Connect a peer through to the client, or tell that it is refused.
 
-    Without a way back nobody is there, and a tap speaks for the peer (emulation).
+    Without a way back there is no peer, and a tap speaks for it (emulation).
     """
     try:
         client_leg = context.client_leg(opening.pinhole, peer, is_alone=way_back is None)
@@ -195,7 +195,9 @@ class DatagramFlow:
         else:
             sockets.deafen(self._client_leg)
         self._context.begin(self._opening, self)
-        if self._tap is not None and not self._is_over:  # whoever was told may have killed it
+        if (
+            self._tap is not None and not self._is_over
+        ):  # A filter that was notified may have killed it.
             back = None if self._way_back is None else _DatagramEnd(self._to_the_peer)
             self._tap.begin(self, back, _DatagramEnd(self._to_the_client))
 
@@ -208,11 +210,11 @@ class DatagramFlow:
             self._tap.from_accepted(bytes(data))
 
     def counters(self) -> FlowCounters:
-        """Read the payload bytes that were passed on, whoever said them."""
+        """Read the payload bytes that were passed on, from a host or from a filter."""
         return FlowCounters(self.peer, self._from_peer, self._to_peer)
 
     def abort(self) -> None:
-        """See `bound_ports.Flow`; datagrams know no reset."""
+        """Implement `bound_ports.Flow.abort`; datagrams know no reset."""
         if self._is_over:
             return
         self._is_over = True
@@ -227,7 +229,7 @@ class DatagramFlow:
         self._context.end(self._opening, self)
 
     def close(self) -> None:
-        """See `datapath.Link`; what was sent is on its way."""
+        """Implement `datapath.Link.close`; what was sent is on its way."""
         self.abort()
 
     @property

@@ -111,7 +111,7 @@ def read_seconds_left(answer: bytes) -> int | None:
 
 
 def _bounds(data: bytes, start: int) -> tuple[int, int, int, int]:
-    """Give the type of a message, and where its tuples, what is behind them and its end are."""
+    """Return the type of a message, and where its tuples, what is behind them and its end are."""
     size, kind, _flags, _sequence, _port, family = _MESSAGE_START.unpack_from(data, start)
     extent = _TUPLE_SIZE[family]
     first = start + _BODY

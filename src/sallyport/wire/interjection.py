@@ -1,4 +1,4 @@
-"""Lines of ours in somebody else's stream: between two of its lines, never inside one."""
+"""Our own lines in the stream of another host: between two of its lines, never inside one."""
 
 
 class Interjector:

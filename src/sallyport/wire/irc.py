@@ -40,7 +40,7 @@ class Offer:
     _found: "re.Match[bytes]" = field(repr=False, compare=False)
 
     def naming(self, proxy: Endpoint) -> bytes:
-        """Give the line with `proxy` in it, written as the client writes addresses."""
+        """Return the line with `proxy` in it, written as the client writes addresses."""
         is_number = self._found["address"].isdigit()
         told = b"%d" % int(proxy.address) if is_number else str(proxy.address).encode()
         return splice(self._found, {"address": told, "port": b"%d" % proxy.port})

@@ -17,7 +17,7 @@ def is_whole(line: bytes) -> bool:
 
 
 def fault_of(line: bytes) -> str | None:
-    """Tell what is wrong with a line that has to end in CRLF; None for a proper one.
+    """Return what is wrong with a line that must end in CRLF; None when it is correct.
 
     A stable word: `bare-lf`, `bare-cr`, `cr-nul`, `nul` (the first found) or `line-too-long`.
     """

@@ -103,7 +103,7 @@ def plain_message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes
 
 
 def message_type(subsystem: Subsystem, operation: int) -> int:
-    """Give the message type of one operation of a subsystem."""
+    """Return the message type of one operation of a subsystem."""
     return subsystem << 8 | operation
 
 

@@ -182,7 +182,7 @@ def body_in(table: str, payload: bytes) -> bytes:
 
 
 def table_owner(payload: bytes) -> int | None:
-    """Read the owner's netlink port from an answer to `get_table`; None when nobody owns it.
+    """Read the owner's netlink port from an answer to `get_table`; None when no process owns it.
 
     Raises ProtocolError when the payload is not a list of attributes.
     """

@@ -92,7 +92,7 @@ def ports_of(match: re.Match[bytes]) -> dict[str, int]:
 
 
 def aligned_run(named: Mapping[str, int], count: int) -> list[int]:
-    """Give the `count` consecutive ports that `named` is the beginning of.
+    """Return the `count` consecutive ports that `named` is the beginning of.
 
     The first is a multiple of `count`, as the gateway's own are, so that what one port tells of
     another's number stays true of both (RTP and RTCP: RFC 3550 section 11). Raises ProtocolError
@@ -106,7 +106,7 @@ def aligned_run(named: Mapping[str, int], count: int) -> list[int]:
 
 
 def splice(match: re.Match[bytes], values: Mapping[str, bytes]) -> bytes:
-    """Give the text that was matched in, with the groups of `values` replaced.
+    """Return the text that was matched in, with the groups of `values` replaced.
 
     Groups that took no part in the match stay out of it.
     """

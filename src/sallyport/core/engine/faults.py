@@ -16,7 +16,7 @@ class Faults:
         self._counts: defaultdict[str, dict[IpAddress, int]] = defaultdict(dict)
 
     def count(self, name: str, client: IpAddress) -> bool:
-        """Count one; give whether it was the one that switches the filter off, for whomever."""
+        """Count one fault; return whether it switches the filter off, for one client or for all."""
         was_off = self.is_off(name, client)
         counts = self._counts[name]
         if client in counts or len(counts) < limits.MAX_FILTER_FAULTS:

@@ -1,4 +1,4 @@
-"""Roster: the filters in service, those that are on their way out, and those nobody trusts."""
+"""Roster: the filters in service, those that are leaving, and those that were switched off."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -58,13 +58,13 @@ class Roster:
             self._retire(before)
 
     def stop(self) -> None:
-        """Shut all filters down: nobody is told anything any more. Idempotent."""
+        """Shut all filters down: none is notified of anything any more. Idempotent."""
         for filter_set in (self.current, *self._leaving):
             self._retire(filter_set)
         self._leaving.clear()
 
     def joined(self) -> FilterSet:
-        """Give a new session its filters."""
+        """Return a new session its filters."""
         self.current.sessions += 1
         return self.current
 

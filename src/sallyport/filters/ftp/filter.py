@@ -30,18 +30,18 @@ class FtpFilter(api.ApplicationFilter):
         self._settings = settings or FtpSettings()
 
     def attach_to_session(self, session: api.Session) -> api.SessionFilter:
-        """See `ApplicationFilter`."""
+        """Implement `ApplicationFilter.attach_to_session`."""
         return FtpSession(self._settings)
 
 
 class FtpSession(api.SessionFilter):
-    """Gives each control connection its dialogue, and tells it what became of data connections."""
+    """Attaches a dialogue to each control connection, and tells it how data connections ended."""
 
     def __init__(self, settings: FtpSettings) -> None:
         self._settings = settings
 
     async def on_event(self, event: api.Event) -> None:
-        """See `SessionFilter`."""
+        """Implement `SessionFilter.on_event`."""
         match event:
             case api.ConnectTcp():
                 # Priority.NAT: who edits addresses is the first to see what the client says.

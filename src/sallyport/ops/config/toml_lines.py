@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 
 
 def read_toml(text: str, file_name: str) -> dict[str, Any]:
-    """Give what `text` says; raises ConfigErrors with the line where it is not TOML."""
+    """Return what `text` says; raises ConfigErrors with the line where it is not TOML."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -49,7 +49,7 @@ def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
 
 
 def line_map(text: str) -> Mapping[KeyPath, int]:
-    """Give the line, from 1, where each key, table and array element of `text` begins.
+    """Return the line, from 1, where each key, table and array element of `text` begins.
 
     `text` is TOML that tomllib reads. Tables written more than once have their first line.
     """

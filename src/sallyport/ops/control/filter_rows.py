@@ -8,7 +8,7 @@ from sallyport.ops.control.schema import FilterRow, FilterState
 
 
 def rows_of(choices: Iterable[Choice], faults: Mapping[str, str]) -> Iterator[FilterRow]:
-    """Give the filters of a configuration; `faults` says why some are switched off."""
+    """Yield the filters of a configuration; `faults` says why some are switched off."""
     for choice in choices:
         fault = faults.get(choice.kind.name)
         if choice.running is None:
@@ -20,7 +20,7 @@ def rows_of(choices: Iterable[Choice], faults: Mapping[str, str]) -> Iterator[Fi
 
 
 def rows_installed(catalogue: Catalogue, names: Iterable[str]) -> Iterator[FilterRow]:
-    """Give these of the installed filters: off, or failed when they cannot be imported."""
+    """Yield these of the installed filters: off, or failed when they cannot be imported."""
     for name in names:
         try:
             yield _row(catalogue.find(name), state="off")
@@ -49,7 +49,7 @@ def _row(kind: FilterKind, *, state: FilterState, reason: str | None = None) -> 
         reason=reason,
         protocols=[protocol.name for protocol in kind.protocols],
         events=sorted(event.__name__ for event in kind.hooks.events),
-        # Iterating over a flag gives its single bits: the primary connections are nobody's bit.
+        # Iterating over a flag gives its single bits: the primary connections have no bit.
         scope=["primary", *(_dashed(one.name) for one in kind.hooks.scope)],
         sources=[_dashed(one.name) for one in kind.hooks.sources],
         on_by_default=kind.name in ON_BY_DEFAULT,
