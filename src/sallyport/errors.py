@@ -39,6 +39,8 @@ class BindError(SallyportError):
 
     code = "bind-refused"
     hresult: ClassVar[int] = 0x80004005
+    is_recorded = False
+    """Whether the gateway has written it down: the caller then writes no second record of it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

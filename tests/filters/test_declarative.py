@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.filters.talk import refusals
 
 from sallyport.errors import OutOfResources
 from sallyport.filters.declarative import load_declarative
@@ -243,7 +244,8 @@ def test_h03_who_begins_as_another_protocol_never_binds(first: bytes) -> None:
     ],
 )
 def test_a_refused_line_goes_nowhere_and_the_dialogue_goes_on(line: bytes, reason: str) -> None:
-    dialogue = talk().client_says(line + b"\r\nnext\r\n").noted("line.refused", reason)
+    dialogue = talk().client_says(line + b"\r\nnext\r\n")
+    assert refusals(dialogue) == [reason]
 
     dialogue.server_hears(b"next\r\n").pinholes().still_open().nothing_more()
 
@@ -259,7 +261,7 @@ def test_a_match_that_names_no_port_is_refused(count: str) -> None:
 def test_a_data_path_without_room_refuses_too() -> None:
     dialogue = talk().next_bind_fails(OutOfResources("sets-are-full")).client_says(CALL[4] + b"\n")
 
-    dialogue.noted("line.refused", "sets-are-full").nothing_more()
+    dialogue.noted("binding.refused", "sets-are-full").nothing_more()
 
 
 def test_a_refusal_may_be_answered() -> None:
@@ -284,7 +286,7 @@ def test_a_refusal_may_end_the_connection() -> None:
 
 def test_what_follows_a_refusal_that_ends_the_connection_is_not_read() -> None:
     dialogue = talk(call_rule('on_refusal = "close"')).client_says(b"CALL 10.0.0.9 5000\n" * 2)
-    assert dialogue.world.journal.reasons("line.refused") == ["not-the-clients-address"]
+    assert refusals(dialogue) == ["not-the-clients-address"]
 
     dialogue = talk(other_rule("server", "EVIL", "refuse", 'on_refusal = "close"'))
     dialogue.server_says(b"EVIL\nEVIL\n").ended("refused-by-rule")

@@ -100,7 +100,7 @@ def test_a_kernel_without_room_is_told_to_the_client_as_425() -> None:
     dialogue = greeted().next_bind_fails(OutOfResources("sets-are-full")).client_says(IPV4.ask)
 
     dialogue.client_hears(b"425 Can't open data connection.\r\n").server_hears(b"").pinholes()
-    dialogue.noted("command.refused", "sets-are-full").still_open()
+    dialogue.noted("binding.refused", "sets-are-full").still_open()
 
 
 def test_the_client_may_go_on_after_a_passive_answer_was_refused() -> None:

@@ -308,3 +308,18 @@ def test_h08_an_injected_port_on_its_own_line_gets_no_more_than_policy_gives() -
         b"250 ok\r\n504 Command not implemented for that parameter.\r\n"
     )
     dialogue.pinholes().server_hears(b"").noted("binding.refused", "client-port-below-minimum")
+
+
+def test_a_refused_command_says_its_verb_and_what_it_named() -> None:
+    dialogue = greeted().client_says(b"EPSV ALL\r\n").server_says(OK).client_says(b"PASV\r\n")
+    dialogue.client_says(b"PORT 10,0,0,8,6,17\r\n")
+
+    records = [f for e, f in dialogue.world.journal.records if e == "command.refused"]
+    assert [one["verb"] for one in records] == [b"PASV", b"PORT"]
+    assert [one.get("named") for one in records] == [None, b"10,0,0,8,6,17"]
+
+
+def test_a_password_is_in_no_record() -> None:
+    dialogue = greeted().client_says(b"USER alice\r\nPASS s3cret\r\nPA\0SS s3cret\r\n")
+
+    assert "s3cret" not in repr(dialogue.world.journal.records)

@@ -296,7 +296,7 @@ def test_a_server_that_refuses_is_a_reset_for_the_client_and_a_line_in_the_journ
             b.control.begin()
 
             assert await is_reset(b.client)
-            assert await b.until_over() == ["server-unreachable"]
+            assert await b.until_over() == ["server-refused-connection"]
             assert "connect.failed" in b.world.journal.events()
 
     asyncio.run(scenario())

@@ -328,7 +328,7 @@ def test_a_server_without_a_route_ends_the_conversation_with_the_reason(
     bench = Bench()
     bench.says(b"one")
 
-    assert bench.world.journal.reasons("connect.closed") == ["server-unreachable"]
+    assert bench.world.journal.reasons("connect.closed") == ["no-route-to-server"]
     assert not list(bench.gateway.sessions)
     assert bench.interceptor.conversations == {}
 

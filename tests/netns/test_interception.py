@@ -171,7 +171,7 @@ def test_a_server_that_refuses_resets_the_client_with_a_reason(
     with pytest.raises(ConnectionResetError):
         connect_and_listen(lab, family)
 
-    await_reason(gateway, "connect.closed", "server-unreachable")
+    await_reason(gateway, "connect.closed", "server-refused-connection")
 
 
 @FAMILIES

@@ -138,7 +138,7 @@ def test_time_moves_when_told() -> None:
 
 def test_the_next_bind_can_be_made_to_fail_and_to_wait() -> None:
     dialogue = opened().next_bind_fails(OutOfResources("full")).client_says(PORT)
-    dialogue.pinholes().noted("command.refused", "full")
+    dialogue.pinholes().noted("binding.refused", "full")
 
     dialogue.data_path.is_slow = True
     dialogue.client_says(PORT).pinholes().waiting_ends()

@@ -218,7 +218,8 @@ class DeclarativeDialogue(DataFilter):
             wanted = rule.wanted(bind, match, self._primary.client)
             binding = self._standing(rule, wanted) or await self._new(rule, bind, match, wanted)
         except (ProtocolError, BindError) as refusal:
-            self._refuse(rule, refusal.reason)
+            is_recorded = isinstance(refusal, BindError) and refusal.is_recorded
+            self._refuse(rule, refusal.reason, is_recorded=is_recorded)
             return
         told = patterns.splice(match, rule.written(binding.proxy_address))
         self.server.send(told + line.raw[len(match.string) :])
@@ -262,9 +263,12 @@ class DeclarativeDialogue(DataFilter):
                 return patterns.splice(match, bound.said) + line.raw[len(line.text) :]
         return line.raw
 
-    def _refuse(self, rule: Rule, reason: str) -> None:
-        """Let a line pass nowhere, and say so in the way the rule has chosen."""
-        self._primary.note("line.refused", level="warning", reason=reason)
+    def _refuse(self, rule: Rule, reason: str, *, is_recorded: bool = False) -> None:
+        """Drop a line, and answer it in the way the rule has chosen."""
+        if is_recorded:  # a refusal is one record: here is only what became of the line
+            self._primary.note("line.dropped", level="debug", reason=reason)
+        else:
+            self._primary.note("line.refused", level="warning", reason=reason)
         if rule.shape.reply is not None:
             self.client.send(self._to_client.insert(rule.shape.reply.encode("ascii") + b"\r\n"))
         if rule.shape.on_refusal == "close":

@@ -86,7 +86,8 @@ class TftpDialogue(api.DataFilter):
         except api.BindError as refusal:
             is_full = isinstance(refusal, (api.QuotaExceeded, api.OutOfResources))
             code = ErrorCode.ALLOCATION_EXCEEDED if is_full else ErrorCode.ACCESS_VIOLATION
-            self._refuse(code, "Refused by the gateway.", refusal.reason)
+            text = "Refused by the gateway."
+            self._refuse(code, text, refusal.reason, is_recorded=refusal.is_recorded)
 
     async def from_server(self, data: bytes) -> None:
         """Drop it: a server answers from a port of its own, by the binding."""
@@ -180,8 +181,13 @@ class TftpDialogue(api.DataFilter):
         if self._binding is not None:
             self._binding.connections[0].send_to(self.connection.server, data)
 
-    def _refuse(self, code: ErrorCode, text: str, reason: str) -> None:
-        self.connection.note("request.refused", level="warning", code=int(code), reason=reason)
+    def _refuse(
+        self, code: ErrorCode, text: str, reason: str, *, is_recorded: bool = False
+    ) -> None:
+        if is_recorded:  # a refusal is one record: here is only what the client was told
+            self.connection.note("request.answered", level="debug", code=int(code), reason=reason)
+        else:
+            self.connection.note("request.refused", level="warning", code=int(code), reason=reason)
         self.client.send(tftp.error(code, text))
         self._end_if_idle(reason)
 

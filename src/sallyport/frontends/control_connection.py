@@ -12,6 +12,7 @@ from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket, gateway_socket
+from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.sockets import (
@@ -90,11 +91,11 @@ class ControlConnection:
                 dialled = await _dial(primary)
                 self._start(dialled, endpoint_of(dialled.getsockname()))
         except (OSError, TimeoutError) as error:
-            primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
-            primary.kill("server-unreachable")
+            end_unreachable(primary, error)
         except Exception as error:  # noqa: BLE001 - a fence: our fault ends one connection only
-            primary.note("connect.failed", level="error", server=primary.server, error=repr(error))
-            primary.kill("internal-error")
+            reason = "internal-error"
+            primary.note("connect.failed", level="error", reason=reason, error=repr(error))
+            primary.kill(reason)
 
     def _start(self, dialled: socket.socket | None, ours: Endpoint) -> None:
         self._dialling = None

@@ -28,6 +28,7 @@ from sallyport.frontends.sockets import (
     gateway_socket,
     interception_socket,
 )
+from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
@@ -245,8 +246,7 @@ class DatagramConversation:
         try:
             gateway_address = self._server.open()
         except OSError as error:
-            primary.note("connect.failed", level="warning", server=primary.server, error=str(error))
-            primary.kill("server-unreachable")
+            end_unreachable(primary, error)
             return
         self._has_started = True
         self._gateway.start_primary(

@@ -82,7 +82,7 @@ class EventJournal:
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         """Write one event, unless its level is below the journal's."""
         try:
-            if event.endswith(".refused"):
+            if event.endswith(".refused") and level != "debug":
                 self.refusals[str(fields.get("reason"))] += 1
             if level not in self._levels:
                 return

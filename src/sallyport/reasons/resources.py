@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sallyport import limits
 from sallyport.reasons.reason import Group, Reason
 
 
@@ -10,6 +11,7 @@ def _resource(code: str, happened: str, means: str, remedy: str, key: str | None
 
 
 _NOT_OPENED = "Nothing was opened; the protocol's user sees that a transfer could not begin."
+_RESET = "The client's connection was reset."
 
 REASONS: Final = (
     _resource(
@@ -137,11 +139,28 @@ REASONS: Final = (
         "Report it to the filter's author: output must follow input.",
     ),
     _resource(
+        "server-timed-out",
+        f"The server did not answer within {limits.CONNECT_TIMEOUT_SECONDS:g} seconds.",
+        _RESET,
+        "Connect from the gateway itself: if that hangs as well, the host is down or a firewall in"
+        " between drops the connection.",
+    ),
+    _resource(
+        "server-refused-connection",
+        "The server's host answered that nothing listens at this port.",
+        _RESET,
+        "See that the server runs and listens at the address and port of the record.",
+    ),
+    _resource(
+        "no-route-to-server",
+        "This host knows no way to the server's network, or a router on it knows none.",
+        _RESET,
+        "See the routes of the gateway (`ip route get ADDRESS`).",
+    ),
+    _resource(
         "server-unreachable",
-        "The server did not answer within 30 seconds, refused, or there is no way to it; `error`"
-        " in the record says which.",
-        "The client's connection was reset.",
-        "Connect from the gateway itself to see whether the server answers: host, port, route, and"
-        " a firewall in between.",
+        "The server could not be reached; `error` in the record has the kernel's words.",
+        _RESET,
+        "Connect from the gateway itself to see whether the server answers.",
     ),
 )

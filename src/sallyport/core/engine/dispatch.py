@@ -137,7 +137,7 @@ class EventDispatcher:
         told = session.filter_set.told(session, event, primary.protocol, is_secondary=False)
 
         def deny(name: str) -> None:
-            primary.note("connect.denied", level="warning", filter=name)
+            primary.note("connect.denied", level="warning", reason="denied-by-filter", filter=name)
             primary.kill("denied-by-filter")
 
         flow = _Flow(primary, primary.peer, chain, event, deny, ready)

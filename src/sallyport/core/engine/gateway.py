@@ -201,10 +201,7 @@ class Gateway:
         primary.link = link
         primary.note(
             "connect.accepted",
-            client=primary.client,
-            server=primary.server,
-            protocol=primary.protocol.name,
-            rule=primary.rule.name,
+            **primary.parties(),
             relation=primary.relation,
         )
         if primary.chain.is_empty:
@@ -238,7 +235,13 @@ class Gateway:
             ),
         )
         seconds = round(self.clock() - primary.opened_at, 3)
-        primary.note("connect.closed", reason=reason, seconds=seconds)
+        primary.note(
+            "connect.closed",
+            **primary.parties(),
+            reason=reason,
+            seconds=seconds,
+            transfers=primary.transfers,
+        )
         del primary.session.primaries[primary.id]
         self.forget_idle(primary.session)
 

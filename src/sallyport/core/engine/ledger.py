@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import (
     NO_PARAMETERS,
@@ -19,11 +20,16 @@ from sallyport.core.model.events import (
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.model.session import Session
 from sallyport.core.pinholes.lifecycle import CLOSED
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Rule
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
+
+# Ends that need no word by themselves.
+_NORMAL = frozenset({"finished", "idle"})
 
 
 class Ledger:
@@ -40,19 +46,19 @@ class Ledger:
         protocol = request.protocol
         self._note_refusal(
             refusal,
-            session=request.session.id,
             protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
-            client=", ".join(map(str, request.client_addresses)),
+            **_parties(request.session, request.primary),
+            named=", ".join(map(str, request.client_addresses)),
         )
 
     def arming_refused(self, binding: Binding, refusal: BindError) -> None:
         """Write down why a binding could not be armed."""
         self._note_refusal(
             refusal,
-            session=binding.session.id,
             binding=binding.id,
             protocol=binding.protocol.name,
-            client=", ".join(str(_named(one)) for one in binding.connections),
+            **_parties(binding.session, binding.primary, binding.rule),
+            named=", ".join(str(_named(one)) for one in binding.connections),
         )
 
     def binding_made(self, binding: Binding) -> None:
@@ -71,8 +77,10 @@ class Ledger:
         self._journal.record(
             "binding.denied",
             level="warning",
-            session=binding.session.id,
+            **_parties(binding.session, binding.primary, binding.rule),
+            protocol=binding.protocol.name,
             binding=binding.id,
+            reason="denied-by-filter",
             filter=name,
         )
 
@@ -89,6 +97,7 @@ class Ledger:
             binding=connection.binding_id,
             peer=peer,
         )
+        _count_transfer(connection)
         self._tell_of_peer(EstablishedConnection, connection, peer)
 
     def peer_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
@@ -114,12 +123,15 @@ class Ledger:
             primary.openings.pop(connection.pinhole.id, None)
         if binding is not None and all(one.state is CLOSED for one in binding.connections):
             del session.bindings[binding.id]
-        self._journal.record(
+        self._summarize(
             "binding.closed",
-            session=session.id,
+            connection,
+            reason,
+            seconds=0.0 if binding is None else self._engine.clock() - binding.created_at,
             binding=connection.binding_id,
             proxy=listen,
-            reason=reason,
+            peer=connection.latest_peer,
+            flows=traffic.flows,
             from_peer_bytes=traffic.from_peer_bytes,
             to_peer_bytes=traffic.to_peer_bytes,
         )
@@ -134,9 +146,11 @@ class Ledger:
         self._journal.record(
             "flow.denied",
             level="warning",
-            session=connection.session.id,
+            **_parties(connection.session, connection.primary, connection.rule),
+            protocol=connection.protocol.name,
             proxy=connection.proxy_address,
             peer=peer,
+            reason="denied-by-filter",
             filter=name,
         )
 
@@ -152,6 +166,7 @@ class Ledger:
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Tell who asked that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
+        _count_transfer(future)
         self._tell_of_peer(EstablishedConnection, future, client)
 
     def permission_failed(self, future: FutureConnection, client: Endpoint) -> None:
@@ -166,11 +181,13 @@ class Ledger:
         future.session.let_go(future, future.primary)
         if future.primary is not None:
             future.primary.openings.pop(future.pinhole.id, None)
-        self._note(
-            future,
+        self._summarize(
             "connect.secondary_closed",
-            server=future.pinhole.target,
-            reason=reason,
+            future,
+            reason,
+            seconds=self._engine.clock() - future.created_at,
+            to=future.pinhole.target,
+            flows=traffic.flows,
             from_client_bytes=traffic.from_peer_bytes,
             to_client_bytes=traffic.to_peer_bytes,
         )
@@ -226,8 +243,34 @@ class Ledger:
     def _note_refusal(self, refusal: BindError, **fields: object) -> None:
         if str(refusal) != refusal.reason:
             fields["error"] = str(refusal)
+        refusal.is_recorded = True
         self._journal.record(
             "binding.refused", level="warning", code=refusal.code, reason=refusal.reason, **fields
+        )
+
+    def _summarize(
+        self,
+        event: str,
+        connection: SecondaryConnection | FutureConnection,
+        reason: str,
+        *,
+        seconds: float,
+        **fields: object,
+    ) -> None:
+        """Write the one record that says all about a transfer that is over."""
+        level: Level = "info"
+        if connection.explanation is not None:
+            # A filter had a reason of its own: a transfer that was blocked is no normal end.
+            level, fields["explanation"] = "warning", connection.explanation
+            reason = "closed-by-filter" if reason in _NORMAL else reason
+        self._journal.record(
+            event,
+            level=level,
+            **_parties(connection.session, connection.primary, connection.rule),
+            protocol=connection.protocol.name,
+            reason=reason,
+            seconds=round(seconds, 3),
+            **fields,
         )
 
     def _note_bound(self, event: str, first: SecondaryConnection, level: Level) -> None:
@@ -248,6 +291,27 @@ class Ledger:
 def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
     """Give the settings of the filter that asked for it, if that has any."""
     return connection.session.filter_set.parameters.get(connection.asked_by, NO_PARAMETERS)
+
+
+def _parties(
+    session: Session, primary: PrimaryConnection | None, rule: Rule | None = None
+) -> dict[str, object]:
+    """Return who asked, whom, and by which rule: what every record needs to stand alone."""
+    if primary is None:
+        named = {} if rule is None else {"rule": rule.name}
+        return {"session": session.id, "client": session.client_address, **named}
+    return {
+        "session": session.id,
+        "connection": primary.id,
+        "client": primary.client,
+        "server": primary.server,
+        "rule": (rule or primary.rule).name,
+    }
+
+
+def _count_transfer(connection: SecondaryConnection | FutureConnection) -> None:
+    if connection.primary is not None:
+        connection.primary.transfers += 1
 
 
 def _named(connection: SecondaryConnection) -> Endpoint | str:

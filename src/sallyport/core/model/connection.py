@@ -1,6 +1,6 @@
 """Connections: what all kinds have in common, and the primary one, which a client opened."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.chain import Chain, Priority
@@ -93,6 +93,19 @@ class Connection(Protocol):
         """
 
 
+class Parties(TypedDict):
+    """The fields of a record that say who asked whom by which rule."""
+
+    client: Endpoint
+    server: Endpoint
+    protocol: str
+    rule: str
+
+
+# The levels of records that are read alone, long after those before them.
+_TROUBLE = frozenset({"warning", "error"})
+
+
 class PrimaryConnection(Askable):
     """A control connection from `client`, which opened it, through the gateway to `server`.
 
@@ -152,6 +165,8 @@ class PrimaryConnection(Askable):
         """Whether a filter plays the server: then no server is dialled."""
         self.traffic = Traffic()
         """The bytes an emulating filter says it sent; no other bytes are counted here."""
+        self.transfers = 0
+        """How many peers or clients have connected to what was opened for it."""
         self.event_context = None
         self.runner = runner
         """Runs all filter code of this connection, one call at a time."""
@@ -265,10 +280,24 @@ class PrimaryConnection(Askable):
         self._engine.end_primary(self, reason, explanation, abort=True)
 
     def note(self, event: str, *, level: Level = "info", **fields: object) -> None:
-        """Record a journal event with the session and the connection filled in."""
+        """Write one record to the journal, with session and connection filled in.
+
+        A warning or an error also says who asked whom by which rule: it must stand alone.
+        """
+        if level in _TROUBLE:
+            fields = {**self.parties(), **fields}
         self._engine.journal.record(
             event, level=level, session=self.session.id, connection=self.id, **fields
         )
+
+    def parties(self) -> Parties:
+        """Return who asked whom by which rule, as fields of a record."""
+        return {
+            "client": self.client,
+            "server": self.server,
+            "protocol": self.protocol.name,
+            "rule": self.rule.name,
+        }
 
     def _require_started(self) -> None:
         require_running(is_over=not self.is_open)

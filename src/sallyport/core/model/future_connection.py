@@ -20,7 +20,7 @@ class FutureConnection(Negotiated):
     address is the far end's own, or one of the gateway's when the client is redirected.
     """
 
-    __slots__ = ()
+    __slots__ = ("created_at",)
 
     is_secondary = True
 
@@ -49,6 +49,7 @@ class FutureConnection(Negotiated):
             context=request.context,
             reservations=reservations,
         )
+        self.created_at = engine.clock()
 
     @property
     def flags(self) -> ConnectionFlags:

@@ -25,7 +25,7 @@ A refusal that may be the answer to PORT closes its pinhole. Nothing waits for e
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from sallyport import api, limits
 from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
@@ -76,6 +76,8 @@ class FtpDialogue(FtpStream):
         self._current: Exchange | None = None
         self._is_epsv_only = False
         self._has_bad_line = False
+        self._command: Command | None = None
+        """The command that is being handled, for the record of a refusal."""
         self._banner_lines = 0
         self._is_dropping_line = False
         self._may_be_tls = False
@@ -223,12 +225,13 @@ class FtpDialogue(FtpStream):
         try:
             command = formats.parse_command(read if is_plain else unescape(read))
         except api.ProtocolError as error:
+            self._command = None
             self._not_a_command(line, read, error.reason)
             return
         self._has_bad_line = self._may_be_tls = False
         if not is_plain:
             line = with_plain_head(line)
-        verb = command.verb
+        verb, self._command = command.verb, command
         if (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
         elif verb in _PORT_FORMATS:
@@ -270,14 +273,27 @@ class FtpDialogue(FtpStream):
             self._replies.client_goes_on()
         self.server.send(line)
 
-    def _refuse(self, code: int, text: str, reason: str) -> None:
+    def _refuse(self, code: int, text: str, reason: str, *, is_recorded: bool = False) -> None:
         """Answer in the server's place, after everything the server still has to answer."""
-        self.connection.note("command.refused", level="warning", code=code, reason=reason)
+        self._note_refused(code, reason, is_recorded=is_recorded)
         self._queue.add(reply(code, text))
         if self._queue:
             self.watch_waiting()
             if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
                 self.connection.close("too-many-lines-ahead")
+
+    def _note_refused(self, code: int, reason: str, *, is_recorded: bool) -> None:
+        """Record what was said and how it was answered; `is_recorded`: why stands in the log."""
+        said: dict[str, object] = {"code": code, "reason": reason}
+        if self._command is not None:
+            # The verbs that are refused name addresses or mechanisms, never a secret.
+            said["verb"] = self._command.verb
+            if self._command.argument:
+                said["named"] = self._command.argument
+        if is_recorded:  # a refusal is one record: here is only what the client was told
+            self.connection.note("command.answered", level="debug", **said)
+        else:
+            self.connection.note("command.refused", level="warning", **said)
 
     # -- commands that concern data connections -----------------------------------------------
 
@@ -297,7 +313,8 @@ class FtpDialogue(FtpStream):
         except api.ProtocolError as error:
             self._refuse(501, "Syntax error in parameters or arguments.", error.reason)
         except api.BindError as refusal:
-            self._refuse(*_REFUSALS.get(refusal.reason, _refusal(refusal)), refusal.reason)
+            code, text = _REFUSALS.get(refusal.reason, _refusal(refusal))
+            self._refuse(code, text, refusal.reason, is_recorded=refusal.is_recorded)
         else:
             told = b"%b %b\r\n" % (command.verb, write(opening.proxy_address))
             self._forward(Exchange(command.verb, agreement=agreement), told)
@@ -530,11 +547,13 @@ class FtpDialogue(FtpStream):
     ) -> str:
         """Record why an agreement came to nothing, and return what the client is told."""
         reason = refusal.reason
+        # Why a bind was refused is in the log already: a refusal is one record.
+        is_recorded = isinstance(refusal, api.BindError) and refusal.is_recorded
+        level: Literal["debug", "warning"] = "debug" if is_recorded else "warning"
         if exchange.agreement is not None:
-            self.connection.note("binding.not_armed", level="warning", reason=reason)
+            self.connection.note("binding.not_armed", level=level, reason=reason)
             return "Can't open data connection."
-        remedy = {"remedy": _REPLACE} if reason == "passive-address-is-not-the-servers" else {}
-        self.connection.note("passive.refused", level="warning", reason=reason, **remedy)
+        self.connection.note("passive.refused", level=level, reason=reason)
         return "Can't open passive connection."
 
     def _note_missing(self, count: int) -> None:
@@ -594,4 +613,3 @@ _OPAQUE = (
     "the gateway cannot read PORT and PASV any more: active mode behind NAT cannot work after AUTH"
     " TLS; use passive mode, or CCC after login"
 )
-_REPLACE = 'trust_pasv_address = "replace" in [filters.ftp] takes any address for the server\'s own'
