@@ -1,6 +1,10 @@
-"""EventDispatcher: tells filters what happens, and takes their answer: attach, deny, or nothing.
+"""EventDispatcher: notifies filters of events and takes their answer: attach, deny, or nothing.
 
-While a filter may deny, one that fails or is switched off has denied: fail closed.
+Fail closed: in an event that a filter may deny, a filter that fails or is switched off has denied.
+
+Two kinds of caller need two ways of waiting. `bind_for_client` runs in a filter's coroutine, so a
+bind awaits the other filters' answers. A flow comes from a data path, which cannot wait: filters
+are queued on the connection's runner, and the last call in the queue lets the flow go on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +45,7 @@ _TCP = Transport.TCP
 
 
 class EventDispatcher:
-    """The one place where filters are told, except what only the caller of a bind is (Ledger)."""
+    """The one place that notifies filters; the Ledger notifies the caller of a bind."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -49,9 +53,10 @@ class EventDispatcher:
     # -- binds --------------------------------------------------------------------------------
 
     async def ask_about_bind(self, binding: "Binding") -> None:
-        """Tell of a bind that is about to open, and, for TCP, that it listens.
+        """Notify filters of a bind that is about to open (BindTcp, BindUdp), then of Listen (TCP).
 
-        Raises AddressInUse when a filter denies: the SDK's code for it (WSAEADDRINUSE).
+        Raises AddressInUse when a filter denies, the SDK's code for it (WSAEADDRINUSE), and
+        Terminating when the binding ended while filters were asked.
         """
         hears_of, protocol = binding.session.filter_set.told, binding.protocol
         is_tcp = binding.transport is _TCP
@@ -100,10 +105,10 @@ class EventDispatcher:
         connection: SecondaryConnection,
         event: type[BindTcp] | type[BindUdp] | type[Listen],
     ) -> bool:
-        """Tell one filter of one port; give whether it answered without a fault.
+        """Notify one filter of one port; return whether it answered without a fault.
 
-        The caller of the bind waits too, and has a time limit: this one comes before it, so that
-        the fault is found where it is.
+        The filter that called `bind_for_client` waits too, and has a time limit of its own. This
+        limit passes before that one, so that the filter that does not answer is blamed.
         """
         engine, session = self._engine, connection.session
 
@@ -115,7 +120,7 @@ class EventDispatcher:
         try:
             parameters = session.filter_set.parameters[one.name]
             await attached(session, one).on_event(event(connection, parameters=parameters))
-        except FAULTS as error:  # a fence: whatever a filter raises stays here
+        except FAULTS as error:  # a fence: what a filter raises stays here
             if connection.is_closed:
                 return True
             failed(error)
@@ -127,9 +132,9 @@ class EventDispatcher:
     # -- flows --------------------------------------------------------------------------------
 
     def primary_starts(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
-        """Tell of a primary connection; `ready` is called once everybody has answered.
+        """Notify filters of a primary connection; `ready` is called when all have answered.
 
-        It is never called when somebody denies: the connection is then over.
+        `ready` is never called when a filter denies: the connection is then over.
         """
         is_udp = primary.transport is Transport.UDP
         event: type[Event] = UdpDestination if is_udp else ConnectTcp
@@ -151,9 +156,9 @@ class EventDispatcher:
         arrival: Arrival,
         play_peer: Callable[[Chain], None] | None = None,
     ) -> None:
-        """Tell of a peer in user mode, and answer its arrival.
+        """Notify filters of a peer in user mode, and answer its arrival.
 
-        `play_peer` attaches the filter that speaks for the peer, when nobody came (emulation).
+        `play_peer` attaches the data filter that plays the peer (emulation).
         """
         session, event = connection.session, resulting_event(connection)
         remote, bound = _ends(connection, peer)
@@ -165,7 +170,8 @@ class EventDispatcher:
             arrival.proceed(None)
             return
         if len(connection.asked_about) >= limits.MAX_RELAYED_FLOWS:
-            # The data path forgets who has gone meanwhile: they could come and go without end.
+            # A peer may leave while it waits, and the data path then forgets it. Without this bound
+            # peers that come and go could queue chains without end.
             arrival.refuse()
             return
         chain = self._chain_to(connection, remote)
@@ -182,14 +188,15 @@ class EventDispatcher:
             connection.asked_about.remove(chain)
             arrival.proceed(None if chain.is_empty else chain)
 
-        # One arrival at a time: what a filter attaches belongs to the flow it was asked about.
+        # One runner for all arrivals, so one at a time: a connection has one event context, and
+        # what a filter attaches belongs to the flow that it is asked about.
         if connection.runner is None:
             connection.runner = self._engine.new_runner(session)
         flow = _Flow(connection, remote, chain, event, deny, go_on)
         self._ask_in_turn(connection.runner, flow, told, factories)
 
     def _chain_to(self, connection: _Secondary, remote: Endpoint) -> Chain:
-        """Make the chain of a flow that filters are asked about from now on."""
+        """Return a new chain for a flow that filters are about to be asked about."""
         chain = Chain(
             self._engine,
             connection,
@@ -207,7 +214,10 @@ class EventDispatcher:
         told: Sequence[ApplicationFilter],
         factories: Sequence[DataFilterFactory],
     ) -> None:
-        """Ask every filter, attach what was ordered before, then let the flow go on."""
+        """Queue on the runner: every filter, then the factories' data filters, then the flow.
+
+        A filter that denies ends the chain, and each later call in the queue finds it over.
+        """
         for one in told:
             runner.run(self._ask, (one, flow), one.name)
         for factory in factories:
@@ -216,7 +226,7 @@ class EventDispatcher:
 
     @staticmethod
     def ask_no_more(connection: _Secondary) -> None:
-        """Forget every peer of a connection that filters are being asked about: it is over."""
+        """Drop every peer that waits for the filters' answer: the connection is over."""
         if connection.runner is not None:
             connection.runner.close()
         while connection.asked_about:
@@ -243,7 +253,10 @@ class EventDispatcher:
     def announce_end(
         self, connection: PrimaryConnection | _Secondary, event: ConnectionTerminating
     ) -> None:
-        """Tell who registered for the end of connections, where it is attached already."""
+        """Notify the filters that registered for the end of connections and are attached already.
+
+        The caller of the bind or permission is left out: the ledger notifies it.
+        """
         session = connection.session
         told = session.filter_set.told(
             session, ConnectionTerminating, event.protocol, is_secondary=connection.is_secondary
@@ -258,37 +271,37 @@ class EventDispatcher:
 
 
 def resulting_event(connection: _Secondary) -> type[Event]:
-    """Give the event that a flow of this connection raises in user mode."""
+    """Return the event that a flow of this connection raises in user mode."""
     if isinstance(connection, FutureConnection):
         return permitted_event(connection.pinhole.transport)
     return flow_event(connection.transport)
 
 
 def permitted_event(transport: Transport) -> type[Event]:
-    """Give the event that a permitted flow raises in user mode."""
+    """Return the event that a permitted flow raises in user mode."""
     return ConnectTcp if transport is _TCP else UdpDestination
 
 
 def flow_event(transport: Transport) -> type[Event]:
-    """Give the event that a flow to a bound port raises in user mode."""
+    """Return the event that a flow to a bound port raises in user mode."""
     return AcceptedConnection if transport is _TCP else UdpDestination
 
 
 @dataclass(frozen=True, slots=True)
 class _Flow:
-    """A flow that is about to start, and what filters are told of it."""
+    """A flow that is about to start, with the event that notifies filters of it."""
 
     connection: PrimaryConnection | _Secondary
     peer: Endpoint
     chain: Chain
     event: type[Event]
     deny: Callable[[str], None]
-    """Called for the filter of this name, which denies; then it goes no further."""
+    """Called with the name of a filter that denies; the flow then goes no further."""
     go_on: Callable[[], None]
-    """Called once everybody has answered, if nobody denies."""
+    """Called when all filters have answered and none has denied."""
 
     def announced(self, parameters: Mapping[str, object]) -> Event:
-        """Make the event for one filter."""
+        """Return the event for one filter, with its settings."""
         connection = self.connection
         if self.event is ConnectTcp:
             assert not isinstance(connection, SecondaryConnection)  # noqa: S101 - resulting_event
@@ -305,13 +318,13 @@ async def _attach_made(chain: Chain, factory: DataFilterFactory) -> None:
 
 
 async def _go_on(flow: _Flow) -> None:
-    """Behind every filter's answer: denied and killed ones go no further."""
+    """Let the flow go on, unless a filter has denied it or it was killed meanwhile."""
     if not flow.chain.is_over:
         flow.go_on()
 
 
 def _ends(connection: _Secondary, peer: Endpoint) -> tuple[Endpoint, Endpoint | None]:
-    """Give the far end of a flow, and where it came to, unless it is the client that connects."""
+    """Return the far end of a flow, and where it came to, unless it is the client that connects."""
     if isinstance(connection, SecondaryConnection):
         return peer, connection.pinhole.listen
     assert connection.pinhole.target is not None  # noqa: S101 - a permission says to where

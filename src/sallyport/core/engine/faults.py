@@ -1,4 +1,4 @@
-"""Faults: what filters did wrong, and when one is trusted no more."""
+"""Faults: counts the faults of filters, and decides when a filter is switched off."""
 
 from collections import defaultdict
 
@@ -9,14 +9,16 @@ from sallyport.addresses import IpAddress
 class Faults:
     """Counts the faults of every filter by client.
 
-    One client alone cannot have a filter switched off for others: it may know what makes it fail.
+    `limits.MAX_FILTER_FAULTS` faults with one client switch a filter off for that client; faults
+    with as many clients, for all. One client alone cannot switch a filter off for others, because
+    it may know input that makes the filter fail (attack X07).
     """
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, dict[IpAddress, int]] = defaultdict(dict)
 
     def count(self, name: str, client: IpAddress) -> bool:
-        """Count one fault; return whether it switches the filter off, for one client or for all."""
+        """Count one fault; return True when it switches the filter off for this client, or all."""
         was_off = self.is_off(name, client)
         counts = self._counts[name]
         if client in counts or len(counts) < limits.MAX_FILTER_FAULTS:
@@ -24,18 +26,18 @@ class Faults:
         return not was_off and self.is_off(name, client)
 
     def is_off(self, name: str, client: IpAddress) -> bool:
-        """Whether the filter is switched off for this client's new sessions."""
+        """Whether the filter is switched off for this client."""
         counts = self._counts.get(name)
         if counts is None:
             return False
         return self.is_off_for_all(name) or counts.get(client, 0) >= limits.MAX_FILTER_FAULTS
 
     def is_off_for_all(self, name: str) -> bool:
-        """Whether as many clients as that have seen it fail."""
+        """Whether the filter has failed with so many clients that it is off for all of them."""
         return len(self._counts.get(name, ())) >= limits.MAX_FILTER_FAULTS
 
     def explain(self) -> dict[str, str]:
-        """Say of every filter that is off, for whom."""
+        """Return a sentence for each filter that is off: for which clients, and why."""
         off = {}
         for name, counts in self._counts.items():
             if self.is_off_for_all(name):
@@ -45,5 +47,5 @@ class Faults:
         return off
 
     def forget(self) -> None:
-        """Trust every filter again: they were replaced."""
+        """Set every count to zero: the filters were replaced."""
         self._counts.clear()

@@ -1,7 +1,7 @@
 """Gateway: the whole of one running firewall service (`IFWXFirewall`), without its effects.
 
-It owns sessions, primary connections and bindings. What it needs from outside (data
-paths, a clock, chance, a journal, somebody who carries waiting coroutines on) is handed to it.
+It owns sessions, primary connections and bindings. What it needs from outside is passed in: data
+paths, and the environment's clock, random numbers, journal and event loop.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +40,11 @@ from sallyport.flags import BindFlags, Transport
 
 
 class Gateway:
-    """See the module. Nothing here blocks; every method may be called from the event loop."""
+    """One gateway. Implements `model.engine.Engine`; no method blocks the event loop.
+
+    It admits and ends primary connections itself. For everything else it offers the methods of its
+    parts under the names of `Engine`: binder, dispatcher, ledger, roster.
+    """
 
     def __init__(
         self,
@@ -68,8 +72,7 @@ class Gateway:
         self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
         self.held: dict[str, int] = {}
-        """Ports and permissions of each account, in all sessions of a client; see `Session.hold`.
-        """
+        """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._environment = environment
@@ -78,7 +81,7 @@ class Gateway:
         self.roster.start(self)
 
     def _offer_engine(self, binder: Binder, dispatcher: EventDispatcher, ledger: Ledger) -> None:
-        """Offer as `model.engine.Engine` what the parts do; bound, so that no call is longer."""
+        """Implement `model.engine.Engine` by the bound methods of the parts: no call in between."""
         self.bind = binder.bind
         self.allow = binder.allow
         self.approve = binder.approve
@@ -110,7 +113,7 @@ class Gateway:
 
     @property
     def port_range(self) -> PortRange:
-        """The external ports that bindings may use."""
+        """The gateway ports that bindings may use."""
         return self._ports.range
 
     # -- sessions and primary connections -----------------------------------------------------
@@ -118,18 +121,21 @@ class Gateway:
     def admit_primary(
         self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint
     ) -> PrimaryConnection:
-        """Take a client's new control connection, before the server is dialled.
+        """Return a new control connection of a client, before its server is dialled.
 
-        Raises PolicyDenied, or QuotaExceeded when the client has too many of them.
+        Raises PolicyDenied when the access rules do not allow it, QuotaExceeded when the client
+        holds `limits.MAX_CONTROLS_PER_CLIENT`.
         """
         verdict = self.policy.decide(protocol.name, client.address, server.address)
         return self._admit(protocol, client, server, verdict)
 
     def admit_published(self, rule: PublishingRule, client: Endpoint) -> PrimaryConnection:
-        """Take a new control connection to a published server, before that one is dialled.
+        """Return a new control connection to a published server, before that server is dialled.
 
-        The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
-        or this client of it has too many of them, InvalidArgument for an unknown protocol.
+        It belongs to the session of the published server. Raises PolicyDenied when the rule does
+        not admit the client; QuotaExceeded when the server holds `limits.MAX_CONTROLS_PER_CLIENT`,
+        or this client `limits.MAX_CONTROLS_PER_PEER` of them; InvalidArgument for an unknown
+        protocol.
         """
         protocol = self.roster.protocol(rule.protocol)
         verdict = self.policy.decide_published(rule, rule.protocol, client.address)
@@ -176,10 +182,10 @@ class Gateway:
         return theirs >= limits.MAX_CONTROLS_PER_PEER
 
     def announce_primary(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
-        """Tell the filters; `ready` is called when all have answered, if the connection goes on.
+        """Notify the filters of a new connection; `ready` is called when all let it go on.
 
-        Then its server is dialled, unless `primary.is_emulated`. Set `primary.link` before: who
-        denies resets the client.
+        The caller then dials the server, unless `primary.is_emulated`. Set `primary.link` before
+        the call: a filter that denies resets the client through it.
         """
         self._primary_starts(primary, ready)
 
@@ -192,10 +198,11 @@ class Gateway:
         client: StreamEnd,
         server: StreamEnd | None,
     ) -> None:
-        """The server answered, or a filter plays it (None): feed `primary.chain` from now on.
+        """Begin the chain of a primary connection; the caller feeds `primary.chain` from now on.
 
-        `gateway_address`: ours on the far end's side; None where nobody is. Without a data filter
-        of its own the connection gets one that passes everything.
+        `server` is None when a filter plays the server. `gateway_address` is the gateway's own on
+        the far end's side; None when no server was dialled. A connection without a data filter
+        gets one that passes everything.
         """
         primary.gateway_address = gateway_address or primary.gateway_address
         primary.link = link
@@ -216,7 +223,11 @@ class Gateway:
         *,
         abort: bool,
     ) -> None:
-        """End a control connection and withdraw what was opened for it. Idempotent."""
+        """End a control connection and withdraw all that was opened for it. Idempotent.
+
+        `abort` resets both ends at once. Without it the bytes that filters have sent each other
+        pass first, then both ends are closed.
+        """
         if not primary.is_open:
             return
         if not abort and primary.chain.is_passing:
@@ -246,13 +257,13 @@ class Gateway:
         self.forget_idle(primary.session)
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:
-        """Have `action` called after `seconds`."""
+        """Register `action` to be called after `seconds`; returns its deadline."""
         return self.deadlines.set(self.clock() + seconds, action)
 
     def shut_down(self, reason: str) -> None:
-        """End everything: pinholes close, control connections are reset, transfers go on.
+        """Close every pinhole, reset control connections, shut filters down. Idempotent.
 
-        Nobody is told what becomes of those: every filter is detached and shut down. Idempotent.
+        Transfers in the kernel go on. No filter is notified of their end: all are detached.
         """
         for session in tuple(self.sessions):
             for opening in tuple(session.openings.values()):
@@ -265,10 +276,10 @@ class Gateway:
         self.roster.stop()
 
     def replace(self, policy: Policy, filters: Sequence[ApplicationFilter]) -> None:
-        """Take another policy and other filters; sessions under way keep the filters they have.
+        """Replace policy and filters; sessions under way keep the filters they have.
 
-        Connections that were admitted go on; whatever they ask for is decided by the new policy.
-        Raises what a filter raises that cannot start; then nothing has changed.
+        Admitted connections go on; the new policy decides what they ask for from now on. Raises
+        what a filter raises in `start`; then nothing has changed.
         """
         self.roster.replace(self, filters, policy.filter_settings)
         self.policy = policy
@@ -276,12 +287,12 @@ class Gateway:
     # -- bindings -----------------------------------------------------------------------------
 
     def bindings(self) -> Iterable[Binding]:
-        """Every binding that has not ended."""
+        """Iterate over every binding that has not ended."""
         for session in self.sessions:
             yield from session.bindings.values()
 
     def protocol(self, wanted: ProtocolDefinition | UUID) -> ProtocolDefinition:
-        """Find a protocol definition by its UUID; raises InvalidArgument for an unknown one."""
+        """Return a protocol definition by its UUID; raises InvalidArgument for an unknown one."""
         return wanted if isinstance(wanted, ProtocolDefinition) else self.roster.protocol(wanted)
 
     def path_for(
@@ -291,11 +302,11 @@ class Gateway:
         flags: BindFlags,
         event: type[Event],
     ) -> tuple[DataPath, bool]:
-        """Decide which data path carries a secondary connection (semantics 1.5 item 9); final.
+        """Return the data path of a secondary connection, and whether filters will be asked.
 
-        The kernel's, unless user mode is asked for, some filter registered for the `event` that a
-        flow will raise, a data filter is expected, or there is no kernel path. Also tells whether
-        filters will be asked. Raises OutOfResources when the path that is needed is not there.
+        The kernel's path, unless user mode is asked for, a filter registered for the `event` that
+        a flow will raise, a data filter factory could meet it, or there is no kernel path
+        (semantics 1.5 item 9). Raises OutOfResources when the path that is needed is not there.
         """
         is_filtered = bool(session.filter_set.told(session, event, protocol, is_secondary=True))
         for factory in session.factories:
@@ -306,19 +317,19 @@ class Gateway:
 
     @property
     def user_path(self) -> UserPath:
-        """The path on which filters see bytes; raises OutOfResources when it is not there."""
+        """The user-mode data path; raises OutOfResources when this gateway has none."""
         if DataPathKind.USER not in self.data_paths:
             raise OutOfResources("no-user-data-path")
         return cast("UserPath", self.data_paths[DataPathKind.USER])  # what is of that kind is one
 
     def new_binding_id(self) -> str:
-        """Give a name no binding of this process ever had."""
+        """Return a name that no binding of this process ever had."""
         return f"{self.name}b{next(self._binding_numbers)}"
 
     def reservations_at(
         self, path: DataPath, transport: Transport, address: IpAddress
     ) -> PortReservations:
-        """Give who holds ports of a gateway address for flows on this data path."""
+        """Return the port reservations of a gateway address on this data path."""
         key = path, transport, address
         reservations = self._reservations.get(key)
         if reservations is None:
@@ -333,11 +344,11 @@ class Gateway:
         return self.policy.external_address(client)
 
     def client_session(self, client: IpAddress) -> Session:
-        """Find or make the session of a client (`model.filter.Firewall`)."""
+        """Implement `model.filter.Firewall`: return the session of a client."""
         return self.sessions.begin_for_filter(client, is_private=False)
 
     def private_session(self, client: IpAddress) -> Session:
-        """Make a session of a filter's own (`model.filter.Firewall`)."""
+        """Implement `model.filter.Firewall`: return a new private session."""
         return self.sessions.begin_for_filter(client, is_private=True)
 
     # -- inside -------------------------------------------------------------------------------
@@ -345,11 +356,11 @@ class Gateway:
     async def _end_in_turn(
         self, primary: PrimaryConnection, reason: str, explanation: str | None
     ) -> None:
-        """End a connection behind what its filters have sent each other."""
+        """End a connection, when every call that was queued before has run."""
         self.end_primary(primary, reason, explanation, abort=False)
 
     def new_runner(self, session: Session) -> SerialRunner:
-        """Make a runner for filter code of a session; what fails there ends the session."""
+        """Return a new runner for filter code of a session; a fault in it ends the session."""
 
         def fault(error: BaseException, name: str) -> None:
             self.filter_failed(session, error, name)

@@ -1,7 +1,7 @@
-"""Ledger: what became of every binding and permission, written down, told and given back.
+"""Ledger: registers every binding and permission, records what becomes of it, and releases it.
 
-Registering and closing are here side by side, so that a reader sees that what one takes the other
-gives back: ports, reservations, places in the client's quota, entries of the primary.
+Making and closing stand side by side here, so that a reader sees that the one releases all that the
+other takes: the reserved port, the count against the quota, the entries in session and primary.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _NORMAL = frozenset({"finished", "idle"})
 
 
 class Ledger:
-    """The books of one gateway."""
+    """Keeps the books of one gateway: quota, journal, and the events for a bind's caller alone."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -42,7 +42,7 @@ class Ledger:
     # -- bindings -----------------------------------------------------------------------------
 
     def bind_refused(self, request: BindRequest, refusal: BindError) -> None:
-        """Write down why a bind was refused."""
+        """Record why a bind was refused."""
         protocol = request.protocol
         self._note_refusal(
             refusal,
@@ -52,7 +52,7 @@ class Ledger:
         )
 
     def arming_refused(self, binding: Binding, refusal: BindError) -> None:
-        """Write down why a binding could not be armed."""
+        """Record why a binding could not be armed."""
         self._note_refusal(
             refusal,
             binding=binding.id,
@@ -73,7 +73,7 @@ class Ledger:
         self._note_bound("binding.reserved", binding.connections[0], "debug")
 
     def bind_denied(self, binding: Binding, name: str) -> None:
-        """Write down which filter denied a bind."""
+        """Record which filter denied a bind."""
         self._journal.record(
             "binding.denied",
             level="warning",
@@ -85,7 +85,7 @@ class Ledger:
         )
 
     def port_armed(self, connection: SecondaryConnection) -> None:
-        """Write down that a pinhole is open."""
+        """Record that a pinhole is open; once for each binding."""
         if connection.index == 0:
             self._note_bound("binding.armed", connection, "info")
 
@@ -135,14 +135,14 @@ class Ledger:
             from_peer_bytes=traffic.from_peer_bytes,
             to_peer_bytes=traffic.to_peer_bytes,
         )
-        # Told last: the filter may kill the rest of the binding from there.
+        # The last step, because the filter may kill the rest of the binding from within its event.
         self._tell(connection, self._terminating(connection, reason, traffic))
         self._engine.forget_idle(session)
 
     def flow_denied(
         self, connection: SecondaryConnection | FutureConnection, peer: Endpoint, name: str
     ) -> None:
-        """Write down which filter denied a peer that had come."""
+        """Record which filter denied a peer that had arrived."""
         self._journal.record(
             "flow.denied",
             level="warning",
@@ -175,7 +175,7 @@ class Ledger:
         self._tell_of_peer(ConnectionRefused, future, client)
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
-        """Forget a permission and give back the port it held, if any."""
+        """Release a permission and the port it held, if any, and notify its caller."""
         if future.reservations is not None:
             future.reservations.give_back(future.proxy_address)
         future.session.let_go(future, future.primary)
@@ -221,7 +221,11 @@ class Ledger:
         self._tell(connection, kind(connection, peer, connection.context, parameters=known))
 
     def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
-        """Raise an event at the caller of a bind or permission only (semantics 1.5 rule 11)."""
+        """Notify the caller of a bind or permission, and no other filter (semantics 1.5 rule 11).
+
+        The event runs on the primary's runner while that works, behind the calls already queued
+        there: a filter then sees the transfer's event in order with the control connection's data.
+        """
         session, session_filter = connection.session, connection.session_filter
         if session_filter is None or session.filter_set.is_retired:
             return
@@ -274,7 +278,7 @@ class Ledger:
         )
 
     def _note_bound(self, event: str, first: SecondaryConnection, level: Level) -> None:
-        """Write down what became of a binding; its first port stands for it."""
+        """Record an event of a binding; its first port stands for it."""
         sources = first.ip_filter
         self._journal.record(
             event,
@@ -289,7 +293,7 @@ class Ledger:
 
 
 def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
-    """Give the settings of the filter that asked for it, if that has any."""
+    """Return the settings of the filter that asked for it, if that has any."""
     return connection.session.filter_set.parameters.get(connection.asked_by, NO_PARAMETERS)
 
 

@@ -1,4 +1,4 @@
-"""ListenAddresses: where connections come to, for each address of one request."""
+"""ListenAddresses: the addresses that a bind or permission listens at, one for each requested."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,19 @@ from sallyport.flags import ConnectionFlags
 
 _NAT, _ROUTE = Relation
 
-# Where peers connect, one address for each client address, and the reservations of their ports.
+# The addresses that peers connect to, one for each client address, and the reservations that hold
+# their ports; None where no port of the gateway is used.
 ListenAddresses = tuple[Sequence[Endpoint], PortReservations | None]
 
 
 def choose_listen_addresses(
     engine: Engine, request: BindRequest, relation: Relation, path: DataPath
 ) -> ListenAddresses:
-    """Choose one address for each client address; holding its port is the first effect of a bind.
+    """Choose one address for each client address, and hold its port: the first effect of a bind.
 
-    Raises AddressInUse, AddressNotAvailable, InvalidArgument, OutOfResources, KernelError; then
-    nothing is held.
+    On a routed relation it is the client's own address, else the wanted or the external address of
+    the gateway. Raises AddressInUse, AddressNotAvailable, InvalidArgument, OutOfResources,
+    KernelError; then no port is held.
     """
     proxy, own = request.proxy_address, engine.policy.gateway_addresses
     if request.flags.is_proxied and relation is not _NAT:
@@ -42,9 +44,10 @@ def choose_listen_addresses(
 
 
 def choose_redirects(engine: Engine, request: FutureRequest, path: DataPath) -> ListenAddresses:
-    """Choose where the client connects for each address; raises as `choose_listen_addresses`.
+    """Choose the address that the client connects to, for each address of a permission.
 
-    The address itself, or one of a run of ports of ours.
+    It is the address itself, or one of a run of gateway ports. Raises as
+    `choose_listen_addresses`.
     """
     inside = _internal_address(engine, request)
     if inside is None:
@@ -54,7 +57,11 @@ def choose_redirects(engine: Engine, request: FutureRequest, path: DataPath) -> 
 
 
 def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
-    """Peers connect to the client's own address; a proxy address can only say the same."""
+    """Return the clients' own addresses; a proxy address may only name the same.
+
+    Raises InvalidArgument for a client address that is not known, AddressNotAvailable for a proxy
+    address that is not the client's.
+    """
     clients, proxy = request.client_addresses, request.proxy_address
     if proxy is not None and len(clients) == 1 and clients[0].is_zero and proxy.port:
         return (proxy,)
@@ -68,7 +75,7 @@ def _routed(request: BindRequest) -> tuple[Endpoint, ...]:
 
 
 def _spoken_for(request: BindRequest, relation: Relation, own: frozenset[IpAddress]) -> Endpoint:
-    """Give the address under which a filter says it was reached."""
+    """Return the address under which a filter says it was reached."""
     (client,), proxy = request.client_addresses, request.proxy_address
     assert proxy is not None  # noqa: S101 - require_sense
     if proxy.address not in own and (relation is not Relation.ROUTE or proxy != client):
@@ -77,14 +84,14 @@ def _spoken_for(request: BindRequest, relation: Relation, own: frozenset[IpAddre
 
 
 def _internal_address(engine: Engine, request: FutureRequest) -> IpAddress | None:
-    """Give our address for the client to connect to; None: it connects to the far end itself."""
+    """Return our address for the client to connect to; None: it connects to the far end itself."""
     primary, wanted = request.primary, request.internal_address
     if wanted is not None:
         if wanted not in engine.policy.gateway_addresses:
             raise AddressNotAvailable("not-an-address-of-the-gateway")
         return wanted
     if primary is not None and primary.inside_address is not None:
-        # A server that knows its clients by our address dials us.
+        # A published server in full proxy sees our address as its client's, so it dials us.
         is_proxied = ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in primary.flags
         if is_proxied or request.is_redirected:
             return primary.inside_address.address

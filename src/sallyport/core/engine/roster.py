@@ -1,4 +1,4 @@
-"""Roster: the filters in service, those that are leaving, and those that were switched off."""
+"""Roster: the filters in service, those that leave with their last session, and their faults."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -30,12 +30,15 @@ class Roster:
         self._filter_running = filter_running
         self._faults = Faults()
         self.current = FilterSet(filters, parameters)
-        """What sessions that begin now get."""
+        """The filters of sessions that begin now."""
         self._leaving: set[FilterSet] = set()
-        """Those of before which sessions still have."""
+        """Replaced sets that running sessions still use."""
 
     def start(self, firewall: Firewall) -> None:
-        """Start the filters in service; what one of them raises, after undoing it."""
+        """Start the filters in service.
+
+        Raises what a filter raises in `start`; then those already started are shut down.
+        """
         self._start(self.current, firewall)
 
     def replace(
@@ -44,9 +47,10 @@ class Roster:
         filters: Sequence[ApplicationFilter],
         parameters: Mapping[str, Mapping[str, object]],
     ) -> None:
-        """Put other filters in service; those of before leave with their last session.
+        """Put other filters in service; the present ones leave with their last session.
 
-        Raises what a filter raises that cannot start; then nothing has changed.
+        Every filter is trusted again. Raises what a filter raises in `start`; then nothing has
+        changed.
         """
         coming = FilterSet(filters, parameters)
         self._start(coming, firewall)
@@ -58,25 +62,25 @@ class Roster:
             self._retire(before)
 
     def stop(self) -> None:
-        """Shut all filters down: none is notified of anything any more. Idempotent."""
+        """Shut all filters down: none of them is notified any more. Idempotent."""
         for filter_set in (self.current, *self._leaving):
             self._retire(filter_set)
         self._leaving.clear()
 
     def joined(self) -> FilterSet:
-        """Return a new session its filters."""
+        """Return the filters of a session that begins, and count it."""
         self.current.sessions += 1
         return self.current
 
     def left(self, filter_set: FilterSet) -> None:
-        """Note that a session which had these filters is over."""
+        """Take note that a session with these filters is over; its last one retires an old set."""
         filter_set.sessions -= 1
         if filter_set is not self.current and not filter_set.sessions:
             self._leaving.discard(filter_set)
             self._retire(filter_set)
 
     def protocol(self, wanted: UUID | str) -> ProtocolDefinition:
-        """Find a protocol definition by UUID or name; raises InvalidArgument for an unknown one."""
+        """Return a protocol definition by UUID or name; raises InvalidArgument if unknown."""
         for definition in self.current.protocols():
             if wanted in (definition.uuid, definition.name):
                 return definition
@@ -85,9 +89,9 @@ class Roster:
     # -- faults -------------------------------------------------------------------------------
 
     def filter_failed(self, session: "Session", error: BaseException, name: str) -> None:
-        """A filter raised, looped or waited for ever: its client's session ends (attack X07).
+        """End the session of a filter that raised, looped or waited too long (attack X07).
 
-        What fails in it from then on, being told of the end, is the echo of one fault.
+        One fault a session is counted: what fails after it, in the events of the end, is its echo.
         """
         if not session.has_failed:
             session.has_failed = True
@@ -95,18 +99,18 @@ class Roster:
             session.kill("filter-failed")
 
     def detach(self, attached: DataFilter | SessionFilter, session: "Session", name: str) -> None:
-        """Let a filter release what it holds, behind the fence."""
+        """Call `detach` of a filter or data filter behind the fence: a failure is only counted."""
         try:
             self._filter_running.run(attached.detach)
-        except FAULTS as error:  # a fence: whatever a filter raises stays here
+        except FAULTS as error:  # a fence: what a filter raises stays here
             self._note(session, error, name)
 
     def is_off(self, name: str, session: "Session") -> bool:
-        """Whether it failed so often that it is asked no more: all it could deny is denied."""
+        """Whether the filter is switched off for this client: what it could deny is denied."""
         return self._faults.is_off(name, session.client_address)
 
     def off(self) -> Mapping[str, str]:
-        """Say which filters are switched off for repeated faults, and for whom."""
+        """Return a sentence for each filter that is switched off: for which clients, and why."""
         return self._faults.explain()
 
     def _note(self, session: "Session", error: BaseException, name: str) -> None:

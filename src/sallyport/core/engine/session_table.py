@@ -1,4 +1,4 @@
-"""SessionTable: every session there is, and how one begins and ends."""
+"""SessionTable: holds every session, begins them and ends them."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -12,7 +12,7 @@ from sallyport.errors import InvalidArgument, QuotaExceeded
 
 
 class SessionTable:
-    """The clients' ordinary sessions, one for each, and the private ones that filters made."""
+    """Holds one ordinary session for each client, and the private sessions that filters made."""
 
     def __init__(self, engine: Engine, roster: Roster, name: str) -> None:
         """`name` begins the ids of sessions."""
@@ -34,16 +34,16 @@ class SessionTable:
         return self._ordinary.get(client)
 
     def begin(self, client: IpAddress) -> Session:
-        """Make the ordinary session of a client that has none."""
+        """Return a new ordinary session for a client that has none."""
         session = self._ordinary[client] = self._new(client, is_private=False)
         return session
 
     def begin_for_filter(self, client: IpAddress, *, is_private: bool) -> Session:
         """Return a session that a filter asks for (`model.filter.Firewall`).
 
-        It ends if nothing was put into it within `limits.UNUSED_SESSION_SECONDS`. Raises
-        InvalidArgument for an address of the gateway, QuotaExceeded for one private session more
-        than `limits.MAX_PRIVATE_SESSIONS`.
+        It ends `limits.UNUSED_SESSION_SECONDS` later if it is still empty. Raises InvalidArgument
+        for an address of the gateway, QuotaExceeded when the client has
+        `limits.MAX_PRIVATE_SESSIONS` private sessions.
         """
         if not is_private and (known := self._ordinary.get(client)):
             return known
