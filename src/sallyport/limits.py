@@ -1,4 +1,4 @@
-"""Every default bound, each with its reason. Overflow is refused, counted and explained."""
+"""Every default bound, each with its reason. What exceeds a bound is refused, with a reason."""
 
 # -- bindings ---------------------------------------------------------------------------------
 
@@ -6,8 +6,8 @@
 ACCEPT_TIMEOUT_SECONDS = 60.0
 
 # UDP has no end, only silence. RFC 4787 section 4.3 lets a NAT forget a mapping after two minutes
-# at the earliest; a binding belongs to a dialogue that says so by TIMEOUT, so the SDK's minute will
-# do for it.
+# at the earliest. A binding belongs to a dialogue, whose filter asks for the limit by TIMEOUT, so
+# the SDK's minute is enough for it.
 UDP_IDLE_SECONDS = 60.0
 
 # The SDK's FWX_INCREASE_RECEIVE_BUFFER: 64 KB "against bursts" (semantics 1.3, flag 9).
@@ -16,10 +16,10 @@ INCREASED_RECEIVE_BUFFER = 64 * 1024
 # The longest queue `listen` grants by default (net.core.somaxconn): 4096 since Linux 5.4.
 MAX_BACKLOG = 4096
 
-# A client that holds more has either failed or is flooding (attack F23); the rule may say other.
+# A client that holds more has a fault or is flooding (attack F23); a rule may set another number.
 MAX_BINDINGS_PER_CLIENT = 64
 
-# RFC 2577 section 3: ports below 1024 are where services live, never a data connection.
+# RFC 2577 section 3: services listen on ports below 1024; a data connection never goes there.
 MIN_CLIENT_PORT = 1024
 
 # One call asks for consecutive ports; RTP asks for 2, RTSP with many tracks for 16. 64 is roomy.
@@ -29,8 +29,9 @@ MAX_ADDRESSES_PER_CALL = 64
 # endpoints in TIME_WAIT (60 s on Linux), and RFC 9293 allows two maximum segment lives (120 s).
 PORT_REST_SECONDS = 120.0
 
-# How many ports are tried when the host itself holds the one drawn. A host that occupies most of
-# our range is misconfigured, and a loop over 20 000 sockets would stop the daemon (attack C04).
+# How many ports are drawn when local programs hold the ones drawn before. A host whose programs
+# occupy most of our range is misconfigured, and a loop over 20 000 sockets would stop the daemon
+# (attack C04).
 MAX_PORT_TRIES = 32
 
 # -- control connections ------------------------------------------------------------------------
@@ -40,7 +41,7 @@ MAX_PORT_TRIES = 32
 MAX_FTP_LINE = 4096 + 32
 
 # Replies carry human text and paths: some servers send banners of a kilobyte a line. A longer line
-# passes in parts and means nothing (attack V11).
+# passes in parts and is never read as a reply (attack V11).
 MAX_FTP_REPLY_LINE = 4096 + 32
 
 # Lines without a code before the greeting. Appliances send a banner; a server of another protocol
@@ -55,20 +56,20 @@ MAX_FTP_PIPELINE = 4096
 # verdict. A thousand commands, or a listing on the control connection.
 MAX_HELD_BYTES = 128 * 1024
 
-# A line waits so long for an answer which the server owes: five minutes is the shortest idle limit
+# How long a line waits for an answer that the server owes: five minutes is the shortest idle limit
 # that RFC 1123 section 4.1.3.2 allows a server. Then the answer is given up.
 FTP_REPLY_SECONDS = 300.0
 
-# As long waits an answer that the server does not seem to owe: it has answered less than it was
-# asked, and is silent. A round trip to the far end of the world, several times.
+# How long a line waits for an answer that the server does not seem to owe: it has sent fewer
+# replies than it got commands, and is silent. Several round trips to the far end of the world.
 FTP_SILENCE_SECONDS = 2.0
 
-# The data connection of a transfer that was asked for: servers fetch files from tape, or wait for a
-# data set that another program holds (z/OS: DSWAITTIME), for many minutes.
+# How long the data connection of a requested transfer may take to come: servers fetch files from
+# tape, or wait for a data set that another program holds (z/OS: DSWAITTIME), for many minutes.
 TRANSFER_START_SECONDS = 3600.0
 
-# RFC 1123 section 4.1.3.2: the server-side idle time is at least five minutes; a transfer of hours
-# leaves the control connection idle, so ours is only there to collect the dead.
+# RFC 1123 section 4.1.3.2: the server-side idle time is at least five minutes. A transfer of hours
+# leaves the control connection idle, so our limit only collects connections that are dead.
 CONTROL_IDLE_SECONDS = 24 * 3600.0
 
 # Lines of a declarative filter when its file does not say: the longest of IRC, RFC 2812, twice.
@@ -81,76 +82,80 @@ MAX_DECLARED_LINE = 8192
 # A line that was begun must end soon; no user types FTP by hand through a gateway (attack F17).
 PARTIAL_LINE_SECONDS = 60.0
 
-# What a filter's code may wait for is a transaction of the kernel: milliseconds, a second under
-# the worst load. A filter that waits longer waits for nothing (attack X07).
+# A filter may wait for a transaction of the kernel only: milliseconds, a second under the worst
+# load. A filter that waits longer waits for something that will not come (attack X07).
 FILTER_WAIT_SECONDS = 30.0
 
 # Importing packages and reading a database take seconds. The gateway does nothing else meanwhile,
 # and the operator who reloads it waits CONTROL_REQUEST_SECONDS for the answer.
 FILTER_LOAD_SECONDS = 5.0
 
-# One fault may be one client's doing; after five the filter is not fit for this client's traffic.
+# One client may cause one fault; after five the filter is not fit for this client's traffic.
 # After faults with five clients it is switched off for all; one client alone cannot do that.
 MAX_FILTER_FAULTS = 5
 
-# Bytes that data filters of one flow have sent each other and not yet taken: a segment that the
-# sockets return at once (512 KiB), grown eight-fold by a filter that encodes or unpacks it. More is
-# a flood.
+# Bytes that the data filters of one flow have sent each other and that are still queued: a segment
+# that the sockets return at once (512 KiB), grown eight-fold by a filter that encodes or unpacks
+# it. More is a flood.
 MAX_CHAIN_BYTES = 4 * 1024 * 1024
 
-# Bytes that data filters of one flow have sent to a socket whose reader is slow: as much, for the
-# same reason. While bytes are queued for one end, the other is not read: only a filter gets here.
+# Bytes that the data filters of one flow have sent to a socket whose reader is slow: as much, for
+# the same reason. While bytes are queued for one end, the other is not read: only a filter that
+# makes bytes itself reaches this bound.
 MAX_QUEUED_BYTES = MAX_CHAIN_BYTES
 
-# The dialled server answers or the client is told. Linux gives up after 127 s, people after 30.
+# How long a dialled server may take to answer before the client gets an error. Linux gives up
+# after 127 s, people after 30.
 CONNECT_TIMEOUT_SECONDS = 30.0
 
-# What is queued when a filtered connection closes gets this long to leave; a reader that is slower
+# How long bytes that are queued when a filtered connection closes have to leave. A slower reader
 # has had its chance, and its socket must not outlive the conversation for long.
 CLOSE_FLUSH_SECONDS = 10.0
 
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
 
-# Sessions of filters' own for one client at once: one for each transfer that a peer outside may
-# start. As many as the bindings a client has by default, which those sessions share.
+# Private sessions for one client at once: one for each transfer that a peer outside may start. As
+# many as the bindings a client has by default, which those sessions share.
 MAX_PRIVATE_SESSIONS = MAX_BINDINGS_PER_CLIENT
 
-# A session a filter asked for and then put nothing into ends after this long: a filter asks when it
-# has something to bind, so the SDK's "about one minute" is plenty.
+# A session that a filter asked for and that is still empty ends after this long: a filter asks when
+# it is about to bind a port, so the SDK's "about one minute" is plenty.
 UNUSED_SESSION_SECONDS = 60.0
 
 # -- intercepted datagrams ------------------------------------------------------------------------
 
-# RFC 2347 says 512; boot ROMs with many vendor options send more, though never more than one frame.
+# RFC 2347 sets 512; boot ROMs with many vendor options send more, but never more than one frame.
 MAX_TFTP_REQUEST = 1472
 
-# Datagrams of a client that are kept until the news of the server's answer is here, a millisecond
-# or so: one acknowledgement, or a small window of a write (RFC 7440). The rest is repeated.
+# Datagrams of a client that are kept until the event of the server's answer arrives, a millisecond
+# or so: one acknowledgement, or a small window of a write (RFC 7440). The client repeats the rest.
 MAX_TFTP_EARLY = 8
 
-# A transfer in which nothing was said three times in a row, looked at so often, is over: its last
-# acknowledgement has passed. Both sides repeat what is lost after 5 s at the latest, or after the
-# `timeout` of RFC 2349. So 64 bindings do for three hundred small files a minute.
+# The byte counts of a transfer are read this often (seconds). When they have not changed three
+# times in a row, the transfer is over: its last acknowledgement has passed. Both sides repeat what
+# is lost after 5 s at the latest, or after the `timeout` of RFC 2349. So 64 bindings are enough for
+# three hundred small files a minute.
 TFTP_LOOK_SECONDS = 3.0
 TFTP_SILENT_LOOKS = 3
 
-# RFC 4787 REQ-5: state for UDP is kept for two minutes. A conversation in which the
-# client said nothing for so long is over; what was bound for it and is in use goes on by itself.
+# RFC 4787 REQ-5: state for UDP is kept for two minutes. A conversation in which the client sent
+# no datagram for so long is over; a binding that was made for it and is in use goes on by itself.
 DATAGRAM_IDLE_SECONDS = 120.0
 
-# Conversations at once, of all clients together. Sources of datagrams can be spoofed, so a bound of
-# each client bounds nothing; this many take a fifth of the default port range at most (attack T04).
+# Conversations at once, of all clients together. Sources of datagrams can be spoofed, so a bound
+# for each client would not help; this many take a fifth of the default port range at most (attack
+# T04).
 MAX_DATAGRAM_CONVERSATIONS = 4096
 
-# Datagrams taken per turn of the event loop, so that a flood of them does not stop everything else.
+# Datagrams read in one round of the event loop, so that a flood of them does not stop all else.
 MAX_DATAGRAMS_PER_TURN = 64
 
 # RFC 768: the length field has 16 bits. A buffer of this size truncates nothing.
 MAX_DATAGRAM_BYTES = 65535
 
-# One outside client of a published server: the server's own limit must not be one flooder's to use
-# up. Parallel downloaders open about ten; a NAT of theirs may hide several of them.
+# Control connections one outside client of a published server may hold: one flooder must not use up
+# the server's own limit. Parallel downloaders open about ten, and a NAT may hide several of them.
 MAX_CONTROLS_PER_PEER = 64
 
 # -- the user-mode data path ----------------------------------------------------------------------
@@ -160,13 +165,14 @@ MAX_CONTROLS_PER_PEER = 64
 # has. A conference of 256 is a large one.
 MAX_RELAYED_FLOWS = 256
 
-# Answers of the policy that are kept: a client meets a server again with every transfer. Each takes
-# about 250 bytes, all of them 1 MiB; a client that scans the network only makes us decide again.
+# Answers of the policy that are cached: a client meets a server again with every transfer. Each
+# takes about 250 bytes, all of them 1 MiB. A full cache is emptied, so a client that scans the
+# network only makes the policy decide again.
 MAX_KEPT_VERDICTS = 4096
 
 # -- operation ------------------------------------------------------------------------------------
 
-# A configuration of thousands of rules is 1 MiB; a bigger file is not a configuration.
+# A configuration of thousands of rules has 1 MiB; a bigger file is no configuration.
 MAX_CONFIGURATION_BYTES = 1024 * 1024
 
 # Masquerading shares these ports among all ordinary connections towards one server; Debian's own
@@ -176,7 +182,8 @@ MIN_MASQUERADE_PORTS = 1024
 # A request on the control socket is a command and an id; 4 KiB is ten times the longest.
 MAX_CONTROL_REQUEST_BYTES = 4096
 
-# The daemon spends this long on one operator, so that a stopped `sallyport | less` costs nothing.
+# The daemon spends at most this long on one request, so that a stopped `sallyport | less` does not
+# hold it up.
 CONTROL_REQUEST_SECONDS = 10.0
 
 # -- processes ------------------------------------------------------------------------------------
