@@ -1,4 +1,4 @@
-"""Endpoint: the noun everyone speaks. Addresses are objects here, never `(str, int)` pairs."""
+"""Endpoint and PortRange: addresses and ports are objects here, never `(str, int)` pairs."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,10 +23,10 @@ MAX_PORT = 65535
 
 
 def parse_address(text: str) -> IpAddress:
-    """Read one IPv4 or IPv6 address.
+    """Return the IPv4 or IPv6 address that `text` spells.
 
-    Zone identifiers (`%eth0`) are refused: a scope means nothing to the host that reads it.
-    Raises ValueError with a sentence that quotes the text.
+    A zone identifier (`%eth0`) is refused: it names an interface of the host that wrote it, and
+    means nothing to the host that reads it. Raises ValueError with a sentence that quotes the text.
     """
     try:
         if ":" not in text:
@@ -39,12 +39,13 @@ def parse_address(text: str) -> IpAddress:
 
 
 def text_of(address: IpAddress) -> str:
-    """Write an address as everybody does."""
+    """Return the usual text of an address (IPv6: RFC 5952)."""
     return _text_of(address.packed)
 
 
-# The same few hosts are in every line of the journal, and ours in every bind: 1024 are 200 KiB.
-# By their bytes, because addresses hash and compare themselves in Python.
+# The same few hosts are in every line of the journal, and the gateway's own in every bind: 1024
+# entries are 200 KiB. The key is the packed bytes, because address objects hash and compare
+# themselves in Python code, bytes in C.
 @lru_cache(maxsize=1024)
 def _text_of(packed: bytes) -> str:
     return str(ip_address(packed))
@@ -63,7 +64,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `10.0.0.8:1553` or `[fd00::8]:1553`; raises ValueError."""
+        """Return the endpoint of `10.0.0.8:1553` or `[fd00::8]:1553`; raises ValueError."""
         host, colon, port = text.rpartition(":")
         if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5:
             raise ValueError(f"{text!r} is not ADDRESS:PORT")
@@ -74,7 +75,7 @@ class Endpoint:
 
     @property
     def version(self) -> int:
-        """4 or 6."""
+        """The IP version, 4 or 6."""
         return 4 if isinstance(self.address, IPv4Address) else 6
 
     @property
@@ -104,7 +105,7 @@ class PortRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `40000-59999`; raises ValueError."""
+        """Return the range of `40000-59999`; raises ValueError."""
         first, dash, last = text.partition("-")
         if not (dash and text.isascii() and first.isdigit() and last.isdigit()):
             raise ValueError(f"{text!r} is not FIRST-LAST")

@@ -1,7 +1,7 @@
 """The filter API: all of Sallyport that a protocol filter imports, besides wire formats.
 
-Begin with `ApplicationFilter`. The version is `API_VERSION`; a filter declares the one it was
-written for, and is refused by a gateway that speaks another.
+Begin with `ApplicationFilter`. The version is `API_VERSION`; a filter declares the version it was
+written for, and a gateway of another version refuses it.
 """
 
 from sallyport.addresses import Endpoint

@@ -1,8 +1,8 @@
-"""Every exception Sallyport raises on purpose, split by fault: the fault decides the answer.
+"""Every exception that Sallyport raises on purpose, grouped by fault: the fault decides the answer.
 
-* `ProtocolError`: a peer spoke badly. It is answered in its own protocol and counted.
+* `ProtocolError`: a peer sent bad bytes. It is answered in its own protocol, and counted.
 * `BindError`: a request to the gateway was refused. Each kind carries the SDK's HRESULT.
-* `KernelError`, one of them: the kernel said no to us.
+* `KernelError`, one kind of `BindError`: the kernel refused an operation of ours.
 * `OperatorError`: configuration or environment. The operator reads one line that says what to do.
 
 `code` is stable: it appears unchanged in logs, JSON and documentation.
@@ -13,13 +13,13 @@ from typing import ClassVar
 
 
 class SallyportError(Exception):
-    """The root of the tree."""
+    """The base class of all of them."""
 
     code: ClassVar[str] = "error"
 
 
 class ProtocolError(SallyportError):
-    """A peer sent bytes its protocol does not allow.
+    """A peer sent bytes that its protocol does not allow.
 
     `reason` is a short stable word for logs; `offending` holds the start of the bytes.
     """
@@ -35,7 +35,11 @@ class ProtocolError(SallyportError):
 
 
 class BindError(SallyportError):
-    """A call on the gateway was refused; it has opened nothing and changed nothing."""
+    """A call on the gateway was refused; it has opened nothing and changed nothing.
+
+    `reason` is a short stable word (`docs/reference/reasons.md` explains each); `hresult` is the
+    number that the SDK returns.
+    """
 
     code = "bind-refused"
     hresult: ClassVar[int] = 0x80004005
@@ -76,14 +80,14 @@ class AddressNotAllowed(BindError):
 
 
 class InvalidArgument(BindError):
-    """The arguments contradict each other or cannot mean anything (E_INVALIDARG)."""
+    """The arguments contradict each other or are out of range (E_INVALIDARG)."""
 
     code = "invalid-argument"
     hresult = 0x80070057
 
 
 class QuotaExceeded(BindError):
-    """This client holds as many bindings as its rule grants (FWX_E_RULE_QUOTA_EXCEEDED_DROPPED)."""
+    """The client holds as much as its rule grants (FWX_E_RULE_QUOTA_EXCEEDED_DROPPED)."""
 
     code = "quota-exceeded"
     hresult = 0xC0040033
@@ -111,7 +115,7 @@ class BadContext(BindError):
 
 
 class AlreadyEmulated(BindError):
-    """A filter has taken the connection's place before (FWX_E_ALREADY_EMULATED)."""
+    """A filter emulates the connection already (FWX_E_ALREADY_EMULATED)."""
 
     code = "already-emulated"
     hresult = 0xC0040009
@@ -125,21 +129,21 @@ class NotEmulated(BindError):
 
 
 class AlreadyExists(BindError):
-    """There is one, and there cannot be a second (FWX_E_ALREADY_EXISTS)."""
+    """The connection or name exists, and there can be only one (FWX_E_ALREADY_EXISTS)."""
 
     code = "already-exists"
     hresult = 0x800700B7
 
 
 class NoSuchBind(BindError):
-    """The client has bound nothing there (ERROR_NOT_FOUND)."""
+    """The client has no bind at this address (ERROR_NOT_FOUND)."""
 
     code = "no-such-bind"
     hresult = 0x80070490
 
 
 class KernelError(BindError):
-    """The kernel refused an operation; `errno` is its number, `operation` what we asked for."""
+    """The kernel refused an operation; `errno` is its number, `operation` the name of the call."""
 
     code = "kernel-error"
 
@@ -151,7 +155,7 @@ class KernelError(BindError):
 
 
 class OperatorError(SallyportError):
-    """Something the operator can mend; the message is one line that says how."""
+    """A mistake the operator can mend; the message is one line that says how."""
 
     code = "operator-error"
 
@@ -163,7 +167,7 @@ class StartupError(OperatorError):
 
 
 class ConfigError(OperatorError):
-    """The configuration says something that cannot be meant.
+    """The configuration has a mistake.
 
     The message has the form `file:line: what is wrong; what to write instead`.
     """
@@ -178,7 +182,7 @@ class ConfigError(OperatorError):
 
 
 class ConfigErrors(OperatorError):
-    """Everything that is wrong in one configuration, in the order of its lines; never empty."""
+    """All mistakes of one configuration, in the order of its lines; never empty."""
 
     code = "bad-configuration"
 
@@ -188,10 +192,10 @@ class ConfigErrors(OperatorError):
 
 
 class DeclarationError(OperatorError):
-    """The file of a declarative filter says something that cannot be meant.
+    """The file of a declarative filter has a mistake.
 
-    `key` is the path of the key it is about, the index for an element of an array, or of the
-    nearest key that is there; `problem` says what is wrong and what to write instead.
+    `key` is the path of the wrong key, with an index for an element of an array; of a missing key
+    it is the nearest one present. `problem` says what is wrong and what to write instead.
     """
 
     code = "bad-declaration"

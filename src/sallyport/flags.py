@@ -1,6 +1,6 @@
-"""The numbers and flags of `bind_for_client` (`FWX_FLAG_*`, `FWX_PROTOCOL_*`).
+"""The transports and flags of `bind_for_client` (`FWX_FLAG_*`, `FWX_PROTOCOL_*`).
 
-The original never published numeric values, so ours are our own; the names are the SDK's.
+The names are the SDK's. Its documentation gives no numeric values, so the values are our own.
 """
 
 from enum import Flag, IntEnum, auto
@@ -15,15 +15,15 @@ class Transport(IntEnum):
 
 
 class ConnectionFlags(Flag):
-    """What a connection is, as `GetConnectionFlags` tells."""
+    """What kind of connection it is (`GetConnectionFlags`)."""
 
     NONE = 0
     INTERNAL_ADDRESS_TRANSLATION = auto()
-    """The far end appears to the client as the gateway's address: full proxy."""
+    """Full proxy: the client sees the gateway's address instead of the far end's."""
 
 
 class SessionFlags(Flag):
-    """What a session is, as `GetSessionFlags` tells."""
+    """What kind of session it is (`GetSessionFlags`)."""
 
     NONE = 0
     NAT = auto()
@@ -31,23 +31,23 @@ class SessionFlags(Flag):
     PRIVATE = auto()
     """A filter made it (`CreatePrivateSession`)."""
     TERMINATED = auto()
-    """It is over; nothing more can be asked of it."""
+    """It is over: no port is opened for it any more."""
 
 
 class BindFlags(Flag):
-    """What a caller of `bind_for_client` may ask for besides the plain, one-shot binding."""
+    """Options of `bind_for_client`; without any, the binding takes one connection or UDP source."""
 
     NONE = 0
     ALLOW_MULTIPLE = auto()
     """TCP: many connections may arrive. UDP: datagrams may come from many sources."""
     TIMEOUT = auto()
-    """TCP: closed when nothing was accepted for about a minute. UDP: closed when idle."""
+    """TCP: closed when no connection was accepted for about a minute. UDP: closed when idle."""
     NO_KERNEL_MODE = auto()
     """Data passes through user mode even where the kernel could forward it."""
     BIDIRECTIONAL = auto()
     """UDP: the client may also answer recent senders."""
     PROXY_MODE = auto()
-    """Full proxy: peers appear as the gateway's address on the client's network."""
+    """Full proxy: the client sees the gateway's address on its own network, not the peer's."""
     ALLOW_ADDRESSES_IN_CLASS_C_NETWORK = auto()
     """Client addresses in the /24 of the session's client are allowed."""
     ALLOW_ADDRESSES_IN_NETWORK = auto()
@@ -57,8 +57,8 @@ class BindFlags(Flag):
     INCREASE_RECEIVE_BUFFER = auto()
     """The receive buffer is 64 KiB, against bursts."""
 
-    # Each is asked about more than once at every bind. There is one object for each combination,
-    # so it is worked out once for all.
+    # Every bind reads these several times, and `Flag.__contains__` runs in Python. The enum keeps
+    # one object for each combination of flags, so each answer is computed once.
 
     @cached_property
     def is_multiple(self) -> bool:

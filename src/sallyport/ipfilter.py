@@ -1,7 +1,7 @@
 """IpFilter: which remote addresses may connect (`IFWXIpFilter`).
 
-Only a definition of ranges; a data path enforces it. Absent (None) and empty are different:
-no filter admits every host, an empty filter admits no host (semantics of `pIpFilter`).
+It only defines ranges; a data path enforces them. Absent (None) and empty are different: without
+a filter every host is admitted, with an empty filter none (semantics of `pIpFilter`).
 """
 
 from collections.abc import Iterable
@@ -59,17 +59,20 @@ class IpFilter:
 
     @classmethod
     def of(cls, *items: str | IpAddress | IpNetwork) -> Self:
-        """Build a filter from addresses and networks; raises ValueError on text that is neither."""
+        """Return a filter of addresses and networks; raises ValueError for any other text."""
         spans = tuple(map(_span, items))
-        # One server alone is the usual filter.
+        # The usual filter is a single server, which needs no merging.
         return cls(_merge(spans) if len(spans) > 1 else spans)
 
     def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
-        """Return this filter plus `first`-`last`; raises ValueError for a range that is none."""
+        """Return this filter plus `first`-`last`, both included.
+
+        Raises ValueError when the two are of different families or in the wrong order.
+        """
         return IpFilter(_merge((*self._ranges, self._checked(first, last))))
 
     def exclude_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
-        """Return this filter without `first`-`last`; raises ValueError for a range that is none."""
+        """Return this filter without `first`-`last`, both included; raises as `include_range`."""
         return IpFilter(tuple(_subtract(self._ranges, self._checked(first, last))))
 
     def include_filter(self, other: "IpFilter") -> "IpFilter":
@@ -77,7 +80,7 @@ class IpFilter:
         return IpFilter(_merge((*self._ranges, *other._ranges)))
 
     def exclude_filter(self, other: "IpFilter") -> "IpFilter":
-        """Return this filter without anything in `other`."""
+        """Return this filter without the addresses of `other`."""
         ranges: Iterable[_Range] = self._ranges
         for hole in other._ranges:
             ranges = tuple(_subtract(ranges, hole))
@@ -92,14 +95,14 @@ class IpFilter:
 
     @property
     def single_addresses(self) -> tuple[IpAddress, ...] | None:
-        """Every member when the filter is nothing but single addresses, else None."""
+        """Every address, when each range is a single address; else None."""
         if any(first != last for _, first, last in self._ranges):
             return None
         return tuple(_address(version, first) for version, first, _ in self._ranges)
 
     @property
     def ranges(self) -> tuple[tuple[IpAddress, IpAddress], ...]:
-        """All ranges, first and last address each, IPv4 before IPv6, ascending."""
+        """Every range as its first and last address; IPv4 before IPv6, ascending."""
         return tuple((_address(v, a), _address(v, b)) for v, a, b in self._ranges)
 
     def __str__(self) -> str:
@@ -116,7 +119,8 @@ def _address(version: int, number: int) -> IpAddress:
     return IPv4Address(number) if version == 4 else IPv6Address(number)
 
 
-# Who may come is mostly the one server that is met again with every transfer.
+# The journal writes the filter of every binding, and most hold the one server that the client
+# meets again with every transfer.
 @lru_cache(maxsize=256)
 def _text(ip_filter: IpFilter) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ip_filter.ranges)
