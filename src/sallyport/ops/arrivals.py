@@ -67,7 +67,7 @@ def _loopback_versions(policy: Policy) -> list[int]:
     """Return the IP versions that work here; raises StartupError when not even IPv4 does."""
     if IPv4Address("127.0.0.1") not in policy.gateway_addresses:
         raise StartupError("interface lo is down: `ip link set lo up`")
-    # A host may do without IPv6 (disable_ipv6); nobody's IPv6 connections come through it then.
+    # A host may do without IPv6 (disable_ipv6); no IPv6 connection comes through it then.
     return [4, 6] if IPv6Address("::1") in policy.gateway_addresses else [4]
 
 

@@ -80,7 +80,7 @@ class Reloader:
         return await self._replace()
 
     def on_signal(self) -> None:
-        """Reload for somebody who hears no answer: what is wrong is in the journal."""
+        """Reload for a caller that gets no answer: what is wrong is in the journal."""
         if not self._is_open:
             self._is_due = True
             return

@@ -62,7 +62,7 @@ def bound(
 def speak_as(
     sock: socket.socket, peer: Endpoint, *, keeps_port: bool, is_tracked_apart: bool
 ) -> None:
-    """Give a socket that will be connected the peer's address, and its port where that is free.
+    """Bind a socket that will be connected to the peer's address, and its port where that is free.
 
     `is_tracked_apart`: the peer's own packets have the same addresses and ports, and conntrack must
     not take ours for them. Raises OSError.
@@ -97,7 +97,7 @@ def hear(sock: socket.socket) -> None:
 
 
 def widen_receive_buffer(sock: socket.socket, size: int) -> None:
-    """Give a socket room for `size` bytes, and never less than it has.
+    """Make room for `size` bytes in a socket, and never less than it has.
 
     The host's own default is often more; and a TCP socket that is told stops tuning itself.
     """
@@ -120,5 +120,5 @@ def stop_listening(sock: socket.socket) -> None:
     port away as well.
     """
     sock.shutdown(socket.SHUT_RD)
-    # Only while we listen nobody can share the port with us.
+    # Only while we listen can no other socket share the port with us.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

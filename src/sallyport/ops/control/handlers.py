@@ -37,7 +37,7 @@ _TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
 
 
 def _usual_path(gateway: Gateway) -> DataPathKind:
-    """Give the data path of bindings that ask for none: the fastest there is."""
+    """Return the data path of bindings that ask for none: the fastest there is."""
     return min(gateway.data_paths, key=list(DataPathKind).index)
 
 

@@ -136,7 +136,7 @@ class ControlServer:
 def request(path: Path, command: str, /, *, expect: type[_T], **arguments: object) -> _T:
     """Ask the gateway at `path` and give its answer as `expect`; blocks, with a deadline.
 
-    Raises NotRunning when nobody listens, RequestRefused with the gateway's own error, and
+    Raises NotRunning when no gateway listens, RequestRefused with the gateway's own error, and
     OperatorError when the socket may not be used or the answer cannot be read.
     """
     question = msgspec.json.encode(_Request(command, arguments)) + b"\n"
@@ -170,7 +170,7 @@ def request(path: Path, command: str, /, *, expect: type[_T], **arguments: objec
 
 
 def _claim(path: Path) -> socket.socket:
-    """Give a listening socket at `path`, mode 0600, in place of one that a dead gateway left."""
+    """Return a listening socket at `path`, mode 0600, in place of one that a dead gateway left."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -188,7 +188,7 @@ def _claim(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket nobody listens on; raises StartupError for one that is in use."""
+    """Remove a socket without a listener; raises StartupError for one that is in use."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise StartupError(f"{path} is not a socket; remove it or name another socket")
@@ -213,7 +213,7 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(os.fspath(path))
-        # Between bind() and listen() nobody can connect: the mode is right before it matters.
+        # Between bind() and listen() no process can connect: the mode is right before it matters.
         path.chmod(0o600)
         listener.listen()
     except OSError:
