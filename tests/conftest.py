@@ -94,6 +94,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def server_of(lab: Lab) -> Iterator[GiveServer]:
     """Give the server of a name, each on an outside host and port 21 of its own."""
-    hosts = dict(zip(SOFTWARE, lab.servers, strict=True))
+    # The hosts that are left serve other protocols.
+    hosts = dict(zip(SOFTWARE, lab.servers, strict=False))
     with servers(lambda software: (hosts[software], lab.folder / software, 21)) as give:
         yield give
