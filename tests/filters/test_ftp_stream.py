@@ -106,6 +106,13 @@ def test_f15_readers_of_telnet_that_disagree_do_not_hear_an_address(line: bytes)
     assert b"10,0,0,8" not in dialogue.server_end.heard
 
 
+def test_f15_nothing_hides_behind_pasv_either() -> None:
+    dialogue = greeted().client_says(b"PASV\xff\xfa\r\nPORT 10,0,0,8,6,17\r\n").time_passes(1)
+
+    assert b"10,0,0,8" not in dialogue.server_end.heard
+    greeted().client_says(b"PA\xff\xfb\x01SV\r\n").server_hears(b"PASV\r\n")
+
+
 def test_f15_an_abort_reaches_the_server_with_its_telnet_signals() -> None:
     dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n")
     dialogue.client_says(b"\xff\xf4\xff").server_hears(b"\xff\xf4").client_says(b"\xf2")

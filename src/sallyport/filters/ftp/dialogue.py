@@ -50,7 +50,13 @@ from sallyport.wire.ftp import formats
 from sallyport.wire.ftp.formats import Command, EpsvRequest, UnsupportedFamily
 from sallyport.wire.ftp.replies import ReplyLine, reply
 from sallyport.wire.lines import fault_of
-from sallyport.wire.telnet import IAC, unescape, with_plain_head, without_commands
+from sallyport.wire.telnet import (
+    IAC,
+    plain_prefix,
+    unescape,
+    with_plain_head,
+    without_commands,
+)
 
 # Stands for a line that was too long to be kept, where its answer belongs.
 _TOO_LONG = b""
@@ -136,6 +142,7 @@ class FtpDialogue(FtpStream):
                 self.connection.close("no-reply-in-time")
                 return
             if not self._is_transfer_pending:
+                self.connection.note("reply.missing", reason="no-reply-in-time")
                 queue.doubt_everything()
         await self._go_on()
 
@@ -151,8 +158,7 @@ class FtpDialogue(FtpStream):
             return False
         if len(queue) >= limits.MAX_FTP_PIPELINE or queue.awaits_one_of(BARRIERS):
             return True
-        read = without_commands(line) if IAC in line else line
-        return read[:4].upper() in WITHDRAWING and self._is_transfer_pending
+        return _verb_of(line) in WITHDRAWING and self._is_transfer_pending
 
     @property
     def _is_transfer_pending(self) -> bool:
@@ -168,9 +174,7 @@ class FtpDialogue(FtpStream):
     @property
     def _has_work(self) -> bool:
         """Whether something the client has said still needs a data connection."""
-        return self._is_transfer_pending or any(
-            line[:4].upper() in TRANSFERS for line in self._held
-        )
+        return self._is_transfer_pending or any(_verb_of(line) in TRANSFERS for line in self._held)
 
     async def _go_on(self) -> None:
         """Do what waited for a reply, or for something to become of a data connection."""
@@ -220,17 +224,16 @@ class FtpDialogue(FtpStream):
         await self.client_line(_TOO_LONG)
 
     async def _command_line(self, line: bytes) -> None:
-        is_plain = IAC not in line
-        read = line if is_plain else without_commands(line)
         try:
-            command = formats.parse_command(read if is_plain else unescape(read))
+            if IAC not in line:
+                command = formats.parse_command(line)
+            else:
+                command, line = _read_with_telnet(line)
         except api.ProtocolError as error:
             self._command = None
-            self._not_a_command(line, read, error.reason)
+            self._not_a_command(line, error.reason)
             return
         self._has_bad_line = self._may_be_tls = False
-        if not is_plain:
-            line = with_plain_head(line)
         verb, self._command = command.verb, command
         if (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
@@ -243,14 +246,14 @@ class FtpDialogue(FtpStream):
         else:
             self._pass(verb, line)
 
-    def _not_a_command(self, line: bytes, read: bytes, reason: str) -> None:
+    def _not_a_command(self, line: bytes, reason: str) -> None:
         """Answer a line that is none; the second one that is not even well formed ends it all.
 
         Which byte ends a line must not depend on who reads it (attack F16).
         """
         if line == _TOO_LONG:
             self._refuse(500, "Syntax error, command line too long.", "line-too-long")
-        elif (fault := fault_of(read)) is None:
+        elif (fault := fault_of(with_plain_head(line))) is None:
             self._refuse(500, "Syntax error, command unrecognized.", reason)
         elif self._has_bad_line:
             self.client.send(reply(500, "Syntax error, closing control connection."))
@@ -409,6 +412,8 @@ class FtpDialogue(FtpStream):
         if self._is_dropping_line:  # the rest of a line that we have answered in its place
             self._is_dropping_line = not line.raw.endswith(b"\n")
             return
+        if line.code in PASSIVE_CODES and self._openings.is_published:
+            line = self._masked_for_outside(line)
         if line.is_first:
             self._current, skipped = self._queue.match(line)
             self._note_missing(sum(exchange.count for exchange in skipped))
@@ -440,7 +445,7 @@ class FtpDialogue(FtpStream):
             text = await self._act_on(exchange, line)
         except (api.ProtocolError, api.BindError) as refusal:
             excuse = self._note_not_opened(exchange, refusal)
-            self._is_dropping_line = not line.raw.endswith(b"\n")
+            self._is_dropping_line |= not line.raw.endswith(b"\n")
             self._queue.replace(exchange, reply(425, excuse))
         else:
             if exchange.is_doubtful and line.is_refusal:
@@ -509,6 +514,16 @@ class FtpDialogue(FtpStream):
             return line.raw
         return masked(line.raw, self.connection.server, public)
 
+    def _masked_for_outside(self, line: ReplyLine) -> ReplyLine:
+        """Return a line that names an address so that clients outside may hear it.
+
+        The final line of an answer to PASV is left: it is read first.
+        """
+        if not line.is_whole and line.is_first:
+            self._is_dropping_line = True
+            return line._replace(raw=b"%d Line too long.\r\n" % (line.code or 0))
+        return line if line.is_final else line._replace(raw=self._mask(line))
+
     def _harmless_reply(self, unfinished: bytes) -> bytes:
         code = int(unfinished[:3]) if unfinished[:3].isdigit() else None
         return self._mask(ReplyLine(unfinished, code, True, True))
@@ -569,6 +584,24 @@ class FtpDialogue(FtpStream):
         """Close what may have been refused; a transfer that was asked for has its own answer."""
         if self._agreement is not None and self._agreement.command is None:
             self._withdraw("perhaps-refused")
+
+
+def _read_with_telnet(line: bytes) -> tuple[Command, bytes]:
+    """Read a line with Telnet commands, and return it as it passes; raises ProtocolError."""
+    cleaned = without_commands(line)
+    if cleaned[:4].upper() in DATA_VERBS and not cleaned[4:5].isalnum():
+        # Their argument is no name: nothing that looks like a command belongs to it.
+        return formats.parse_command(cleaned), cleaned
+    passed = with_plain_head(line)
+    return formats.parse_command(unescape(passed[plain_prefix(passed) :])), passed
+
+
+def _verb_of(line: bytes) -> bytes:
+    """Return the first four letters of a command: of those that matter here all there are."""
+    if IAC in line:
+        line = with_plain_head(line)
+        line = line[plain_prefix(line) :]
+    return line[:4].upper()
 
 
 def _harmless(unfinished: bytes) -> bytes:
