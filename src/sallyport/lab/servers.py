@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from socket import create_connection
 
@@ -63,6 +64,9 @@ class FtpServer(Service):
 
 def why_not(software: str) -> str | None:
     """Return why a server cannot run here; None when it can."""
+    if software == "pyftpdlib":
+        is_there = find_spec("pyftpdlib") is not None
+        return None if is_there else "pyftpdlib: not installed (scripts/bootstrap does it)"
     programs = {"proftpd": ["proftpd"], "vsftpd": ["vsftpd"], "pure-ftpd": ["pure-ftpd", "pure-pw"]}
     missing = [program for program in programs[software] if shutil.which(program) is None]
     return f"{', '.join(missing)}: not installed (scripts/bootstrap does it)" if missing else None
@@ -153,9 +157,16 @@ def _pure_ftpd(server: FtpServer) -> list[str]:
     return [sys.executable, "-m", "sallyport.lab.oneuid", "pure-ftpd", *options]
 
 
+def _pyftpdlib(server: FtpServer) -> list[str]:
+    addresses = [str(server.host.address4), str(server.host.address6)]
+    program = str(Path(__file__).with_name("pyftpd.py"))
+    return [sys.executable, program, str(server.port), str(server.folder), *addresses]
+
+
 # How each server is configured: writes its files and returns its command line.
 SOFTWARE: dict[str, Callable[[FtpServer], list[str]]] = {
     "vsftpd": _vsftpd,
     "proftpd": _proftpd,
     "pure-ftpd": _pure_ftpd,
+    "pyftpdlib": _pyftpdlib,
 }
