@@ -25,6 +25,7 @@ ELSEWHERE = {
     "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
+    "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "ops/daemon.py": ("netns/test_daemon.py", "only a running process shows it"),
     "reasons": ("docs/test_reasons.py", "texts by code, checked together"),
     "relay/attempts.py": ("relay/test_tcp.py", "the first half of every relayed connection"),

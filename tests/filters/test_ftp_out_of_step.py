@@ -24,6 +24,7 @@ from tests.filters.talk import (
 
 from sallyport import limits
 from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.reasons import REASONS
 from sallyport.testing import Dialogue
 
 DONE = b"226 done\r\n"
@@ -454,11 +455,11 @@ def test_a_published_server_means_itself_by_any_of_its_names(
     dialogue.client_hears(b"227 Go (203,0,113,1,157,79)\r\n").pinholes(way.passive_pinhole)
 
 
-def test_a_refused_passive_reply_tells_the_operator_the_setting() -> None:
+def test_a_refused_passive_reply_has_a_reason_that_names_the_setting() -> None:
     dialogue = greeted().client_says(b"PASV\r\n").server_says(b"227 (192,168,0,1,19,137)\r\n")
 
-    records = [f for event, f in dialogue.world.journal.records if event == "passive.refused"]
-    assert "trust_pasv_address" in str(records[-1]["remedy"])
+    dialogue.noted("passive.refused", "passive-address-is-not-the-servers")
+    assert "trust_pasv_address" in REASONS["passive-address-is-not-the-servers"].remedy
 
 
 @pytest.mark.parametrize(

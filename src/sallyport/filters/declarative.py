@@ -92,19 +92,19 @@ class DeclarativeFilter(ApplicationFilter):
         self.__doc__ = f"Declared in {file_name}."
 
     def attach_to_session(self, session: Session) -> SessionFilter:
-        """See `ApplicationFilter`."""
+        """Make the memory for one client."""
         return DeclarativeSession(self, session)
 
 
 class DeclarativeSession(SessionFilter):
-    """Gives every control connection of a client its dialogue."""
+    """Attaches a dialogue to every control connection of a client."""
 
     def __init__(self, application: DeclarativeFilter, session: Session) -> None:
         self.application = application
         self.session = session
 
     async def on_event(self, event: Event) -> None:
-        """See `SessionFilter`."""
+        """Take one event of the session."""
         if isinstance(event, ConnectTcp) and isinstance(event.connection, PrimaryConnection):
             event.connection.attach_data_filter(DeclarativeDialogue(self, event.connection))
 
@@ -142,7 +142,7 @@ class DeclarativeDialogue(DataFilter):
         """Pass lines on, those that bind with other ports in them."""
         self._client_lines.feed(data)
         if self._is_first and not self._is_unread:
-            # Whoever begins like a browser can bind nothing later (attacks H01, H03, H07).
+            # A client that begins like a browser can bind nothing later (attacks H01, H03, H07).
             opening = foreign_protocol(self._client_lines.pending, self._max_line)
             if opening.is_foreign:
                 self._read_no_more(f"foreign-{opening}")
@@ -158,7 +158,7 @@ class DeclarativeDialogue(DataFilter):
     async def from_server(self, data: bytes) -> None:
         """Pass lines on, those that repeat a port of ours with the client's own in them."""
         if not self._server_rules and not self._restoring:
-            self._pass_on(data)  # nobody asks about its lines: nothing is held back
+            self._pass_on(data)  # no rule reads its lines: nothing is held back
             return
         self._server_lines.feed(data)
         while not self._is_unread and (line := self._server_lines.take()):
@@ -213,7 +213,7 @@ class DeclarativeDialogue(DataFilter):
             self._read_no_more("rule")
 
     async def _bind(self, rule: Rule, bind: BindShape, match: re.Match[bytes], line: Line) -> None:
-        """Open what the line asks for before anybody can hear of it (attack X01)."""
+        """Open what the line asks for before the server can hear of it (attack X01)."""
         try:
             wanted = rule.wanted(bind, match, self._primary.client)
             binding = self._standing(rule, wanted) or await self._new(rule, bind, match, wanted)
@@ -251,7 +251,7 @@ class DeclarativeDialogue(DataFilter):
         return binding
 
     def _restored(self, line: Line) -> bytes:
-        """Give the server's line with what the client said, where it repeats what we told it."""
+        """Return the server's line with what the client said, where it repeats what we told it."""
         if line.text is None:
             return line.raw
         for bound in self._bound:

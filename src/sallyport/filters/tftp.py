@@ -30,18 +30,18 @@ class TftpFilter(api.ApplicationFilter):
     hooks = api.Hooks.of(api.UdpDestination)
 
     def attach_to_session(self, session: api.Session) -> api.SessionFilter:
-        """See `ApplicationFilter`."""
+        """Make the memory for one client."""
         return TftpSession(session)
 
 
 class TftpSession(api.SessionFilter):
-    """Gives every port that asks for a file its dialogue, and ends it with its transfer."""
+    """Attaches a dialogue to every port that asks for a file, and ends it with its transfer."""
 
     def __init__(self, session: api.Session) -> None:
         self.session = session
 
     async def on_event(self, event: api.Event) -> None:
-        """See `SessionFilter`."""
+        """Take one event of the session."""
         match event:
             case api.UdpDestination():
                 event.connection.attach_data_filter(TftpDialogue(self.session, self))

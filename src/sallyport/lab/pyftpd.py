@@ -1,4 +1,4 @@
-"""pyftpdlib as an FTP server program, so that the lab can run it like any other.
+"""Run pyftpdlib as an FTP server program, so that the lab can run it like any other.
 
     pyftpd.py PORT FOLDER ADDRESS ...
 

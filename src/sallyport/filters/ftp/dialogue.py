@@ -126,7 +126,7 @@ class FtpDialogue(FtpStream):
         return bool(self._held) or self._queue.owes_ours
 
     async def silence(self, seconds: float) -> None:
-        """Give up a reply that the server does not owe, or has not given for too long."""
+        """Abandon a reply that the server does not owe, or has not given for too long."""
         queue = self._queue
         oldest = queue.oldest
         if seconds < limits.FTP_SILENCE_SECONDS:
