@@ -105,7 +105,7 @@ def test_an_answer_of_ours_does_not_split_a_reply_of_several_lines() -> None:
 
 
 def test_a_reply_of_several_lines_to_port_counts_with_its_last_line() -> None:
-    dialogue = asked().server_says(b"500-No,\r\n").pinholes(IPV4.pinhole).client_hears(b"")
+    dialogue = asked().server_says(b"500-No,\r\n").pinholes(IPV4.pinhole)
 
     dialogue.server_says(b"500 no\r\n").pinholes().client_hears(b"500-No,\r\n500 no\r\n")
 

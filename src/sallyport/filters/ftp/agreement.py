@@ -64,6 +64,11 @@ class Agreement(FtpTransfer):
         """Whether its connection may still come."""
         return not (self.is_established or self.is_over)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its time has passed and nothing has connected."""
+        return self.is_over and not self.is_established
+
     def made(self, opening: Opening) -> None:
         """Take what was opened for it."""
         self._opening, self._is_filtered = opening, opening.is_filtered

@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 from sallyport import api, limits
 from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
 from sallyport.filters.ftp.openings import FtpOpenings
-from sallyport.filters.ftp.passive import PASSIVE_CODES, masked, read_passive
+from sallyport.filters.ftp.passive import masked, read_passive
 from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.stream import FtpStream
@@ -39,6 +39,7 @@ from sallyport.filters.ftp.verbs import (
     DATA_VERBS,
     GREETING,
     KNOWN_VERBS,
+    PASSIVE_CODES,
     PASSIVE_VERBS,
     REFUSED_VERBS,
     RESTARTS,
@@ -412,7 +413,7 @@ class FtpDialogue(FtpStream):
         if self._is_dropping_line:  # the rest of a line that we have answered in its place
             self._is_dropping_line = not line.raw.endswith(b"\n")
             return
-        if line.code in PASSIVE_CODES and self._openings.is_published:
+        if self._openings.is_published and _may_name_address(line):
             line = self._masked_for_outside(line)
         if line.is_first:
             self._current, skipped = self._queue.match(line)
@@ -478,7 +479,7 @@ class FtpDialogue(FtpStream):
     def _port_answered(self, agreement: Agreement, line: ReplyLine) -> None:
         if not line.is_success:
             agreement.refuse("server-refused")
-        elif agreement is self._agreement and agreement.is_over and not agreement.is_established:
+        elif line.is_first and agreement is self._agreement and agreement.is_lost:
             raise api.Terminating("no-reply-in-time")
         else:
             agreement.agreed()
@@ -510,19 +511,21 @@ class FtpDialogue(FtpStream):
     def _mask(self, line: ReplyLine) -> bytes:
         """Return a line that opens nothing without the address of a published server."""
         public = self.connection.gateway_address
-        if line.code not in PASSIVE_CODES or public is None or not self._openings.is_published:
+        if not _may_name_address(line) or public is None or not self._openings.is_published:
             return line.raw
         return masked(line.raw, self.connection.server, public)
 
     def _masked_for_outside(self, line: ReplyLine) -> ReplyLine:
         """Return a line that names an address so that clients outside may hear it.
 
-        The final line of an answer to PASV is left: it is read first.
+        Within another reply too: clients differ in where they see its end. The final line of an
+        answer to PASV is left: it is read first.
         """
         if not line.is_whole and line.is_first:
             self._is_dropping_line = True
             return line._replace(raw=b"%d Line too long.\r\n" % (line.code or 0))
-        return line if line.is_final else line._replace(raw=self._mask(line))
+        is_read_first = line.is_final and line.code in PASSIVE_CODES
+        return line if is_read_first else line._replace(raw=self._mask(line))
 
     def _harmless_reply(self, unfinished: bytes) -> bytes:
         code = int(unfinished[:3]) if unfinished[:3].isdigit() else None
@@ -596,6 +599,11 @@ def _read_with_telnet(line: bytes) -> tuple[Command, bytes]:
     return formats.parse_command(unescape(passed[plain_prefix(passed) :])), passed
 
 
+def _may_name_address(line: ReplyLine) -> bool:
+    """Whether a line is, or looks like, one that says where to connect."""
+    return line.code in PASSIVE_CODES or line.raw[:3] in _PASSIVE_TEXTS
+
+
 def _verb_of(line: bytes) -> bytes:
     """Return the first four letters of a command: of those that matter here all there are."""
     if IAC in line:
@@ -630,6 +638,7 @@ def _refusal(refusal: api.BindError) -> tuple[int, str]:
 
 
 _EPSV_ALL = b"EPSV ALL"
+_PASSIVE_TEXTS = frozenset(b"%d" % code for code in PASSIVE_CODES)
 
 # The verbs that ask for an opening: how they are read, and written for the server.
 _PORT_FORMATS = {

@@ -12,9 +12,6 @@ from sallyport.api import AddressNotAllowed, Endpoint
 from sallyport.wire.ftp import formats
 from sallyport.wire.ftp.replies import ReplyLine
 
-PASSIVE_CODES = frozenset({227, 228, 229})
-"""The replies that name an address: of PASV, LPSV and EPSV."""
-
 # In a 227 on an IPv6 connection there is no room for the address: it means "where you are
 # connected to", as servers write it themselves.
 _THE_SERVER_ITSELF = IPv4Address(0)

@@ -25,6 +25,8 @@ from sallyport.filters.ftp.verbs import (
     DATA_VERBS,
     GREETING,
     KNOWN_VERBS,
+    PASSIVE_CODES,
+    PASSIVE_VERBS,
     TRANSFER_ENDS,
     TRANSFERS,
     replies_to,
@@ -54,10 +56,18 @@ class Exchange:
     """Whether the server may have left it unanswered."""
 
     @property
-    def may_be_replaced(self) -> bool:
-        """Whether the client hears the server's final reply whole or not at all."""
-        is_judged = self.transfer is not None and self.transfer.is_judged
-        return is_judged or self.verb in DATA_VERBS
+    def is_judged(self) -> bool:
+        """Whether a verdict may replace the reply."""
+        return self.transfer is not None and self.transfer.is_judged
+
+    def keeps(self, line: ReplyLine) -> bool:
+        """Whether a line waits for the final one: the client hears both, or neither.
+
+        Of a transfer that is judged, or of an agreement that may come to nothing.
+        """
+        if line.is_preliminary:
+            return False
+        return self.is_judged or (line.code in PASSIVE_CODES and self.verb in PASSIVE_VERBS)
 
     @property
     def is_due(self) -> bool:
@@ -166,13 +176,11 @@ class ReplyQueue:
 
     def go_on(self, exchange: Exchange, line: ReplyLine) -> None:
         """Take a line after which more will come."""
-        is_preliminary = line.is_preliminary
-        exchange.was_begun |= is_preliminary
-        is_news = is_preliminary and exchange.transfer is not None
-        if is_news or not exchange.may_be_replaced:
-            self.tell_now(line.raw)
-        else:
+        exchange.was_begun |= line.is_preliminary
+        if exchange.keeps(line):
             self._keep(exchange, line.raw)
+        else:
+            self.tell_now(line.raw)
 
     def complete(self, exchange: Exchange, text: bytes, *, is_success: bool = False) -> None:
         """Complete the reply to `exchange` with `text`, and tell what is due."""
@@ -217,7 +225,7 @@ class ReplyQueue:
                 exchange.transfer.is_patient = False
         self.tell()
         for exchange in self._expected:
-            if exchange.text and not (exchange.is_ours or exchange.may_be_replaced):
+            if exchange.text and exchange.transfer is not None:
                 self._send(self._take(exchange))
 
     def doubt_everything(self) -> None:

@@ -23,6 +23,9 @@ DATA_VERBS = frozenset({b"PORT", b"EPRT", b"PASV", b"EPSV"})
 PASSIVE_VERBS = frozenset({b"PASV", b"EPSV"})
 """Their reply names where to connect."""
 
+PASSIVE_CODES = frozenset({227, 228, 229})
+"""The replies that name an address: of PASV, LPSV and EPSV."""
+
 TRANSFERS = frozenset({b"APPE", b"LIST", b"MLSD", b"NLST", b"RETR", b"STOR", b"STOU"})
 """They use the data connection that was agreed on."""
 
