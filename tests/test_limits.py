@@ -5,9 +5,15 @@ from sallyport import limits
 
 def test_every_limit_is_a_number_above_zero() -> None:
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
+    numbers = {name: value for name, value in found.items() if not isinstance(value, tuple)}
 
-    assert found
-    assert [name for name, value in found.items() if not value > 0] == []
+    assert numbers
+    assert [name for name, value in numbers.items() if not value > 0] == []
+
+
+def test_a_worker_is_replaced_at_once_and_then_after_ever_longer_waits() -> None:
+    assert limits.WORKER_RESTART_DELAYS[0] == 0
+    assert list(limits.WORKER_RESTART_DELAYS) == sorted(set(limits.WORKER_RESTART_DELAYS))
 
 
 def test_a_port_rests_at_least_as_long_as_linux_keeps_time_wait() -> None:

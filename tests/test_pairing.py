@@ -26,7 +26,7 @@ ELSEWHERE = {
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
     "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
-    "ops/daemon.py": ("netns/test_daemon.py", "only a running process shows it"),
+    "ops/processes": ("netns/test_supervision.py", "most of it only running processes show"),
     "reasons": ("docs/test_reasons.py", "texts by code, checked together"),
     "relay/attempts.py": ("relay/test_tcp.py", "the first half of every relayed connection"),
     "testing/endings.py": ("testing/test_contract.py", "how its plays end"),
