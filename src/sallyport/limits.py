@@ -19,6 +19,14 @@ MAX_BACKLOG = 4096
 # A client that holds more has a fault or is flooding (attack F23); a rule may set another number.
 MAX_BINDINGS_PER_CLIENT = 64
 
+# RFC 8981: an IPv6 host makes itself addresses, and a link is a /64 (RFC 4291 section 2.5.4). What
+# one address may have, its whole /64 may: 20 addresses must not have 20 quotas.
+IPV6_HOST_PREFIX = 64
+
+# Ports and permissions of all clients together: the design figure is 60 000, and the sets of the
+# kernel hold 131 072.
+MAX_BINDINGS = 65_536
+
 # RFC 2577 section 3: services listen on ports below 1024; a data connection never goes there.
 MIN_CLIENT_PORT = 1024
 
@@ -114,6 +122,16 @@ CLOSE_FLUSH_SECONDS = 10.0
 
 # Control connections one client may hold at once (TMG: 160 concurrent connections per address).
 MAX_CONTROLS_PER_CLIENT = 512
+
+# Control connections of all clients together, and the part of them that one client may hold where
+# descriptors are few: of 1024 one client had them all within its quota. Each costs two
+# descriptors and up to 25 KiB.
+MAX_CONTROLS = 20_000
+CONTROLS_PART_OF_A_CLIENT = 4
+
+# The part of the descriptors that control connections leave to transfers, held ports, the log and
+# the operator: a gateway that has none left can neither be asked nor be stopped in order.
+DESCRIPTORS_KEPT_BACK = 4
 
 # Private sessions for one client at once: one for each transfer that a peer outside may start. As
 # many as the bindings a client has by default, which those sessions share.

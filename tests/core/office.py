@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
@@ -152,6 +153,7 @@ class Office:
         data_path: MemoryDataPath | None = None,
         policy: Policy | None = None,
         kinds: Sequence[DataPathKind] = (DataPathKind.KERNEL, DataPathKind.USER),
+        max_controls: int = limits.MAX_CONTROLS,
         **rule: Any,  # noqa: ANN401 - any field of AccessRule
     ) -> None:
         self.world = VirtualWorld()
@@ -167,6 +169,7 @@ class Office:
             ports=self.ports,
             environment=self.world,
             filters=filters,
+            max_controls=max_controls,
         )
         self.primaries: list[PrimaryConnection] = []
         self.wires: dict[str, Wire] = {}

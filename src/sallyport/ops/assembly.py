@@ -6,11 +6,13 @@ at plain listeners, and nothing else.
 """
 
 import asyncio
+import resource
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from sallyport import limits
 from sallyport.addresses import IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
@@ -158,6 +160,7 @@ def assemble(
             environment=world,
             filters=prepared.filters,
             name=name,
+            max_controls=_affordable_controls(),
         )
     world.drive(gateway)
     watchdog = Watchdog(world.filter_running)
@@ -167,6 +170,13 @@ def assemble(
     undo.callback(front_ends.close)
     front_ends.serve(sockets, prepared.protocols)
     return Assembly(prepared.configuration, gateway, front_ends)
+
+
+def _affordable_controls() -> int:
+    """Return how many control connections there may be: each takes two descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    kept = soft // limits.DESCRIPTORS_KEPT_BACK
+    return max(1, min(limits.MAX_CONTROLS, (soft - kept) // 2))
 
 
 def _require_same(before: Configuration, after: Configuration) -> None:

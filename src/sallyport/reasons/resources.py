@@ -23,6 +23,21 @@ REASONS: Final = (
         " limits are fixed: MAX_CONTROLS_PER_CLIENT and MAX_CONTROLS_PER_PEER.",
     ),
     _resource(
+        "too-many-connections",
+        "All clients together hold as many control connections as the descriptors of this process"
+        " allow; a part of them is kept back for transfers and for the operator.",
+        "The new connection was reset; those that stand go on.",
+        "Raise the limit of open files (LimitNOFILE of the unit, `ulimit -n`), or look for hosts"
+        " that hold many (`sallyport sessions list`).",
+    ),
+    _resource(
+        "too-many-bindings-of-all",
+        "All clients together hold as many bindings as there may be.",
+        "The new one was refused; those that stand go on.",
+        "Look for the clients that hold most (`sallyport bindings list`). The limit is fixed:"
+        " MAX_BINDINGS.",
+    ),
+    _resource(
         "too-many-conversations",
         "All clients together hold as many datagram conversations as there may be.",
         "The request was dropped; a client of TFTP asks again by itself.",

@@ -329,10 +329,11 @@ class Binder:
             return address in ip_network((client, _NEIGHBOURS[client.version]), strict=False)
         return False
 
-    @staticmethod
     def _check_quota(
-        session: "Session", primary: PrimaryConnection | None, rule: Rule, wanted: int
+        self, session: "Session", primary: PrimaryConnection | None, rule: Rule, wanted: int
     ) -> None:
+        if len(self._engine.registry) + wanted > limits.MAX_BINDINGS:
+            raise QuotaExceeded("too-many-bindings-of-all")
         if session.held_for(primary) + wanted > rule.max_bindings_per_client:
             raise QuotaExceeded("too-many-bindings")
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 
 from sallyport import limits
-from sallyport.addresses import IpAddress
 
 
 class Faults:
@@ -15,9 +14,9 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self._counts: defaultdict[str, dict[IpAddress, int]] = defaultdict(dict)
+        self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
-    def count(self, name: str, client: IpAddress) -> bool:
+    def count(self, name: str, client: str) -> bool:
         """Count one fault; return True when it switches the filter off for this client, or all."""
         was_off = self.is_off(name, client)
         counts = self._counts[name]
@@ -25,7 +24,7 @@ class Faults:
             counts[client] = counts.get(client, 0) + 1
         return not was_off and self.is_off(name, client)
 
-    def is_off(self, name: str, client: IpAddress) -> bool:
+    def is_off(self, name: str, client: str) -> bool:
         """Whether the filter is switched off for this client."""
         counts = self._counts.get(name)
         if counts is None:
@@ -42,7 +41,7 @@ class Faults:
         for name, counts in self._counts.items():
             if self.is_off_for_all(name):
                 off[name] = f"switched off: it failed {len(counts)} clients"
-            elif whom := [str(one) for one in counts if self.is_off(name, one)]:
+            elif whom := [one for one in counts if self.is_off(name, one)]:
                 off[name] = f"switched off for {', '.join(whom)}: it failed there repeatedly"
         return off
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.engine.binder import Binder
+from sallyport.core.engine.control_quota import ControlQuota
 from sallyport.core.engine.dispatch import EventDispatcher
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
@@ -55,8 +56,13 @@ class Gateway:
         environment: Environment,
         filters: Sequence[ApplicationFilter],
         name: str = "",
+        max_controls: int = limits.MAX_CONTROLS,
     ) -> None:
-        """`name` begins the ids of sessions and bindings: several gateways work side by side."""
+        """Serve `policy`.
+
+        `name` begins the ids of sessions and bindings: several gateways work side by side.
+        `max_controls`: how many control connections there may be, of all clients together.
+        """
         self.policy = policy
         self.name = name
         self.journal = environment.journal
@@ -71,6 +77,7 @@ class Gateway:
         self._offer_engine(Binder(self), EventDispatcher(self), Ledger(self))
         self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
+        self._controls = ControlQuota(max_controls)
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports
@@ -150,9 +157,11 @@ class Gateway:
         is_published = isinstance(verdict.rule, PublishingRule)
         protected = server.address if is_published else client.address
         session = self.sessions.of(protected)
-        if session and self._has_too_many(session, client if is_published else None):
-            self._refused(client, server, protocol, "too-many-controls")
-            raise QuotaExceeded("too-many-controls")
+        host = self.policy.host_of
+        outside = host(client.address) if is_published else None
+        if reason := self._controls.excess(host(protected), outside):
+            self._refused(client, server, protocol, reason)
+            raise QuotaExceeded(reason)
         session = session or self.sessions.begin(protected)
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
@@ -169,17 +178,8 @@ class Gateway:
             runner=self.new_runner(session),
         )
         session.primaries[primary.id] = primary
+        self._controls.add(primary)
         return primary
-
-    @staticmethod
-    def _has_too_many(session: Session, outside: Endpoint | None) -> bool:
-        """Whether the session is at its limit, or this one outside client of a published server."""
-        if len(session.primaries) >= limits.MAX_CONTROLS_PER_CLIENT:
-            return True
-        if outside is None:
-            return False
-        theirs = sum(one.client.address == outside.address for one in session.primaries.values())
-        return theirs >= limits.MAX_CONTROLS_PER_PEER
 
     def announce_primary(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
         """Notify the filters of a new connection; `ready` is called when all let it go on.
@@ -254,6 +254,7 @@ class Gateway:
             transfers=primary.transfers,
         )
         del primary.session.primaries[primary.id]
+        self._controls.remove(primary)
         self.forget_idle(primary.session)
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline:

@@ -107,14 +107,14 @@ class Roster:
 
     def is_off(self, name: str, session: "Session") -> bool:
         """Whether the filter is switched off for this client: what it could deny is denied."""
-        return self._faults.is_off(name, session.client_address)
+        return self._faults.is_off(name, session.account)
 
     def off(self) -> Mapping[str, str]:
         """Return a sentence for each filter that is switched off: for which clients, and why."""
         return self._faults.explain()
 
     def _note(self, session: "Session", error: BaseException, name: str) -> None:
-        client = session.client_address
+        client = session.account
         self._journal.record(
             "filter.failed", level="error", session=session.id, filter=name, error=repr(error)
         )

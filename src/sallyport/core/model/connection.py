@@ -148,7 +148,7 @@ class PrimaryConnection(Askable):
         host's, or one for each outside client of a published server, so that one flooder outside
         does not use up the quota of the others."""
         if is_published:
-            self.account += f" for {client.address}"
+            self.account += f" for {engine.policy.host_of(client.address)}"
         self.relation = relation
         self._policy = engine.policy
         """The policy that admitted it."""

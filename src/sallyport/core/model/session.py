@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sallyport.addresses import Endpoint, IpAddress, text_of
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
@@ -49,7 +49,7 @@ class Session:
         self._engine = engine
         self.id = session_id
         self.client_address = client
-        self.account = text_of(client)
+        self.account = engine.policy.host_of(client)
         """The name under which this client's quota is counted, in all of its sessions. Connections
         of outside clients to a published server have names of their own
         (`PrimaryConnection.account`). A string, because it keeps its hash once computed."""

@@ -7,9 +7,10 @@ networks must exist before any rule is asked (semantics section 7).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from ipaddress import ip_network
 
 from sallyport import limits
-from sallyport.addresses import Endpoint, IpAddress, IpNetwork
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork, text_of
 
 
 class Relation(StrEnum):
@@ -141,6 +142,8 @@ class Policy:
     own_addresses: Mapping[str, tuple[IpAddress, ...]] = field(default_factory=dict)
     """The gateway's addresses on the interfaces of each network, by its name; none link-local."""
     filter_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    ipv6_host_prefix: int = limits.IPV6_HOST_PREFIX
+    """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
     _verdicts: dict[tuple[str, IpAddress, IpAddress | None], Verdict] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -164,6 +167,15 @@ class Policy:
             raise ValueError("two publishing rules listen at one place")
         if any(rule.listen.version != rule.server.version for rule in self.publishing_rules):
             raise ValueError("a publishing rule listens in another family than its server")
+
+    def host_of(self, address: IpAddress) -> str:
+        """Return the name under which everything of one host is counted.
+
+        An IPv6 host takes as many addresses of its /64 as it likes (RFC 8981): the prefix counts.
+        """
+        if address.version == 4 or self.ipv6_host_prefix == address.max_prefixlen:
+            return text_of(address)
+        return str(ip_network((address, self.ipv6_host_prefix), strict=False))
 
     def is_own(self, address: IpAddress) -> bool:
         """Whether `address` leads to the gateway itself, by whatever name (attacks X08, K06)."""

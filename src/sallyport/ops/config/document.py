@@ -72,6 +72,10 @@ class GatewayShape(Struct, frozen=True):
     masquerade: Annotated[bool, Meta(description="true or false")] = _DEFAULTS.masquerade
     """Whether a "nat" relation also translates ordinary outgoing traffic; false leaves that to the
     host's own rules."""
+    ipv6_host_prefix: Annotated[
+        int, Meta(ge=48, le=128, description="a prefix length from 48 to 128")
+    ] = limits.IPV6_HOST_PREFIX
+    """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
 
 
 class NetworkShape(Struct, frozen=True):

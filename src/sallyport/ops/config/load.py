@@ -135,6 +135,7 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
             access_rules,
             publishing_rules=publishing_rules,
             filter_settings=_by_filter(choices),
+            ipv6_host_prefix=(document.gateway or GatewayShape()).ipv6_host_prefix,
         ),
         filters=choices,
         supervised=supervised,
