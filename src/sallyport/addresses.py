@@ -34,8 +34,8 @@ def parse_address(text: str) -> IpAddress:
         if "%" in text:
             raise ValueError(f"{text!r} has a zone; give the address alone")
         return IPv6Address(text)
-    except AddressValueError as error:
-        raise ValueError(f"{text!r} is not an IP address: {error}") from None
+    except AddressValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
 
 
 def text_of(address: IpAddress) -> str:

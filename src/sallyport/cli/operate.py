@@ -1,20 +1,24 @@
 """Commands that run a gateway: run, check-config, reload, lab."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
 from sallyport.cli.exits import Exit
-from sallyport.cli.options import PATH, with_output
+from sallyport.cli.options import PATH, with_format, with_output
 from sallyport.cli.render import Output
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops import logs
-from sallyport.ops.config.load import load
+from sallyport.ops.config.load import Configuration, parse, read_text
+from sallyport.ops.config.review import HostFacts, review
 from sallyport.ops.config.settings import socket_path_fault
-from sallyport.ops.control.schema import Check, Mistake, Reloaded, mistakes_of
+from sallyport.ops.config.toml_lines import line_map
+from sallyport.ops.control.schema import Check, Reloaded, mistakes_of
 from sallyport.ops.control.server import request
+from sallyport.ops.interfaces import interface_names, local_addresses
 from sallyport.ops.processes.source import file_source, interface_source
 
 
@@ -55,7 +59,9 @@ def run(
         file = None
         read = partial(interface_source, internal, external, control_socket)
     else:
-        raise click.UsageError("give --config FILE, or --internal IF and --external IF")
+        raise click.UsageError(
+            "give either --config FILE, or --internal IF and --external IF, not both"
+        )
     journal = logs.set_up(log_level, logs.Format(log_format))
     # Only this command pays for importing the gateway itself.
     from sallyport.ops.processes.supervisor import run as run_gateway  # noqa: PLC0415 - see above
@@ -65,39 +71,66 @@ def run(
 
 @click.command("check-config")
 @click.argument("file", type=PATH)
-@with_output
+@with_format
 def check_config(output: Output, file: Path) -> Exit:
-    """Read FILE as `run` would, and show everything that is wrong in it."""
-    mistakes: list[Mistake] = []
-    supervised: tuple[str, ...] = ()
-    unsupervised: tuple[str, ...] = ()
+    """Read FILE as `run` would on this host, and show everything that is wrong in it.
+
+    Errors end in exit code 78. Warnings are about what `run` would start with, though it hardly
+    means what was meant: a rule that never matches, an interface that is not there.
+    """
+    configuration: Configuration | None = None
+    errors: Sequence[ConfigError] = ()
+    warnings: Sequence[ConfigError] = ()
     try:
-        configuration = load(file)
-        policy = configuration.policy
-        supervised, unsupervised = configuration.supervised_names, configuration.unsupervised
-    except ConfigErrors as errors:
-        if not output.as_json:
-            raise
-        mistakes = mistakes_of(errors)
+        text = read_text(file)
+        configuration = parse(text, str(file))
+        host = HostFacts(interface_names(), local_addresses())
+        errors, warnings = review(configuration, str(file), line_map(text), host)
+    except ConfigErrors as found:
+        errors = found.errors
     if output.as_json:
-        output.json(
-            Check(
-                file=str(file),
-                valid=not mistakes,
-                errors=mistakes,
-                supervised=list(supervised),
-                unsupervised=list(unsupervised),
-            )
-        )
-    else:
-        output.line(
-            f"{file} is fine: {len(policy.networks)} networks, {len(policy.network_rules)} network"
-            f" rules, {len(policy.access_rules)} access rules, {len(policy.publishing_rules)}"
-            " publishing rules"
-        )
-        output.line(f"supervised, allowed or denied by rules: {', '.join(supervised) or 'none'}")
-        output.line(f"not supervised, ordinary traffic: {', '.join(unsupervised) or 'none'}")
-    return Exit.BAD_CONFIGURATION if mistakes else Exit.FINE
+        output.json(_check(file, configuration, errors, warnings))
+        return Exit.BAD_CONFIGURATION if errors else Exit.FINE
+    for one in warnings:
+        click.echo(f"{one.file}:{one.line}: warning: {one.problem}", err=True)
+    if errors or configuration is None:
+        raise ConfigErrors(errors)
+    _show_fine(output, file, configuration)
+    return Exit.FINE
+
+
+def _check(
+    file: Path,
+    configuration: Configuration | None,
+    errors: Sequence[ConfigError],
+    warnings: Sequence[ConfigError],
+) -> Check:
+    return Check(
+        file=str(file),
+        valid=not errors,
+        errors=mistakes_of(errors),
+        warnings=mistakes_of(warnings),
+        supervised=list(configuration.supervised_names if configuration else ()),
+        unsupervised=list(configuration.unsupervised if configuration else ()),
+    )
+
+
+def _show_fine(output: Output, file: Path, configuration: Configuration) -> None:
+    policy = configuration.policy
+    counts = (
+        _count(len(policy.networks), "network"),
+        _count(len(policy.network_rules), "network rule"),
+        _count(len(policy.access_rules), "access rule"),
+        _count(len(policy.publishing_rules), "publishing rule"),
+    )
+    output.line(f"{file} is fine: {', '.join(counts)}")
+    supervised, ordinary = configuration.supervised_names, configuration.unsupervised
+    output.line(f"supervised, allowed or denied by rules: {', '.join(supervised) or 'none'}")
+    output.line(f"not supervised, ordinary traffic: {', '.join(ordinary) or 'none'}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @click.command("reload")

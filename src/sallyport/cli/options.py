@@ -1,6 +1,7 @@
 """Options that many commands share, each defined once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,6 +19,23 @@ DEFAULT_CONTROL_SOCKET = GatewaySettings().control_socket
 PATH = click.Path(path_type=Path)
 
 
+def with_format(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, _T]:
+    """Add --json and --no-color; the command, which asks no gateway, gets them as an `Output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--no-color", is_flag=True, help="Print without colour; so does NO_COLOR.")
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        output = Output(
+            control_socket=DEFAULT_CONTROL_SOCKET,
+            as_json=_pop(kwargs, "as_json", bool),
+            has_color=color_wanted(refused=_pop(kwargs, "no_color", bool)),
+        )
+        return command(output, *args, **kwargs)
+
+    return wrapped
+
+
 def with_output(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, _T]:
     """Add --control-socket, --json and --no-color; the command gets them as an `Output`."""
 
@@ -29,16 +47,11 @@ def with_output(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, 
         envvar="SALLYPORT_CONTROL_SOCKET",
         help="The gateway's control socket.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    @click.option("--no-color", is_flag=True, help="Print without colour; so does NO_COLOR.")
+    @with_format
     @wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        output = Output(
-            control_socket=_pop(kwargs, "control_socket", Path),
-            as_json=_pop(kwargs, "as_json", bool),
-            has_color=color_wanted(refused=_pop(kwargs, "no_color", bool)),
-        )
-        return command(output, *args, **kwargs)
+    def wrapped(output: Output, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        socket = _pop(kwargs, "control_socket", Path)
+        return command(replace(output, control_socket=socket), *args, **kwargs)
 
     return wrapped
 

@@ -2,7 +2,7 @@
 
 import click
 
-from sallyport.cli.options import with_output
+from sallyport.cli.options import with_format
 from sallyport.cli.render import Output, or_dash
 from sallyport.errors import NotFound
 from sallyport.ops.control.schema import ReasonRow, Reasons
@@ -11,7 +11,7 @@ from sallyport.reasons import REASONS, Reason, nearest
 
 @click.command()
 @click.argument("code", required=False)
-@with_output
+@with_format
 def reasons(output: Output, code: str | None) -> None:
     """Show what a reason CODE of the log means and what to do; without CODE, list them all.
 

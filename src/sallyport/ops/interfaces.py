@@ -16,6 +16,7 @@ class _Address(Struct):
 
 
 class _Link(Struct):
+    ifname: str = ""
     addr_info: list[_Address] = []
 
 
@@ -30,6 +31,11 @@ def addresses_of(interface: str) -> tuple[IpInterface, ...]:
 def local_addresses() -> frozenset[IpAddress]:
     """Return every address of this host; raises StartupError."""
     return frozenset(item.ip for item in _interfaces(_ask() or []))
+
+
+def interface_names() -> frozenset[str]:
+    """Return the name of every interface of this host; raises StartupError."""
+    return frozenset(link.ifname for link in _ask() or [])
 
 
 def _ask(*which: str) -> list[_Link] | None:

@@ -64,7 +64,9 @@ class Reloader:
             for line in str(error).splitlines() or [repr(error)]:
                 self._journal.record("gateway.reload_refused", level="error", problem=line)
             if isinstance(error, ConfigErrors):
-                return Reloaded(file=file, valid=False, errors=mistakes_of(error), filters=[])
+                return Reloaded(
+                    file=file, valid=False, errors=mistakes_of(error.errors), filters=[]
+                )
             raise
         self._journal.record("gateway.reloaded", file=file, filters=", ".join(filters))
         return Reloaded(file=file, valid=True, errors=[], filters=filters)

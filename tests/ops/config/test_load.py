@@ -1,5 +1,6 @@
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
     [
         (
             NETWORKS + '[gateway]\nport_range = "40000"',
-            "f:7: '40000' is not FIRST-LAST; write a range, such as 40000-59999",
+            "f:7: '40000' is not FIRST-LAST; write a range within 1024-65535, such as 40000-59999",
         ),
         (
             NETWORKS + '[gateway]\nport_range = "1500-65000"',
@@ -446,3 +447,37 @@ def test_a_source_that_cannot_be_meant_is_an_error_with_what_to_write(
         parse(EXAMPLE.replace(SOURCE, f"{SOURCE}\nsource = {written}"), "f")
 
     assert says in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + b'[gateway]\ndata_path = "user"\nport_range = "no"\n')
+
+    with pytest.raises(ConfigErrors) as errors:
+        load(file)
+    assert {error.line for error in errors.value.errors} >= {3}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "a.toml")
+
+    with pytest.raises(ConfigErrors, match=r"not a regular file|Is a directory"):
+        load(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gateway]\n[gateway]\n",
+        "[a.b]\n[a.b]\n",
+        "[gateway]\nport_range = 'x'\nport_range = 'y'\n",
+        "a = {}\n[a.b]\n",
+        "a.b = 1\n[a]\n",
+        "a = []\n[[a]]\n",
+    ],
+)
+def test_no_text_of_python_shows_through(text: str) -> None:
+    with pytest.raises(ConfigErrors) as errors:
+        parse(text, "a.toml")
+    assert "('" not in str(errors.value)

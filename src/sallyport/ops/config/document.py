@@ -30,6 +30,9 @@ _SHOWN = 60
 # What types without a description take, in the words of TOML.
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 
+# "adress" finds "addresses", and words that only share a few letters are not guessed.
+_SIMILAR = 0.5
+
 # Names of networks stand in lists, logs and comments of the ruleset.
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -232,8 +235,7 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say what to write instead of `word`: the most similar of `known`, else all of them."""
     known = tuple(known)
-    # 0.5: "adress" finds "addresses", and words that only share a few letters are not guessed.
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=_SIMILAR)
     return f"write {match[0]!r}" if match else f"write one of: {', '.join(known) or 'none exist'}"
 
 
@@ -318,15 +320,19 @@ def read_table(
         report.add(path, f"{title} is {shown(raw)}, not a table; write keys below [{title}]")
         return None
     keys = keys_of(shape)
+    misspelt = set[str]()
     for key in raw.keys() - keys.keys():
         report.add((*path, key), f"unknown key {key!r} in {title}; {nearest(key, (*keys, *also))}")
-    before, values = len(report.errors), dict[str, object]()
+        misspelt.update(difflib.get_close_matches(key, keys, n=1, cutoff=_SIMILAR))
+    before, values, lacks_key = len(report.errors), dict[str, object](), False
     for key, info in keys.items():
         if key in raw:
             values[info.attribute] = _convert(raw[key], info.type, (*path, key), report)
+        elif info.is_required and key in misspelt:
+            lacks_key = True  # reported by the name that it was given
         elif info.is_required:
             report.add(path, f"{title} has no key {key!r}; give it {accepted(info.type)}")
-    if len(report.errors) > before:
+    if len(report.errors) > before or lacks_key:
         return None
     try:
         return shape(**values)

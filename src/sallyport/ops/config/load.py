@@ -4,13 +4,15 @@
 reported where it stands and the reading goes on, so that one run shows them all.
 """
 
+import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from sallyport import limits
-from sallyport.addresses import IpAddress, IpInterface, IpNetwork, PortRange
+from sallyport.addresses import MAX_PORT, IpAddress, IpInterface, IpNetwork, PortRange
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
@@ -35,12 +37,16 @@ from sallyport.ops.config.document import (
 from sallyport.ops.config.publishing import read_rules
 from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice, Selection
 from sallyport.ops.config.settings import (
+    FIRST_FREE_PORT,
     DataPathChoice,
     GatewaySettings,
     port_range_fault,
     socket_path_fault,
 )
 from sallyport.ops.config.toml_lines import KeyPath, line_map, read_toml
+
+# Without O_NONBLOCK opening a FIFO would wait for a writer.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,13 @@ def load(path: Path, catalogue: Catalogue | None = None) -> Configuration:
 def read_text(path: Path) -> str:
     """Return the text of the file at `path`; raises ConfigErrors when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK opening a FIFO would wait for a writer.
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                problem = "is not a regular file; name a TOML file"
+                raise ConfigErrors([ConfigError(str(path), 1, problem)])
             content = file.read(limits.MAX_CONFIGURATION_BYTES + 1)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}; name a readable TOML file"
@@ -89,7 +101,7 @@ def read_text(path: Path) -> str:
         problem = f"longer than {limits.MAX_CONFIGURATION_BYTES} bytes; name a TOML file"
         raise ConfigErrors([ConfigError(str(path), 1, problem)])
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problem = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
@@ -220,8 +232,12 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
     ports, socket_path = default.port_range, Path(shape.control_socket)
     try:
         ports = PortRange.parse(shape.port_range)
-    except ValueError as error:
-        report.add(("gateway", "port_range"), f"{error}; write a range, such as 40000-59999")
+    except ValueError:
+        report.add(
+            ("gateway", "port_range"),
+            f"{shape.port_range!r} is not FIRST-LAST; write a range within"
+            f" {FIRST_FREE_PORT}-{MAX_PORT}, such as 40000-59999",
+        )
     if fault := port_range_fault(ports, masquerade=shape.masquerade):
         report.add(("gateway", "port_range"), fault)
     if fault := socket_path_fault(socket_path):

@@ -44,8 +44,15 @@ def _syntax_error(error: Exception, text: str, file_name: str) -> ConfigError:
     numbers = re.findall(r"\d+", position)
     # Without numbers tomllib means the end of the document; int() of 5000 digits has no place.
     line = int(numbers[0]) if numbers else text.rstrip("\n").count("\n") + 1
+    # tomllib names a table by a tuple of Python: ('gateway',).
+    reason = re.sub(r"\(('[^)]*)\)", lambda found: _dotted(found[1]), reason)
     where = f" at column {numbers[1]}" if numbers else ""
     return ConfigError(file_name, line, f"not TOML: {reason}{where}; check quotes and brackets")
+
+
+def _dotted(names: str) -> str:
+    """Return the names of a Python tuple as TOML writes them: `a.b`."""
+    return ".".join(re.findall(r"'([^']*)'", names))
 
 
 def line_map(text: str) -> Mapping[KeyPath, int]:

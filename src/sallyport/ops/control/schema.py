@@ -4,12 +4,13 @@ Field names and meanings are a promise within a version: fields may be added, ne
 Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON reader can use them.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
 
 from sallyport.core.policy.rules import Policy
-from sallyport.errors import ConfigErrors
+from sallyport.errors import ConfigError
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -248,7 +249,10 @@ class Check(Document, frozen=True, kw_only=True):
 
     file: str
     valid: bool
+    """Whether `run` would start with it, as far as this host can be asked."""
     errors: list[Mistake]
+    warnings: list[Mistake]
+    """What `run` would start with, though it hardly means what was meant."""
     supervised: list[str]
     """The protocols that are intercepted, allowed or denied; empty with mistakes."""
     unsupervised: list[str]
@@ -266,9 +270,9 @@ class Reloaded(Document, frozen=True, kw_only=True):
     """The filters that run now; empty when nothing has changed."""
 
 
-def mistakes_of(errors: ConfigErrors) -> list[Mistake]:
+def mistakes_of(errors: Iterable[ConfigError]) -> list[Mistake]:
     """Give what is wrong in a configuration as rows."""
-    return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors.errors]
+    return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors]
 
 
 def rules_of(policy: Policy) -> Rules:

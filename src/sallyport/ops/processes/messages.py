@@ -146,7 +146,7 @@ decode_report = _reports.decode
 def fault_of(error: Exception) -> Fault:
     """Return what to answer when a request ends with this error."""
     if isinstance(error, ConfigErrors):
-        return Fault(error.code, str(error), mistakes_of(error))
+        return Fault(error.code, str(error), mistakes_of(error.errors))
     if isinstance(error, SallyportError):
         return Fault(error.code, str(error))
     return Fault("internal-error", repr(error))

@@ -1,0 +1,103 @@
+"""A second look at a configuration that can be read: does it fit this host, and does it mean much?
+
+An error is what `run` would refuse. A warning is what it would run with, though hardly as meant.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+from sallyport.addresses import IpAddress
+from sallyport.core.policy.rules import AccessRule, Policy
+from sallyport.errors import ConfigError
+from sallyport.ops.config.load import Configuration
+from sallyport.ops.config.publishing import is_routed
+from sallyport.ops.config.toml_lines import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a configuration has to fit: this host's interfaces and addresses."""
+
+    interfaces: Collection[str]
+    addresses: Collection[IpAddress]
+
+
+class Findings(NamedTuple):
+    """What the second look found, each at its line."""
+
+    errors: tuple[ConfigError, ...]
+    warnings: tuple[ConfigError, ...]
+
+
+def review(
+    configuration: Configuration, file: str, lines: Mapping[KeyPath, int], host: HostFacts
+) -> Findings:
+    """Return what is wrong or doubtful; `lines` says where the keys of `file` stand."""
+
+    def placed(found: Iterator[tuple[KeyPath, str]]) -> tuple[ConfigError, ...]:
+        return tuple(ConfigError(file, _line(lines, path), problem) for path, problem in found)
+
+    policy = configuration.policy
+    return Findings(
+        errors=placed(_foreign_addresses(policy, host)),
+        warnings=placed(_doubts(policy, host)),
+    )
+
+
+def _doubts(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    yield from _missing_interfaces(policy, host)
+    yield from _useless_rules(policy)
+
+
+def _line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _foreign_addresses(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    for i, rule in enumerate(policy.publishing_rules):
+        address = rule.listen.address
+        if not (is_routed(rule) or address in host.addresses or address in policy.sources):
+            yield (
+                ("publishing_rules", i, "listen"),
+                f"{address} is no address of this host; write one that `ip address` lists",
+            )
+
+
+def _missing_interfaces(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    for network in policy.networks:
+        for i, name in enumerate(network.interfaces):
+            if name not in host.interfaces:
+                yield (
+                    ("networks", network.name, "interfaces", i),
+                    f"there is no interface {name!r} now; `ip link` lists those there are",
+                )
+
+
+def _useless_rules(policy: Policy) -> Iterator[tuple[KeyPath, str]]:
+    related = {(rule.source, rule.destination) for rule in policy.network_rules}
+    decided: dict[tuple[str, str, str], str] = {}
+    for i, rule in enumerate(policy.access_rules):
+        cases = {case for case in _cases(rule) if case[1:] in related}
+        if not cases:
+            yield (
+                ("access_rules", i),
+                f"rule {rule.name!r} never matches: no network rule relates its from to its to",
+            )
+        elif cases <= decided.keys():
+            above = dict.fromkeys(decided[case] for case in sorted(cases))
+            yield (
+                ("access_rules", i),
+                f"rule {rule.name!r} never matches: it is shadowed by"
+                f" {' and '.join(map(repr, above))} above; remove it, or move it up",
+            )
+        for case in cases:
+            decided.setdefault(case, rule.name)
+
+
+def _cases(rule: AccessRule) -> Iterator[tuple[str, str, str]]:
+    """Return each protocol, source and destination that a rule is about."""
+    return product(rule.protocols, rule.sources, rule.destinations)
