@@ -16,6 +16,11 @@ INCREASED_RECEIVE_BUFFER = 64 * 1024
 # The longest queue `listen` grants by default (net.core.somaxconn): 4096 since Linux 5.4.
 MAX_BACKLOG = 4096
 
+# Connections that may wait at a port that takes many, whatever the caller says. With a queue of 1
+# 91 of 100 peers at once believed themselves connected for ever, because Linux forgets the last
+# packet of a handshake for which the queue has no room. 128 was SOMAXCONN until Linux 5.4.
+MIN_BACKLOG_FOR_MANY = 128
+
 # A client that holds more has a fault or is flooding (attack F23); a rule may set another number.
 MAX_BINDINGS_PER_CLIENT = 64
 

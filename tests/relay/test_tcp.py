@@ -258,3 +258,17 @@ def test_a_target_nobody_routes_to_refuses_the_peer() -> None:
             assert b.told.refused == [(pinhole.id, endpoint_of(peer))]
 
     run(scenario())
+
+
+def test_a_hundred_peers_at_once_all_get_through_where_many_may() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            client = b.client(backlog=128)
+            pinhole = await b.opened(b.pinhole(client, single=False, backlog=1))
+            peers = [b.peer(pinhole) for _ in range(100)]
+
+            for _ in peers:
+                await b.accept(client)
+            await b.told.until(lambda: len(b.told.established) == len(peers))
+
+    run(scenario())

@@ -9,7 +9,9 @@ through.
 
 import socket
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.io.acceptor import Acceptor
 from sallyport.relay import sockets
 from sallyport.relay.attempts import StreamAttempt
@@ -32,7 +34,7 @@ class TcpPort(BoundPort):
     def settle(self) -> None:
         """Implement `BoundPort.settle`."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
-        backlogs = [o.pinhole.backlog for o in self.openings if o.is_reachable]
+        backlogs = [_backlog(o.pinhole) for o in self.openings if o.is_reachable]
         if backlogs and not self._is_listening:
             self.show()
             sockets.listen(self.socket, max(backlogs))
@@ -56,3 +58,10 @@ class TcpPort(BoundPort):
         attempt = StreamAttempt(self.context, opening, peer, accepted)
         self.settle()
         self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
+
+
+def _backlog(pinhole: Pinhole) -> int:
+    """Return how many connections may wait: many peers come at once where many are let in."""
+    if pinhole.single:
+        return pinhole.backlog
+    return max(pinhole.backlog, limits.MIN_BACKLOG_FOR_MANY)

@@ -1,7 +1,9 @@
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from tests.ops.config.offered import TALK, catalogue, offer
 
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import PublishingRule
@@ -46,6 +48,24 @@ def complaints(*rules: str) -> list[str]:
     with pytest.raises(ConfigErrors) as caught:
         parse(NETWORKS + "".join(rules), "f")
     return [str(error) for error in caught.value.errors]
+
+
+def test_a_server_of_a_udp_protocol_cannot_be_published_and_opens_no_tcp_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = 'ProtocolDefinition("talk-server", Transport.UDP, 5005, Direction.INBOUND)'
+    text = TALK.replace('ProtocolDefinition("talk", Transport.TCP, 5005)', definition)
+    text = text.replace("ApplicationFilter, ", "ApplicationFilter, Direction, ")
+    offer(tmp_path, text, "talk = Talk")
+    offered = catalogue(tmp_path, monkeypatch)
+
+    with pytest.raises(ConfigErrors) as caught:
+        parse(NETWORKS + rule(protocol='"talk-server"'), "f", offered)
+
+    assert [str(error) for error in caught.value.errors] == [
+        "f:20: 'talk-server' is spoken over UDP, and only servers of TCP protocols can be"
+        " published; take this rule out"
+    ]
 
 
 def test_a_rule_says_which_server_is_reached_where_and_how_far_it_may_go() -> None:

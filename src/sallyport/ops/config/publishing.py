@@ -10,6 +10,7 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
+from sallyport.flags import Transport
 from sallyport.ops.config.document import PublishingRuleShape, Report
 from sallyport.ops.config.selection import Selection
 from sallyport.ops.config.toml_lines import KeyPath
@@ -38,6 +39,12 @@ def read_rules(
         if shape.name in rules:
             report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
         fault = selection.fault(shape.protocol, Direction.INBOUND, is_allowed=True)
+        if fault is None and selection.transport_of_published(shape.protocol) is not Transport.TCP:
+            # At a TCP port in its place a server would be reached that no rule named.
+            fault = (
+                f"{shape.protocol!r} is spoken over UDP, and only servers of TCP protocols can be"
+                " published; take this rule out"
+            )
         if fault is not None:
             report.add((*path, "protocol"), fault)
         listen = _endpoint(shape.listen, (*path, "listen"), report)

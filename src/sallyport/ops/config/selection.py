@@ -106,6 +106,14 @@ class Selection:
         broken = "".join(f"; {error}" for error in self._broken.values())
         return f"no filter {verb} {protocol!r}; write one of: {known}{broken}{self._unread()}"
 
+    def transport_of_published(self, protocol: str) -> Transport:
+        """Return the transport of an inbound protocol in which `fault` found nothing wrong."""
+        for kind in self._kinds.values():
+            for one in kind.protocols:
+                if one.name == protocol and one.direction is Direction.INBOUND:
+                    return one.transport
+        raise KeyError(protocol)
+
     def supervised(self, named: Collection[str]) -> tuple[ProtocolDefinition, ...]:
         """Return the outbound protocols to intercept: those `named` by rules, and the defaults.
 
