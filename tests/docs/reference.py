@@ -21,6 +21,7 @@ from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.ops.config import document, selection
 from sallyport.ops.control import schema
 from sallyport.reasons import REASONS, Group
+from sallyport.reasons.records import FIELDS, RECORDS
 
 FOLDER = Path(__file__).parents[2] / "docs/reference"
 
@@ -143,6 +144,28 @@ def reasons() -> str:
     return "\n".join([*lines, ""])
 
 
+def log() -> str:
+    """Return the page of log events."""
+    lines = [
+        "# Log events",
+        "",
+        _NOTE,
+        "One record is one line on stderr, as text or as JSON (`--log-format`). Every record has",
+        "`time`, `level` and `event`. A warning or an error with a reason also says `meaning` and",
+        "`remedy`, in the words of the [reason](reasons.md).",
+        "",
+        "| event | meaning | fields |",
+        "|---|---|---|",
+    ]
+    lines += [
+        _row(f"`{event}`", one.meaning, ", ".join(f"`{field}`" for field in one.fields))
+        for event, one in RECORDS.items()
+    ]
+    lines += ["", "## Fields", "", "| field | meaning |", "|---|---|"]
+    lines += [_row(f"`{field}`", meaning) for field, meaning in FIELDS.items()]
+    return "\n".join([*lines, ""])
+
+
 def command_line() -> str:
     """Return the page of the verbs, their options and the exit codes."""
     lines = ["# Command line", "", _NOTE]
@@ -257,6 +280,7 @@ def _row(*cells: str) -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "reasons.md": reasons,
+    "log.md": log,
     "command_line.md": command_line,
     "json.md": documents,
 }
