@@ -45,6 +45,12 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
         document.PublishingRuleShape,
         "A server inside that is offered outside.",
     ),
+    (
+        "[frontends.pcp]",
+        document.PcpShape,
+        "Clients ask for ports themselves, by PCP (RFC 6887) and NAT-PMP (RFC 6886). The section"
+        " switches the front end on; rules for the protocol `port-mapping` say who may.",
+    ),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
 )

@@ -300,7 +300,7 @@ def test_a_file_with_a_mistake_changes_nothing(lab: Lab, reloadable: Reloadable)
     assert done.returncode == 78
     assert done.stdout == ""
     assert done.stderr == (
-        f"{reloadable.file}:20: no filter speaks 'fpt'; write one of: ftp, tftp\n"
+        f"{reloadable.file}:20: no filter speaks 'fpt'; write one of: ftp, tftp, port-mapping\n"
     )
     assert traces(lab) == before
     assert asked(gateway, "rules", "show")["access_rules"][0]["protocols"] == ["ftp"]

@@ -56,7 +56,7 @@ def test_what_the_file_says_now_is_in_force_afterwards() -> None:
 
 
 def test_mistakes_are_an_answer() -> None:
-    problem = "no filter speaks 'fpt'; write one of: ftp, tftp"
+    problem = "no filter speaks 'fpt'; write one of: ftp, tftp, port-mapping"
     one, journal = reloader(Replacing(ConfigErrors([ConfigError(str(FILE), 9, problem)])))
 
     answer = asyncio.run(one.answer({}))

@@ -81,6 +81,10 @@ def arriving_interface(ancillary: list[tuple[int, int, bytes]]) -> int:
     return 0
 
 
+OwnService = Callable[[bytes, Endpoint, Callable[[bytes], None]], None]
+"""Answers a datagram to the gateway itself: (what was said, by whom, how to answer)."""
+
+
 class DatagramInterceptor:
     """Takes intercepted datagrams and keeps the conversations they belong to.
 
@@ -92,6 +96,7 @@ class DatagramInterceptor:
         self._gateway = gateway
         self._protocols = protocols
         self._listeners: list[socket.socket] = []
+        self._services: Mapping[int, OwnService] = {}
         self.conversations: dict[tuple[Endpoint, Endpoint], DatagramConversation] = {}
 
     def serve(self, listener: socket.socket) -> None:
@@ -102,6 +107,10 @@ class DatagramInterceptor:
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
         """Replace what clients inside may speak; conversations under way go on."""
         self._protocols = protocols
+
+    def answer_ourselves(self, services: Mapping[int, OwnService]) -> None:
+        """Replace what the gateway itself answers, by the port at an own address that is asked."""
+        self._services = services
 
     def leave(self, listener: socket.socket) -> None:
         """Read there no more."""
@@ -133,13 +142,18 @@ class DatagramInterceptor:
         """
         conversation = self.conversations.get((client, server))
         if conversation is None:
-            conversation = self._begin(client, server, interface)
+            conversation = self._begin(client, server, data, interface)
         if conversation is not None:
             conversation.client_said(data)
 
     def _begin(
-        self, client: Endpoint, server: Endpoint, interface: int
+        self, client: Endpoint, server: Endpoint, data: bytes, interface: int
     ) -> "DatagramConversation | None":
+        service = self._services.get(server.port)
+        if service is not None and self._gateway.policy.is_own(server.address):
+            if not self._is_forged(client, interface):
+                service(data, client, partial(_speak_as, server, client))
+            return None
         protocol = self._protocols.get(server.port)
         if protocol is None:
             return None
@@ -221,7 +235,7 @@ class DatagramConversation:
         self._gateway.announce_primary(self.primary, self._start)
 
     def client_said(self, data: bytes) -> None:
-        """Give a datagram of the client to the data filter; the conversation is not idle."""
+        """Pass a datagram of the client to the data filter; the conversation is not idle."""
         if not self.primary.is_open:  # its filter ended it at the start
             return
         self._stop_idling()
@@ -232,11 +246,11 @@ class DatagramConversation:
             self.primary.chain.from_accepted(data)
 
     def abort(self) -> None:
-        """See `core.model.connection.Link`; datagrams know neither reset nor end."""
+        """End the conversation (`datapath.Link`); datagrams know neither reset nor end."""
         self.close()
 
     def close(self) -> None:
-        """See `core.model.connection.Link`."""
+        """End the conversation (`datapath.Link`)."""
         self._stop_idling()
         self._server.close()
         self._over(self.primary)

@@ -22,7 +22,9 @@ LEG_ZONE = INTERCEPTED_ZONE + 1
 class Interception:
     """Traffic of one IP version to `port` reaches our loopback listener `listener_port`.
 
-    It comes from inside; or from outside and to `server` alone, which is published.
+    It comes from inside; or from outside and to `server` alone, which is published. `is_to_us`: it
+    is addressed to the gateway itself, where a front end answers it: by this way, and not at a
+    socket of its own, so that each client's requests reach the worker that serves the client.
     """
 
     version: int
@@ -30,6 +32,7 @@ class Interception:
     listener_port: int
     transport: Transport = Transport.TCP
     server: IpAddress | None = None
+    is_to_us: bool = False
 
 
 OPENED_HERE = chain(
@@ -49,7 +52,7 @@ def refusals(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     for item in items if clients else ():
         # Reached only while our listener is away: a protocol of ours passes through us or not
         # at all.
-        if item.server is None:
+        if item.server is None and not item.is_to_us:
             how = "reject with tcp reset" if item.transport is Transport.TCP else "reject"
             port = port_of(item.transport, item.port)
             yield f"iifname {clients} meta nfproto ipv{item.version} {port} {how}"
@@ -143,7 +146,7 @@ def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     Otherwise the entry "client to server, port 69" would be there already when a server answers
     from that same port, and the answer, to be told apart, would be given another port.
     """
-    datagrams = [item for item in items if item.transport is Transport.UDP]
+    datagrams = [item for item in items if item.transport is Transport.UDP and not item.is_to_us]
     if not datagrams or not inside(policy):
         return
     zone = f"ct zone set {INTERCEPTED_ZONE}"
@@ -163,5 +166,6 @@ def _origin(policy: Policy, item: Interception) -> str:
     if clients := inside(policy):
         # The port first: one look at the protocol and most packets are past the rule.
         port = port_of(item.transport, item.port)
-        return f"{port} meta nfproto ipv{item.version} iifname {clients} fib daddr type != local"
+        local = "local" if item.is_to_us else "!= local"
+        return f"{port} meta nfproto ipv{item.version} iifname {clients} fib daddr type {local}"
     return ""

@@ -14,11 +14,15 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
+from sallyport.frontends.pcp.leases import Leases
+from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
+from sallyport.frontends.pcp.server import PcpServer
 from sallyport.frontends.tproxy import Interceptor
 from sallyport.frontends.udp import DatagramInterceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
+from sallyport.ops.config.settings import PcpSettings
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
@@ -42,7 +46,8 @@ def interceptions(
     for transport, version in _kinds(policy, protocols):
         (listener,) = ports[_place(transport, version)]
         for wanted in protocols.get(transport, {}):
-            yield Interception(version, wanted, listener, transport)
+            is_to_us = (transport, wanted) == (Transport.UDP, PORT_MAPPING.port)
+            yield Interception(version, wanted, listener, transport, is_to_us=is_to_us)
         for rule in policy.publishing_rules:
             if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
                 yield Interception(
@@ -78,6 +83,9 @@ class FrontEnds:
         self._streams = Interceptor(gateway, {}, tasks, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._served: dict[Place, socket.socket] = {}
+        self._gateway = gateway
+        self._tasks = tasks
+        self._leases: Leases | None = None
 
     def serve(self, sockets: Mapping[Place, socket.socket], protocols: Protocols) -> None:
         """Accept at exactly these places; from now on clients inside may speak these protocols.
@@ -94,6 +102,25 @@ class FrontEnds:
             else:
                 self._served[place] = listener
                 self._front_end(place).serve(listener)
+
+    def offer_pcp(self, settings: PcpSettings | None) -> None:
+        """Answer PCP as these settings say from now on, or no more; mappings that stand are kept.
+
+        Switched off, every mapping ends.
+        """
+        if settings is None:
+            self._datagrams.answer_ourselves({})
+            if self._leases is not None:
+                self._leases.close()
+                self._leases = None
+            return
+        bounds = settings.min_lifetime, settings.max_lifetime
+        if self._leases is None:
+            self._leases = Leases(self._gateway, PORT_MAPPING)
+        self._leases.bound(*bounds)
+        responder = PcpResponder(self._gateway, self._leases, speaks_nat_pmp=settings.nat_pmp)
+        server = PcpServer(responder, self._gateway.journal, self._tasks)
+        self._datagrams.answer_ourselves({PORT_MAPPING.port: server.received})
 
     def stop_accepting(self) -> None:
         """Accept nothing more; what was accepted goes on. Idempotent."""

@@ -9,7 +9,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from sallyport import limits
@@ -19,9 +19,10 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy, PublishingRule
+from sallyport.core.policy.rules import Network, Policy, PublishingRule
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
+from sallyport.frontends.pcp.responder import PORT_MAPPING
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
@@ -32,7 +33,7 @@ from sallyport.ops.config.catalogue import fence
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import is_routed, require_own_addresses
 from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
-from sallyport.ops.interfaces import local_addresses
+from sallyport.ops.interfaces import addresses_of, local_addresses
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
@@ -68,13 +69,20 @@ class Prepared:
         if lack is not None:
             configuration = configuration.unintercepted()
         own = local_addresses() | configuration.policy.sources
-        policy = replace(configuration.policy, gateway_addresses=frozenset(own))
+        policy = replace(
+            configuration.policy,
+            gateway_addresses=frozenset(own),
+            own_addresses={one.name: _addresses_at(one) for one in configuration.policy.networks},
+        )
         require_own_addresses(policy)
         if lack is not None:
             _require_plain(policy, lack)
         choices = [one.running for one in configuration.filters]
         filters = tuple(one for one in choices if one is not None)
-        return cls(configuration, lack, policy, filters, _by_port(configuration.supervised))
+        wanted = list(configuration.supervised)
+        if configuration.pcp is not None:
+            wanted.append(PORT_MAPPING)
+        return cls(configuration, lack, policy, filters, _by_port(wanted))
 
     def gateway_rules(self, ports: Mapping[Place, Sequence[int]]) -> GatewayRules:
         """Return what the guard must know besides the policy.
@@ -125,6 +133,7 @@ class Assembly:
             undo.pop_all()
         self.configuration = prepared.configuration
         self.front_ends.serve(sockets, prepared.protocols)
+        self.front_ends.offer_pcp(prepared.configuration.pcp)
 
 
 def assemble(
@@ -169,6 +178,7 @@ def assemble(
     front_ends = FrontEnds(gateway, tasks, poller)
     undo.callback(front_ends.close)
     front_ends.serve(sockets, prepared.protocols)
+    front_ends.offer_pcp(prepared.configuration.pcp)
     return Assembly(prepared.configuration, gateway, front_ends)
 
 
@@ -202,6 +212,15 @@ def _require_same(before: Configuration, after: Configuration) -> None:
             "the source of [networks] cannot change while the gateway runs; restart it, or write"
             f" {', '.join(sorted(map(str, before.policy.sources))) or 'none'} again"
         )
+
+
+def _addresses_at(network: Network) -> tuple[IpAddress, ...]:
+    """Return our addresses at the interfaces of a network, as far as those are there."""
+    found: list[IpAddress] = []
+    for interface in network.interfaces:
+        with suppress(StartupError):  # it may appear later; check-config says so
+            found += [one.ip for one in addresses_of(interface) if not one.is_link_local]
+    return tuple(found)
 
 
 def _by_port(supervised: Iterable[ProtocolDefinition]) -> Protocols:

@@ -100,6 +100,11 @@ REASONS: Final = (
         "Ask for port 0 or for the client's port.",
     ),
     _call(
+        "wished-port-is-not-ours-to-give",
+        "The client insists on an external port or address that no mapping may have.",
+        "Ask for a port of port_range at the gateway's external address, or for any port.",
+    ),
+    _call(
         "routed-address-is-the-proxy-address",
         "On a routed relation the client address must be the proxy address.",
         "Give the proxy address.",

@@ -58,6 +58,28 @@ REASONS: Final = (
     _end("refused", "The request was refused.", "What was reserved for it was given back."),
     _end("primary-ended", "The control connection it belongs to has ended.", _NOTHING_NEW),
     _end("cancelled", "The filter that asked for the permission took it back.", _NOTHING_NEW),
+    _end(
+        "deleted-by-client",
+        "The client deleted its mapping, by PCP or NAT-PMP.",
+        _NOTHING_NEW,
+    ),
+    _end(
+        "lifetime-is-over",
+        "The client did not renew its mapping in time.",
+        _NOTHING_NEW,
+        "A program that still needs the port asks again by itself; look whether it runs.",
+    ),
+    _end(
+        "peers-replaced",
+        "The client named other ports that peers may connect from, so another pinhole took over.",
+        "The same external port is open for the new peers.",
+    ),
+    _end(
+        "front-end-switched-off",
+        "The configuration no longer has the section of this front end.",
+        _NOTHING_NEW,
+        "Write [frontends.pcp] again if clients should ask for ports themselves.",
+    ),
     _end("withdrawn", "The filter that asked for the binding took it back.", _NOTHING_NEW),
     _end(
         "killed",

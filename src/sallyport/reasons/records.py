@@ -146,6 +146,10 @@ RECORDS: Final[Mapping[str, Record]] = {
     "filter.failed": Record(
         "A filter raised an error; its client's session ends.", ("session", "filter", "error")
     ),
+    "frontend.failed": Record(
+        "Answering one request of a client at a front end failed in the gateway itself.",
+        ("frontend", "client", "error"),
+    ),
     "filter.switched_off": Record(
         "A filter failed too often; `client` is for whom, or everyone.", ("filter", "client")
     ),

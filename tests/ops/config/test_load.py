@@ -222,7 +222,7 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
         ),
         (
             EXAMPLE.replace('"ftp", "tftp"]', '"ftp", "ftp-server"]'),
-            "f:22: no filter speaks 'ftp-server'; write one of: ftp, tftp",
+            "f:22: no filter speaks 'ftp-server'; write one of: ftp, tftp, port-mapping",
         ),
         (
             EXAMPLE.replace('to = ["external"]', 'to = ["external",\n"dmz"]'),

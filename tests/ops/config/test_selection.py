@@ -121,8 +121,8 @@ def test_a_broken_package_that_nothing_needs_stops_nobody(
         "6: filter 'talk' (package acme 1.2) fails: ZeroDivisionError: division by zero"
     ]
     assert complaints(rule("talk"), offered) == [
-        "9: no filter speaks 'talk'; write one of: ftp, tftp; filter 'talk' (package acme 1.2)"
-        " fails: ZeroDivisionError: division by zero"
+        "9: no filter speaks 'talk'; write one of: ftp, tftp, port-mapping;"
+        " filter 'talk' (package acme 1.2) fails: ZeroDivisionError: division by zero"
     ]
 
 
@@ -237,7 +237,8 @@ def test_a_file_that_is_switched_off_is_named_where_a_protocol_is_missing() -> N
     section = '[filters.talk]\npath = "talk.py"\nenabled = false\n'
 
     assert complaints(rule("talk") + section) == [
-        "9: no filter speaks 'talk'; write one of: ftp, tftp; [filters.talk] has enabled = false"
+        "9: no filter speaks 'talk'; write one of: ftp, tftp, port-mapping;"
+        " [filters.talk] has enabled = false"
     ]
 
 
@@ -271,7 +272,7 @@ def test_filters_that_share_a_definition_run_beside_each_other(tmp_path: Path) -
     assert running(read(rule("ftp") + section, folder=tmp_path)) == ["ftp", "talk"]
     assert running(read(rule("tftp") + section, folder=tmp_path)) == ["tftp"]
     assert complaints(rule("sip") + section, folder=tmp_path) == [
-        "9: no filter speaks 'sip'; write one of: ftp, tftp"
+        "9: no filter speaks 'sip'; write one of: ftp, tftp, port-mapping"
     ]
 
 
@@ -346,7 +347,7 @@ def test_a_key_without_a_default_has_to_be_given(tmp_path: Path) -> None:
 
 def test_a_published_protocol_is_not_one_that_clients_inside_may_be_allowed() -> None:
     assert complaints(rule("ftp-server")) == [
-        "9: no filter speaks 'ftp-server'; write one of: ftp, tftp"
+        "9: no filter speaks 'ftp-server'; write one of: ftp, tftp, port-mapping"
     ]
     assert Direction.INBOUND in {
         protocol.direction
@@ -358,10 +359,10 @@ def test_a_published_protocol_is_not_one_that_clients_inside_may_be_allowed() ->
 def test_the_readmes_filter_can_be_run_beside_it(tmp_path: Path) -> None:
     repository = Path(__file__).parents[3]
     readme = repository.joinpath("README.md").read_text(encoding="utf-8")
-    example, section = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    example, mappings, section = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     write(tmp_path / "irc_dcc.py", repository.joinpath("examples/irc_dcc/irc_dcc.py").read_text())
 
-    configuration = parse(example + section, str(tmp_path / "f"))
+    configuration = parse(example + mappings + section, str(tmp_path / "f"))
 
     assert [one.kind.name for one in configuration.filters] == ["ftp", "tftp", "irc-dcc"]
     assert configuration.policy.filter_settings["irc-dcc"] == {"any_peer": True}

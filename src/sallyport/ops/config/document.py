@@ -18,11 +18,12 @@ from msgspec import Meta, Struct
 from sallyport import limits
 from sallyport.core.policy.rules import Action, Relation
 from sallyport.errors import ConfigError, ConfigErrors
-from sallyport.ops.config.settings import GatewaySettings
+from sallyport.ops.config.settings import GatewaySettings, PcpSettings
 from sallyport.ops.config.toml_lines import KeyPath
 
 _Shape = TypeVar("_Shape")
 _DEFAULTS = GatewaySettings()
+_PCP = PcpSettings()
 
 # Enough of a wrong value to recognise it in one line of an error message.
 _SHOWN = 60
@@ -53,6 +54,10 @@ EndpointText = Annotated[str, Meta(description='an address and a port, such as "
 # 60 000: the live bindings the kernel path is built and measured for, all for one client.
 BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 to 60000")]
 PortNumber = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+# RFC 6887 section 15 counts in 32 bits; a year is for ever.
+Lifetime = Annotated[
+    int, Meta(ge=1, le=31536000, description="a number of seconds from 1 to 31536000")
+]
 # Linux: at most 15 bytes (IFNAMSIZ), no slash, no space. Quotes would end a string of a ruleset.
 InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:@+-]{1,15}$")]
 
@@ -172,6 +177,17 @@ class PublishingRuleShape(Struct, frozen=True):
     """The lowest port that the server may name."""
 
 
+class PcpShape(Struct, frozen=True):
+    """`[frontends.pcp]`: clients ask for ports themselves, by PCP (RFC 6887)."""
+
+    nat_pmp: Annotated[bool, Meta(description="true or false")] = _PCP.nat_pmp
+    """Whether NAT-PMP (RFC 6886), the predecessor of PCP, is answered too."""
+    min_lifetime: Lifetime = _PCP.min_lifetime
+    """The shortest lifetime of a mapping, in seconds; who asks for less gets as much."""
+    max_lifetime: Lifetime = _PCP.max_lifetime
+    """The longest lifetime of a mapping, in seconds; clients renew it before it ends."""
+
+
 @dataclass(slots=True)
 class Report:
     """Collects what is wrong in one file, each at the line of the key it is about."""
@@ -205,11 +221,20 @@ class ConfigDocument:
     access_rules: tuple[AccessRuleShape | None, ...]
     publishing_rules: tuple[PublishingRuleShape | None, ...]
     filters: Mapping[str, object]
+    pcp: PcpShape | None
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
     """Give the tables of `raw`; mistakes go to `report`, nothing is raised."""
-    known = ("gateway", "networks", "network_rules", "access_rules", "publishing_rules", "filters")
+    known = (
+        "gateway",
+        "networks",
+        "network_rules",
+        "access_rules",
+        "publishing_rules",
+        "filters",
+        "frontends",
+    )
     for key in raw.keys() - set(known):
         report.add((key,), f"unknown table {key!r}; {nearest(key, known)}")
     network_tables = _tables(raw.get("networks", {}), "networks", report)
@@ -219,6 +244,9 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
                 ("networks", name),
                 f"{shown(name)} cannot name a network; write 1 to 32 letters, digits, - or _",
             )
+    front_ends = _tables(raw.get("frontends", {}), "frontends", report)
+    for name in front_ends.keys() - {"pcp"}:
+        report.add(("frontends", name), f"unknown front end {name!r}; {nearest(name, ('pcp',))}")
     return ConfigDocument(
         gateway=read_table(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
         networks={
@@ -229,6 +257,9 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
         access_rules=_array(raw, "access_rules", AccessRuleShape, report),
         publishing_rules=_array(raw, "publishing_rules", PublishingRuleShape, report),
         filters=_tables(raw.get("filters", {}), "filters", report),
+        pcp=read_table(front_ends["pcp"], PcpShape, ("frontends", "pcp"), report)
+        if "pcp" in front_ends
+        else None,
     )
 
 

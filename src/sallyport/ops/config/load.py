@@ -30,6 +30,7 @@ from sallyport.ops.config.document import (
     GatewayShape,
     NetworkRuleShape,
     NetworkShape,
+    PcpShape,
     Report,
     nearest,
     read_document,
@@ -40,6 +41,7 @@ from sallyport.ops.config.settings import (
     FIRST_FREE_PORT,
     DataPathChoice,
     GatewaySettings,
+    PcpSettings,
     port_range_fault,
     socket_path_fault,
 )
@@ -63,11 +65,13 @@ class Configuration:
     filters: tuple[Choice, ...] = ()
     supervised: tuple[ProtocolDefinition, ...] = ()
     unsupervised: tuple[str, ...] = ()
+    pcp: PcpSettings | None = None
+    """The front end for PCP; None while it is off."""
 
     def unintercepted(self) -> "Configuration":
         """Return what it means on a host where nothing can be intercepted: all is ordinary."""
         ordinary = sorted({*self.supervised_names, *self.unsupervised})
-        return replace(self, supervised=(), unsupervised=tuple(ordinary))
+        return replace(self, supervised=(), unsupervised=tuple(ordinary), pcp=None)
 
     @property
     def supervised_names(self) -> tuple[str, ...]:
@@ -137,6 +141,7 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
     allowed = {
         name for rule in access_rules if rule.action is Action.ALLOW for name in rule.protocols
     }
+    pcp = _pcp(document.pcp, report)
     choices = selection.choices(allowed | {rule.protocol for rule in publishing_rules})
     report.raise_if_any()
     return Configuration(
@@ -156,7 +161,20 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
             for name in selection.known_outbound()
             if name not in {one.name for one in supervised}
         ),
+        pcp=pcp,
     )
+
+
+def _pcp(shape: PcpShape | None, report: Report) -> PcpSettings | None:
+    if shape is None:
+        return None
+    if shape.min_lifetime > shape.max_lifetime:
+        report.add(
+            ("frontends", "pcp", "min_lifetime"),
+            f"min_lifetime {shape.min_lifetime} is above max_lifetime {shape.max_lifetime};"
+            " write a smaller one",
+        )
+    return PcpSettings(shape.nat_pmp, shape.min_lifetime, shape.max_lifetime)
 
 
 def defaults(catalogue: Catalogue) -> tuple[Choice, ...]:

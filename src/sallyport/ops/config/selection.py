@@ -30,6 +30,9 @@ from sallyport.ops.config.document import Report, nearest, read_table
 ON_BY_DEFAULT = ("ftp", "tftp")
 """The filters whose protocols are supervised where no rule names them; without a file, allowed."""
 
+FRONT_END_PROTOCOLS = ("port-mapping",)
+"""What rules call a right that a client asks for at a front end; no filter speaks it."""
+
 
 class LoaderKeys(Struct, frozen=True):
     """What `[filters.NAME]` says to us and not to the filter."""
@@ -92,6 +95,8 @@ class Selection:
         """
         if protocol in self._spoken(direction):
             return None
+        if protocol in FRONT_END_PROTOCOLS and direction is Direction.OUTBOUND:
+            return None
         speakers = [kind for kind in self._unnamed() if protocol in _names(kind, direction)]
         if len(speakers) == 1:
             return self._admit(speakers[0])
@@ -102,7 +107,10 @@ class Selection:
             if protocol in _names(kind, direction):
                 return _switched_off(kind, protocol) if is_allowed else None
         verb = "speaks" if direction is Direction.OUTBOUND else "publishes"
-        known = ", ".join(self._spoken(direction)) or "none"
+        names = [*self._spoken(direction)]
+        if direction is Direction.OUTBOUND:
+            names += FRONT_END_PROTOCOLS
+        known = ", ".join(names) or "none"
         broken = "".join(f"; {error}" for error in self._broken.values())
         return f"no filter {verb} {protocol!r}; write one of: {known}{broken}{self._unread()}"
 

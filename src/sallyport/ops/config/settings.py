@@ -54,6 +54,18 @@ def socket_path_fault(path: Path) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class PcpSettings:
+    """The front end at which clients ask for ports themselves: PCP, and NAT-PMP beside it.
+
+    Lifetimes of mappings, in seconds, are kept between the two bounds (RFC 6887 section 15).
+    """
+
+    nat_pmp: bool = True
+    min_lifetime: int = 120
+    max_lifetime: int = 86400
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """What concerns the gateway as a whole; raises ValueError for what cannot work."""
 

@@ -1,0 +1,252 @@
+"""Leases: the mappings that clients hold, whatever protocol they asked by.
+
+One lease is one binding without a primary. The client, the transport and its (first) internal port
+identify it; who asked for it first owns it until it ends. Nothing here knows a wire format.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.binding import Binding
+from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.runtime.deadlines import Deadline
+from sallyport.errors import AddressInUse, AddressNotAvailable
+from sallyport.flags import BindFlags, Transport
+from sallyport.ipfilter import IpFilter
+
+_FLAGS = {
+    Transport.TCP: BindFlags.ALLOW_MULTIPLE,
+    # The client of a mapped UDP port also answers, and may speak first.
+    Transport.UDP: BindFlags.ALLOW_MULTIPLE | BindFlags.BIDIRECTIONAL,
+}
+
+Key = tuple[IpAddress, Transport, int]
+
+
+class NotTheOwner(Exception):
+    """The mapping belongs to another request; `seconds` are left of it (RFC 6887 section 11.3)."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"another request holds it for {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class PeersDoNotFactor(Exception):
+    """The filters cannot be enforced as addresses times ports (EXCESSIVE_REMOTE_PEERS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Who may connect: any of `addresses` (None: anyone) from any of `ports` (None: any port)."""
+
+    addresses: IpFilter | None = None
+    ports: frozenset[int] | None = None
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[IpNetwork, int]]) -> "Peers":
+        """Combine pairs of prefix and port, where port 0 is any; no pairs: anyone.
+
+        A pinhole knows addresses and ports apart, so every prefix must come with the same ports.
+        Raises PeersDoNotFactor for pairs that cannot be had without letting somebody else in.
+        """
+        ports: dict[IpNetwork, set[int]] = {}
+        for prefix, port in pairs:
+            ports.setdefault(prefix, set()).add(port)
+        if not ports:
+            return cls()
+        wanted = [frozenset() if 0 in found else frozenset(found) for found in ports.values()]
+        if len(set(wanted)) > 1:
+            raise PeersDoNotFactor
+        return cls(IpFilter.of(*ports), wanted[0] or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client asks for; `lifetime` in seconds, 0 to delete.
+
+    `owner` proves who asked before: PCP's nonce, empty for NAT-PMP, which has none. `peers` None:
+    a renewal keeps those it has. `must_have`: no other external port will do.
+    """
+
+    client: Endpoint
+    transport: Transport
+    lifetime: int
+    owner: bytes = b""
+    count: int = 1
+    external_port: int = 0
+    external_address: IpAddress | None = None
+    must_have: bool = False
+    peers: Peers | None = None
+
+    @property
+    def key(self) -> Key:
+        """What identifies the mapping."""
+        return self.client.address, self.transport, self.client.port
+
+
+class Lease:
+    """One mapping that stands."""
+
+    __slots__ = ("binding", "deadline", "expires_at", "owner", "peers")
+
+    def __init__(self, binding: Binding, owner: bytes, peers: Peers) -> None:
+        self.binding = binding
+        self.owner = owner
+        self.peers = peers
+        self.expires_at = 0.0
+        self.deadline: Deadline | None = None
+
+    @property
+    def external(self) -> Endpoint:
+        """Where peers connect: the lowest port when several."""
+        return self.binding.proxy_address
+
+    @property
+    def count(self) -> int:
+        """How many consecutive ports it has."""
+        return len(self.binding.connections)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the binding has ended meanwhile, by an operator for example."""
+        return self.binding.state is State.CLOSED
+
+
+class Leases:
+    """Every mapping of one front end, bounded by the quotas of the rules."""
+
+    def __init__(self, gateway: Gateway, protocol: ProtocolDefinition) -> None:
+        self._gateway = gateway
+        self._protocol = protocol
+        self._min_lifetime = 0
+        self._max_lifetime = 0
+        self.began = gateway.clock()
+        """When mappings were last lost: a new table knows none (RFC 6887 section 8.5)."""
+        self._leases: dict[Key, Lease] = {}
+
+    def bound(self, min_lifetime: int, max_lifetime: int) -> None:
+        """Keep lifetimes between these, in seconds; for what is asked from now on."""
+        self._min_lifetime, self._max_lifetime = min_lifetime, max_lifetime
+
+    async def grant(self, wish: Wish) -> tuple[Lease, int]:
+        """Make or renew a mapping; return it with the seconds it lasts.
+
+        A renewal keeps the external port, even where another one is suggested (RFC 6887 section
+        15). Raises NotTheOwner, and what `Session.bind_for_client` raises; then nothing has
+        changed.
+        """
+        lease = self._of(wish.key)
+        if lease is not None and lease.owner != wish.owner:
+            raise NotTheOwner(lease.expires_at - self._gateway.clock())
+        if lease is not None and wish.peers not in (None, lease.peers):
+            lease = await self._with_peers(wish, lease)
+        if lease is None:
+            lease = await self._bind(wish, wish.peers or Peers())
+        seconds = min(max(wish.lifetime, self._min_lifetime), self._max_lifetime)
+        self._keep(wish.key, lease, seconds)
+        return lease, seconds
+
+    def delete(self, wish: Wish) -> None:
+        """End a mapping; of nothing it succeeds (RFC 6887 section 15.1). Raises NotTheOwner."""
+        lease = self._of(wish.key)
+        if lease is None:
+            return
+        if lease.owner != wish.owner:
+            raise NotTheOwner(lease.expires_at - self._gateway.clock())
+        self._end(wish.key, "deleted-by-client")
+
+    def delete_all(self, client: IpAddress, transports: Iterable[Transport], owner: bytes) -> None:
+        """End every mapping of a client that `owner` made, of these transports."""
+        wanted = set(transports)
+        for key in [
+            key
+            for key, lease in self._leases.items()
+            if key[0] == client and key[1] in wanted and lease.owner == owner
+        ]:
+            self._end(key, "deleted-by-client")
+
+    def close(self) -> None:
+        """End every mapping. Idempotent."""
+        for key in tuple(self._leases):
+            self._end(key, "front-end-switched-off")
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._leases.values())
+
+    def _of(self, key: Key) -> Lease | None:
+        lease = self._leases.get(key)
+        if lease is not None and lease.is_over:
+            self._forget(key)
+            return None
+        return lease
+
+    async def _bind(self, wish: Wish, peers: Peers, port: int | None = None) -> Lease:
+        session = self._gateway.client_session(wish.client.address)
+        clients = [wish.client.with_port(wish.client.port + i) for i in range(wish.count)]
+
+        async def bind(proxy: Endpoint | None) -> Binding:
+            return await session.bind_for_client(
+                clients,
+                transport=wish.transport,
+                protocol=self._protocol,
+                proxy_address=proxy,
+                flags=_FLAGS[wish.transport],
+                ip_filter=peers.addresses,
+                peer_ports=peers.ports,
+            )
+
+        own = self._gateway.external_address(wish.client.address)
+        if own is None:  # a routed relation: the client's own address and port are the external one
+            if wish.must_have and wish.external_port not in (0, wish.client.port):
+                raise AddressNotAvailable("routed-port-is-the-clients-own")
+            return Lease(await bind(None), wish.owner, peers)
+        wanted = wish.external_port if port is None else port
+        is_possible = wish.count == 1 and (not wanted or wanted in self._gateway.port_range)
+        if wish.external_address not in (None, own):
+            is_possible = False
+        if wish.must_have and not is_possible:
+            raise AddressNotAvailable("wished-port-is-not-ours-to-give")
+        if wanted and is_possible:
+            try:
+                return Lease(await bind(Endpoint(own, wanted)), wish.owner, peers)
+            except AddressInUse:
+                if wish.must_have:
+                    raise
+        return Lease(await bind(Endpoint(own, 0)), wish.owner, peers)
+
+    async def _with_peers(self, wish: Wish, lease: Lease) -> Lease:
+        """Replace who may connect; what runs goes on."""
+        peers = wish.peers
+        assert peers is not None  # noqa: S101 - the caller has compared it
+        if peers.ports == lease.peers.ports:
+            for connection in lease.binding.connections:
+                await connection.set_ip_filter(peers.addresses)
+            lease.peers = peers
+            return lease
+        # The ports peers connect from are part of the pinhole: a new one takes the same place.
+        port = lease.external.port
+        self._end(wish.key, "peers-replaced")
+        return await self._bind(wish, peers, port)
+
+    def _keep(self, key: Key, lease: Lease, seconds: int) -> None:
+        if lease.deadline is not None:
+            lease.deadline.cancel()
+        lease.expires_at = self._gateway.clock() + seconds
+        lease.deadline = self._gateway.call_later(
+            seconds, lambda: self._end(key, "lifetime-is-over")
+        )
+        self._leases[key] = lease
+
+    def _end(self, key: Key, reason: str) -> None:
+        lease = self._forget(key)
+        if lease is not None:
+            lease.binding.withdraw(reason)
+
+    def _forget(self, key: Key) -> Lease | None:
+        lease = self._leases.pop(key, None)
+        if lease is not None and lease.deadline is not None:
+            lease.deadline.cancel()
+        return lease

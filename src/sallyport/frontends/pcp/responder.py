@@ -1,0 +1,219 @@
+"""What a PCP or NAT-PMP request is answered with; sockets are `server.py`.
+
+A request that is odd or denied gets its standard's own answer, never silence: clients that hear
+nothing repeat for ever. What is decided is decided before the first effect.
+"""
+
+from ipaddress import IPv4Address
+from typing import Final
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.errors import (
+    AddressInUse,
+    AddressNotAllowed,
+    AddressNotAvailable,
+    BindError,
+    InvalidArgument,
+    KernelError,
+    OutOfResources,
+    PolicyDenied,
+    QuotaExceeded,
+    Terminating,
+)
+from sallyport.flags import Transport
+from sallyport.frontends.pcp.leases import Leases, NotTheOwner, Peers, PeersDoNotFactor, Wish
+from sallyport.wire import natpmp, pcp
+
+PORT_MAPPING = ProtocolDefinition("port-mapping", Transport.UDP, 5351)
+"""What access rules call a mapping that a client asks for, by whatever protocol it asks."""
+
+_TRANSPORTS: Final = {6: Transport.TCP, 17: Transport.UDP}
+
+_PCP_RESULTS: Final[tuple[tuple[type[BindError], pcp.Result], ...]] = (
+    (PolicyDenied, pcp.Result.NOT_AUTHORIZED),
+    (AddressNotAllowed, pcp.Result.NOT_AUTHORIZED),
+    (QuotaExceeded, pcp.Result.USER_EX_QUOTA),
+    (AddressInUse, pcp.Result.CANNOT_PROVIDE_EXTERNAL),
+    (AddressNotAvailable, pcp.Result.CANNOT_PROVIDE_EXTERNAL),
+    (InvalidArgument, pcp.Result.NOT_AUTHORIZED),
+    (OutOfResources, pcp.Result.NO_RESOURCES),
+    (KernelError, pcp.Result.NO_RESOURCES),
+    (Terminating, pcp.Result.NO_RESOURCES),
+)
+# Section 7.4: after these the same request may succeed soon; after others it stays wrong.
+_PASSING: Final = frozenset(
+    {pcp.Result.NETWORK_FAILURE, pcp.Result.NO_RESOURCES, pcp.Result.USER_EX_QUOTA}
+)
+_PASSING_SECONDS: Final = 30
+_LASTING_SECONDS: Final = 1800
+
+_NATPMP_RESULTS: Final = {
+    pcp.Result.NOT_AUTHORIZED: natpmp.Result.NOT_AUTHORIZED,
+    pcp.Result.CANNOT_PROVIDE_EXTERNAL: natpmp.Result.NO_RESOURCES,
+    pcp.Result.NO_RESOURCES: natpmp.Result.NO_RESOURCES,
+    pcp.Result.USER_EX_QUOTA: natpmp.Result.NO_RESOURCES,
+}
+
+
+class PcpResponder:
+    """Answers requests of clients, one at a time for each client."""
+
+    def __init__(self, gateway: Gateway, leases: Leases, *, speaks_nat_pmp: bool) -> None:
+        self._gateway = gateway
+        self._leases = leases
+        self._speaks_nat_pmp = speaks_nat_pmp
+
+    @property
+    def epoch(self) -> int:
+        """Seconds since mappings were last lost (RFC 6887 section 8.5)."""
+        return int(self._gateway.clock() - self._leases.began)
+
+    async def answer(self, data: bytes, source: Endpoint) -> bytes | None:
+        """Return the answer to one datagram; None for what is no request."""
+        if not pcp.is_request(data):
+            return None
+        if data[0] == natpmp.VERSION and self._speaks_nat_pmp:
+            return await self._answer_nat_pmp(data, source)
+        try:
+            return await self._answer_pcp(data, source)
+        except (pcp.Refusal, NotTheOwner, PeersDoNotFactor, BindError) as refusal:
+            result, seconds = _result_of(refusal)
+            return pcp.refuse(data, result, lifetime=seconds, epoch=self.epoch)
+
+    async def _answer_pcp(self, data: bytes, source: Endpoint) -> bytes:
+        request = pcp.parse(data)
+        if request.client != source.address:
+            raise pcp.Refusal(pcp.Result.ADDRESS_MISMATCH)
+        if request.mapping is None:
+            return pcp.announce(self.epoch)
+        return await self._map(request, request.mapping, source)
+
+    async def _map(self, request: pcp.Request, mapping: pcp.Mapping, source: Endpoint) -> bytes:
+        _check_third_party(mapping, source)
+        if request.lifetime == 0:
+            return self._delete(request, mapping, source)
+        transport = _TRANSPORTS.get(mapping.protocol)
+        if transport is None:
+            raise pcp.Refusal(pcp.Result.UNSUPP_PROTOCOL)
+        if not mapping.internal_port:
+            # Section 11.1: all ports of a client. No rule grants what nobody has named.
+            raise pcp.Refusal(pcp.Result.NOT_AUTHORIZED)
+        lease, seconds = await self._leases.grant(_wish_of(request, mapping, transport, source))
+        return pcp.grant(
+            mapping,
+            external=lease.external.address,
+            port=lease.external.port,
+            lifetime=seconds,
+            epoch=self.epoch,
+            set_size=lease.count,
+        )
+
+    def _delete(self, request: pcp.Request, mapping: pcp.Mapping, source: Endpoint) -> bytes:
+        if mapping.internal_port == 0:
+            transports = _TRANSPORTS.get(mapping.protocol)
+            wanted = tuple(Transport) if transports is None else (transports,)
+            self._leases.delete_all(source.address, wanted, mapping.nonce)
+        elif (transport := _TRANSPORTS.get(mapping.protocol)) is not None:
+            self._leases.delete(_wish_of(request, mapping, transport, source))
+        return pcp.grant(
+            mapping,
+            external=mapping.external_address,
+            port=mapping.external_port,
+            lifetime=0,
+            epoch=self.epoch,
+            set_size=mapping.port_set.size if mapping.port_set else None,
+        )
+
+    # -- NAT-PMP ------------------------------------------------------------------------------
+
+    async def _answer_nat_pmp(self, data: bytes, source: Endpoint) -> bytes | None:
+        if source.version != 4:
+            return None  # RFC 6886 section 2: a protocol of IPv4 alone
+        try:
+            asked = natpmp.parse(data)
+        except ValueError:
+            return natpmp.refuse(data, natpmp.Result.UNSUPP_OPCODE, self.epoch)
+        if asked is None:
+            return None
+        own = self._gateway.external_address(source.address)
+        if isinstance(asked, natpmp.Opcode):
+            if not isinstance(own, IPv4Address):
+                return natpmp.refuse(data, natpmp.Result.NETWORK_FAILURE, self.epoch)
+            return natpmp.address(own, self.epoch)
+        return await self._nat_pmp_map(data, asked, source)
+
+    async def _nat_pmp_map(self, data: bytes, asked: natpmp.Mapping, source: Endpoint) -> bytes:
+        transport = Transport.TCP if asked.is_tcp else Transport.UDP
+        wish = Wish(
+            client=source.with_port(asked.internal_port),
+            transport=transport,
+            lifetime=asked.lifetime,
+            external_port=asked.external_port,
+        )
+        try:
+            if asked.lifetime == 0:
+                if asked.internal_port:
+                    self._leases.delete(wish)
+                else:  # section 3.4: every mapping of this host and protocol
+                    self._leases.delete_all(source.address, (transport,), b"")
+                return natpmp.grant(asked, 0, 0, self.epoch)
+            if not asked.internal_port:
+                return natpmp.refuse(data, natpmp.Result.NOT_AUTHORIZED, self.epoch)
+            lease, seconds = await self._leases.grant(wish)
+        except NotTheOwner:  # PCP's mapping of the same port: this protocol has no nonce to prove
+            return natpmp.refuse(data, natpmp.Result.NOT_AUTHORIZED, self.epoch)
+        except BindError as refusal:
+            result, _ = _result_of(refusal)
+            return natpmp.refuse(data, _NATPMP_RESULTS[result], self.epoch)
+        return natpmp.grant(asked, lease.external.port, seconds, self.epoch)
+
+
+def _check_third_party(mapping: pcp.Mapping, source: Endpoint) -> None:
+    """Refuse to map for another host (section 13.1): no rule can allow it yet."""
+    if mapping.third_party == source.address:
+        raise pcp.Refusal(pcp.Result.MALFORMED_REQUEST)
+    if mapping.third_party is not None:
+        raise pcp.Refusal(pcp.Result.NOT_AUTHORIZED)
+
+
+def _wish_of(
+    request: pcp.Request, mapping: pcp.Mapping, transport: Transport, source: Endpoint
+) -> Wish:
+    count, first = 1, mapping.internal_port
+    if mapping.port_set is not None:
+        count = min(mapping.port_set.size, limits.MAX_ADDRESSES_PER_CALL, 65536 - first)
+    peers: Peers | None = None
+    if mapping.filters is not None:
+        if any(one.prefix.version != source.version for one in mapping.filters):
+            # It could never match: the client means something else than it says.
+            raise pcp.Refusal(pcp.Result.MALFORMED_OPTION)
+        peers = Peers.of((one.prefix, one.port) for one in mapping.filters)
+    suggested = mapping.external_address
+    return Wish(
+        client=source.with_port(first),
+        transport=transport,
+        lifetime=request.lifetime,
+        owner=mapping.nonce,
+        count=count,
+        external_port=mapping.external_port,
+        external_address=None if suggested.is_unspecified else suggested,
+        must_have=mapping.prefers_failure,
+        peers=peers,
+    )
+
+
+def _result_of(refusal: Exception) -> tuple[pcp.Result, int]:
+    """Return the result code of a refusal, and for how many seconds it stays true."""
+    if isinstance(refusal, NotTheOwner):
+        return pcp.Result.NOT_AUTHORIZED, int(refusal.seconds)
+    if isinstance(refusal, PeersDoNotFactor):
+        result = pcp.Result.EXCESSIVE_REMOTE_PEERS
+    elif isinstance(refusal, pcp.Refusal):
+        result = refusal.result
+    else:
+        found = (code for kind, code in _PCP_RESULTS if isinstance(refusal, kind))
+        result = next(found, pcp.Result.NO_RESOURCES)
+    return result, _PASSING_SECONDS if result in _PASSING else _LASTING_SECONDS

@@ -1,0 +1,335 @@
+"""What PCP and NAT-PMP requests are answered with, on the whole core, without sockets.
+
+Each test that is named by a section holds a MUST of RFC 6887 that is the server's.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from sallyport.addresses import Endpoint
+from sallyport.core.engine.gateway import Gateway
+from sallyport.frontends.pcp.leases import Leases
+from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
+from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
+from sallyport.wire.pcp import Result
+
+CLIENT = Endpoint.parse("10.0.0.8:60000")
+NEIGHBOUR = Endpoint.parse("10.0.0.9:60000")
+CLIENT6 = Endpoint.parse("[fd00:a::8]:60000")
+OUTSIDE = ip_address("203.0.113.1")
+PEER = Endpoint.parse("203.0.113.9:5000")
+NONCE, OTHER_NONCE = bytes(range(12)), bytes(12)
+MIN, MAX = 120, 86400
+
+
+class Asking:
+    """A gateway whose rule grants port mappings, and clients that ask it."""
+
+    def __init__(self, **rule: Any) -> None:  # noqa: ANN401 - any field of AccessRule
+        policy = make_policy(protocols=frozenset({"port-mapping"}), **rule)
+        policy = replace(policy, own_addresses={"external": (OUTSIDE,)})
+        made: tuple[Gateway, MemoryDataPath, VirtualWorld] = make_gateway(policy=policy)
+        self.gateway, self.path, self.world = made
+        self.leases = Leases(self.gateway, PORT_MAPPING)
+        self.leases.bound(MIN, MAX)
+        self.responder = PcpResponder(self.gateway, self.leases, speaks_nat_pmp=True)
+
+    def ask(self, data: bytes, source: Endpoint = CLIENT) -> bytes | None:
+        work = self.responder.answer(data, source)
+        try:
+            work.send(None)
+        except StopIteration as answer:
+            value: bytes | None = answer.value
+            return value
+        raise AssertionError("an answer that waits")
+
+    def map(self, source: Endpoint = CLIENT, **fields: Any) -> "Answer":  # noqa: ANN401
+        answer = self.ask(request(source, **fields), source)
+        assert answer is not None
+        return Answer(answer)
+
+    def pinholes(self) -> list[str]:
+        return [
+            f"{hole.listen} -> {hole.target} from {hole.sources} ports {hole.source_ports}"
+            for binding in self.gateway.bindings()
+            for hole in (one.pinhole for one in binding.connections)
+        ]
+
+
+class Answer:
+    """The fields of an answer to MAP."""
+
+    def __init__(self, data: bytes) -> None:
+        self.result = Result(data[3])
+        self.lifetime = int.from_bytes(data[4:8], "big")
+        self.epoch = int.from_bytes(data[8:12], "big")
+        self.port = int.from_bytes(data[42:44], "big")
+        self.options = data[60:]
+
+
+def packed(text: str) -> bytes:
+    address = ip_address(text)
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def request(
+    source: Endpoint = CLIENT,
+    *,
+    client: str = "",
+    lifetime: int = 3600,
+    nonce: bytes = NONCE,
+    protocol: int = 6,
+    port: int = 8080,
+    external: int = 0,
+    suggested: str = "::",
+    options: bytes = b"",
+) -> bytes:
+    head = b"\2\1\0\0" + lifetime.to_bytes(4, "big") + packed(client or str(source.address))
+    ports = port.to_bytes(2, "big") + external.to_bytes(2, "big")
+    return head + nonce + bytes((protocol, 0, 0, 0)) + ports + packed(suggested) + options
+
+
+def option(code: int, data: bytes = b"") -> bytes:
+    return bytes((code, 0)) + len(data).to_bytes(2, "big") + data + bytes(-len(data) % 4)
+
+
+def peer(text: str, port: int = 0, bits: int = 128) -> bytes:
+    return option(3, bytes((0, bits)) + port.to_bytes(2, "big") + packed(text))
+
+
+PREFER_FAILURE = option(2)
+
+
+def test_a_mapping_is_a_binding_of_the_clients_that_anyone_may_use() -> None:
+    asking = Asking()
+    answer = asking.map()
+
+    assert (answer.result, answer.lifetime) == (Result.SUCCESS, 3600)
+    assert asking.pinholes() == [f"203.0.113.1:{answer.port} -> 10.0.0.8:8080 from None ports None"]
+    for n in (1, 2):  # many connections, not one
+        asking.path.connect(PEER.with_port(5000 + n), Endpoint(OUTSIDE, answer.port))
+
+
+def test_ipv6_is_routed_so_the_external_port_is_the_clients_own() -> None:
+    asking = Asking()
+    answer = asking.map(CLIENT6)
+
+    assert (answer.result, answer.port) == (Result.SUCCESS, 8080)
+    assert asking.pinholes() == ["[fd00:a::8]:8080 -> [fd00:a::8]:8080 from None ports None"]
+
+
+def test_section_11_2_a_wished_port_is_given_when_it_is_free_and_ours() -> None:
+    asking = Asking()
+    assert asking.map(external=40500).port == 40500
+    assert asking.map(port=8081, external=22).port != 22
+    assert asking.map(port=8082, external=40500).port != 40500
+
+
+def test_section_13_2_prefer_failure_gives_the_wished_port_or_none() -> None:
+    asking = Asking()
+    asking.map(external=40500)
+    taken = asking.map(port=8081, external=40500, options=PREFER_FAILURE)
+    low = asking.map(port=8082, external=22, options=PREFER_FAILURE)
+    foreign = asking.map(
+        port=8083, external=40501, suggested="203.0.113.77", options=PREFER_FAILURE
+    )
+
+    for answer in (taken, low, foreign):
+        assert answer.result is Result.CANNOT_PROVIDE_EXTERNAL
+    assert len(asking.pinholes()) == 1
+
+
+def test_section_15_a_renewal_keeps_the_port_whatever_is_suggested() -> None:
+    asking = Asking()
+    first = asking.map()
+    asking.world.pass_time(asking.gateway, 3000)
+    again = asking.map(external=40999)
+    asking.world.pass_time(asking.gateway, 3000)
+
+    assert (again.port, again.lifetime) == (first.port, 3600)
+    assert len(asking.pinholes()) == 1
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, MIN), (600, 600), (2**32 - 1, MAX)])
+def test_c06_the_lifetime_is_bounded_and_the_mapping_ends_with_it(asked: int, given: int) -> None:
+    asking = Asking()
+    assert asking.map(lifetime=asked).lifetime == given
+    asking.world.pass_time(asking.gateway, given - 1)
+    assert asking.pinholes()
+    asking.world.pass_time(asking.gateway, 1)
+
+    assert not asking.pinholes()
+
+
+def test_section_15_1_a_deletion_ends_the_mapping_and_of_nothing_it_succeeds() -> None:
+    asking = Asking()
+    asking.map()
+    assert asking.map(lifetime=0).result is Result.SUCCESS
+    assert not asking.pinholes()
+    assert asking.map(lifetime=0).result is Result.SUCCESS
+
+
+def test_c02_another_nonce_neither_renews_nor_deletes_nor_moves_a_mapping() -> None:
+    asking = Asking()
+    port = asking.map().port
+    for lifetime in (3600, 0):
+        answer = asking.map(nonce=OTHER_NONCE, lifetime=lifetime, external=40999)
+        assert answer.result is Result.NOT_AUTHORIZED
+        assert answer.lifetime == 3600
+
+    assert asking.pinholes() == [f"203.0.113.1:{port} -> 10.0.0.8:8080 from None ports None"]
+
+
+def test_c01_a_client_speaks_for_itself_alone() -> None:
+    asking = Asking()
+    assert asking.map(client="10.0.0.9").result is Result.ADDRESS_MISMATCH
+    third = asking.map(options=option(1, packed("10.0.0.9")))
+    itself = asking.map(options=option(1, packed("10.0.0.8")))
+
+    assert (third.result, itself.result) == (Result.NOT_AUTHORIZED, Result.MALFORMED_REQUEST)
+    assert not asking.pinholes()
+
+
+def test_c03_a_filter_is_enforced_by_the_pinhole_and_kept_by_a_renewal_without_one() -> None:
+    asking = Asking()
+    port = asking.map(options=peer("203.0.113.9", 5000)).port
+    there = f"203.0.113.1:{port} -> 10.0.0.8:8080"
+    asking.map()
+    assert asking.pinholes() == [f"{there} from 203.0.113.9 ports frozenset({{5000}})"]
+    asking.map(options=peer("203.0.113.0", 5000, 96 + 24))
+    assert asking.pinholes() == [
+        f"{there} from 203.0.113.0-203.0.113.255 ports frozenset({{5000}})"
+    ]
+    asking.map(options=peer("203.0.113.9"))
+    assert asking.pinholes() == [f"{there} from 203.0.113.9 ports None"]
+    asking.map(options=peer("::", 0, 0))
+
+    assert asking.pinholes() == [f"{there} from None ports None"]
+
+
+def test_c03_filters_that_no_pinhole_can_hold_are_refused_and_open_nothing() -> None:
+    asking = Asking()
+    mixed = asking.map(options=peer("203.0.113.9", 80) + peer("203.0.113.10", 81))
+    other_family = asking.map(options=peer("2001:db8::9"))
+
+    assert mixed.result is Result.EXCESSIVE_REMOTE_PEERS
+    assert other_family.result is Result.MALFORMED_OPTION
+    assert not asking.pinholes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({"port": 22}, Result.NOT_AUTHORIZED),
+        ({"port": 0}, Result.NOT_AUTHORIZED),
+        ({"protocol": 47}, Result.UNSUPP_PROTOCOL),
+        ({"protocol": 0, "port": 0}, Result.UNSUPP_PROTOCOL),
+    ],
+)
+def test_c04_a_denied_port_or_protocol_is_refused_at_once(
+    fields: dict[str, Any], result: Result
+) -> None:
+    asking = Asking()
+    assert asking.map(**fields).result is result
+    assert not asking.pinholes()
+    assert not asking.path.reserved
+
+
+def test_c05_a_client_gets_as_many_mappings_as_its_rule_grants() -> None:
+    asking = Asking(max_bindings_per_client=3)
+    results = [asking.map(port=8080 + n).result for n in range(5)]
+
+    assert results == [Result.SUCCESS] * 3 + [Result.USER_EX_QUOTA] * 2
+    assert asking.map(NEIGHBOUR).result is Result.SUCCESS
+
+
+def test_what_no_rule_grants_is_not_authorized() -> None:
+    asking = Asking(sources=frozenset({"external"}))
+    assert asking.map().result is Result.NOT_AUTHORIZED
+
+
+def test_rfc_7753_a_port_set_is_consecutive_and_the_answer_says_how_many() -> None:
+    asking = Asking()
+    answer = asking.map(options=option(130, bytes((0, 4, 31, 144, 0))))
+
+    assert answer.port % 4 == 0
+    assert answer.options == option(130, bytes((0, 4, 31, 144, 0)))
+    assert [line.partition(" from")[0] for line in asking.pinholes()] == [
+        f"203.0.113.1:{answer.port + i} -> 10.0.0.8:{8080 + i}" for i in range(4)
+    ]
+
+
+def test_a_wildcard_deletion_ends_the_mappings_of_this_nonce_alone() -> None:
+    asking = Asking()
+    asking.map(port=8080)
+    asking.map(port=8081, protocol=17)
+    asking.map(port=8082, nonce=OTHER_NONCE)
+    assert asking.map(port=0, protocol=0, lifetime=0).result is Result.SUCCESS
+
+    assert [line.partition(" from")[0].partition("-> ")[2] for line in asking.pinholes()] == [
+        "10.0.0.8:8082"
+    ]
+
+
+def test_section_8_5_the_epoch_counts_seconds_since_the_start() -> None:
+    asking = Asking()
+    asking.world.pass_time(asking.gateway, 77)
+
+    assert asking.map().epoch == 77
+    assert asking.ask(b"\2\0\0\0" + bytes(4) + packed("10.0.0.8")) == (
+        b"\2\x80\0\0" + bytes(4) + (77).to_bytes(4, "big") + bytes(12)
+    )
+
+
+def test_a_response_or_a_stub_is_not_answered() -> None:
+    asking = Asking()
+    assert asking.ask(b"\2") is None
+    assert asking.ask(b"\2\x81" + bytes(22)) is None
+
+
+# -- NAT-PMP ------------------------------------------------------------------------------------
+
+
+def natpmp(opcode: int, internal: int, external: int, lifetime: int) -> bytes:
+    ports = internal.to_bytes(2, "big") + external.to_bytes(2, "big")
+    return bytes((0, opcode, 0, 0)) + ports + lifetime.to_bytes(4, "big")
+
+
+def test_nat_pmp_tells_the_external_address_and_maps() -> None:
+    asking = Asking()
+    assert asking.ask(b"\0\0") == bytes((0, 128, 0, 0)) + bytes(4) + OUTSIDE.packed
+    answer = asking.ask(natpmp(2, 8080, 40500, 7200))
+
+    assert answer == bytes((0, 130, 0, 0)) + bytes(4) + bytes((31, 144, 158, 52)) + bytes(
+        (0, 0, 28, 32)
+    )
+    assert asking.pinholes() == ["203.0.113.1:40500 -> 10.0.0.8:8080 from None ports None"]
+
+
+def test_nat_pmp_deletes_one_or_all_of_a_transport_but_never_what_pcp_made() -> None:
+    asking = Asking()
+    asking.ask(natpmp(2, 8080, 0, 7200))
+    asking.ask(natpmp(2, 8081, 0, 7200))
+    asking.map(port=9000)
+    refused = asking.ask(natpmp(2, 9000, 0, 0))
+    assert refused is not None
+    assert refused[3] == 2
+    asking.ask(natpmp(2, 8080, 0, 0))
+    assert len(asking.pinholes()) == 2
+    asking.ask(natpmp(2, 0, 0, 0))
+
+    assert [line.partition("-> ")[2].partition(" ")[0] for line in asking.pinholes()] == [
+        "10.0.0.8:9000"
+    ]
+
+
+def test_nat_pmp_that_is_switched_off_is_another_version() -> None:
+    asking = Asking()
+    asking.responder = PcpResponder(asking.gateway, asking.leases, speaks_nat_pmp=False)
+    answer = asking.ask(b"\0\0")
+
+    assert answer is not None
+    assert (answer[0], answer[3]) == (2, Result.UNSUPP_VERSION)
