@@ -23,24 +23,24 @@ could have asked its server for any such port; to a published server it opens no
 A refusal that may be the answer to PORT closes its pinhole. Nothing waits for ever: see `silence`.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar
 
 from sallyport import api, limits
-from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
-from sallyport.filters.ftp.openings import FtpOpenings
-from sallyport.filters.ftp.passive import masked, read_passive
-from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
+from sallyport.filters.ftp.command_lines import (
+    PORT_FORMATS,
+    harmless,
+    read_with_telnet,
+    verb_of,
+)
+from sallyport.filters.ftp.reply_queue import Exchange
+from sallyport.filters.ftp.server_side import ServerSide
 from sallyport.filters.ftp.settings import FtpSettings
-from sallyport.filters.ftp.stream import FtpStream
 from sallyport.filters.ftp.verbs import (
     BARRIERS,
-    DATA_VERBS,
+    EPSV_ALL,
     GREETING,
     KNOWN_VERBS,
-    PASSIVE_CODES,
-    PASSIVE_VERBS,
     REFUSED_VERBS,
     RESTARTS,
     TLS_MECHANISMS,
@@ -49,56 +49,29 @@ from sallyport.filters.ftp.verbs import (
 )
 from sallyport.wire.ftp import formats
 from sallyport.wire.ftp.formats import Command, EpsvRequest, UnsupportedFamily
-from sallyport.wire.ftp.replies import ReplyLine, reply
+from sallyport.wire.ftp.replies import reply
 from sallyport.wire.lines import fault_of
-from sallyport.wire.telnet import (
-    IAC,
-    plain_prefix,
-    unescape,
-    with_plain_head,
-    without_commands,
-)
+from sallyport.wire.telnet import IAC, with_plain_head
 
 # Stands for a line that was too long to be kept, where its answer belongs.
 _TOO_LONG = b""
 
 
-class FtpDialogue(FtpStream):
+class FtpDialogue(ServerSide):
     """One control connection's dialogue, whichever side is protected.
 
-    `_queue` holds what the client has not heard, `_held` the client's lines that wait behind a
-    barrier. Needs of its connection the ends, and of its session two methods: `openings`.
+    Needs of its connection both ends, and of its session two methods: see `openings`.
     """
 
     def __init__(
         self, session_filter: api.SessionFilter, settings: FtpSettings, *, is_ciphered: bool = False
     ) -> None:
         """Be a dialogue at its beginning; `is_ciphered`: TLS comes first, as at port 990."""
-        super().__init__(is_ciphered=is_ciphered)
-        self._session_filter = session_filter
-        self._settings = settings
-        self._held: deque[bytes] = deque()
-        self._held_bytes = 0
-        self._agreement: Agreement | None = None
-        self._current: Exchange | None = None
-        self._is_epsv_only = False
+        super().__init__(session_filter, settings, is_ciphered=is_ciphered)
         self._has_bad_line = False
         self._command: Command | None = None
         """The command that is being handled, for the record of a refusal."""
-        self._banner_lines = 0
-        self._is_dropping_line = False
-        self._may_be_tls = False
-        self._is_auth_open = False
         self._last_words = b""
-        self._has_client_ended = False
-        self._has_server_ended = False
-
-    async def started(self) -> None:
-        """Take both ends."""
-        await super().started()
-        self._openings = FtpOpenings(self.connection, self._session_filter, self._settings)
-        self._queue = ReplyQueue(self.client.send)
-        self._queue.expect(Exchange(GREETING))
 
     async def client_closed(self) -> None:
         """No command will follow; what was said before is carried out.
@@ -107,7 +80,7 @@ class FtpDialogue(FtpStream):
         """
         self._has_client_ended = True
         if unfinished := self.unfinished_line():
-            self._last_words = _harmless(unfinished)
+            self._last_words = harmless(unfinished)
         if not self._has_work:
             self._withdraw("client-closed")
         self._pass_end()
@@ -159,7 +132,7 @@ class FtpDialogue(FtpStream):
             return False
         if len(queue) >= limits.MAX_FTP_PIPELINE or queue.awaits_one_of(BARRIERS):
             return True
-        return _verb_of(line) in WITHDRAWING and self._is_transfer_pending
+        return verb_of(line) in WITHDRAWING and self._is_transfer_pending
 
     @property
     def _is_transfer_pending(self) -> bool:
@@ -175,7 +148,7 @@ class FtpDialogue(FtpStream):
     @property
     def _has_work(self) -> bool:
         """Whether something the client has said still needs a data connection."""
-        return self._is_transfer_pending or any(_verb_of(line) in TRANSFERS for line in self._held)
+        return self._is_transfer_pending or any(verb_of(line) in TRANSFERS for line in self._held)
 
     async def _go_on(self) -> None:
         """Do what waited for a reply, or for something to become of a data connection."""
@@ -229,7 +202,7 @@ class FtpDialogue(FtpStream):
             if IAC not in line:
                 command = formats.parse_command(line)
             else:
-                command, line = _read_with_telnet(line)
+                command, line = read_with_telnet(line)
         except api.ProtocolError as error:
             self._command = None
             self._not_a_command(line, error.reason)
@@ -238,7 +211,7 @@ class FtpDialogue(FtpStream):
         verb, self._command = command.verb, command
         if (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
-        elif verb in _PORT_FORMATS:
+        elif verb in PORT_FORMATS:
             await self._port(command)
         elif verb in KNOWN_VERBS:
             self._pass(verb, line)
@@ -307,7 +280,7 @@ class FtpDialogue(FtpStream):
         if self._is_epsv_only:
             self._refuse(501, "Only EPSV is allowed after EPSV ALL.", "epsv-all")
             return
-        read, write = _PORT_FORMATS[command.verb]
+        read, write = PORT_FORMATS[command.verb]
         try:
             wanted = read(command.argument or b"")
             self._require_family(wanted)
@@ -327,20 +300,6 @@ class FtpDialogue(FtpStream):
         if wanted.version != self.connection.client.version:
             # The other family may have another relation, under which this address would leak.
             raise UnsupportedFamily("not-the-family-of-the-connection")
-
-    async def _agree(
-        self,
-        make: Callable[[api.Endpoint, FtpTransfer], Awaitable[Opening]],
-        where: api.Endpoint,
-    ) -> tuple[Agreement, Opening]:
-        """Open what a new data connection needs; raises BindError."""
-        if self._has_client_ended and not self._has_work:
-            raise api.Terminating("client-closed")
-        agreement = Agreement(self._changed)
-        opening = await make(where, agreement)
-        agreement.made(opening)
-        self._agreement = agreement
-        return agreement, opening
 
     def _pasv(self, command: Command, line: bytes) -> None:
         self._withdraw("replaced")
@@ -363,7 +322,7 @@ class FtpDialogue(FtpStream):
             if request is EpsvRequest.ALL:
                 # It binds a server that understands it (RFC 2428 section 4): until it refuses.
                 self._is_epsv_only = True
-                self._forward(Exchange(_EPSV_ALL), line)
+                self._forward(Exchange(EPSV_ALL), line)
             else:
                 self._forward(Exchange(b"EPSV"), line)
 
@@ -406,230 +365,6 @@ class FtpDialogue(FtpStream):
         family = 1 if self.connection.client.version == 4 else 2
         self._refuse(522, f"Network protocol not supported, use ({family})", error.reason)
 
-    # -- replies ------------------------------------------------------------------------------
-
-    async def reply_line(self, line: ReplyLine) -> None:
-        """Find the command that a line answers, and act on it; what answers none passes."""
-        if self._is_dropping_line:  # the rest of a line that we have answered in its place
-            self._is_dropping_line = not line.raw.endswith(b"\n")
-            return
-        if self._openings.is_published and _may_name_address(line):
-            line = self._masked_for_outside(line)
-        if line.is_first:
-            self._current, skipped = self._queue.match(line)
-            self._note_missing(sum(exchange.count for exchange in skipped))
-        exchange = self._current
-        if exchange is None or line.code is None:
-            self._text(line)
-        elif not line.is_final or line.is_preliminary:
-            if not (exchange.verb == b"FEAT" and _offers_what_we_refuse(line)):
-                self._queue.go_on(exchange, line)
-        else:
-            self._current = None
-            await self._answered(exchange, line)
-        if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
-            self.connection.close("reply-too-long")
-
-    def _text(self, line: ReplyLine) -> None:
-        """Pass what answers nothing; it opens nothing (attack V09), and a refusal closes."""
-        self._queue.tell_now(self._mask(line))
-        if line.is_final and line.is_refusal and line.code != 421:
-            self._withdraw_unused()
-        elif line.code is None and self._queue.awaits_one_of((GREETING,)):
-            self._banner_lines += 1
-            if self._banner_lines > limits.MAX_FTP_BANNER_LINES:
-                self.connection.close("not-a-reply")
-
-    async def _answered(self, exchange: Exchange, line: ReplyLine) -> None:
-        """Act on the final line of a reply, before the client hears it, or another one instead."""
-        try:
-            text = await self._act_on(exchange, line)
-        except (api.ProtocolError, api.BindError) as refusal:
-            excuse = self._note_not_opened(exchange, refusal)
-            self._is_dropping_line |= not line.raw.endswith(b"\n")
-            self._queue.replace(exchange, reply(425, excuse))
-        else:
-            if exchange.is_doubtful and line.is_refusal:
-                self._withdraw_unused()
-            self._queue.complete(exchange, text, is_success=line.is_success)
-        if exchange.verb == GREETING and not line.is_success:
-            self.connection.close("greeting-refused")
-        elif self._held or self._has_client_ended or self._has_server_ended:
-            await self._go_on()
-
-    async def _act_on(self, exchange: Exchange, line: ReplyLine) -> bytes:
-        """Do what a final line means; return it as the client shall hear it."""
-        if exchange.agreement is not None:
-            self._port_answered(exchange.agreement, line)
-        if exchange.transfer is not None:
-            if line.is_refusal and not exchange.was_begun:
-                exchange.transfer.free()  # another command may use what this one could not
-            else:
-                exchange.transfer.answered()
-        if line.code in PASSIVE_CODES:
-            if exchange.verb in PASSIVE_VERBS:
-                return await self._passive_answered(exchange, line)
-            return self._mask(line)
-        if exchange.verb == b"AUTH":
-            self._auth_answered(line)
-        elif exchange.verb == _EPSV_ALL and line.is_refusal:
-            self._is_epsv_only = False
-        return line.raw
-
-    def _port_answered(self, agreement: Agreement, line: ReplyLine) -> None:
-        if not line.is_success:
-            agreement.refuse("server-refused")
-        elif line.is_first and agreement is self._agreement and agreement.is_lost:
-            raise api.Terminating("no-reply-in-time")
-        else:
-            agreement.agreed()
-
-    async def _passive_answered(self, exchange: Exchange, line: ReplyLine) -> bytes:
-        if not line.is_whole:
-            raise api.ProtocolError("reply-line-too-long", line.raw[:80])
-        found = read_passive(
-            line,
-            self.connection.server,
-            self._own_addresses,
-            replaces=self._settings.trust_pasv_address == "replace",
-        )
-        if found is None:
-            return self._mask(line)
-        if self._openings.is_published and not line.is_certain:
-            raise api.ProtocolError("reply-within-a-reply", line.raw)
-        if any(later.verb in DATA_VERBS and later is not exchange for later in self._queue):
-            raise api.ProtocolError("replaced-by-a-later-command", line.raw)
-        _, opening = await self._agree(self._openings.open_passive, found.server)
-        return found.naming(opening.proxy_address)
-
-    @property
-    def _own_addresses(self) -> tuple[object, ...]:
-        """The addresses by which clients outside know a published server."""
-        public = self.connection.gateway_address
-        return () if public is None or not self._openings.is_published else (public.address,)
-
-    def _mask(self, line: ReplyLine) -> bytes:
-        """Return a line that opens nothing without the address of a published server."""
-        public = self.connection.gateway_address
-        if not _may_name_address(line) or public is None or not self._openings.is_published:
-            return line.raw
-        return masked(line.raw, self.connection.server, public)
-
-    def _masked_for_outside(self, line: ReplyLine) -> ReplyLine:
-        """Return a line that names an address so that clients outside may hear it.
-
-        Within another reply too: clients differ in where they see its end. The final line of an
-        answer to PASV is left: it is read first.
-        """
-        if not line.is_whole and line.is_first:
-            self._is_dropping_line = True
-            return line._replace(raw=b"%d Line too long.\r\n" % (line.code or 0))
-        is_read_first = line.is_final and line.code in PASSIVE_CODES
-        return line if is_read_first else line._replace(raw=self._mask(line))
-
-    def _harmless_reply(self, unfinished: bytes) -> bytes:
-        code = int(unfinished[:3]) if unfinished[:3].isdigit() else None
-        return self._mask(ReplyLine(unfinished, code, True, True))
-
-    def _auth_answered(self, line: ReplyLine) -> None:
-        """234 switches; with another 2yz or 334 some servers mean the same, and the client knows.
-
-        Then the next bytes of the client decide, and lines it has sent ahead wait for them.
-        """
-        if line.code == 234:
-            self.accept_tls()
-        elif line.is_success or line.code == 334:
-            self._may_be_tls = True
-            self._is_auth_open = bool(self._held)
-
-    def may_switch_to_tls(self) -> bool:
-        """Whether the server has agreed to TLS, as far as can be known."""
-        asked = self._queue.find(b"AUTH")
-        return self._may_be_tls or (asked is not None and asked.is_doubtful)
-
-    def accept_tls(self) -> None:
-        """Switch: nothing said in plain text counts from here on (attack F30)."""
-        self._withdraw("auth-tls")
-        dropped = len(self._held) + bool(self.unfinished_line())
-        self.switch_to_tls()
-        self._held.clear()
-        self._held_bytes = 0
-        self._may_be_tls = self._is_auth_open = False
-        self._queue.hold_nothing()
-        self.connection.note(
-            "stream.opaque", reason="auth-tls", dropped_lines=dropped, consequence=_OPAQUE
-        )
-
-    def _note_not_opened(
-        self, exchange: Exchange, refusal: api.ProtocolError | api.BindError
-    ) -> str:
-        """Record why an agreement came to nothing, and return what the client is told."""
-        reason = refusal.reason
-        # Why a bind was refused is in the log already: a refusal is one record.
-        is_recorded = isinstance(refusal, api.BindError) and refusal.is_recorded
-        level: Literal["debug", "warning"] = "debug" if is_recorded else "warning"
-        if exchange.agreement is not None:
-            self.connection.note("binding.not_armed", level=level, reason=reason)
-            return "Can't open data connection."
-        self.connection.note("passive.refused", level=level, reason=reason)
-        return "Can't open passive connection."
-
-    def _note_missing(self, count: int) -> None:
-        if count:
-            self.connection.note("reply.missing", reason="server-answered-less", commands=count)
-
-    def _withdraw(self, reason: str) -> None:
-        if self._agreement is not None:
-            self._agreement.withdraw(reason)
-        self._agreement = None
-
-    def _withdraw_unused(self) -> None:
-        """Close what may have been refused; a transfer that was asked for has its own answer."""
-        if self._agreement is not None and self._agreement.command is None:
-            self._withdraw("perhaps-refused")
-
-
-def _read_with_telnet(line: bytes) -> tuple[Command, bytes]:
-    """Read a line with Telnet commands, and return it as it passes; raises ProtocolError."""
-    cleaned = without_commands(line)
-    if cleaned[:4].upper() in DATA_VERBS and not cleaned[4:5].isalnum():
-        # Their argument is no name: nothing that looks like a command belongs to it.
-        return formats.parse_command(cleaned), cleaned
-    passed = with_plain_head(line)
-    return formats.parse_command(unescape(passed[plain_prefix(passed) :])), passed
-
-
-def _may_name_address(line: ReplyLine) -> bool:
-    """Whether a line is, or looks like, one that says where to connect."""
-    return line.code in PASSIVE_CODES or line.raw[:3] in _PASSIVE_TEXTS
-
-
-def _verb_of(line: bytes) -> bytes:
-    """Return the first four letters of a command: of those that matter here all there are."""
-    if IAC in line:
-        line = with_plain_head(line)
-        line = line[plain_prefix(line) :]
-    return line[:4].upper()
-
-
-def _harmless(unfinished: bytes) -> bytes:
-    """Return a last line without its end, or nothing when it could carry an address or a secret."""
-    try:
-        command = formats.parse_command(without_commands(unfinished) + b"\r\n")
-    except api.ProtocolError:
-        return b""
-    is_plain = command.verb in KNOWN_VERBS - DATA_VERBS - RESTARTS - TRANSFERS - {b"AUTH"}
-    return unfinished if is_plain else b""
-
-
-def _offers_what_we_refuse(line: ReplyLine) -> bool:
-    """Whether a line of the reply to FEAT names a verb that we refuse (RFC 2389 section 3.2)."""
-    if line.is_first or line.is_final:
-        return False
-    verb, _, argument = line.text.upper().strip().partition(b" ")
-    is_other_auth = verb == b"AUTH" and not any(name in argument for name in (b"TLS", b"SSL"))
-    return verb in REFUSED_VERBS or is_other_auth
-
 
 def _refusal(refusal: api.BindError) -> tuple[int, str]:
     if isinstance(refusal, api.AddressNotAllowed):
@@ -637,21 +372,6 @@ def _refusal(refusal: api.BindError) -> tuple[int, str]:
     return 425, "Can't open data connection."
 
 
-_EPSV_ALL = b"EPSV ALL"
-_PASSIVE_TEXTS = frozenset(b"%d" % code for code in PASSIVE_CODES)
-
-# The verbs that ask for an opening: how they are read, and written for the server.
-_PORT_FORMATS = {
-    b"PORT": (formats.parse_port_argument, formats.format_port_argument),
-    b"EPRT": (formats.parse_eprt_argument, formats.format_eprt_argument),
-}
-
 # RFC 2577 section 3 names the reply to a port below 1024.
 _LOW_PORT = 504, "Command not implemented for that parameter."
 _REFUSALS = {"client-port-below-minimum": _LOW_PORT, "server-port-below-minimum": _LOW_PORT}
-
-# For the operator, in the journal and in `explain`.
-_OPAQUE = (
-    "the gateway cannot read PORT and PASV any more: active mode behind NAT cannot work after AUTH"
-    " TLS; use passive mode, or CCC after login"
-)

@@ -17,6 +17,9 @@ HIDING_VERBS = frozenset(b"ADAT CONF ENC MIC".split())
 REFUSED_VERBS = ADDRESS_VERBS | HIDING_VERBS
 """What is refused is also taken out of the reply to FEAT."""
 
+EPSV_ALL = b"EPSV ALL"
+"""Stands for EPSV with the one argument that asks for no port, and so is another command."""
+
 DATA_VERBS = frozenset({b"PORT", b"EPRT", b"PASV", b"EPSV"})
 """They agree on a data connection, and end the agreement before."""
 
