@@ -68,6 +68,14 @@ class LineReader:
         """What was fed and not taken."""
         return bytes(self._held)
 
+    def is_line(self, data: bytes) -> bool:
+        """Return whether `data`, fed now, would be one whole line and leave nothing.
+
+        As a segment of a dialogue nearly always is; then it need not be fed.
+        """
+        is_at_start = not (self._held or self._is_in_long_line)
+        return is_at_start and 0 <= data.find(b"\n") == len(data) - 1 < self._limit
+
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""
         self._held += data

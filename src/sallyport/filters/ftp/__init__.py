@@ -1,8 +1,8 @@
 """FTP (RFC 959, 2428, 4217): opens the data connection that both sides agreed on, and no other.
 
-`filter` is what a gateway loads. A dialogue is three classes, one on top of the other: `stream` cuts
-both directions into lines, `server_side` decides what a reply means, `dialogue` what a command does.
-`reply_queue` says which command a reply answers and keeps what the client hears in order;
+`filter` is what a gateway loads. A dialogue is three classes, one on top of the other: `stream`
+cuts both directions into lines, `server_side` decides what a reply means, `dialogue` what a command
+does. `reply_queue` says which command a reply answers and keeps what the client hears in order;
 `agreement` is one data connection that was agreed on, and `openings` how it is opened; `passive`
 reads replies that name an address, `command_lines` lines with Telnet commands in them; `verbs` says
 which command is which.

@@ -98,6 +98,9 @@ class FtpStream(api.DataFilter, ABC):
             self.accept_tls()
             await self.from_client(data)
             return
+        if IAC not in data and self._lines.is_line(data) and not self._is_partial:
+            await self.client_line(data)  # as nearly always
+            return
         if IAC in data or self._lines.pending == _IAC:
             data = self._pass_signals(data)
         await self._read_lines(data)
@@ -120,6 +123,9 @@ class FtpStream(api.DataFilter, ABC):
                 return
             data, self._server_first = first, None
         replies = self._replies
+        if replies.is_line(data):
+            await self.reply_line(replies.read(data))  # as mostly
+            return
         replies.feed(data)
         while (line := replies.take()) is not None:
             await self.reply_line(line)

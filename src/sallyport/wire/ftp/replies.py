@@ -105,6 +105,10 @@ class ReplyReader:
         """Take note that the client has sent another command."""
         self._may_have_ended = self._is_doubtful
 
+    def is_line(self, data: bytes) -> bool:
+        """Return whether `data`, fed now, would be one whole line and leave nothing."""
+        return self._lines.is_line(data)
+
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""
         self._lines.feed(data)
@@ -119,13 +123,15 @@ class ReplyReader:
         if was_in_long_line:
             code = None if self._open is None else int(self._open)
             return ReplyLine(raw, code, False, False, False)
+        return self.read(raw, is_whole=is_whole)
+
+    def read(self, raw: bytes, *, is_whole: bool = True) -> ReplyLine:
+        """Read a line that was not fed, or the first part of a long one."""
         # Telnet commands pass, and hide no code.
         read = without_commands(raw) if IAC in raw else raw
-        return (
-            self._first(raw, read, is_whole)
-            if self._open is None
-            else self._next(raw, read, is_whole)
-        )
+        if self._open is None:
+            return self._first(raw, read, is_whole)
+        return self._next(raw, read, is_whole)
 
     def take_rest(self) -> bytes:
         """Return the bytes of the unfinished line; afterwards a new line begins."""
