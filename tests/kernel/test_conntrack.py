@@ -16,8 +16,12 @@ PEER, LISTEN = Endpoint.parse("203.0.113.9:20"), Endpoint.parse("203.0.113.1:400
 FLOW = conntrack.write_tuple(FlowTuple(6, PEER, LISTEN))
 REPLY = FLOW[:2] + b"\x02" + FLOW[3:]
 COUNTERS = b"".join(
-    netlink.nested(kind, netlink.attribute(2, count.to_bytes(8, "big")))
-    for kind, count in ((9, 7), (10, 8))
+    netlink.nested(
+        kind,
+        netlink.attribute(1, (1).to_bytes(8, "big")),
+        netlink.attribute(2, count.to_bytes(8, "big")),
+    )
+    for kind, count in ((9, 67), (10, 68))  # of one packet, with 60 bytes of headers
 )
 TIMEOUT = netlink.attribute(7, (42).to_bytes(4, "big"))
 ENTRY = netlink.message(0x100, 2, 1, Family.IPV4, FLOW + REPLY + TIMEOUT + COUNTERS)

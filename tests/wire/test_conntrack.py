@@ -71,11 +71,24 @@ def test_a_destroyed_flow_gives_its_bytes_each_way() -> None:
 
     assert report is not None
     assert report.is_destroyed
-    assert (report.sent, report.received) == (100_360, 2_052)
+    # Nine packets: 52 bytes of headers in each, and 8 bytes of options more in the first one.
+    assert (report.sent, report.received) == (99_884, 1_576)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "header", "first"), [(6, 52, 8), (17, 28, 0)], ids=["TCP", "UDP"]
+)
+def test_headers_are_no_payload(protocol: int, header: int, first: int) -> None:
+    tcp, other = bytes.fromhex("05000100 06000000"), bytes([5, 0, 1, 0, protocol, 0, 0, 0])
+    size = 9 * header + first
+    report = conntrack.read_report(destroyed(size + 1234, size - 1).replace(tcp, other))
+
+    assert report is not None
+    assert (report.sent, report.received) == (1234, 0)
 
 
 def test_an_answer_gives_its_bytes_each_way_and_zeros_where_nobody_counts() -> None:
-    assert conntrack.read_counters(destroyed(100_360, 2_052)) == (100_360, 2_052)
+    assert conntrack.read_counters(destroyed(100_360, 2_052)) == (99_884, 1_576)
     assert conntrack.read_counters(EVENT4) == (0, 0)
     assert conntrack.read_seconds_left(destroyed(1, 2)) is None
 

@@ -42,7 +42,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "flows": "How many peers or clients connected.",
     "transfers": "How many connections came through what was opened for it.",
     "explanation": "What the filter that ended it has to say.",
-    "from_peer_bytes": "Bytes that came from peers.",
+    "from_peer_bytes": "Bytes that came from peers: payload, without headers, on every data path.",
     "to_peer_bytes": "Bytes that went to peers.",
     "from_client_bytes": "Bytes that came from the client.",
     "to_client_bytes": "Bytes that went to the client.",

@@ -63,7 +63,7 @@ class Pinhole(NamedTuple):
 
 
 class FlowCounters(NamedTuple):
-    """Bytes of one flow so far. Counted as the kernel does: whole IP packets with their headers."""
+    """Bytes of one flow so far: what the hosts sent each other, without headers."""
 
     peer: Endpoint
     from_peer_bytes: int
