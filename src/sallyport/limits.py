@@ -211,6 +211,12 @@ CONTROL_REQUEST_SECONDS = 10.0
 
 # -- processes ------------------------------------------------------------------------------------
 
+# Each further pins table costs every new flow 0.55 us; beyond eight that is poor value.
+MAX_WORKERS = 8
+
+# A worker's share of the port range must have room for two runs of MAX_ADDRESSES_PER_CALL.
+MIN_WORKER_PORTS = 2 * MAX_ADDRESSES_PER_CALL
+
 # A worker's event loop says once a second that it turns: five in a row must be missing.
 HEARTBEAT_SECONDS = 1.0
 

@@ -151,7 +151,7 @@ def test_what_user_mode_opens_in_a_clients_name_is_translated_though_it_came_in_
 
 def test_two_listeners_for_one_port_are_refused() -> None:
     with pytest.raises(ValueError, match="same port"):
-        replace(RULES, interceptions=(Interception(4, 21, 1), Interception(4, 21, 2)))
+        replace(RULES, interceptions=(Interception(4, 21, (1,)), Interception(4, 21, (2,))))
 
 
 def test_without_an_external_network_nobody_is_a_stranger_at_the_gateway_itself() -> None:

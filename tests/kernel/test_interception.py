@@ -11,7 +11,7 @@ from sallyport.kernel.interception import Interception
 
 
 def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
-    text = guard_lines(rules=replace(RULES, interceptions=(Interception(4, 21, 2121),)))
+    text = guard_lines(rules=replace(RULES, interceptions=(Interception(4, 21, (2121,)),)))
 
     assert (
         'tcp dport 21 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
@@ -23,7 +23,10 @@ def test_intercepted_ports_go_to_the_listener_or_nowhere() -> None:
 
 
 def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
-    both = (Interception(6, 69, 1069, Transport.UDP), Interception(6, 69, 2069, Transport.TCP))
+    both = (
+        Interception(6, 69, (1069,), Transport.UDP),
+        Interception(6, 69, (2069,), Transport.TCP),
+    )
     text = guard_lines(rules=replace(RULES, interceptions=both))
 
     assert [line for line in text if "udp dport 69" in line and "tproxy ip6 to [::1]:1069" in line]
@@ -31,7 +34,7 @@ def test_datagrams_are_intercepted_by_a_listener_of_their_own() -> None:
 
 
 def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
-    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    both = (Interception(4, 21, (2121,)), Interception(4, 69, (1069,), Transport.UDP))
     text = guard_lines(rules=replace(RULES, interceptions=both))
 
     sockets = next(n for n, line in enumerate(text) if "17 } socket transparent 1" in line)
@@ -41,7 +44,7 @@ def test_datagrams_find_their_listener_before_any_transparent_socket() -> None:
 
 
 def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
-    both = (Interception(4, 21, 2121), Interception(4, 69, 1069, Transport.UDP))
+    both = (Interception(4, 21, (2121,)), Interception(4, 69, (1069,), Transport.UDP))
     text = guard_lines(rules=replace(RULES, interceptions=both))
 
     assert [line for line in text if "ct zone set 23057" in line] == [
@@ -64,7 +67,7 @@ def test_a_leg_towards_a_client_is_tracked_apart_where_nothing_is_translated() -
 
 def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside_it() -> None:
     place = Endpoint.parse("[fd00:a::8]:21")
-    item = Interception(6, 21, 2121, server=place.address)
+    item = Interception(6, 21, (2121,), server=place.address)
     text = guard_lines(published(str(place), str(place)), replace(RULES, interceptions=(item,)))
 
     assert [line for line in text if "tproxy" in line] == [
@@ -75,7 +78,16 @@ def test_a_routed_published_server_is_intercepted_from_outside_and_nobody_beside
 
 
 def test_without_clients_inside_nothing_of_theirs_is_intercepted_or_refused() -> None:
-    item = Interception(4, 69, 1069, Transport.UDP)
+    item = Interception(4, 69, (1069,), Transport.UDP)
     text = guard_lines(Policy((EXTERNAL,)), replace(RULES, interceptions=(item,)))
 
     assert not [line for line in text if "dport 69" in line]
+
+
+def test_each_client_goes_to_the_chain_of_its_worker() -> None:
+    item = Interception(4, 21, (2121, 3121))
+    text = "\n".join(guard_lines(rules=replace(RULES, interceptions=(item,))))
+
+    assert "vmap { 0-31 : goto tcp4_worker1, 32-63 : goto tcp4_worker2 }" in text
+    assert "chain tcp4_worker2 {" in text
+    assert "meta l4proto tcp tproxy ip to 127.0.0.1:3121 meta mark set" in text

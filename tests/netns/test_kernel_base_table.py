@@ -77,7 +77,7 @@ def gateway_rules(draw: st.DrawFn) -> GatewayRules:
     return GatewayRules(
         PortRange(first, draw(st.integers(first, 60000))),
         draw(st.booleans()),
-        tuple(Interception(version, port, 2121) for version, port in chosen),
+        tuple(Interception(version, port, (2121,)) for version, port in chosen),
     )
 
 
@@ -163,7 +163,7 @@ def test_an_address_that_no_inside_network_claims_does_not_leave(wires: Lab) -> 
 
 
 _INTERCEPTED = replace(
-    RULES, interceptions=(Interception(4, 8021, 2121), Interception(6, 8021, 2121))
+    RULES, interceptions=(Interception(4, 8021, (2121,)), Interception(6, 8021, (2121,)))
 )
 
 
@@ -210,7 +210,7 @@ def test_while_nobody_listens_an_intercepted_protocol_does_not_pass_by_us(
 
 def test_who_spoke_with_us_does_not_go_on_past_us_when_we_are_gone(wires: Lab) -> None:
     place = Endpoint.parse("[fd00:a::8]:8021")
-    item = Interception(6, place.port, 2121, server=place.address)
+    item = Interception(6, place.port, (2121,), server=place.address)
     rule = PublishingRule("published", "ftp-server", place, place)
     install(wires, replace(POLICY, publishing_rules=(rule,)), replace(RULES, interceptions=(item,)))
     with listen(wires.client, str(place)):

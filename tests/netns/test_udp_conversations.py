@@ -50,7 +50,7 @@ def listeners(lab: Lab, tmp_path: Path) -> Iterator[list[socket.socket]]:
     with lab.gateway.entered():
         made = [intercepting_datagram_socket(version) for version in (4, 6)]
         interceptions = tuple(
-            Interception(version, 7, listener.getsockname()[1], Transport.UDP)
+            Interception(version, 7, (listener.getsockname()[1],), Transport.UDP)
             for version, listener in zip((4, 6), made, strict=True)
         )
         table.load(both_guards(policy, GatewayRules(PORTS, interceptions=interceptions)))

@@ -81,9 +81,9 @@ def test_the_kernel_delivers_each_protocol_to_the_socket_of_its_transport_and_ve
     found = arrivals.interceptions(places, BOTH, {"tcp4": [5001], "udp4": [5002]})
 
     assert set(found) == {
-        Interception(4, 21, 5001),
-        Interception(4, 69, 5002, Transport.UDP),
-        Interception(4, 21, 5001, server=SERVER.address),
+        Interception(4, 21, (5001,)),
+        Interception(4, 69, (5002,), Transport.UDP),
+        Interception(4, 21, (5001,), server=SERVER.address),
     }
 
 

@@ -20,7 +20,7 @@ from sallyport.frontends.tproxy import publishing_socket
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.ops import assembly
-from sallyport.ops.assembly import Assembly, Prepared, RestartNeeded, assemble
+from sallyport.ops.assembly import Assembly, Prepared, RestartNeeded, Share, assemble
 from sallyport.ops.config.catalogue import FilterUnusable
 from sallyport.ops.config.load import Configuration, parse
 from sallyport.ops.config.settings import DataPathChoice
@@ -262,3 +262,13 @@ def test_other_interfaces_need_a_restart(published: Configuration) -> None:
 
     with pytest.raises(RestartNeeded, match="write ext0, int0 again"):
         Prepared.of(other).require_same(published)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7, 8])
+def test_every_port_belongs_to_one_worker(workers: int) -> None:
+    whole = PortRange(40000, 59999)
+    shares = [Share(number=n + 1, workers=workers).ports(whole) for n in range(workers)]
+
+    assert [port for one in shares for port in range(one.first, one.last + 1)] == list(
+        range(whole.first, whole.last + 1)
+    )

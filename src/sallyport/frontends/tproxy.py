@@ -37,16 +37,20 @@ def intercepting_socket(version: int) -> socket.socket:
     return control_listener(interception_socket(Transport.TCP, version), INTERCEPTION[version])
 
 
-def publishing_socket(listen: Endpoint, rule: str, *, may_be_absent: bool = False) -> socket.socket:
+def publishing_socket(
+    listen: Endpoint, rule: str, *, may_be_absent: bool = False, is_shared: bool = False
+) -> socket.socket:
     """Make the socket at which the clients of a server published behind NAT arrive.
 
     `rule` is the name of the publishing rule. An address that may be absent need not be on this
-    host yet. Raises StartupError.
+    host yet; one that is shared may have several sockets of ours. Raises StartupError.
     """
     try:
         made = make(Transport.TCP, listen.version)
         if may_be_absent:
             let_bind_absent(made)
+        if is_shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return control_listener(made, listen)
     except OSError as error:
         raise StartupError(

@@ -1,6 +1,7 @@
 """Sockets as every part of the gateway makes them, names them, and explains their failures."""
 
 import contextlib
+import ctypes
 import errno
 import socket
 import struct
@@ -131,3 +132,19 @@ def refusal(error: OSError, operation: str) -> BindError:
     if error.errno in EXHAUSTED:
         return OutOfResources("no-descriptor-for-socket")
     return KernelError(operation, error.errno or 0)
+
+
+def attach_program(sock: socket.socket, option: int, program: bytes) -> None:
+    """Attach a classic BPF program, an array of `struct sock_filter`; raises OSError.
+
+    `option` says what it decides, such as SO_ATTACH_FILTER.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = _Program(len(program) // 8, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, option, bytes(header))
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog { unsigned short len; struct sock_filter *filter; }`."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))

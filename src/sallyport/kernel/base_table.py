@@ -91,6 +91,7 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
     """Write the script that makes a guard table; the socket that it is sent on owns the table."""
     chains = [
         *_guarding(policy, rules, _GUARD_PRIORITY, _GUARD_FAST_PATH),
+        *interception.workers(rules.interceptions),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
         *interception.legs(policy),

@@ -1,11 +1,11 @@
 """Conversations with conntrack: requests about single flows, and the stream of events."""
 
-import ctypes
 import errno
 import socket
 from collections.abc import Iterator
 
 from sallyport.errors import KernelError
+from sallyport.io.sockets import attach_program
 from sallyport.kernel import marks, netlink_socket
 from sallyport.wire import conntrack, netlink
 from sallyport.wire.conntrack import FlowReport
@@ -130,10 +130,7 @@ class EventSocket:
         program = conntrack.event_filter(
             marks.PIN, marks.WON, marks.ENDS, marks.GENERATION, (marks.SERIES, series)
         )
-        buffer = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
-        header = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(header))
+        attach_program(self._socket, _SO_ATTACH_FILTER, program)
 
     def _widen(self) -> None:
         try:
@@ -145,7 +142,3 @@ class EventSocket:
 
 # One event is one datagram, and with every extension of conntrack it stays below 1 KiB.
 _EVENT_SIZE = 4096
-
-
-class _FilterProgram(ctypes.Structure):
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))

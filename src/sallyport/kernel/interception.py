@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.policy.rules import Policy, Relation
 from sallyport.flags import Transport
-from sallyport.kernel import marks
+from sallyport.kernel import marks, sharding
 from sallyport.kernel.nft_text import chain, inside, outside, port_of, prefixes, to
 
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
@@ -20,20 +20,23 @@ LEG_ZONE = INTERCEPTED_ZONE + 1
 
 @dataclass(frozen=True, slots=True)
 class Interception:
-    """Traffic of one IP version to `port` reaches our loopback listener `listener_port`.
+    """Traffic of one IP version to `port` reaches our loopback listeners at `listener_ports`.
 
-    It comes from inside; or from outside and to `server` alone, which is published. `is_to_us`: it
-    is addressed to the gateway itself, where a front end answers it: by this way, and not at a
-    socket of its own, so that each client's requests reach the worker that serves the client.
+    Each worker has one of these, in the order of the workers. The traffic comes from inside; or
+    from outside and to `server` alone, which is published. `is_to_us`: it is addressed to the
+    gateway itself, where a front end answers it: by this way, and not at a socket of its own, so
+    that each client's requests reach the worker that serves the client.
     """
 
     version: int
     port: int
-    listener_port: int
+    listener_ports: tuple[int, ...]
     transport: Transport = Transport.TCP
     server: IpAddress | None = None
     is_to_us: bool = False
 
+
+_DELIVER = f"meta mark set meta mark | {marks.DELIVER:#x} ct mark set ct mark | {marks.PIN:#x}"
 
 OPENED_HERE = chain(
     # A connection that we open in a client's or server's name is ours as well: other firewalls
@@ -68,13 +71,12 @@ def _intercept(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     # Admitted flows are the kernel's to forward: no socket is looked for, packet by packet.
     yield f"ct mark & {marks.WON:#x} != 0 accept"
     yield from _door(policy)
-    deliver = f"meta mark set meta mark | {marks.DELIVER:#x} ct mark set ct mark | {marks.PIN:#x}"
     # Datagrams before sockets: one that speaks to a client in a server's name, for a moment, would
     # take what other clients are sending to that server.
-    yield from _tproxies(policy, items, Transport.UDP, deliver)
+    yield from _tproxies(policy, items, Transport.UDP)
     # Transparent sockets are ours: connections opened in a client's name, and user-mode pinholes.
-    yield f"meta l4proto {{ 6, 17 }} socket transparent 1 {deliver} accept"
-    yield from _tproxies(policy, items, Transport.TCP, deliver)
+    yield f"meta l4proto {{ 6, 17 }} socket transparent 1 {_DELIVER} accept"
+    yield from _tproxies(policy, items, Transport.TCP)
     for rule in policy.publishing_rules:
         # Marked only, for other firewalls: what is published behind NAT is a listener of ours. What
         # is not local must stay unmarked, or the guard would take it for a flow of a pinhole.
@@ -103,14 +105,36 @@ def _door(policy: Policy) -> Iterator[str]:
             yield f"iifname {strangers} ct state != established {ip} saddr {held} {drop}"
 
 
-def _tproxies(
-    policy: Policy, items: Sequence[Interception], transport: Transport, deliver: str
-) -> Iterator[str]:
+def _tproxies(policy: Policy, items: Sequence[Interception], transport: Transport) -> Iterator[str]:
     for item in items:
         if item.transport is transport and (origin := _origin(policy, item)):
-            listener = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
-            # tproxy comes first: without a listener it ends the rule and nothing is marked.
-            yield f"{origin} tproxy {listener}:{item.listener_port} {deliver} accept"
+            if len(item.listener_ports) == 1:
+                yield f"{origin} {_tproxy(item, 0)} {_DELIVER} accept"
+            else:
+                yield f"{origin} {sharding.match(item.version, _worker_chains(item))}"
+
+
+def workers(items: Sequence[Interception]) -> Iterator[str]:
+    """Yield the chains that `intercept` sends clients to: each delivers to one worker."""
+    chains: dict[str, str] = {}
+    for item in items:
+        if len(item.listener_ports) > 1:
+            protocol = f"meta l4proto {item.transport.name.lower()}"
+            for worker, name in enumerate(_worker_chains(item)):
+                chains[name] = f"{protocol} {_tproxy(item, worker)} {_DELIVER} accept"
+    for name, rule in chains.items():
+        yield chain(name, [rule])
+
+
+def _worker_chains(item: Interception) -> list[str]:
+    kind = f"{item.transport.name.lower()}{item.version}"
+    return [f"{kind}_worker{number}" for number in range(1, len(item.listener_ports) + 1)]
+
+
+def _tproxy(item: Interception, worker: int) -> str:
+    # It comes before the marks: without a listener it ends the rule and nothing is marked.
+    listener = "ip to 127.0.0.1" if item.version == 4 else "ip6 to [::1]"
+    return f"tproxy {listener}:{item.listener_ports[worker]}"
 
 
 def legs(policy: Policy) -> Iterator[str]:

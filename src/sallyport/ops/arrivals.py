@@ -44,14 +44,14 @@ def interceptions(
     `ports`: of each place the port of every worker's socket, in the order of the workers.
     """
     for transport, version in _kinds(policy, protocols):
-        (listener,) = ports[_place(transport, version)]
+        listeners = tuple(ports[_place(transport, version)])
         for wanted in protocols.get(transport, {}):
             is_to_us = (transport, wanted) == (Transport.UDP, PORT_MAPPING.port)
-            yield Interception(version, wanted, listener, transport, is_to_us=is_to_us)
+            yield Interception(version, wanted, listeners, transport, is_to_us=is_to_us)
         for rule in policy.publishing_rules:
             if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
                 yield Interception(
-                    version, rule.server.port, listener, transport, server=rule.server.address
+                    version, rule.server.port, listeners, transport, server=rule.server.address
                 )
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from sallyport import limits
-from sallyport.addresses import IpAddress
+from sallyport.addresses import IpAddress, PortRange
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
@@ -39,7 +39,7 @@ from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
 
 # What sockets, tables and sysctls were made for at the start; the rest may change.
-_FIXED = ("data_path", "port_range", "control_socket", "masquerade")
+_FIXED = ("data_path", "port_range", "control_socket", "masquerade", "workers")
 
 
 class RestartNeeded(OperatorError):
@@ -109,6 +109,28 @@ class Prepared:
         _require_same(before, self.configuration)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's part of what all of a gateway's workers share.
+
+    `name` begins the ids of what it makes, `number` is its own, from 1 to `workers`, and `series`
+    its part of the numbers in marks.
+    """
+
+    name: str = ""
+    number: int = 1
+    workers: int = 1
+    series: int = 0
+
+    def ports(self, whole: PortRange) -> PortRange:
+        """Return its slice of the gateway's ports; the first workers have the odd ones."""
+        first, last = (
+            whole.first + len(whole) * worker // self.workers
+            for worker in (self.number - 1, self.number)
+        )
+        return PortRange(first, last - 1)
+
+
 class Assembly:
     """The parts of a running gateway, as far as another configuration reaches them."""
 
@@ -144,13 +166,12 @@ def assemble(
     poller: FairPoller,
     *,
     undo: ExitStack,
-    name: str = "",
-    series: int = 0,
+    share: Share = Share(),
 ) -> Assembly:
     """Build every part and start it; what must be undone is pushed on `undo`.
 
-    Takes over `sockets`. `name` begins the ids of what this worker makes, `series` is its part of
-    the numbers in marks. Raises StartupError, and FilterUnusable for a filter that does not start.
+    Takes over `sockets`. `share` is this worker's part of what all share. Raises StartupError, and
+    FilterUnusable for a filter that does not start.
     """
     settings = prepared.configuration.gateway
     data_paths = _data_paths(
@@ -159,16 +180,16 @@ def assemble(
         undo,
         is_privileged=prepared.lack is None,
         absent=prepared.policy.sources,
-        series=series,
+        series=share.series,
     )
     with fence("the start of a filter"):
         gateway = Gateway(
             policy=prepared.policy,
             data_paths=data_paths,
-            ports=Ports(settings.port_range, world.random_below),
+            ports=Ports(share.ports(settings.port_range), world.random_below),
             environment=world,
             filters=prepared.filters,
-            name=name,
+            name=share.name,
             max_controls=_affordable_controls(),
         )
     world.drive(gateway)

@@ -41,6 +41,18 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
         ),
         ("[gateway]\nmasquerade = 1", "f:2: masquerade cannot be 1; write true or false"),
         (
+            "[gateway]\nworkers = 9",
+            'f:2: workers cannot be 9; write a number from 1 to 8, or "auto"',
+        ),
+        (
+            '[gateway]\nworkers = "many"',
+            'f:2: workers cannot be "many"; write a number from 1 to 8, or "auto"',
+        ),
+        (
+            "[gateway]\ndrain_seconds = -1",
+            "f:2: drain_seconds cannot be -1; write a number of seconds from 0 to 86400",
+        ),
+        (
             "[networks.a]\ninterfaces = [\n'x',\n'a b']",
             'f:4: interfaces cannot be "a b"; write a list of interface names, such as ["eth0"]',
         ),

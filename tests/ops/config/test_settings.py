@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from sallyport.addresses import PortRange
-from sallyport.ops.config.settings import GatewaySettings
+from sallyport.ops.config.settings import GatewaySettings, port_range_fault, workers_of
 
 
 def test_the_defaults_are_those_of_the_manual() -> None:
@@ -54,3 +55,22 @@ def test_the_longest_socket_path_is_accepted() -> None:
     path = Path("/" + "x" * 106)
 
     assert GatewaySettings(control_socket=path).control_socket == path
+
+
+def test_each_worker_needs_ports() -> None:
+    ports = PortRange(40000, 40499)
+
+    assert port_range_fault(ports, masquerade=True, workers=3) is None
+    assert port_range_fault(ports, masquerade=True, workers=4) == (
+        "port_range 40000-40499 has 125 ports for each of 4 workers, which need 128; write a larger"
+        " range or fewer workers"
+    )
+
+
+def test_auto_means_a_worker_for_each_processor_and_no_more_than_eight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for processors, workers in ((1, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid, n=processors: set(range(n)))
+        assert workers_of("auto") == workers
+    assert workers_of(3) == 3

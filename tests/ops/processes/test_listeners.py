@@ -1,9 +1,13 @@
+import os
 import socket
+from contextlib import ExitStack
+from ipaddress import ip_address
 
 import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
+from sallyport.kernel.sharding import worker_of
 from sallyport.ops.processes import listeners as module
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.messages import Publication
@@ -45,6 +49,33 @@ def test_what_is_there_stays_and_what_is_missing_is_made() -> None:
     assert listeners.ports()[place] == [Endpoint.parse(place).port]
     listeners.close(listeners.places)
     assert listeners.places == set()
+
+
+def test_clients_of_a_published_server_reach_the_socket_of_their_worker() -> None:
+    workers, place = 3, free_place()
+    listeners = Listeners(workers)
+    listeners.open([], {place: Publication("ours")})
+    sockets = [socket.socket(fileno=os.dup(listeners.of(n)[place])) for n in range(workers)]
+    expected: dict[int, set[str]] = {n: set() for n in range(workers)}
+    accepted: dict[int, set[str]] = {n: set() for n in range(workers)}
+    at = Endpoint.parse(place)
+    with ExitStack() as undo:
+        for number in range(1, 40):
+            client = f"127.0.1.{number}"
+            expected[worker_of(ip_address(client), workers)].add(client)
+            name = (str(at.address), at.port)
+            undo.enter_context(socket.create_connection(name, 10, source_address=(client, 0)))
+        for number, listener in enumerate(sockets):
+            undo.enter_context(listener)
+            listener.settimeout(10)
+            while len(accepted[number]) < len(expected[number]):
+                leg, peer = listener.accept()
+                undo.enter_context(leg)
+                accepted[number].add(peer[0])
+    listeners.close(listeners.places)
+
+    assert accepted == expected
+    assert all(expected.values())
 
 
 def test_one_that_cannot_be_made_leaves_none_behind() -> None:

@@ -28,8 +28,8 @@ RULES = GuardRules(
         PortRange(40000, 49999),
         masquerade=False,
         interceptions=(
-            Interception(4, 21, 2121),
-            Interception(6, 69, 1069, Transport.UDP, server=ip_address("fd00::20")),
+            Interception(4, 21, (2121,)),
+            Interception(6, 69, (1069,), Transport.UDP, server=ip_address("fd00::20")),
         ),
         forwarded=frozenset({4, 6}),
     ),

@@ -84,6 +84,16 @@ class GatewayShape(Struct, frozen=True):
         int, Meta(ge=48, le=128, description="a prefix length from 48 to 128")
     ] = limits.IPV6_HOST_PREFIX
     """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
+    workers: Annotated[
+        Annotated[int, Meta(ge=1, le=limits.MAX_WORKERS)] | Literal["auto"],
+        Meta(description=f'a number from 1 to {limits.MAX_WORKERS}, or "auto"'),
+    ] = _DEFAULTS.workers
+    """Processes that serve clients, each client always by the same one; "auto": one for each
+    processor."""
+    drain_seconds: Annotated[
+        float, Meta(ge=0, le=86400, description="a number of seconds from 0 to 86400")
+    ] = _DEFAULTS.drain_seconds
+    """How long running transfers may go on after SIGTERM, before both ends are reset."""
 
 
 class NetworkShape(Struct, frozen=True):

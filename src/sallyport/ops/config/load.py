@@ -44,6 +44,7 @@ from sallyport.ops.config.settings import (
     PcpSettings,
     port_range_fault,
     socket_path_fault,
+    workers_of,
 )
 from sallyport.ops.config.toml_lines import KeyPath, line_map, read_toml
 
@@ -256,14 +257,20 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
             f"{shape.port_range!r} is not FIRST-LAST; write a range within"
             f" {FIRST_FREE_PORT}-{MAX_PORT}, such as 40000-59999",
         )
-    if fault := port_range_fault(ports, masquerade=shape.masquerade):
+    workers = workers_of(shape.workers)
+    if fault := port_range_fault(ports, masquerade=shape.masquerade, workers=workers):
         report.add(("gateway", "port_range"), fault)
     if fault := socket_path_fault(socket_path):
         report.add(("gateway", "control_socket"), fault)
     if report.errors:
         return default
     return GatewaySettings(
-        DataPathChoice(shape.data_path), ports, socket_path, masquerade=shape.masquerade
+        DataPathChoice(shape.data_path),
+        ports,
+        socket_path,
+        masquerade=shape.masquerade,
+        workers=workers,
+        drain_seconds=shape.drain_seconds,
     )
 
 

@@ -1,8 +1,10 @@
 """What a gateway as a whole is told: values, valid once built."""
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from sallyport import limits
 from sallyport.addresses import MAX_PORT, PortRange
@@ -25,7 +27,14 @@ class DataPathChoice(StrEnum):
     USER = "user"
 
 
-def port_range_fault(ports: PortRange, *, masquerade: bool) -> str | None:
+def workers_of(wanted: int | Literal["auto"]) -> int:
+    """Return how many workers `[gateway] workers` means on this machine."""
+    if wanted == "auto":
+        return min(len(os.sched_getaffinity(0)), limits.MAX_WORKERS)
+    return wanted
+
+
+def port_range_fault(ports: PortRange, *, masquerade: bool, workers: int = 1) -> str | None:
     """Say why bindings cannot use `ports` and what to write instead; None when they can."""
     if ports.first < FIRST_FREE_PORT:
         return (
@@ -37,6 +46,11 @@ def port_range_fault(ports: PortRange, *, masquerade: bool) -> str | None:
         return (
             f"port_range {ports} leaves {free} consecutive ports for masquerading, which needs"
             f" {limits.MIN_MASQUERADE_PORTS}; write a smaller range or masquerade = false"
+        )
+    if workers > 1 and len(ports) // workers < limits.MIN_WORKER_PORTS:
+        return (
+            f"port_range {ports} has {len(ports) // workers} ports for each of {workers} workers,"
+            f" which need {limits.MIN_WORKER_PORTS}; write a larger range or fewer workers"
         )
     return None
 
@@ -73,9 +87,11 @@ class GatewaySettings:
     port_range: PortRange = _DEFAULT_PORTS
     control_socket: Path = Path("/run/sallyport/control.sock")
     masquerade: bool = True
+    workers: int = 1
+    drain_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        fault = port_range_fault(self.port_range, masquerade=self.masquerade)
+        fault = port_range_fault(self.port_range, masquerade=self.masquerade, workers=self.workers)
         fault = fault or socket_path_fault(self.control_socket)
         if fault:
             raise ValueError(fault)

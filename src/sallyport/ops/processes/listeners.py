@@ -5,14 +5,20 @@ next. So does who connects while an outgoing generation hands over to the next.
 """
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
 from sallyport.frontends.tproxy import intercepting_socket, publishing_socket
 from sallyport.frontends.udp import intercepting_datagram_socket
+from sallyport.io.sockets import attach_program
+from sallyport.kernel import sharding
 from sallyport.ops.arrivals import Place
 from sallyport.ops.processes.messages import Publication
+
+# Not in the socket module (asm-generic/socket.h).
+_SO_ATTACH_REUSEPORT_CBPF: Final = 51
 
 
 class Listeners:
@@ -36,7 +42,9 @@ class Listeners:
                 self._sockets[place] = []
                 opened.add(place)
                 for _ in range(self._workers):
-                    self._sockets[place].append(_make(place, wanted[place]))
+                    self._sockets[place].append(_make(place, wanted[place], self._workers))
+                if wanted[place] is not None:
+                    _share_out(Endpoint.parse(place), self._sockets[place])
         except StartupError:
             self.close(opened)
             raise
@@ -65,10 +73,25 @@ class Listeners:
         return {place: sockets[worker].fileno() for place, sockets in self._sockets.items()}
 
 
-def _make(place: Place, publication: Publication | None) -> socket.socket:
+def _make(place: Place, publication: Publication | None, workers: int) -> socket.socket:
     if publication is not None:
         return publishing_socket(
-            Endpoint.parse(place), publication.rule, may_be_absent=publication.may_be_absent
+            Endpoint.parse(place),
+            publication.rule,
+            may_be_absent=publication.may_be_absent,
+            is_shared=workers > 1,
         )
     makers = {"tcp": intercepting_socket, "udp": intercepting_datagram_socket}
     return makers[place[:3]](int(place[3:]))
+
+
+def _share_out(listen: Endpoint, sockets: Sequence[socket.socket]) -> None:
+    """Let the kernel choose among the sockets at one address as it chooses among workers."""
+    if len(sockets) < 2:
+        return
+    for made in sockets:
+        # The index that the program returns is a socket's turn to listen. It stays: the supervisor
+        # keeps a duplicate of each for as long as the place is wanted.
+        made.listen()
+    program = sharding.selector(listen.version, len(sockets))
+    attach_program(sockets[0], _SO_ATTACH_REUSEPORT_CBPF, program)

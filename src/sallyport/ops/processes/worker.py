@@ -24,7 +24,7 @@ from sallyport.errors import OperatorError, SallyportError
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ops import logs
 from sallyport.ops.arrivals import Place
-from sallyport.ops.assembly import Assembly, Prepared, assemble
+from sallyport.ops.assembly import Assembly, Prepared, Share, assemble
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.settings import DataPathChoice
 from sallyport.ops.control.handlers import Handlers
@@ -172,8 +172,7 @@ class Worker:
             self._tasks,
             self._poller,
             undo=self._undo,
-            name=f"w{body.worker}.",
-            series=body.series,
+            share=Share(f"w{body.worker}.", body.worker, body.workers, body.series),
         )
         gateway = self._assembly.gateway
         self._undo.callback(gateway.shut_down, "gateway-stopping")
@@ -197,7 +196,7 @@ def plan_of(prepared: Prepared) -> Plan:
     settings = prepared.configuration.gateway
     is_kernel = settings.data_path is not DataPathChoice.USER
     return Plan(
-        workers=1,
+        workers=settings.workers,
         control_socket=str(settings.control_socket),
         port_range=str(settings.port_range),
         interfaces=[name for one in prepared.policy.networks for name in one.interfaces],
@@ -211,7 +210,7 @@ def plan_of(prepared: Prepared) -> Plan:
             )
             for rule in prepared.published()
         },
-        drain_seconds=0.0,
+        drain_seconds=settings.drain_seconds,
         lack=prepared.lack,
     )
 
