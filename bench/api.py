@@ -25,6 +25,7 @@ from sallyport.core.model.binding import Binding
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
 from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
@@ -103,8 +104,8 @@ def _policy() -> Policy:
         name="bench",
         action=Action.ALLOW,
         protocols=frozenset({_PROTOCOL.name}),
-        sources=frozenset({"internal"}),
-        destinations=frozenset({"external"}),
+        sources=Hosts.of("internal"),
+        destinations=Hosts.of("external"),
         max_bindings_per_client=_QUOTA,
     )
     internal = Network("internal", ("int0",), (ip_network("10.0.0.0/24"),))

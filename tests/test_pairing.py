@@ -10,6 +10,13 @@ SOURCE = TESTS.parent / "src/sallyport"
 # A file, or a folder with all its files: the test file that covers it, and the reason.
 ELSEWHERE = {
     "api.py": ("docs/test_sdk.py", "names of other files, and nothing of its own"),
+    "core/engine/admission.py": ("core/engine/test_gateway.py", "its verbs are the gateway's"),
+    "core/engine/control_quota.py": ("core/engine/test_quotas.py", "one quota of several"),
+    "core/engine/grants.py": ("core/policy/test_terms.py", "limits, asked through the primitive"),
+    "core/policy/hosts.py": ("core/policy/test_matching.py", "a part of a rule"),
+    "core/policy/trail.py": ("core/policy/test_matching.py", "written by what decides"),
+    "ops/config/access.py": ("ops/config/test_load.py", "one table of a configuration"),
+    "ops/config/rule_shapes.py": ("ops/config/test_document.py", "shapes of its tables"),
     "core/engine/ledger.py": ("core/engine/test_gateway.py", "its counts are seen from outside"),
     "core/engine/session_table.py": ("core/model/test_session.py", "finds sessions for others"),
     "core/model/engine.py": ("core/engine/test_gateway.py", "a Protocol; Gateway implements it"),
@@ -22,6 +29,7 @@ ELSEWHERE = {
     ),
     "core/runtime/environment.py": ("testing/test_world.py", "a Protocol; its doubles are tested"),
     "filters/ftp": ("filters/test_ftp.py", "one dialogue of several files, tested by what it says"),
+    "frontends/pcp": ("frontends/test_pcp.py", "a front end of several files"),
     "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),

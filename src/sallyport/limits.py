@@ -193,6 +193,10 @@ MAX_RELAYED_FLOWS = 256
 # network only makes the policy decide again.
 MAX_KEPT_VERDICTS = 4096
 
+# Buckets of rates looked at for each one used: a full one is forgotten. One more than is added, so
+# that a flood from many addresses leaves nothing behind a minute later.
+RATES_SWEPT = 2
+
 # -- operation ------------------------------------------------------------------------------------
 
 # A configuration of thousands of rules has 1 MiB; a bigger file is no configuration.

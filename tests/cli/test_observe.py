@@ -9,6 +9,7 @@ import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.cli import main
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
@@ -102,8 +103,8 @@ POLICY = Policy(
             "office ftp",
             Action.ALLOW,
             frozenset({"ftp"}),
-            frozenset({"internal"}),
-            frozenset({"external"}),
+            Hosts.of("internal"),
+            Hosts.of("external"),
         ),
     ),
     publishing_rules=(
@@ -219,13 +220,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "FROM      TO        IPV4  IPV6\n"
             "internal  external  nat   -\n"
             "\n"
-            "RULE        ACTION  PROTOCOLS  FROM      TO        BINDINGS  ADDRESSES  PORTS FROM\n"
-            "office ftp  allow   ftp        internal  external  64        client     1024\n"
+            "RULE        ACTION  PROTOCOLS  FROM      TO        BINDINGS  ADDRESSES  PORTS\n"
+            "office ftp  allow   ftp        internal  external  64        client     1024-65535\n"
             "\n"
             "PUBLISHED  PROTOCOL    LISTEN          SERVER        FULL PROXY  BINDINGS"
-            "  PORTS FROM\n"
+            "  PORTS\n"
             "our ftp    ftp-server  203.0.113.1:21  10.0.0.20:21  no          64"
-            "        1024\n",
+            "        1024-65535\n",
         ),
         (
             ["status"],

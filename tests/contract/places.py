@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from sallyport.addresses import Endpoint, IpAddress, parse_address
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
@@ -110,8 +111,8 @@ def policy(way: Way, *, full_proxy: bool = False, **fields: object) -> Policy:
         "name": "the contract",
         "action": Action.ALLOW,
         "protocols": frozenset({CONTRACT.name}),
-        "sources": frozenset({"internal"}),
-        "destinations": frozenset({"external"}),
+        "sources": Hosts.of("internal"),
+        "destinations": Hosts.of("external"),
     }
     published = PublishingRule(
         name="the published server",

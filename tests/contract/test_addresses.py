@@ -6,9 +6,9 @@ from tests.contract.conftest import Build
 from tests.contract.places import FORCED_PORT
 from tests.contract.setups import NAT, ROUTED
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.pinholes.lifecycle import State
-from sallyport.core.policy.rules import AllowedAddresses
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,
@@ -101,7 +101,7 @@ def test_client_ports_below_1024_are_refused(bench: Bench, port: int) -> None:
 
 
 def test_client_ports_below_1024_are_bound_where_the_rule_allows_it(build: Build) -> None:
-    bench = build(min_client_port=20)
+    bench = build(client_ports=PortRange(20, 65535))
 
     assert bench.bind(at(bench, "client", 20)).state is State.ARMED
     with pytest.raises(AddressNotAllowed):

@@ -7,7 +7,8 @@ from tests.core.office import CLIENT, NEIGHBOUR, PEER, Office, run
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.secondary import SecondaryConnection
-from sallyport.core.policy.rules import Action, AllowedAddresses
+from sallyport.core.policy.rules import Action
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.errors import (
     AddressNotAllowed,
     AddressNotAvailable,

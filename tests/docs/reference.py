@@ -18,7 +18,7 @@ import msgspec
 from sallyport.cli import exits
 from sallyport.cli.app import app
 from sallyport.filters.ftp.settings import FtpSettings
-from sallyport.ops.config import document, selection
+from sallyport.ops.config import document, rule_shapes, selection
 from sallyport.ops.control import schema
 from sallyport.reasons import REASONS, Group
 from sallyport.reasons.records import FIELDS, RECORDS
@@ -37,12 +37,12 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
     ("[[network_rules]]", document.NetworkRuleShape, "How one network reaches another one."),
     (
         "[[access_rules]]",
-        document.AccessRuleShape,
+        rule_shapes.AccessRuleShape,
         "What clients may use; the first match decides.",
     ),
     (
         "[[publishing_rules]]",
-        document.PublishingRuleShape,
+        rule_shapes.PublishingRuleShape,
         "A server inside that is offered outside.",
     ),
     (
@@ -51,13 +51,22 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
         "Clients ask for ports themselves, by PCP (RFC 6887) and NAT-PMP (RFC 6886). The section"
         " switches the front end on; rules for the protocol `port-mapping` say who may.",
     ),
+    ("[[users]]", rule_shapes.UserShape, "A user whom front ends authenticate and rules name."),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
 )
 
 
 def meanings(shape: type) -> Mapping[str, str]:
-    """Return the text below each attribute of a class, by the attribute's name."""
+    """Return the text below each attribute of a class and of its bases here, by its name."""
+    found: dict[str, str] = {}
+    for one in reversed(shape.__mro__):
+        if one.__module__.startswith("sallyport."):
+            found.update(_own_meanings(one))
+    return found
+
+
+def _own_meanings(shape: type) -> Mapping[str, str]:
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(shape))).body
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}
@@ -100,7 +109,9 @@ def configuration() -> str:
             "|---|---|---|---|---|",
         ]
         known = meanings(shape)
-        for key, info in document.keys_of(shape).items():
+        own = vars(shape).get("__annotations__", {})
+        keys = document.keys_of(shape).items()
+        for key, info in sorted(keys, key=lambda item: item[1].attribute not in own):
             since = _SINCE.search(known[info.attribute])
             lines.append(
                 _row(
@@ -112,6 +123,15 @@ def configuration() -> str:
                 )
             )
         lines.append("")
+    lines += [
+        "## `[sets]` and `[schedules]`",
+        "",
+        "Names of your own, for rules: NAME = a list. A set has addresses, prefixes and ranges,",
+        'such as `staff = ["10.0.0.16/28", "fd00:a::100-fd00:a::1ff"]`. A schedule has times of',
+        "the week, in the gateway's local time, such as",
+        '`office = ["mon-fri 08:00-18:00", "sat 22:00-06:00"]`.',
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -15,7 +15,8 @@ from tests.filters.talk import (
     refused,
 )
 
-from sallyport.core.policy.rules import AllowedAddresses
+from sallyport.addresses import PortRange
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.testing import Dialogue, make_policy
 
@@ -63,7 +64,7 @@ def test_f03_port_says_the_same_in_six_numbers() -> None:
 
 
 def test_f03_a_rule_may_allow_low_ports() -> None:
-    dialogue = greeted(policy=make_policy(min_client_port=20))
+    dialogue = greeted(policy=make_policy(client_ports=PortRange(20, 65535)))
     dialogue.client_says(b"PORT 10,0,0,8,0,22\r\n").server_hears(IPV4.heard)
 
 

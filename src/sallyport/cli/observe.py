@@ -206,7 +206,7 @@ def _show_rules(output: Output, answer: Rules) -> None:
     )
     output.line("")
     output.table(
-        ("RULE", "ACTION", "PROTOCOLS", "FROM", "TO", "BINDINGS", "ADDRESSES", "PORTS FROM"),
+        ("RULE", "ACTION", "PROTOCOLS", "FROM", "TO", "BINDINGS", "ADDRESSES", "PORTS"),
         (
             (
                 row.name,
@@ -216,7 +216,7 @@ def _show_rules(output: Output, answer: Rules) -> None:
                 ", ".join(row.destinations),
                 str(row.max_bindings_per_client),
                 row.allowed_addresses,
-                str(row.min_client_port),
+                row.client_ports,
             )
             for row in answer.access_rules
         ),
@@ -228,7 +228,7 @@ def _show_rules(output: Output, answer: Rules) -> None:
 
 def _show_published(output: Output, answer: Rules) -> None:
     output.table(
-        ("PUBLISHED", "PROTOCOL", "LISTEN", "SERVER", "FULL PROXY", "BINDINGS", "PORTS FROM"),
+        ("PUBLISHED", "PROTOCOL", "LISTEN", "SERVER", "FULL PROXY", "BINDINGS", "PORTS"),
         (
             (
                 row.name,
@@ -237,7 +237,7 @@ def _show_published(output: Output, answer: Rules) -> None:
                 row.server,
                 "yes" if row.full_proxy else "no",
                 str(row.max_bindings_per_client),
-                str(row.min_client_port),
+                row.client_ports,
             )
             for row in answer.publishing_rules
         ),

@@ -109,9 +109,7 @@ class Interceptor:
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""
         policy = self._gateway.policy
-        rule = next((rule for rule in policy.publishing_rules if rule.listen == dialled), None)
-        network = policy.network_of(client.address)
-        if rule is not None and network is not None and network.is_external:
+        if rule := policy.published_at(client.address, dialled):
             return self._gateway.admit_published(rule, client)
         protocol = self._protocols.get(dialled.port)
         if protocol is None:

@@ -248,7 +248,7 @@ def _by_port(supervised: Iterable[ProtocolDefinition]) -> Protocols:
     """Sort the supervised protocols by transport and port; nothing else is intercepted."""
     found: dict[Transport, dict[int, ProtocolDefinition]] = {}
     for protocol in supervised:
-        found.setdefault(protocol.transport, {})[protocol.port] = protocol
+        found.setdefault(protocol.transport, {})[protocol.dialled_port] = protocol
     return found
 
 

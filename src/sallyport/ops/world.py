@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import types
 from array import array
 from collections.abc import Callable, Generator
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.schedules import minute_of_week
 from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 
@@ -36,6 +38,11 @@ class AsyncWorld:
         """Fire this gateway's deadlines from now on."""
         self._gateway = gateway
         self._rearm()
+
+    def minute_of_week(self) -> int:
+        """Return the minute of the week (`Environment`), in local time."""
+        now = time.localtime()
+        return minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
 
     def random_below(self, bound: int) -> int:
         """Draw from the system's generator: guessing a port is an attack (X03)."""

@@ -31,6 +31,12 @@ REASONS: Final = (
         "Look at the server's own log.",
     ),
     _end(
+        "max-lifetime-reached",
+        "The binding is as old as max_lifetime of its rule lets one become.",
+        _NOTHING_NEW,
+        "Raise max_lifetime of the rule if bindings should live longer.",
+    ),
+    _end(
         "timed-out",
         "No peer connected within a minute.",
         "The pinhole is closed; the transfer did not begin.",

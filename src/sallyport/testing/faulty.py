@@ -49,7 +49,7 @@ class FaultyBinder(Binder):
     """Binds as the real one does, but raises `failure` in call number `fails_at` (from 0)."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__(gateway)
+        super().__init__(gateway, gateway.grants)
         self.made: list[str] = []
         """Every binding and permission that was made, in order."""
         self.calls = 0

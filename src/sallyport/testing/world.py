@@ -9,6 +9,7 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import AccessRule, Action, Network, NetworkRule, Policy, Relation
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
@@ -42,11 +43,16 @@ class VirtualWorld:
         self.filter_running = FilterRunning()
         self.suspended: list[tuple[Work, Callable[[BaseException | None], None]]] = []
         self.seconds = 0.0
+        self.minute = 0
         self._state = 1
 
     def now(self) -> float:
         """Implement `core.runtime.environment.Environment.now`."""
         return self.seconds
+
+    def minute_of_week(self) -> int:
+        """Return the minute of the week; Monday 00:00 until a test changes it."""
+        return self.minute
 
     def random_below(self, bound: int) -> int:
         """Implement `Environment.random_below` with a fixed sequence (Lehmer's generator)."""
@@ -99,8 +105,8 @@ def make_policy(**rule: Any) -> Policy:  # noqa: ANN401 - any field of AccessRul
         "name": "test rule",
         "action": Action.ALLOW,
         "protocols": frozenset({"ftp"}),
-        "sources": frozenset({"internal"}),
-        "destinations": frozenset({"external"}),
+        "sources": Hosts.of("internal"),
+        "destinations": Hosts.of("external"),
     }
     return Policy(
         networks=(internal, Network("external", ("ext0",))),

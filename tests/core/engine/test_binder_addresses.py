@@ -4,8 +4,9 @@ from ipaddress import ip_network
 import pytest
 from tests.core.office import CLIENT, Office
 
-from sallyport.addresses import Endpoint
-from sallyport.core.policy.rules import AllowedAddresses, Network
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.policy.rules import Network
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.errors import (
     AddressNotAllowed,
 )
@@ -108,7 +109,7 @@ def test_ports_below_1024_are_refused_unless_the_rule_allows_them() -> None:
     with pytest.raises(AddressNotAllowed, match="client-port-below-minimum"):
         strict.bind(primary, CLIENT.with_port(1023))
 
-    office = Office(min_client_port=20)
+    office = Office(client_ports=PortRange(20, 65535))
     primary = office.dial()
     assert office.bind(primary, CLIENT.with_port(20)).connections
     with pytest.raises(AddressNotAllowed):

@@ -5,6 +5,7 @@ import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
@@ -32,8 +33,8 @@ def rule(name: str, action: Action = Action.ALLOW, *protocols: str) -> AccessRul
         name,
         action,
         frozenset(protocols or ("ftp",)),
-        sources=frozenset({"internal"}),
-        destinations=frozenset({"external"}),
+        sources=Hosts.of("internal"),
+        destinations=Hosts.of("external"),
     )
 
 
@@ -54,8 +55,8 @@ def test_the_first_rule_that_matches_decides() -> None:
 
 def test_rules_for_other_protocols_sources_or_destinations_are_passed_over() -> None:
     other_protocol = rule("tftp only", Action.DENY, "tftp")
-    other_source = replace(rule("from outside", Action.DENY), sources=frozenset({"external"}))
-    other_way = replace(rule("to inside", Action.DENY), destinations=frozenset({"internal"}))
+    other_source = replace(rule("from outside", Action.DENY), sources=Hosts.of("external"))
+    other_way = replace(rule("to inside", Action.DENY), destinations=Hosts.of("internal"))
     matching = rule("matching")
     verdict = policy(other_protocol, other_source, other_way, matching).decide("ftp", CLIENT, PEER)
 

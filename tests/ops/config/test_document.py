@@ -82,7 +82,7 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
         (
             "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'",
             "f:1: publishing_rules has no key 'listen';"
-            ' give it an address and a port, such as "203.0.113.1:21"',
+            ' give it an address and a port, or an interface and a port, such as "203.0.113.1:21"',
         ),
         (
             "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'\n"
@@ -104,10 +104,18 @@ def test_a_mistake_is_told_with_its_line_and_what_to_write(text: str, complaint:
         ("max_bindings_per_client", "60001", False),
         ("max_bindings_per_client", "true", False),
         ("max_bindings_per_client", "64.0", False),
-        ("min_client_port", "1", True),
-        ("min_client_port", "65535", True),
-        ("min_client_port", "0", False),
-        ("min_client_port", "65536", False),
+        ("max_binds_per_minute", "1", True),
+        ("max_binds_per_minute", "0", False),
+        ("max_lifetime", "31536000", True),
+        ("max_lifetime", "0", False),
+        ("client_ports", '"1-65535"', True),
+        ("client_ports", "1024", False),
+        ("peers", '"pinned"', True),
+        ("peers", '"all"', False),
+        ("users", '["alice", "@lab"]', True),
+        ("users", "[]", False),
+        ("frontends", '["transparent", "pcp", "socks", "upnp", "api"]', True),
+        ("frontends", '["telnet"]', False),
         ("allowed_addresses", '"class-c"', True),
         ("allowed_addresses", '"class_c"', False),
         ("action", '"deny"', True),

@@ -9,15 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint, IpInterface, PortRange
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
-    AllowedAddresses,
     Network,
     NetworkRule,
     PublishingRule,
     Relation,
 )
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.errors import ConfigErrors, StartupError
 from sallyport.ops.config.load import from_interfaces, load, parse
 from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
@@ -49,7 +50,7 @@ from = ["internal"]
 to = ["external"]
 max_bindings_per_client = 64
 allowed_addresses = "client"       # client | class-c | network | all
-min_client_port = 1024
+client_ports = "1024-65535"
 
 [[publishing_rules]]               # inbound: a server of ours, reachable from outside
 name = "our ftp server"
@@ -100,11 +101,10 @@ def test_the_manuals_example_means_what_it_says() -> None:
             name="office ftp",
             action=Action.ALLOW,
             protocols=frozenset({"ftp", "tftp"}),
-            sources=frozenset({"internal"}),
-            destinations=frozenset({"external"}),
+            sources=Hosts.of("internal"),
+            destinations=Hosts.of("external"),
             max_bindings_per_client=64,
             allowed_addresses=AllowedAddresses.CLIENT,
-            min_client_port=1024,
         ),
     )
     assert configuration.policy.publishing_rules == (
@@ -115,7 +115,6 @@ def test_the_manuals_example_means_what_it_says() -> None:
             server=Endpoint.parse("10.0.0.20:21"),
             full_proxy=False,
             max_bindings_per_client=64,
-            min_client_port=1024,
         ),
     )
     assert configuration.policy.filter_settings == DEFAULT_FILTERS
@@ -195,8 +194,8 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
             "f:3: 10.0.0.0/24 overlaps 10.0.0.0/24 of 'internal'; write networks that are apart",
         ),
         (
-            NETWORKS.replace("ext0", "int0"),
-            "f:5: int0 belongs to 'internal' already; name it once",
+            NETWORKS.replace('["int0"]', '["int0", "int0"]'),
+            "f:2: int0 stands before it; name it once",
         ),
         (
             NETWORKS + '[networks.dmz]\ninterfaces = ["dmz0"]',
@@ -226,7 +225,7 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
         ),
         (
             EXAMPLE.replace('to = ["external"]', 'to = ["external",\n"dmz"]'),
-            "f:25: no network is named 'dmz'; write one of: internal, external",
+            "f:25: no network and no set is named 'dmz'; write one of: internal, external",
         ),
         (
             EXAMPLE + EXAMPLE[EXAMPLE.index("[[access") : EXAMPLE.index("[[publishing")],
@@ -335,7 +334,7 @@ def test_what_is_written_is_what_is_read(
         to = ["OUT"]
         allowed_addresses = "{word}"
         max_bindings_per_client = {quota}
-        min_client_port = {lowest}
+        client_ports = "{lowest}-65535"
         """,
         "f",
     )
@@ -351,11 +350,11 @@ def test_what_is_written_is_what_is_read(
             inside,
             Action.DENY,
             frozenset({"ftp"}),
-            frozenset({inside, "OUT"}),
-            frozenset({"OUT"}),
-            quota,
-            reach,
-            lowest,
+            Hosts.of(inside, "OUT"),
+            Hosts.of("OUT"),
+            max_bindings_per_client=quota,
+            allowed_addresses=reach,
+            client_ports=PortRange(lowest, 65535),
         ),
     )
 
@@ -385,8 +384,8 @@ def test_two_interfaces_make_a_small_gateway() -> None:
             "default outbound",
             Action.ALLOW,
             frozenset({"ftp", "tftp"}),
-            frozenset({"internal"}),
-            frozenset({"external"}),
+            Hosts.of("internal"),
+            Hosts.of("external"),
         ),
     )
     assert configuration.policy.filter_settings == DEFAULT_FILTERS

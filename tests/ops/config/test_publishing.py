@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.ops.config.offered import TALK, catalogue, offer
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import ConfigErrors, StartupError
 from sallyport.ops.config.load import parse
@@ -69,7 +69,7 @@ def test_a_server_of_a_udp_protocol_cannot_be_published_and_opens_no_tcp_port(
 
 
 def test_a_rule_says_which_server_is_reached_where_and_how_far_it_may_go() -> None:
-    text = rule(full_proxy="true", max_bindings_per_client="7", min_client_port="30000")
+    text = rule(full_proxy="true", max_bindings_per_client="7", client_ports='"30000-30009"')
 
     assert parse(NETWORKS + text, "f").policy.publishing_rules == (
         PublishingRule(
@@ -79,7 +79,7 @@ def test_a_rule_says_which_server_is_reached_where_and_how_far_it_may_go() -> No
             server=Endpoint.parse("10.0.0.20:21"),
             full_proxy=True,
             max_bindings_per_client=7,
-            min_client_port=30000,
+            client_ports=PortRange(30000, 30009),
         ),
     )
 

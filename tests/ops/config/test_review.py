@@ -101,3 +101,17 @@ def test_exactly_the_rules_that_decide_nothing_are_called_useless(
     useless = {f"r{number}" for number in range(len(rules))} - deciding
 
     assert {one.problem.split("'")[1] for one in look(text).warnings} == useless
+
+
+def test_a_rule_for_some_users_or_hosts_shadows_none_below_it() -> None:
+    some = rule("some").replace('from = ["internal"]', 'from = ["10.0.0.8"]')
+    users = '[[users]]\nname = "alice"\n' + rule("alice") + 'users = ["alice"]\n'
+
+    assert not look(NETWORKS + some + users + rule("all")).warnings
+
+
+def test_a_rule_for_hosts_between_which_nothing_is_related_never_matches() -> None:
+    text = rule("inside").replace('to = ["external"]', 'to = ["10.0.0.9-10.0.0.20"]')
+    (one,) = look(NETWORKS + text).warnings
+
+    assert "no network rule relates" in one.problem

@@ -2,17 +2,20 @@ from ipaddress import ip_network
 
 import msgspec
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
-    AllowedAddresses,
     Network,
     NetworkRule,
     Policy,
     PublishingRule,
     Relation,
 )
+from sallyport.core.policy.schedules import Schedule
+from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
+from sallyport.ipfilter import IpFilter
 from sallyport.ops.control.schema import BindingRow, Bindings, Rules, rules_of
 
 
@@ -25,9 +28,17 @@ def test_a_policy_is_shown_in_words() -> None:
                 "r",
                 Action.DENY,
                 frozenset({"x", "ftp"}),
-                frozenset({"in"}),
-                frozenset({"out"}),
+                Hosts(frozenset({"in"}), IpFilter.of("10.0.0.8", "10.1.0.0/16")),
+                Hosts.of("out"),
+                users=frozenset({"bob", "@lab"}),
+                schedule=Schedule("office", ((0, 60),)),
+                frontends=frozenset({Frontend.SOCKS, Frontend.PCP}),
+                max_binds_per_minute=6,
+                max_lifetime=60,
                 allowed_addresses=AllowedAddresses.CLASS_C,
+                external_ports=PortRange(40000, 40009),
+                peers=Peers.PINNED,
+                filters={"ftp": {"read_only": True}},
             ),
         ),
         publishing_rules=(
@@ -53,11 +64,19 @@ def test_a_policy_is_shown_in_words() -> None:
                 "name": "r",
                 "action": "deny",
                 "protocols": ["ftp", "x"],
-                "sources": ["in"],
+                "sources": ["in", "10.0.0.8", "10.1.0.0-10.1.255.255"],
                 "destinations": ["out"],
+                "users": ["@lab", "bob"],
+                "schedule": "office",
+                "frontends": ["pcp", "socks"],
                 "max_bindings_per_client": 64,
+                "max_binds_per_minute": 6,
+                "max_lifetime": 60,
                 "allowed_addresses": "class-c",
-                "min_client_port": 1024,
+                "client_ports": "1024-65535",
+                "external_ports": "40000-40009",
+                "peers": "pinned",
+                "filters": {"ftp": {"read_only": True}},
             }
         ],
         "publishing_rules": [
@@ -66,9 +85,16 @@ def test_a_policy_is_shown_in_words() -> None:
                 "protocol": "ftp-server",
                 "listen": "[2001:db8::20]:21",
                 "server": "[2001:db8::20]:21",
+                "sources": None,
                 "full_proxy": True,
                 "max_bindings_per_client": 64,
-                "min_client_port": 1024,
+                "max_binds_per_minute": None,
+                "max_lifetime": None,
+                "allowed_addresses": "client",
+                "client_ports": "1024-65535",
+                "external_ports": None,
+                "peers": "any",
+                "filters": {},
             }
         ],
     }

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from sallyport.addresses import Endpoint, PortRange
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import Network, NetworkRule, PublishingRule, Relation
 from sallyport.flags import Transport
+from sallyport.ipfilter import IpFilter
 from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.interception import Interception
 from sallyport.ops.processes.ground import GuardRules
@@ -21,7 +23,14 @@ RULES = GuardRules(
     network_rules=(NetworkRule("inside", "outside", ipv4=Relation.NAT),),
     publishing_rules=(
         PublishingRule(
-            "ours", "ftp-server", Endpoint.parse("203.0.113.1:21"), Endpoint.parse("10.0.0.20:21")
+            "ours",
+            "ftp-server",
+            Endpoint.parse("203.0.113.1:21"),
+            Endpoint.parse("10.0.0.20:21"),
+            sources=Hosts(frozenset({"outside"}), IpFilter.of("198.51.100.0/24")),
+            max_lifetime=60,
+            external_ports=PortRange(40000, 40009),
+            filters={"ftp": {"strict_data_port": True}},
         ),
     ),
     gateway=GatewayRules(

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, PortRange
+from sallyport.core.engine.admission import Admission
 from sallyport.core.engine.binder import Binder
 from sallyport.core.engine.control_quota import ControlQuota
 from sallyport.core.engine.dispatch import EventDispatcher
+from sallyport.core.engine.grants import Grants
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
@@ -28,14 +30,13 @@ from sallyport.core.pinholes.ports import Ports
 from sallyport.core.pinholes.registry import OpeningRegistry
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy, PublishingRule, Rule, Verdict
+from sallyport.core.policy.rates import BindRates
+from sallyport.core.policy.rules import Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner, impatient
 from sallyport.errors import (
     OutOfResources,
-    PolicyDenied,
-    QuotaExceeded,
 )
 from sallyport.flags import BindFlags, Transport
 
@@ -74,16 +75,22 @@ class Gateway:
         self.data_paths = data_paths
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
-        self._offer_engine(Binder(self), EventDispatcher(self), Ledger(self))
+        self.grants = Grants(self)
+        self._offer_engine(Binder(self, self.grants), EventDispatcher(self), Ledger(self))
         self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
         self._controls = ControlQuota(max_controls)
+        admission = Admission(self, self.sessions, self.roster, self._controls)
+        self.judge = admission.judge
+        self.admit_primary = admission.admit_primary
+        self.admit_published = admission.admit_published
+        self.rates = BindRates()
+        self.minute_of_week = environment.minute_of_week
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._environment = environment
-        self._connection_numbers = count(1)
         self._binding_numbers = count(1)
         self.roster.start(self)
 
@@ -124,62 +131,6 @@ class Gateway:
         return self._ports.range
 
     # -- sessions and primary connections -----------------------------------------------------
-
-    def admit_primary(
-        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint
-    ) -> PrimaryConnection:
-        """Return a new control connection of a client, before its server is dialled.
-
-        Raises PolicyDenied when the access rules do not allow it, QuotaExceeded when the client
-        holds `limits.MAX_CONTROLS_PER_CLIENT`.
-        """
-        verdict = self.policy.decide(protocol.name, client.address, server.address)
-        return self._admit(protocol, client, server, verdict)
-
-    def admit_published(self, rule: PublishingRule, client: Endpoint) -> PrimaryConnection:
-        """Return a new control connection to a published server, before that server is dialled.
-
-        It belongs to the session of the published server. Raises PolicyDenied when the rule does
-        not admit the client; QuotaExceeded when the server holds `limits.MAX_CONTROLS_PER_CLIENT`,
-        or this client `limits.MAX_CONTROLS_PER_PEER` of them; InvalidArgument for an unknown
-        protocol.
-        """
-        protocol = self.roster.protocol(rule.protocol)
-        verdict = self.policy.decide_published(rule, rule.protocol, client.address)
-        return self._admit(protocol, client, rule.server, verdict)
-
-    def _admit(
-        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint, verdict: Verdict
-    ) -> PrimaryConnection:
-        if not verdict.allowed:
-            self._refused(client, server, protocol, verdict.reason, verdict.rule)
-            raise PolicyDenied(verdict.reason)
-        is_published = isinstance(verdict.rule, PublishingRule)
-        protected = server.address if is_published else client.address
-        session = self.sessions.of(protected)
-        host = self.policy.host_of
-        outside = host(client.address) if is_published else None
-        if reason := self._controls.excess(host(protected), outside):
-            self._refused(client, server, protocol, reason)
-            raise QuotaExceeded(reason)
-        session = session or self.sessions.begin(protected)
-        assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
-        assert verdict.relation is not None  # noqa: S101
-        primary = PrimaryConnection(
-            self,
-            connection_id=f"c{next(self._connection_numbers)}",
-            session=session,
-            protocol=protocol,
-            client=client,
-            server=server,
-            rule=verdict.rule,
-            relation=verdict.relation,
-            opened_at=self.clock(),
-            runner=self.new_runner(session),
-        )
-        session.primaries[primary.id] = primary
-        self._controls.add(primary)
-        return primary
 
     def announce_primary(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
         """Notify the filters of a new connection; `ready` is called when all let it go on.
@@ -372,22 +323,3 @@ class Gateway:
         suspend = impatient(self._environment.suspend, self.call_later, give_up)
         runner = SerialRunner(suspend, self._environment.filter_running, fault)
         return runner
-
-    def _refused(
-        self,
-        client: Endpoint,
-        server: Endpoint,
-        protocol: ProtocolDefinition,
-        reason: str,
-        rule: Rule | None = None,
-    ) -> None:
-        named = {} if rule is None else {"rule": rule.name}
-        self.journal.record(
-            "connect.refused",
-            level="warning",
-            client=client,
-            server=server,
-            protocol=protocol.name,
-            reason=reason,
-            **named,
-        )

@@ -70,6 +70,10 @@ class Ledger:
             self._engine.registry.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
+        if (seconds := binding.rule.max_lifetime) is not None:
+            binding.lifetime = self._engine.call_later(
+                seconds, lambda: binding.withdraw("max-lifetime-reached")
+            )
         self._note_bound("binding.reserved", binding.connections[0], "debug")
 
     def bind_denied(self, binding: Binding, name: str) -> None:
@@ -123,6 +127,8 @@ class Ledger:
             primary.openings.pop(connection.pinhole.id, None)
         if binding is not None and all(one.state is CLOSED for one in binding.connections):
             del session.bindings[binding.id]
+            if binding.lifetime is not None:
+                binding.lifetime.cancel()
         self._summarize(
             "binding.closed",
             connection,

@@ -7,7 +7,9 @@ from sallyport import limits
 from sallyport.addresses import IpAddress
 from sallyport.core.engine.roster import Roster
 from sallyport.core.model.engine import Engine
+from sallyport.core.model.filter_set import FilterSet
 from sallyport.core.model.session import Session
+from sallyport.core.policy.rules import ANYONE, Asker
 from sallyport.errors import InvalidArgument, QuotaExceeded
 
 
@@ -19,7 +21,7 @@ class SessionTable:
         self._name = name
         self._engine = engine
         self._roster = roster
-        self._ordinary: dict[IpAddress, Session] = {}
+        self._ordinary: dict[tuple[IpAddress, str | None], Session] = {}
         self._private: dict[IpAddress, list[Session]] = {}
         self._numbers = count(1)
 
@@ -29,14 +31,19 @@ class SessionTable:
         for private in self._private.values():
             yield from private
 
-    def of(self, client: IpAddress) -> Session | None:
-        """Return the ordinary session of a client, if it has one."""
-        return self._ordinary.get(client)
+    def of(self, client: IpAddress, user: str | None = None) -> Session | None:
+        """Return the ordinary session of a client and its user, if there is one."""
+        return self._ordinary.get((client, user))
 
-    def begin(self, client: IpAddress) -> Session:
-        """Return a new ordinary session for a client that has none."""
-        session = self._ordinary[client] = self._new(client, is_private=False)
+    def begin(self, client: IpAddress, asker: Asker = ANYONE) -> Session:
+        """Return a new ordinary session for a client and its user that have none."""
+        session = self._new(client, asker, is_private=False)
+        self._ordinary[client, asker.user] = session
         return session
+
+    def imagined(self, client: IpAddress, asker: Asker) -> Session:
+        """Return a session that is in no table, for asking what would be; it needs no end."""
+        return self._made("-", client, asker, self._roster.current, is_private=False)
 
     def begin_for_filter(self, client: IpAddress, *, is_private: bool) -> Session:
         """Return a session that a filter asks for (`model.filter.Firewall`).
@@ -45,14 +52,14 @@ class SessionTable:
         for an address of the gateway, QuotaExceeded when the client has
         `limits.MAX_PRIVATE_SESSIONS` private sessions.
         """
-        if not is_private and (known := self._ordinary.get(client)):
+        if not is_private and (known := self.of(client)):
             return known
         if is_private and len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
             raise QuotaExceeded("too-many-private-sessions")
         if self._engine.policy.is_own(client):
             raise InvalidArgument("not-a-client")
         if is_private:
-            session = self._new(client, is_private=True)
+            session = self._new(client, ANYONE, is_private=True)
             self._private.setdefault(client, []).append(session)
         else:
             session = self.begin(client)
@@ -75,20 +82,34 @@ class SessionTable:
             name, session_filter = session.filters.popitem()
             self._engine.detach(session_filter, session, name)
 
-    def _new(self, client: IpAddress, *, is_private: bool) -> Session:
+    def _new(self, client: IpAddress, asker: Asker, *, is_private: bool) -> Session:
+        name = f"{self._name}s{next(self._numbers)}"
+        return self._made(name, client, asker, self._roster.joined(), is_private=is_private)
+
+    def _made(
+        self,
+        session_id: str,
+        client: IpAddress,
+        asker: Asker,
+        filter_set: FilterSet,
+        *,
+        is_private: bool,
+    ) -> Session:
         return Session(
             self._engine,
-            session_id=f"{self._name}s{next(self._numbers)}",
+            session_id=session_id,
             client=client,
+            user=asker.user,
+            frontend=asker.frontend,
             since=self._engine.clock(),
-            filter_set=self._roster.joined(),
+            filter_set=filter_set,
             is_private=is_private,
         )
 
     def _delist(self, session: Session) -> None:
         client = session.client_address
         if not session.is_private:
-            del self._ordinary[client]
+            del self._ordinary[client, session.user]
         elif len(self._private[client]) == 1:
             del self._private[client]
         else:

@@ -7,6 +7,7 @@ from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
+from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
 from sallyport.ipfilter import IpFilter
 
@@ -28,6 +29,7 @@ class Binding:
         "flags",
         "id",
         "is_for_primary",
+        "lifetime",
         "primary",
         "protocol",
         "rule",
@@ -57,6 +59,8 @@ class Binding:
         self.is_for_primary = request.is_for_primary
         """Whether `Session.emulate_client_bind` made it: its connections are primary ones."""
         self.created_at = engine.clock()
+        self.lifetime: Deadline | None = None
+        """When it ends whatever is asked for it, if its rule says so."""
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property

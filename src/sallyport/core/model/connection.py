@@ -16,6 +16,7 @@ from sallyport.core.pinholes.datapath import Link
 from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
+from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
@@ -130,6 +131,7 @@ class PrimaryConnection(Askable):
         relation: Relation,
         opened_at: float,
         runner: SerialRunner,
+        frontend: Frontend = Frontend.TRANSPARENT,
     ) -> None:
         self._engine = engine
         self.id = connection_id
@@ -150,6 +152,8 @@ class PrimaryConnection(Askable):
         if is_published:
             self.account += f" for {engine.policy.host_of(client.address)}"
         self.relation = relation
+        self.frontend = frontend
+        """How the client asked for it."""
         self._policy = engine.policy
         """The policy that admitted it."""
         self.opened_at = opened_at
@@ -204,9 +208,11 @@ class PrimaryConnection(Askable):
         """Whether `policy` allows `protocol` because it did so when the connection was admitted.
 
         A `Policy` never changes, so the same policy gives the same answer for the same protocol;
-        each transfer asks again, and this saves the search through the rules.
+        each transfer asks again, and this saves the search through the rules. A policy with
+        schedules answers for a moment only, and is searched.
         """
-        return protocol is self.protocol and policy is self._policy
+        is_same = protocol is self.protocol and policy is self._policy
+        return is_same and not policy.is_timed
 
     def external_peer_name(self) -> Endpoint:
         """Return the far end: the server, or the client outside (`GetExternalPeerName`).

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.model.events import ConnectionTerminating, Event
 from sallyport.core.pinholes.datapath import Arrival, DataPath, UserPath
 from sallyport.core.pinholes.registry import OpeningRegistry, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rates import BindRates
 from sallyport.core.policy.rules import Policy
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.core.runtime.environment import Journal
@@ -46,11 +47,15 @@ class Engine(Protocol):
     policy: Policy
     registry: OpeningRegistry
     held: dict[str, int]
+    rates: BindRates
 
     # -- the gateway (engine.gateway) ---------------------------------------------------------
 
     @property
     def clock(self) -> Callable[[], float]: ...
+    def minute_of_week(self) -> int: ...
+    @property
+    def port_range(self) -> PortRange: ...
     @property
     def user_path(self) -> UserPath: ...
     def call_later(self, seconds: float, action: Callable[[], None]) -> Deadline: ...

@@ -9,6 +9,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, ConnectionFlags, Transport
 from sallyport.ipfilter import IpFilter
@@ -40,6 +41,7 @@ class BindRequest(NamedTuple):
     ip_filter: IpFilter | None
     peer_ports: frozenset[int] | None
     primary: PrimaryConnection | None
+    frontend: Frontend | None = None
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """

@@ -18,7 +18,8 @@ from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.registry import Opening
 from sallyport.core.policy.access import check_host_access
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Verdict
+from sallyport.core.policy.rules import Asker, Verdict
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import Terminating
 from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
@@ -43,12 +44,18 @@ class Session:
         client: IpAddress,
         since: float,
         filter_set: "FilterSet",
+        user: str | None = None,
+        frontend: Frontend = Frontend.TRANSPARENT,
         source: Source = Source.SECURE_NAT,
         is_private: bool = False,
     ) -> None:
         self._engine = engine
         self.id = session_id
         self.client_address = client
+        self.user = user
+        """The name that a front end knows the client's user by; None: only the address is known."""
+        self.frontend = frontend
+        """How its requests come that belong to no primary connection and do not say."""
         self.account = engine.policy.host_of(client)
         """The name under which this client's quota is counted, in all of its sessions. Connections
         of outside clients to a published server have names of their own
@@ -87,6 +94,7 @@ class Session:
         ip_filter: IpFilter | None = None,
         peer_ports: frozenset[int] | None = None,
         primary: PrimaryConnection | None = None,
+        frontend: Frontend | None = None,
         armed: bool = True,
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
@@ -104,6 +112,8 @@ class Session:
           `context`; None: no filter is.
         * `ip_filter`: the addresses that may connect; None admits any, an empty filter none.
           `peer_ports`: the ports that peers must connect from; None for any.
+        * `frontend`: the front end by which the client itself asked: the port of `proxy_address` is
+          then the client's wish, which the rule may not grant. None: a filter asks.
         * `primary`: the binding ends with this connection.
         * `armed`: False reserves only, until `Binding.arm()`.
 
@@ -133,6 +143,7 @@ class Session:
             ip_filter=ip_filter,
             peer_ports=peer_ports,
             primary=primary,
+            frontend=frontend,
         )
         return await self._engine.bind(request, armed=armed)
 
@@ -297,6 +308,8 @@ class Session:
             engine.protocol(protocol),
             host,
             port,
+            asker=Asker(self.user, self.frontend),
+            minute=engine.minute_of_week() if engine.policy.is_timed else None,
             check_publishing=check_publishing,
         )
 
@@ -360,13 +373,13 @@ class Session:
     def hold(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Add a port or permission, and count it against the quota."""
         self.openings[opening.pinhole.id] = opening
-        held, account = self._engine.held, self._account(primary)
+        held, account = self._engine.held, self.account_of(primary)
         held[account] = held.get(account, 0) + 1
 
     def let_go(self, opening: Opening, primary: PrimaryConnection | None) -> None:
         """Remove a port or permission, and count it no longer."""
         del self.openings[opening.pinhole.id]
-        held, account = self._engine.held, self._account(primary)
+        held, account = self._engine.held, self.account_of(primary)
         left = held.pop(account) - 1
         if left:
             held[account] = left
@@ -384,7 +397,7 @@ class Session:
 
         A private session has no quota of its own: it shares its client's.
         """
-        return self._engine.held.get(self._account(primary), 0)
+        return self._engine.held.get(self.account_of(primary), 0)
 
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the session now and reset both ends. Idempotent, never raises."""
@@ -399,5 +412,6 @@ class Session:
             primary.kill(reason)
         self._engine.forget_idle(self)
 
-    def _account(self, primary: PrimaryConnection | None) -> str:
+    def account_of(self, primary: PrimaryConnection | None) -> str:
+        """Return to whose quota goes what is opened for `primary`, or for none."""
         return self.account if primary is None else primary.account

@@ -2,7 +2,7 @@
 
 from sallyport.addresses import IpAddress
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy, Verdict
+from sallyport.core.policy.rules import ANYONE, Asker, Policy, Verdict
 
 
 def check_host_access(
@@ -12,19 +12,21 @@ def check_host_access(
     host: IpAddress,
     port: int | None,
     *,
+    asker: Asker = ANYONE,
+    minute: int | None = None,
     check_publishing: bool,
 ) -> Verdict:
-    """See `Session.host_access_check`."""
+    """Return what the rules say about a client and a host (`Session.host_access_check`)."""
     if host.version != client.version:
         return Verdict(allowed=False, reason="addresses-of-two-families")
     if check_publishing:
         return _check_publishing(policy, client, protocol, host, port)
-    verdict = policy.decide(protocol.name, client, host)
+    verdict = policy.decide(protocol.name, client, host, asker, minute=minute)
     if (
         verdict.allowed
         and verdict.rule is not None
-        and port not in (None, protocol.port)
-        and port < verdict.rule.min_client_port
+        and port not in (None, protocol.dialled_port)
+        and port < verdict.rule.min_server_port
     ):
         return Verdict(
             allowed=False,

@@ -23,7 +23,9 @@ class ProtocolDefinition:
 
     `refusal` is what a client is told, in the protocol's own words, when policy refuses its primary
     connection: whole lines before the end of the stream, or one datagram. Empty: a TCP client is
-    reset and a datagram is dropped. Two definitions that differ in nothing else are the same one.
+    reset and a datagram is dropped. `spoken_at` is where it is spoken instead of at
+    `port`, because an operator says so; `is_in_tls`: it begins with TLS there. Two definitions that
+    differ in nothing else are the same one.
     """
 
     name: str
@@ -31,6 +33,13 @@ class ProtocolDefinition:
     port: int
     direction: Direction = Direction.OUTBOUND
     refusal: bytes = field(default=b"", compare=False)
+    spoken_at: int | None = field(default=None, compare=False)
+    is_in_tls: bool = field(default=False, compare=False)
+
+    @property
+    def dialled_port(self) -> int:
+        """The port that clients dial."""
+        return self.port if self.spoken_at is None else self.spoken_at
 
     @property
     def uuid(self) -> UUID:

@@ -6,11 +6,16 @@ networks must exist before any rule is asked (semantics section 7).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from ipaddress import ip_network
+from typing import NamedTuple
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress, IpNetwork, text_of
+from sallyport.core.policy.hosts import Hosts
+from sallyport.core.policy.schedules import Schedule
+from sallyport.core.policy.terms import Frontend, Terms
+from sallyport.core.policy.trail import Trail
 
 
 class Relation(StrEnum):
@@ -18,15 +23,6 @@ class Relation(StrEnum):
 
     NAT = "nat"
     ROUTE = "route"
-
-
-class AllowedAddresses(IntEnum):
-    """Which client addresses a binding may name; the wider includes the narrower."""
-
-    CLIENT = 0
-    CLASS_C = 1
-    NETWORK = 2
-    ALL = 3
 
 
 class Action(StrEnum):
@@ -38,7 +34,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A set of addresses behind some interfaces.
+    """A set of addresses behind some interfaces; networks may share one, addresses decide.
 
     Without addresses it is *external*: it claims everything that no other network claims.
     """
@@ -71,41 +67,53 @@ class NetworkRule:
     ipv6: Relation | None = None
 
     def relation(self, version: int) -> Relation | None:
-        """Give the relation for IP version 4 or 6."""
+        """Return the relation for IP version 4 or 6."""
         return self.ipv4 if version == 4 else self.ipv6
 
 
+class Asker(NamedTuple):
+    """Who asks, besides the address: the user whom a front end knows, and the way of asking."""
+
+    user: str | None = None
+    frontend: Frontend = Frontend.TRANSPARENT
+
+
+ANYONE = Asker()
+"""A host of which only the address is known."""
+
+
 @dataclass(frozen=True, slots=True)
-class AccessRule:
+class AccessRule(Terms):
     """Who may use which protocols towards whom, and how far bindings may go."""
 
     name: str
     action: Action
     protocols: frozenset[str]
-    sources: frozenset[str]
-    destinations: frozenset[str]
-    max_bindings_per_client: int = limits.MAX_BINDINGS_PER_CLIENT
-    allowed_addresses: AllowedAddresses = AllowedAddresses.CLIENT
-    min_client_port: int = limits.MIN_CLIENT_PORT
+    sources: Hosts
+    destinations: Hosts
+    users: frozenset[str] | None = None
+    """Names of users, and of groups with an @ before them; None: anyone."""
+    schedule: Schedule | None = None
+    frontends: frozenset[Frontend] | None = None
+    """The ways of asking; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
-class PublishingRule:
+class PublishingRule(Terms):
     """One server of ours that clients outside may reach, and how far its bindings may go.
 
     Clients dial `listen`: the gateway's address on a NAT relation, the server's own on a routed
     one. With `full_proxy` they appear to the server as the gateway's address on its network.
-    `max_bindings_per_client` counts for each outside client, so that one cannot use up the rest.
+    The limits for a client count for each outside client, so that one cannot use up the rest.
     """
 
     name: str
     protocol: str
     listen: Endpoint
     server: Endpoint
+    sources: Hosts | None = None
+    """The outside clients that are let in; None: any."""
     full_proxy: bool = False
-    max_bindings_per_client: int = limits.MAX_BINDINGS_PER_CLIENT
-    min_client_port: int = limits.MIN_CLIENT_PORT
-    allowed_addresses: AllowedAddresses = AllowedAddresses.CLIENT
 
 
 # What lets a binding be: both say how many, for which addresses and from which port on.
@@ -116,13 +124,38 @@ Rule = AccessRule | PublishingRule
 class Verdict:
     """The answer to one question, with what an operator needs to understand it.
 
-    `rule` is None when no rule was reached or none matched; `reason` is a stable word.
+    `rule` is None when no rule was reached or none matched; `reason` is a stable word. `nearest` is
+    then the name of the allowing rule that came closest to matching.
     """
 
     allowed: bool
     reason: str
     rule: Rule | None = None
     relation: Relation | None = None
+    nearest: str | None = None
+
+
+# What keeps an allowing rule from matching, in the order in which it is looked at, and the reason
+# that a request has which no rule but for that would have refused.
+_MISMATCHES = {
+    "protocols": "no-rule-matched",
+    "from": "client-is-not-in-from",
+    "to": "peer-is-not-in-to",
+    "frontends": "no-rule-for-this-frontend",
+    "users": "no-rule-for-this-user",
+    "schedule": "outside-the-schedule",
+}
+_FURTHER = tuple(_MISMATCHES)
+
+
+class _Question(NamedTuple):
+    """What a verdict depends on; `minute` is None where no rule has a schedule."""
+
+    protocol: str
+    client: IpAddress
+    peer: IpAddress | None
+    asker: Asker
+    minute: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +177,11 @@ class Policy:
     filter_settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     ipv6_host_prefix: int = limits.IPV6_HOST_PREFIX
     """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
-    _verdicts: dict[tuple[str, IpAddress, IpAddress | None], Verdict] = field(
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The groups of each user."""
+    is_timed: bool = field(init=False)
+    """Whether some rule has a schedule, so that a verdict holds for one minute of the week."""
+    _verdicts: dict[_Question, Verdict] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     """What `decide` said already: a policy never changes, and each transfer asks the same again."""
@@ -160,13 +197,15 @@ class Policy:
             if not {network_rule.source, network_rule.destination} <= known:
                 raise ValueError("a network rule names a network that does not exist")
         for rule in self.access_rules:
-            if not rule.sources | rule.destinations <= known:
+            if not rule.sources.networks | rule.destinations.networks <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
         published = [rule.listen for rule in self.publishing_rules]
         if len(set(published)) != len(published):
             raise ValueError("two publishing rules listen at one place")
         if any(rule.listen.version != rule.server.version for rule in self.publishing_rules):
             raise ValueError("a publishing rule listens in another family than its server")
+        timed = any(rule.schedule is not None for rule in self.access_rules)
+        object.__setattr__(self, "is_timed", timed)
 
     def host_of(self, address: IpAddress) -> str:
         """Return the name under which everything of one host is counted.
@@ -182,9 +221,9 @@ class Policy:
         return address in self.gateway_addresses or address.is_loopback or address.is_unspecified
 
     def network_of(self, address: IpAddress | None) -> Network | None:
-        """Give the network that claims `address`: the longest prefix, else the external one.
+        """Return the network that claims `address`: the longest prefix, else the external one.
 
-        None stands for a peer nobody can name yet, and anyone may be outside.
+        None stands for a peer that is not known yet, and anyone may be outside.
         """
         best: Network | None = None
         best_length = -1
@@ -221,7 +260,7 @@ class Policy:
         return frozenset(address for network in self.networks for address in network.source)
 
     def relation(self, client: IpAddress, peer: IpAddress | None) -> Relation | None:
-        """Give how `client` reaches `peer`; None when no network rule lets it."""
+        """Return how `client` reaches `peer`; None when no network rule lets it."""
         source, destination = self.network_of(client), self.network_of(peer)
         if source is None or destination is None:
             return None
@@ -235,52 +274,154 @@ class Policy:
                 return rule.relation(version)
         return None
 
-    def decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
-        """Decide whether `client` may use `protocol` towards `peer`; never raises."""
-        question = protocol, client, peer
+    def decide(
+        self,
+        protocol: str,
+        client: IpAddress,
+        peer: IpAddress | None,
+        asker: Asker = ANYONE,
+        *,
+        minute: int | None = None,
+        trail: Trail | None = None,
+    ) -> Verdict:
+        """Decide whether `client` may use `protocol` towards `peer`; never raises.
+
+        `minute`: of the week; what a rule with a schedule is asked about. `trail` is told how the
+        decision is reached.
+        """
+        question = _Question(protocol, client, peer, asker, minute if self.is_timed else None)
+        if trail is not None:
+            return self._decide(question, trail)
         verdict = self._verdicts.get(question)
         if verdict is None:
             if len(self._verdicts) >= limits.MAX_KEPT_VERDICTS:
                 self._verdicts.clear()
-            verdict = self._verdicts[question] = self._decide(protocol, client, peer)
+            verdict = self._decide(question, None)
+            self._verdicts[question] = verdict
         return verdict
 
-    def _decide(self, protocol: str, client: IpAddress, peer: IpAddress | None) -> Verdict:
-        if peer is not None and self.is_own(peer):
-            # The gateway's own services are nobody's protocol peer.
-            return Verdict(allowed=False, reason="peer-is-gateway")
-        if self.is_own(client):
-            # A pinhole never leads to the gateway itself (attack X08).
-            return Verdict(allowed=False, reason="client-is-gateway")
-        source, destination = self.network_of(client), self.network_of(peer)
-        if source is None or destination is None:
-            return Verdict(allowed=False, reason="no-network-rule")
-        relation = self._relation_between(source, destination, client.version)
-        if relation is None:
-            return Verdict(allowed=False, reason="no-network-rule")
-        for rule in self.access_rules:
-            if (
-                protocol in rule.protocols
-                and source.name in rule.sources
-                and destination.name in rule.destinations
-            ):
-                allowed = rule.action is Action.ALLOW
-                reason = "allowed-by-rule" if allowed else "denied-by-rule"
-                return Verdict(allowed=allowed, reason=reason, rule=rule, relation=relation)
-        return Verdict(allowed=False, reason="no-rule-matched", relation=relation)
-
-    def decide_published(self, rule: PublishingRule, protocol: str, peer: IpAddress) -> Verdict:
+    def decide_published(
+        self,
+        rule: PublishingRule,
+        protocol: str,
+        peer: IpAddress,
+        *,
+        trail: Trail | None = None,
+    ) -> Verdict:
         """Decide whether `peer` outside may use `protocol` with the server of `rule`; never raises.
 
         The published server is the client here: the relation is the one from its network.
         """
         if rule not in self.publishing_rules:
-            return Verdict(allowed=False, reason="rule-is-gone")
+            return _refused("rule", "rule-is-gone", trail)
         if protocol != rule.protocol:
-            return Verdict(allowed=False, reason="no-rule-matched")
+            return _refused("rule", "no-rule-matched", trail)
         if self.is_own(peer):
-            return Verdict(allowed=False, reason="peer-is-gateway")
-        relation = self.relation(rule.server.address, peer)
-        if relation is None:
-            return Verdict(allowed=False, reason="no-network-rule")
-        return Verdict(allowed=True, reason="allowed-by-rule", rule=rule, relation=relation)
+            return _refused("peer", "peer-is-gateway", trail)
+        source, destination = self.network_of(rule.server.address), self.network_of(peer)
+        relation = self._related(source, destination, rule.server.version, trail)
+        if relation is None or destination is None:
+            return _refused("relation", "no-network-rule", trail)
+        if rule.sources is not None and not rule.sources.holds(destination.name, peer):
+            return _refused(
+                "from", "client-is-not-published-to", trail, rule=rule, relation=relation
+            )
+        return _allowed(rule, relation, trail)
+
+    def published_at(self, client: IpAddress, dialled: Endpoint) -> PublishingRule | None:
+        """Return the publishing rule that a connection concerns; None: it is a client's inside.
+
+        Only who is in the external network is a client of a published server.
+        """
+        for rule in self.publishing_rules:
+            if rule.listen == dialled:
+                network = self.network_of(client)
+                return rule if network is not None and network.is_external else None
+        return None
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _decide(self, question: _Question, trail: Trail | None) -> Verdict:
+        client, peer = question.client, question.peer
+        if peer is not None and self.is_own(peer):
+            # The gateway's own services are no protocol peer.
+            return _refused("peer", "peer-is-gateway", trail)
+        if self.is_own(client):
+            # A pinhole never leads to the gateway itself (attack X08).
+            return _refused("client", "client-is-gateway", trail)
+        source, destination = self.network_of(client), self.network_of(peer)
+        relation = self._related(source, destination, client.version, trail)
+        if relation is None or source is None or destination is None:
+            return _refused("relation", "no-network-rule", trail)
+        furthest, nearest = 0, None
+        for rule in self.access_rules:
+            mismatch = self._mismatch(rule, question, source.name, destination.name)
+            if mismatch is None:
+                if rule.action is Action.ALLOW:
+                    return _allowed(rule, relation, trail)
+                return _refused("rule", "denied-by-rule", trail, rule=rule, relation=relation)
+            if trail is not None:
+                trail.passed_over(rule.name, mismatch)
+            if rule.action is Action.ALLOW and _FURTHER.index(mismatch) > furthest:
+                furthest, nearest = _FURTHER.index(mismatch), rule.name
+        reason = _MISMATCHES[_FURTHER[furthest]]
+        return _refused("rule", reason, trail, relation=relation, nearest=nearest)
+
+    def _mismatch(
+        self, rule: AccessRule, question: _Question, source: str, destination: str
+    ) -> str | None:
+        """Return the key that keeps a rule from matching; None when it matches."""
+        to, minute = rule.destinations, question.minute
+        reaches = to.holds if rule.action is Action.ALLOW else to.may_hold
+        asker, schedule = question.asker, rule.schedule
+        matches = {
+            "protocols": question.protocol in rule.protocols,
+            "from": rule.sources.holds(source, question.client),
+            "to": reaches(destination, question.peer),
+            "frontends": rule.frontends is None or asker.frontend in rule.frontends,
+            "users": rule.users is None or self._is_one_of(asker.user, rule.users),
+            "schedule": schedule is None or (minute is not None and schedule.holds(minute)),
+        }
+        return next((key for key in _FURTHER if not matches[key]), None)
+
+    def _is_one_of(self, user: str | None, users: frozenset[str]) -> bool:
+        if user is None:
+            return False
+        return user in users or any(f"@{one}" in users for one in self.groups.get(user, ()))
+
+    def _related(
+        self,
+        source: Network | None,
+        destination: Network | None,
+        version: int,
+        trail: Trail | None,
+    ) -> Relation | None:
+        if trail is not None:
+            trail.found("client-network", source.name if source else "none")
+            trail.found("peer-network", destination.name if destination else "none")
+        if source is None or destination is None:
+            return None
+        relation = self._relation_between(source, destination, version)
+        if trail is not None and relation is not None:
+            trail.found("relation", relation.value)
+        return relation
+
+
+def _allowed(rule: Rule, relation: Relation, trail: Trail | None) -> Verdict:
+    if trail is not None:
+        trail.found("rule", "allowed-by-rule", rule=rule.name)
+    return Verdict(allowed=True, reason="allowed-by-rule", rule=rule, relation=relation)
+
+
+def _refused(
+    question: str,
+    reason: str,
+    trail: Trail | None,
+    *,
+    rule: Rule | None = None,
+    relation: Relation | None = None,
+    nearest: str | None = None,
+) -> Verdict:
+    if trail is not None:
+        trail.refused(question, reason, rule=rule.name if rule is not None else nearest)
+    return Verdict(allowed=False, reason=reason, rule=rule, relation=relation, nearest=nearest)

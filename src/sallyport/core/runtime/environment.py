@@ -37,6 +37,9 @@ class Environment(Protocol):
     def now(self) -> float:
         """Return the time in seconds of a clock that never goes back."""
 
+    def minute_of_week(self) -> int:
+        """Return the minute of the week of the host's clock, from Monday 00:00 local time."""
+
     def random_below(self, bound: int) -> int:
         """Return an unpredictable integer in [0, bound)."""
 

@@ -31,7 +31,7 @@ from sallyport.ops.watchdog import at_most
 GROUP = "sallyport.filters"
 """The entry point group; the filters that come with Sallyport are in it like all others."""
 
-LOADER_KEYS = ("path", "enabled")
+LOADER_KEYS = ("path", "enabled", "ports")
 """The keys of `[filters.NAME]` that are the gateway's own; all others are the filter's."""
 
 _OURS = "sallyport"

@@ -16,8 +16,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sallyport import limits
-from sallyport.core.policy.rules import Action, Relation
+from sallyport.core.policy.rules import Relation
 from sallyport.errors import ConfigError, ConfigErrors
+from sallyport.ops.config.rule_shapes import (
+    AccessRuleShape,
+    AddressList,
+    Lifetime,
+    PublishingRuleShape,
+    SpanList,
+    UserShape,
+)
 from sallyport.ops.config.settings import GatewaySettings, PcpSettings
 from sallyport.ops.config.toml_lines import KeyPath
 
@@ -28,6 +36,19 @@ _PCP = PcpSettings()
 # Enough of a wrong value to recognise it in one line of an error message.
 _SHOWN = 60
 
+_TABLES = (
+    "gateway",
+    "networks",
+    "network_rules",
+    "sets",
+    "users",
+    "schedules",
+    "access_rules",
+    "publishing_rules",
+    "filters",
+    "frontends",
+)
+
 # What types without a description take, in the words of TOML.
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 
@@ -37,27 +58,8 @@ _SIMILAR = 0.5
 # Names of networks stand in lists, logs and comments of the ruleset.
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
-NameList = Annotated[
-    list[str], Meta(min_length=1, description='a list of network names, such as ["internal"]')
-]
 NetworkName = Annotated[str, Meta(description='the name of a network, such as "internal"')]
 RelationName = Annotated[Relation, Meta(description='"nat" or "route"')]
-RuleName = Annotated[
-    str,
-    # Names are shown in tables and logs: one line, no control characters.
-    Meta(
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$",
-        description='a name of 1 to 64 printable characters, such as "office ftp"',
-    ),
-]
-EndpointText = Annotated[str, Meta(description='an address and a port, such as "203.0.113.1:21"')]
-# 60 000: the live bindings the kernel path is built and measured for, all for one client.
-BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 to 60000")]
-PortNumber = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
-# RFC 6887 section 15 counts in 32 bits; a year is for ever.
-Lifetime = Annotated[
-    int, Meta(ge=1, le=31536000, description="a number of seconds from 1 to 31536000")
-]
 # Linux: at most 15 bytes (IFNAMSIZ), no slash, no space. Quotes would end a string of a ruleset.
 InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:@+-]{1,15}$")]
 
@@ -103,7 +105,7 @@ class NetworkShape(Struct, frozen=True):
         list[InterfaceName],
         Meta(min_length=1, description='a list of interface names, such as ["eth0"]'),
     ]
-    """The interfaces that lead to this network; an interface leads to one network."""
+    """The interfaces that lead to this network; addresses tell apart networks that share one."""
     addresses: Annotated[
         list[str],
         Meta(
@@ -137,54 +139,6 @@ class NetworkRuleShape(Struct, frozen=True):
     key there is no IPv4 traffic."""
     ipv6: RelationName | None = None
     """The same for IPv6."""
-
-
-class AccessRuleShape(Struct, frozen=True):
-    """`[[access_rules]]`."""
-
-    name: RuleName
-    """How the rule is called in lists and in the log."""
-    action: Annotated[Action, Meta(description='"allow" or "deny"')]
-    """What the rule says about what it matches; the first rule that matches decides."""
-    protocols: Annotated[
-        list[str], Meta(min_length=1, description='a list of protocols, such as ["ftp"]')
-    ]
-    """The protocols it is about; `sallyport filters list` names those there are. A protocol that a
-    rule names is supervised, allowed or not."""
-    sources: NameList = msgspec.field(name="from")
-    """The networks of the clients."""
-    destinations: NameList = msgspec.field(name="to")
-    """The networks of the servers and peers."""
-    max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
-    """How many bindings one client may hold at once."""
-    allowed_addresses: Annotated[
-        Literal["client", "class-c", "network", "all"],
-        Meta(description='"client", "class-c", "network" or "all"'),
-    ] = "client"
-    """Which addresses a client may name for connections to be let in to: its own, its neighbours'
-    (a /24 or a /64), those of its network, or any but the gateway's."""
-    min_client_port: PortNumber = limits.MIN_CLIENT_PORT
-    """The lowest port that a client may name; below 1024 services live (RFC 2577 section 3)."""
-
-
-class PublishingRuleShape(Struct, frozen=True):
-    """`[[publishing_rules]]`."""
-
-    name: RuleName
-    """How the rule is called in lists and in the log."""
-    protocol: Annotated[str, Meta(description='a protocol, such as "ftp-server"')]
-    """The protocol of the server; it must be one for servers inside."""
-    listen: EndpointText
-    """Where clients outside connect: an address of the gateway and a port."""
-    server: EndpointText
-    """Where the server inside listens."""
-    full_proxy: Annotated[bool, Meta(description="true or false")] = False
-    """Whether the server sees the gateway's address instead of its clients' own; for a "nat"
-    relation."""
-    max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
-    """How many bindings one client outside may cause at once."""
-    min_client_port: PortNumber = limits.MIN_CLIENT_PORT
-    """The lowest port that the server may name."""
 
 
 class PcpShape(Struct, frozen=True):
@@ -230,23 +184,17 @@ class ConfigDocument:
     network_rules: tuple[NetworkRuleShape | None, ...]
     access_rules: tuple[AccessRuleShape | None, ...]
     publishing_rules: tuple[PublishingRuleShape | None, ...]
+    sets: Mapping[str, list[str]]
+    schedules: Mapping[str, list[str]]
+    users: tuple[UserShape | None, ...]
     filters: Mapping[str, object]
     pcp: PcpShape | None
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
     """Give the tables of `raw`; mistakes go to `report`, nothing is raised."""
-    known = (
-        "gateway",
-        "networks",
-        "network_rules",
-        "access_rules",
-        "publishing_rules",
-        "filters",
-        "frontends",
-    )
-    for key in raw.keys() - set(known):
-        report.add((key,), f"unknown table {key!r}; {nearest(key, known)}")
+    for key in raw.keys() - set(_TABLES):
+        report.add((key,), f"unknown table {key!r}; {nearest(key, _TABLES)}")
     network_tables = _tables(raw.get("networks", {}), "networks", report)
     for name in network_tables:
         if not _NETWORK_NAME.fullmatch(name):
@@ -266,6 +214,9 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
         network_rules=_array(raw, "network_rules", NetworkRuleShape, report),
         access_rules=_array(raw, "access_rules", AccessRuleShape, report),
         publishing_rules=_array(raw, "publishing_rules", PublishingRuleShape, report),
+        sets=_lists(raw, "sets", AddressList, report),
+        schedules=_lists(raw, "schedules", SpanList, report),
+        users=_array(raw, "users", UserShape, report),
         filters=_tables(raw.get("filters", {}), "filters", report),
         pcp=read_table(front_ends["pcp"], PcpShape, ("frontends", "pcp"), report)
         if "pcp" in front_ends
@@ -305,6 +256,29 @@ def _array(
         report.add((name,), f"{name} is not an array of tables; write [[{name}]]")
         return ()
     return tuple(read_table(table, shape, (name, i), report) for i, table in enumerate(tables))
+
+
+def _lists(
+    raw: Mapping[str, object],
+    name: str,
+    shape: Any,  # noqa: ANN401 - an annotated type
+    report: Report,
+) -> Mapping[str, list[str]]:
+    """Return a table in which each key is a name of the operator's own, with a list."""
+    tables, found = raw.get(name, {}), dict[str, list[str]]()
+    if not isinstance(tables, dict):
+        report.add((name,), f"{name} is not a table; write names and lists below [{name}]")
+        return found
+    for key, value in tables.items():
+        if not _NETWORK_NAME.fullmatch(key):
+            report.add(
+                (name, key),
+                f"{shown(key)} cannot be a name in {name}; write 1 to 32 letters, digits, - or _",
+            )
+        converted = _convert(value, shape, (name, key), report)
+        # With a mistake in it, it is still a name that rules may use.
+        found[key] = converted if isinstance(converted, list) else []
+    return found
 
 
 @dataclass(frozen=True, slots=True)

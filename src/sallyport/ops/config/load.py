@@ -13,20 +13,20 @@ from pathlib import Path
 
 from sallyport import limits
 from sallyport.addresses import MAX_PORT, IpAddress, IpInterface, IpNetwork, PortRange
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import (
     AccessRule,
     Action,
-    AllowedAddresses,
     Network,
     NetworkRule,
     Policy,
     Relation,
 )
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
+from sallyport.ops.config.access import read_access_rules
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.document import (
-    AccessRuleShape,
     GatewayShape,
     NetworkRuleShape,
     NetworkShape,
@@ -35,6 +35,7 @@ from sallyport.ops.config.document import (
     nearest,
     read_document,
 )
+from sallyport.ops.config.named import read_named
 from sallyport.ops.config.publishing import read_rules
 from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice, Selection
 from sallyport.ops.config.settings import (
@@ -77,7 +78,7 @@ class Configuration:
     @property
     def supervised_names(self) -> tuple[str, ...]:
         """The names of the supervised protocols, in alphabetical order."""
-        return tuple(sorted(one.name for one in self.supervised))
+        return tuple(sorted({one.name for one in self.supervised}))
 
 
 def load(path: Path, catalogue: Catalogue | None = None) -> Configuration:
@@ -127,14 +128,16 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
     gateway = _gateway(document.gateway, report)
     networks = _networks(document.networks, report)
     network_rules = _network_rules(document.network_rules, document.networks, report)
+    named = read_named(document, report)
     selection = Selection(
         document.filters, catalogue or Catalogue.installed(), report, Path(file_name).parent
     )
-    access_rules = _access_rules(document.access_rules, document.networks, selection, report)
+    access_rules = read_access_rules(document.access_rules, named, selection, report)
     publishing_rules = read_rules(
         document.publishing_rules,
         report,
         selection,
+        named,
         policy=None if report.errors else Policy(networks, network_rules),
         port_range=gateway.port_range,
     )
@@ -154,6 +157,7 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
             publishing_rules=publishing_rules,
             filter_settings=_by_filter(choices),
             ipv6_host_prefix=(document.gateway or GatewayShape()).ipv6_host_prefix,
+            groups=named.groups,
         ),
         filters=choices,
         supervised=supervised,
@@ -234,8 +238,8 @@ def from_interfaces(
                 name="default outbound",
                 action=Action.ALLOW,
                 protocols=frozenset(protocol.name for protocol in supervised),
-                sources=frozenset({"internal"}),
-                destinations=frozenset({"external"}),
+                sources=Hosts.of("internal"),
+                destinations=Hosts.of("external"),
             ),
         ),
         filter_settings=_by_filter(choices),
@@ -277,17 +281,15 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
 def _networks(shapes: Mapping[str, NetworkShape | None], report: Report) -> tuple[Network, ...]:
     networks: list[Network] = []
     claimed: dict[IpNetwork, str] = {}
-    attached: dict[str, str] = {}
     for name, shape in shapes.items():
         if shape is None:
             continue
         for i, interface in enumerate(shape.interfaces):
-            if interface in attached:
+            if interface in shape.interfaces[:i]:
                 report.add(
                     ("networks", name, "interfaces", i),
-                    f"{interface} belongs to {attached[interface]!r} already; name it once",
+                    f"{interface} stands before it; name it once",
                 )
-            attached[interface] = name
         prefixes = _addresses(name, shape.addresses, claimed, report)
         source = _source(name, shape.source, report)
         networks.append(Network(name, tuple(shape.interfaces), prefixes, source))
@@ -382,41 +384,6 @@ def _network_rules(
                 f"a rule from {pair[0]!r} to {pair[1]!r} stands above; write one rule for both",
             )
         rules[pair] = NetworkRule(*pair, ipv4=shape.ipv4, ipv6=shape.ipv6)
-    return tuple(rules.values())
-
-
-def _access_rules(
-    shapes: Iterable[AccessRuleShape | None],
-    networks: Collection[str],
-    selection: Selection,
-    report: Report,
-) -> tuple[AccessRule, ...]:
-    rules: dict[str, AccessRule] = {}
-    for i, shape in enumerate(shapes):
-        if shape is None:
-            continue
-        path = ("access_rules", i)
-        if shape.name in rules:
-            report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
-        for key, names in (("from", shape.sources), ("to", shape.destinations)):
-            for j, name in enumerate(names):
-                _check_network(name, networks, (*path, key, j), report)
-        for j, protocol in enumerate(shape.protocols):
-            fault = selection.fault(
-                protocol, Direction.OUTBOUND, is_allowed=shape.action is Action.ALLOW
-            )
-            if fault is not None:
-                report.add((*path, "protocols", j), fault)
-        rules[shape.name] = AccessRule(
-            name=shape.name,
-            action=shape.action,
-            protocols=frozenset(shape.protocols),
-            sources=frozenset(shape.sources),
-            destinations=frozenset(shape.destinations),
-            max_bindings_per_client=shape.max_bindings_per_client,
-            allowed_addresses=AllowedAddresses[shape.allowed_addresses.replace("-", "_").upper()],
-            min_client_port=shape.min_client_port,
-        )
     return tuple(rules.values())
 
 

@@ -11,7 +11,9 @@ from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.ops.config.document import PublishingRuleShape, Report
+from sallyport.ops.config.document import Report
+from sallyport.ops.config.named import Named, read_terms
+from sallyport.ops.config.rule_shapes import PublishingRuleShape
 from sallyport.ops.config.selection import Selection
 from sallyport.ops.config.toml_lines import KeyPath
 
@@ -22,14 +24,15 @@ def read_rules(
     shapes: Iterable[PublishingRuleShape | None],
     report: Report,
     selection: Selection,
+    named: Named,
     *,
     policy: Policy | None,
     port_range: PortRange,
 ) -> tuple[PublishingRule, ...]:
     """Give the rules that `shapes` mean; mistakes go to `report`.
 
-    `selection` knows which protocols there are. `policy` has the networks and their relations; None
-    when they are wrong themselves, and what rests on them is not judged.
+    `selection` knows which protocols there are, `named` which names. `policy` has the networks
+    and their relations; None when they are wrong themselves, and what rests on them is not judged.
     """
     rules: dict[str, PublishingRule] = {}
     for i, shape in enumerate(shapes):
@@ -56,9 +59,11 @@ def read_rules(
             protocol=shape.protocol,
             listen=listen,
             server=server,
+            sources=None
+            if shape.sources is None
+            else named.hosts(shape.sources, (*path, "from"), report),
             full_proxy=shape.full_proxy,
-            max_bindings_per_client=shape.max_bindings_per_client,
-            min_client_port=shape.min_client_port,
+            **read_terms(shape, path, report, selection, [shape.protocol]),  # type: ignore[arg-type]
         )
         _check_places(rule, rules.values(), path, report)
         if policy is not None:

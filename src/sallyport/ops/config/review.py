@@ -9,6 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 from sallyport.addresses import IpAddress
+from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import AccessRule, Policy
 from sallyport.errors import ConfigError
 from sallyport.ops.config.load import Configuration
@@ -81,7 +82,7 @@ def _useless_rules(policy: Policy) -> Iterator[tuple[KeyPath, str]]:
     related = {(rule.source, rule.destination) for rule in policy.network_rules}
     decided: dict[tuple[str, str, str], str] = {}
     for i, rule in enumerate(policy.access_rules):
-        cases = {case for case in _cases(rule) if case[1:] in related}
+        cases = {case for case in _cases(policy, rule) if case[1:] in related}
         if not cases:
             yield (
                 ("access_rules", i),
@@ -94,10 +95,34 @@ def _useless_rules(policy: Policy) -> Iterator[tuple[KeyPath, str]]:
                 f"rule {rule.name!r} never matches: it is shadowed by"
                 f" {' and '.join(map(repr, above))} above; remove it, or move it up",
             )
-        for case in cases:
+        for case in cases if _decides_alone(rule) else ():
             decided.setdefault(case, rule.name)
 
 
-def _cases(rule: AccessRule) -> Iterator[tuple[str, str, str]]:
-    """Return each protocol, source and destination that a rule is about."""
-    return product(rule.protocols, rule.sources, rule.destinations)
+def _cases(policy: Policy, rule: AccessRule) -> Iterator[tuple[str, str, str]]:
+    """Return each protocol, source and destination that a rule may be about."""
+    sources, destinations = _networks(policy, rule.sources), _networks(policy, rule.destinations)
+    return product(rule.protocols, sources, destinations)
+
+
+def _networks(policy: Policy, hosts: Hosts) -> set[str]:
+    """Return the networks that some of these hosts are in, or may be in."""
+    touched = set(hosts.networks)
+    for low, high in hosts.addresses.ranges:
+        first, last, is_within = int(low), int(high), False
+        for network in policy.networks:
+            for prefix in network.addresses:
+                begin, end = int(prefix.network_address), int(prefix.broadcast_address)
+                if prefix.version == low.version and begin <= last and first <= end:
+                    touched.add(network.name)
+                    is_within = is_within or begin <= first <= last <= end
+        if not is_within:
+            touched.update(network.name for network in policy.networks if network.is_external)
+    return touched
+
+
+def _decides_alone(rule: AccessRule) -> bool:
+    """Return whether a rule decides its cases for everyone, at all times and however asked."""
+    depends = (rule.users, rule.schedule, rule.frontends)
+    by_address = rule.sources.addresses or rule.destinations.addresses
+    return not by_address and all(one is None for one in depends)

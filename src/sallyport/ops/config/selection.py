@@ -8,13 +8,14 @@ everybody's runs where the configuration has a section for it. Every other filte
 package that nothing needs is not even imported.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from sallyport.addresses import MAX_PORT
 from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Transport
 from sallyport.errors import ConfigErrors
 from sallyport.ops.config.catalogue import (
@@ -25,13 +26,18 @@ from sallyport.ops.config.catalogue import (
     fence,
     read_file,
 )
-from sallyport.ops.config.document import Report, nearest, read_table
+from sallyport.ops.config.document import Report, nearest, read_table, shown
+from sallyport.ops.config.toml_lines import KeyPath
 
 ON_BY_DEFAULT = ("ftp", "tftp")
 """The filters whose protocols are supervised where no rule names them; without a file, allowed."""
 
 FRONT_END_PROTOCOLS = ("port-mapping",)
 """What rules call a right that a client asks for at a front end; no filter speaks it."""
+
+
+_PortNumber = Annotated[int, Meta(ge=1, le=MAX_PORT)]
+_TlsPort = Annotated[str, Meta(pattern=r"^tls:[1-9][0-9]{0,4}$")]
 
 
 class LoaderKeys(Struct, frozen=True):
@@ -45,6 +51,15 @@ class LoaderKeys(Struct, frozen=True):
     Relative to the folder of the configuration."""
     enabled: Annotated[bool, Meta(description="true or false")] = True
     """Whether the filter may run; false keeps it off whatever the rules name."""
+    ports: (
+        Annotated[
+            list[_PortNumber | _TlsPort],
+            Meta(min_length=1, description='a list of ports, such as [21, 2121, "tls:990"]'),
+        ]
+        | None
+    ) = None
+    """Where clients inside speak the filter's protocols; "tls:990" where they begin with TLS.
+    Without the key the ports of the protocols themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,7 @@ class Selection:
         self._kinds: dict[str, FilterKind] = {}
         self._broken: dict[str, FilterUnusable] = {}
         named = {name: self._loader_keys(name) for name in sections}
+        self._ports = {name: keys.ports for name, keys in named.items() if keys and keys.ports}
         self._off = {name for name, keys in named.items() if keys and not keys.enabled}
         for name in dict.fromkeys((*catalogue.builtin, *sections)):
             keys = named.get(name)
@@ -130,21 +146,38 @@ class Selection:
         """
         by_place: dict[tuple[Transport, int], ProtocolDefinition] = {}
         for kind in (*self._kinds.values(), *self._look(self._off)):
-            for one in kind.protocols:
-                if one.name not in named or one.direction is not Direction.OUTBOUND:
+            for one in self._spoken_by(kind):
+                if one.name not in named:
                     continue
-                other = by_place.setdefault((one.transport, one.port), one)
+                other = by_place.setdefault((one.transport, one.dialled_port), one)
                 if other.name != one.name:
                     self._report.add(
                         ("filters", kind.name),
-                        f"{other.name!r} and {one.name!r} are both spoken at port {one.port}; name"
-                        " one of them in rules",
+                        f"{other.name!r} and {one.name!r} are both spoken at port"
+                        f" {one.dialled_port}; name one of them in rules",
                     )
         for name in ON_BY_DEFAULT:
-            for one in self._kinds[name].protocols if name in self._kinds else ():
-                if one.direction is Direction.OUTBOUND:
-                    by_place.setdefault((one.transport, one.port), one)
+            for one in self._spoken_by(self._kinds[name]) if name in self._kinds else ():
+                by_place.setdefault((one.transport, one.dialled_port), one)
         return tuple(by_place.values())
+
+    def _spoken_by(self, kind: FilterKind) -> Iterator[ProtocolDefinition]:
+        """Yield the outbound protocols of a filter, once for each port that the operator names."""
+        outbound = [one for one in kind.protocols if one.direction is Direction.OUTBOUND]
+        ports = self._ports.get(kind.name)
+        if ports is None:
+            yield from outbound
+            return
+        for i, port in enumerate(ports):
+            number = int(str(port).removeprefix("tls:"))
+            if number > MAX_PORT or port in ports[:i]:
+                self._report.add(
+                    ("filters", kind.name, "ports", i),
+                    f"{shown(port)} is no port or stands before; write each port once, 1-65535",
+                )
+                continue
+            for one in outbound:
+                yield replace(one, spoken_at=number, is_in_tls=isinstance(port, str))
 
     def known_outbound(self) -> list[str]:
         """Return the protocols of clients inside for which a filter was found, running or not."""
@@ -155,6 +188,39 @@ class Selection:
         """Give every filter found; those that speak one of the `wanted` protocols are running."""
         found = (self._choose(kind, wanted) for kind in self._kinds.values())
         return tuple(choice for choice in found if choice is not None)
+
+    def settings_in_rule(
+        self, name: str, table: object, protocols: Collection[str], rule: KeyPath
+    ) -> Mapping[str, object] | None:
+        """Return the settings of a filter that a rule at path `rule` writes otherwise.
+
+        Mistakes go to the report, with None. `protocols`: those that the rule names.
+        """
+        path, kind = (*rule, "filters", name), self._kinds.get(name)
+        if kind is None or not any(one.name in protocols for one in kind.protocols):
+            speaking = [
+                one.name
+                for one in self._kinds.values()
+                if any(protocol.name in protocols for protocol in one.protocols)
+            ]
+            problem = f"the filter {name!r} speaks no protocol of this rule"
+            self._report.add(path, f"{problem}; {nearest(name, speaking)}")
+            return None
+        written = table if isinstance(table, dict) else {}
+        section = self._sections.get(name, {})
+        keys = section.items() if isinstance(section, dict) else ()
+        others = {key: value for key, value in keys if key not in {*LOADER_KEYS, *written}}
+        shape: type[Any] = kind.settings or _NoKeys
+        silent = Report("", {})
+        if read_table(others, shape, path, silent) is None:
+            others = {}  # said where that section is read
+        merged = {**others, **written} if isinstance(table, dict) else table
+        settings = read_table(merged, shape, path, self._report)
+        return (
+            None
+            if settings is None
+            else {key: getattr(settings, key) for key in written if hasattr(settings, key)}
+        )
 
     def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
         path, section = ("filters", kind.name), self._sections.get(kind.name, {})

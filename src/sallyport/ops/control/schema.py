@@ -5,11 +5,12 @@ Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON rea
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from sallyport.core.policy.rules import Policy
+from sallyport.core.policy.terms import Terms
 from sallyport.errors import ConfigError
 
 
@@ -146,29 +147,45 @@ class NetworkRuleRow(Struct, frozen=True, kw_only=True):
     ipv6: str | None
 
 
-class AccessRuleRow(Struct, frozen=True, kw_only=True):
+class TermsRow(Struct, frozen=True, kw_only=True):
+    """The limits of a rule; None where it has none."""
+
+    max_bindings_per_client: int
+    max_binds_per_minute: int | None
+    max_lifetime: int | None
+    allowed_addresses: str
+    client_ports: str
+    external_ports: str | None
+    peers: str
+    filters: dict[str, dict[str, object]]
+    """The settings of filters that the rule writes otherwise."""
+
+
+class AccessRuleRow(TermsRow, frozen=True, kw_only=True):
     """One access rule."""
 
     name: str
     action: str
     protocols: list[str]
     sources: list[str]
+    """Networks, addresses and ranges."""
     destinations: list[str]
-    max_bindings_per_client: int
-    allowed_addresses: str
-    min_client_port: int
+    users: list[str] | None
+    """Users, and groups with an @ before them; None is anyone."""
+    schedule: str | None
+    frontends: list[str] | None
 
 
-class PublishingRuleRow(Struct, frozen=True, kw_only=True):
+class PublishingRuleRow(TermsRow, frozen=True, kw_only=True):
     """One publishing rule."""
 
     name: str
     protocol: str
     listen: str
     server: str
+    sources: list[str] | None
+    """The clients outside that are let in; None is anyone."""
     full_proxy: bool
-    max_bindings_per_client: int
-    min_client_port: int
 
 
 class Rules(Document, frozen=True, kw_only=True):
@@ -275,6 +292,20 @@ def mistakes_of(errors: Iterable[ConfigError]) -> list[Mistake]:
     return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors]
 
 
+def _terms(rule: Terms) -> dict[str, Any]:
+    """Return the fields of `TermsRow`."""
+    return {
+        "max_bindings_per_client": rule.max_bindings_per_client,
+        "max_binds_per_minute": rule.max_binds_per_minute,
+        "max_lifetime": rule.max_lifetime,
+        "allowed_addresses": rule.allowed_addresses.name.lower().replace("_", "-"),
+        "client_ports": str(rule.client_ports),
+        "external_ports": None if rule.external_ports is None else str(rule.external_ports),
+        "peers": rule.peers.value,
+        "filters": {name: dict(settings) for name, settings in rule.filters.items()},
+    }
+
+
 def rules_of(policy: Policy) -> Rules:
     """Give `policy` as a document."""
     return Rules(
@@ -300,11 +331,12 @@ def rules_of(policy: Policy) -> Rules:
                 name=rule.name,
                 action=str(rule.action),
                 protocols=sorted(rule.protocols),
-                sources=sorted(rule.sources),
-                destinations=sorted(rule.destinations),
-                max_bindings_per_client=rule.max_bindings_per_client,
-                allowed_addresses=rule.allowed_addresses.name.lower().replace("_", "-"),
-                min_client_port=rule.min_client_port,
+                sources=list(rule.sources.texts),
+                destinations=list(rule.destinations.texts),
+                users=None if rule.users is None else sorted(rule.users),
+                schedule=None if rule.schedule is None else rule.schedule.name,
+                frontends=None if rule.frontends is None else sorted(rule.frontends),
+                **_terms(rule),
             )
             for rule in policy.access_rules
         ],
@@ -314,9 +346,9 @@ def rules_of(policy: Policy) -> Rules:
                 protocol=rule.protocol,
                 listen=str(rule.listen),
                 server=str(rule.server),
+                sources=None if rule.sources is None else list(rule.sources.texts),
                 full_proxy=rule.full_proxy,
-                max_bindings_per_client=rule.max_bindings_per_client,
-                min_client_port=rule.min_client_port,
+                **_terms(rule),
             )
             for rule in policy.publishing_rules
         ],

@@ -7,7 +7,7 @@ msgspec does most of this, but decodes no union of two types of its own, and an 
 import dataclasses
 import ipaddress
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,7 +32,9 @@ def plain(value: object) -> object:
     if isinstance(value, frozenset):
         return sorted((plain(item) for item in value), key=str)
     if dataclasses.is_dataclass(value):
-        return {one.name: plain(getattr(value, one.name)) for one in _fields(type(value))}
+        value = {one.name: getattr(value, one.name) for one in _fields(type(value))}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
     raise TypeError(f"{value!r} has no words in JSON")
 
 
@@ -52,13 +54,16 @@ def _read(kind: Any, words: Any) -> Any:  # noqa: ANN401 - types are what this i
         (item, *_ellipsis) = get_args(kind)
         collect: Callable[[Iterable[object]], object] = get_origin(kind)
         return collect(_read(item, word) for word in _as(list, words))
+    if get_origin(kind) is Mapping:
+        item = get_args(kind)[1]
+        return {key: _read(item, word) for key, word in _as(dict, words).items()}
     if dataclasses.is_dataclass(kind):
         make: Callable[..., object] = kind if isinstance(kind, type) else type(kind)
         hints = _hints(make)
         return make(**{name: _read(hints[name], word) for name, word in _as(dict, words).items()})
     if issubclass(kind, Enum):
         return kind(words)
-    return _as(kind, words)
+    return words if kind is object else _as(kind, words)
 
 
 def _as(kind: type[_T], words: object) -> _T:

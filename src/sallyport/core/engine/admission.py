@@ -1,0 +1,130 @@
+"""Admission: takes control connections, as policy and the limits for each client let it."""
+
+from dataclasses import replace
+from itertools import count
+
+from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.engine.control_quota import ControlQuota
+from sallyport.core.engine.roster import Roster
+from sallyport.core.engine.session_table import SessionTable
+from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.engine import Engine
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Verdict
+from sallyport.core.policy.trail import Trail
+from sallyport.errors import PolicyDenied, QuotaExceeded
+
+
+class Admission:
+    """The way in for control connections; one per gateway."""
+
+    def __init__(
+        self, engine: Engine, sessions: SessionTable, roster: Roster, controls: ControlQuota
+    ) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._roster = roster
+        self._controls = controls
+        self._numbers = count(1)
+
+    def admit_primary(
+        self,
+        protocol: ProtocolDefinition,
+        client: Endpoint,
+        server: Endpoint,
+        asker: Asker = ANYONE,
+    ) -> PrimaryConnection:
+        """Return a new control connection of a client, before its server is dialled.
+
+        `asker`: the user whom the front end knows, and which front end that is. Raises
+        PolicyDenied, or QuotaExceeded when the client has too many of them.
+        """
+        verdict = self.judge(protocol, client.address, server.address, asker)
+        return self._admit(protocol, client, server, verdict, asker)
+
+    def judge(
+        self,
+        protocol: ProtocolDefinition,
+        client: IpAddress,
+        server: IpAddress | None,
+        asker: Asker = ANYONE,
+        trail: Trail | None = None,
+    ) -> Verdict:
+        """Return what the rules say about a client and a server now."""
+        minute = self._engine.minute_of_week() if self._engine.policy.is_timed else None
+        return self._engine.policy.decide(
+            protocol.name, client, server, asker, minute=minute, trail=trail
+        )
+
+    def admit_published(self, rule: PublishingRule, client: Endpoint) -> PrimaryConnection:
+        """Return a new control connection to a published server, before that server is dialled.
+
+        The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
+        or this client of it has too many of them, InvalidArgument for an unknown protocol.
+        """
+        protocol = self._roster.protocol(rule.protocol)
+        verdict = self._engine.policy.decide_published(rule, rule.protocol, client.address)
+        return self._admit(protocol, client, rule.server, verdict, ANYONE)
+
+    def _admit(
+        self,
+        protocol: ProtocolDefinition,
+        client: Endpoint,
+        server: Endpoint,
+        verdict: Verdict,
+        asker: Asker,
+    ) -> PrimaryConnection:
+        if not verdict.allowed:
+            self._refused(client, server, protocol, verdict, asker.user)
+            raise PolicyDenied(verdict.reason)
+        is_published = isinstance(verdict.rule, PublishingRule)
+        protected = server.address if is_published else client.address
+        host = self._engine.policy.host_of
+        outside = host(client.address) if is_published else None
+        if reason := self._controls.excess(host(protected), outside):
+            full = replace(verdict, allowed=False, reason=reason)
+            self._refused(client, server, protocol, full, asker.user)
+            raise QuotaExceeded(reason)
+        session = self._sessions.of(protected, asker.user)
+        session = session or self._sessions.begin(protected, asker)
+        assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
+        assert verdict.relation is not None  # noqa: S101
+        primary = PrimaryConnection(
+            self._engine,
+            connection_id=f"c{next(self._numbers)}",
+            session=session,
+            protocol=protocol,
+            client=client,
+            server=server,
+            rule=verdict.rule,
+            relation=verdict.relation,
+            opened_at=self._engine.clock(),
+            runner=self._engine.new_runner(session),
+            frontend=asker.frontend,
+        )
+        session.primaries[primary.id] = primary
+        self._controls.add(primary)
+        return primary
+
+    def _refused(
+        self,
+        client: Endpoint,
+        server: Endpoint,
+        protocol: ProtocolDefinition,
+        verdict: Verdict,
+        user: str | None,
+    ) -> None:
+        named: dict[str, object] = {"user": user} if user is not None else {}
+        if verdict.rule is not None:
+            named["rule"] = verdict.rule.name
+        elif verdict.nearest is not None:
+            named["nearest_rule"] = verdict.nearest
+        self._engine.journal.record(
+            "connect.refused",
+            level="warning",
+            client=client,
+            server=server,
+            protocol=protocol.name,
+            reason=verdict.reason,
+            **named,
+        )
