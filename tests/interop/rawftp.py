@@ -28,6 +28,12 @@ class RawFtp:
         timeout: float = TIMEOUT,
     ) -> None:
         account = account or server.account(family)
+        self.connect(host, account, family, timeout)
+        self.ask(b"USER " + account.user.encode(), b"230")  # vsftpd asks anonymous for nothing
+        self.ask(b"TYPE I", b"200")
+
+    def connect(self, host: Host, account: Account, family: int, timeout: float = TIMEOUT) -> None:
+        """Connect, and read the greeting."""
         self._host = host
         self._family = family
         self._server = str(account.address)
@@ -36,8 +42,6 @@ class RawFtp:
         self.control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self.control.makefile("rb")
         assert self.reply().startswith(b"220")
-        self.ask(b"USER " + account.user.encode(), b"230")  # vsftpd asks anonymous for nothing
-        self.ask(b"TYPE I", b"200")
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +57,10 @@ class RawFtp:
     def send(self, data: bytes) -> None:
         """Send one segment."""
         self.control.sendall(data)
+
+    def line(self) -> bytes:
+        """Read the next line; empty at the end of the connection."""
+        return self._replies.readline()
 
     def reply(self) -> bytes:
         """Read the final line of the next reply; empty at the end of the connection."""
