@@ -12,6 +12,7 @@ VERBS = [
     "status",
     "sessions",
     "bindings",
+    "transfers",
     "rules",
     "filters",
     "reasons",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from sallyport import __version__
-from sallyport.cli import filters, observe, operate, reasons
+from sallyport.cli import filters, observe, operate, reasons, transfers
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.errors import ConfigErrors, SallyportError
 
@@ -34,6 +34,7 @@ for _command in (
     observe.status,
     observe.sessions,
     observe.bindings,
+    transfers.transfers,
     observe.rules,
     filters.filters,
     reasons.reasons,

@@ -52,6 +52,8 @@ def test_rows_are_put_together_in_the_order_of_the_workers() -> None:
     [
         ("status", {}, None),
         ("bindings.list", {}, None),
+        ("transfers.list", {}, None),
+        ("transfers.kill", {"id": "w2.t7"}, Destination(2)),
         ("sessions.show", {"id": "w2.s5"}, Destination(2)),
         ("bindings.kill", {"id": "w12.b5"}, Destination(12)),
         ("sessions.show", {"id": "nonsense"}, Destination(None)),

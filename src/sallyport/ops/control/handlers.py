@@ -13,6 +13,7 @@ from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.config.load import Configuration
+from sallyport.ops.control import transfers
 from sallyport.ops.control.filter_rows import rows_of
 from sallyport.ops.control.schema import (
     BindingRow,
@@ -25,6 +26,7 @@ from sallyport.ops.control.schema import (
     SessionRow,
     Sessions,
     Status,
+    Transfers,
     rules_of,
 )
 from sallyport.ops.control.server import Handler
@@ -66,6 +68,8 @@ class Handlers:
             "bindings.list": self.bindings,
             "bindings.show": self.bindings,
             "bindings.kill": self.kill_binding,
+            "transfers.list": self.transfers,
+            "transfers.kill": self.kill_transfer,
             "rules.show": self.rules,
             "filters.list": self.filters,
         }
@@ -114,6 +118,15 @@ class Handlers:
         binding = self._binding(arguments.get("id"))
         binding.kill("killed-by-operator")
         return Killed(sessions=[], bindings=[binding.id])
+
+    def transfers(self, _arguments: Mapping[str, object]) -> Transfers:
+        """Answer `transfers.list`."""
+        return Transfers(transfers=list(transfers.rows(self._gateway)))
+
+    def kill_transfer(self, arguments: Mapping[str, object]) -> Killed:
+        """Answer `transfers.kill`; raises NotFound."""
+        killed = transfers.kill(self._gateway, arguments.get("id"), "killed-by-operator")
+        return Killed(sessions=[], bindings=[], transfers=[killed])
 
     def rules(self, _arguments: Mapping[str, object]) -> Rules:
         """Answer `rules.show`."""

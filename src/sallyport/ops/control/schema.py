@@ -123,11 +123,41 @@ class Bindings(Document, frozen=True, kw_only=True):
     bindings: list[BindingRow]
 
 
+class TransferRow(Struct, frozen=True, kw_only=True):
+    """One connection that runs through a binding or by a permission."""
+
+    id: str
+    session: str
+    filter: str
+    rule: str
+    transport: Literal["tcp", "udp"]
+    direction: Literal["inbound", "outbound"]
+    """Inbound: the peer connected to the client, as in active FTP. Outbound: the client did."""
+    client: str
+    peer: str | None
+    """None while it is not known."""
+    data_path: Literal["kernel", "user"]
+    age_seconds: float
+    """Since the binding or the permission was made."""
+    from_client_bytes: int
+    to_client_bytes: int
+    """Payload, without headers."""
+    bytes_per_second: int
+    """Both ways together, on average since then."""
+
+
+class Transfers(Document, frozen=True, kw_only=True):
+    """All transfers that run."""
+
+    transfers: list[TransferRow]
+
+
 class Killed(Document, frozen=True, kw_only=True):
-    """What was ended, by the ids of the sessions and bindings."""
+    """What was ended, by the ids of the sessions, bindings and transfers."""
 
     sessions: list[str]
     bindings: list[str]
+    transfers: list[str] = []
 
 
 class NetworkRow(Struct, frozen=True, kw_only=True):

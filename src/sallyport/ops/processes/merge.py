@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
-from sallyport.ops.control.schema import Bindings, Document, Sessions, Status
+from sallyport.ops.control.schema import Bindings, Document, Sessions, Status, Transfers
 
 _OF_WORKER = re.compile(r"w(\d+)\.")
 
@@ -44,6 +44,11 @@ def _bindings(answers: Sequence[Raw]) -> Bindings:
     return Bindings(bindings=[row for part in parts for row in part.bindings])
 
 
+def _transfers(answers: Sequence[Raw]) -> Transfers:
+    parts = [msgspec.json.decode(answer, type=Transfers) for answer in answers]
+    return Transfers(transfers=[row for part in parts for row in part.transfers])
+
+
 def _status(answers: Sequence[Raw]) -> Status:
     parts = [msgspec.json.decode(answer, type=Status) for answer in answers]
     refusals: Counter[str] = Counter()
@@ -63,4 +68,5 @@ _MERGED: Mapping[str, Callable[[Sequence[Raw]], Document]] = {
     "status": _status,
     "sessions.list": _sessions,
     "bindings.list": _bindings,
+    "transfers.list": _transfers,
 }
