@@ -1,5 +1,7 @@
 """What clients try (attacks F01-F11, F20-F29, H08): no pinhole, nothing heard, a reason."""
 
+from dataclasses import replace
+
 import pytest
 from tests.filters.talk import (
     IPV4,
@@ -227,7 +229,9 @@ def test_f22_nothing_opens_after_a_fin() -> None:
 
 @both_families
 def test_f23_the_quota_refuses_the_flooder_only(family: Family) -> None:
-    flooder = agreed(family, greeted(family, policy=make_policy(max_bindings_per_client=1)))
+    # The neighbour in IPv6 is of the same /64, which one host has for itself by default.
+    policy = replace(make_policy(max_bindings_per_client=1), ipv6_host_prefix=128)
+    flooder = agreed(family, greeted(family, policy=policy))
     again = Dialogue(FtpFilter(), version=family.version, beside=flooder).server_says(READY)
     other = "10.0.0.9:50000" if family is IPV4 else "[fd00:a::9]:50000"
     victim = Dialogue(FtpFilter(), version=family.version, client=other, beside=flooder)

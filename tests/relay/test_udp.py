@@ -324,3 +324,29 @@ def test_what_cannot_be_sent_is_lost_without_a_word() -> None:
             assert waiting(peer) == []
 
     run(scenario())
+
+
+def test_an_increased_receive_buffer_loses_less_of_a_burst() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            passed = []
+            for size in (None, limits.INCREASED_RECEIVE_BUFFER):
+                client, peer = b.new(UDP), b.new(UDP)
+                pinhole = await b.opened(b.pinhole(client, UDP, receive_buffer=size))
+                # The loop does not run meanwhile, so nothing is read.
+                for _ in range(600):
+                    peer.sendto(bytes(1000), name(pinhole.listen))
+                await b.told.until(lambda: bool(b.told.established))
+                b.told.established.clear()
+                before = -1
+                while before < (now := b.path.counters(pinhole.id)[0].from_peer_bytes):
+                    before = now
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                passed.append(now)
+            plain, increased = passed
+
+            # Without privileges the host's net.core.rmem_max is the most: twice its default size.
+            assert increased > 1.5 * plain
+
+    run(scenario())

@@ -209,6 +209,23 @@ REASONS: Final = (
         "Many flows may come of this bind, and one data filter sees one flow.",
         "Set a factory with Session.set_data_filter_factory and ALLOW_MULTIPLE.",
     ),
+    *(
+        _call(code, f"The argument {name} has a type that means nothing here.", f"Give {wanted}.")
+        for code, name, wanted in (
+            ("client_addresses-are-not-endpoints", "client_addresses", "a sequence of Endpoint"),
+            ("transport-is-not-a-transport", "transport", "a member of Transport"),
+            (
+                "protocol-is-not-a-protocol-definition",
+                "protocol",
+                "a ProtocolDefinition, or its UUID",
+            ),
+            ("proxy_address-is-not-an-endpoint", "proxy_address", "an Endpoint, or None"),
+            ("flags-are-not-bind-flags", "flags", "a combination of BindFlags"),
+            ("backlog-is-not-a-number", "backlog", "a whole number"),
+            ("ip_filter-is-not-an-ip-filter", "ip_filter", "an IpFilter, or None"),
+            ("peer_ports-are-not-a-frozenset", "peer_ports", "a frozenset of numbers, or None"),
+        )
+    ),
     _call("no-flow-in-this-event", "No bytes flow that a filter could see.", _EVENT),
     _call("the-connection-has-a-name", "The address was given before.", "Give it once."),
     _call(

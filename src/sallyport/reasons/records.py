@@ -144,7 +144,8 @@ RECORDS: Final[Mapping[str, Record]] = {
     "datagram.lost": Record("A datagram could not be sent.", (*_PARTIES[:2], "to", "error")),
     # filters
     "filter.failed": Record(
-        "A filter raised an error; its client's session ends.", ("session", "filter", "error")
+        "A filter raised an error; its client's session ends.",
+        ("session", "filter", "error", "place", "traceback"),
     ),
     "frontend.failed": Record(
         "Answering one request of a client at a front end failed in the gateway itself.",

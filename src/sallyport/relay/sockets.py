@@ -23,6 +23,7 @@ from sallyport.io.sockets import refusal as plain_refusal
 # Not in the socket module of Python 3.11 (asm-generic/socket.h).
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
+_SO_RCVBUFFORCE: Final = 33
 
 # A classic BPF program of one instruction, "return 0 bytes": BPF_RET | BPF_K is 6.
 _DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0), 8)
@@ -99,11 +100,18 @@ def hear(sock: socket.socket) -> None:
 def widen_receive_buffer(sock: socket.socket, size: int) -> None:
     """Make room for `size` bytes in a socket, and never less than it has.
 
-    The host's own default is often more; and a TCP socket that is told stops tuning itself.
+    Without CAP_NET_ADMIN the host's net.core.rmem_max is the most. A TCP socket is left alone: its
+    sender waits for room, and one that is told a size stops tuning itself.
     """
     # Linux doubles what it is told, for its own book-keeping, and tells the double (socket(7)).
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * size:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    if (
+        sock.type == socket.SOCK_DGRAM
+        and sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * size
+    ):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def listen(sock: socket.socket, backlog: int) -> None:

@@ -137,7 +137,7 @@ def test_backlog_and_receive_buffer_reach_the_data_path() -> None:
     office.bind(primary)
 
     told = [(one.backlog, one.receive_buffer) for one in office.data_path.pinholes.values()]
-    assert told == [(4096, 65536), (1, None)]
+    assert told == [(4096, 1 << 20), (1, None)]
 
 
 @pytest.mark.parametrize(

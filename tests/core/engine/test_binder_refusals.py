@@ -229,3 +229,27 @@ def test_an_ended_primary_can_bind_nothing_while_its_session_goes_on() -> None:
     with pytest.raises(Terminating, match="primary-has-ended"):
         office.bind(first)
     assert office.bind(second).state is State.ARMED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"clients": "10.0.0.8:6000"}, "client_addresses"),
+        ({"transport": "tcp"}, "transport"),
+        ({"transport": 6}, "transport"),
+        ({"protocol": "ftp"}, "protocol"),
+        ({"proxy_address": "203.0.113.1:0"}, "proxy_address"),
+        ({"flags": 0}, "flags"),
+        ({"backlog": "1"}, "backlog"),
+        ({"ip_filter": "198.51.100.9"}, "ip_filter"),
+        ({"peer_ports": [20]}, "peer_ports"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_named(arguments: dict[str, Any], named: str) -> None:
+    office = Office()
+    primary, before = office.dial(), office.holdings()
+    clients = [arguments.pop("clients")] if "clients" in arguments else []
+
+    with pytest.raises(InvalidArgument, match=f"^{named}-"):
+        office.bind(primary, *clients, **arguments)
+    assert office.holdings() == before

@@ -158,3 +158,18 @@ def test_x07_five_faults_of_one_end_are_one_fault() -> None:
 
     assert office.world.journal.events().count("filter.failed") == 1
     assert office.gateway.roster.off() == {}
+
+
+def test_a_fault_is_written_down_with_its_place_and_once_for_each_with_its_traceback() -> None:
+    office = Office(Fragile())
+    for number in range(3):
+        office.dial(f"10.0.0.{8 + number}:50000")
+
+    first, *later = [
+        fields for event, fields in office.world.journal.records if event == "filter.failed"
+    ]
+    assert str(first["place"]).startswith(f"{__file__}:")
+    assert str(first["place"]).endswith(" in _react")
+    assert 'raise ValueError("a filter\'s fault")' in str(first["traceback"])
+    assert [one["place"] for one in later] == [first["place"]] * 2
+    assert not any("traceback" in one for one in later)

@@ -1,6 +1,8 @@
 """Roster: the filters in service, those that leave with their last session, and their faults."""
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,9 +13,13 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import FAULTS, FilterRunning
 from sallyport.errors import InvalidArgument
+from sallyport.limits import MAX_TRACEBACK_CHARACTERS
 
 if TYPE_CHECKING:
     from sallyport.core.model.session import Session
+
+# Calls inside the core are no place where an author can look.
+_CORE = str(Path(__file__).parents[1])
 
 
 class Roster:
@@ -29,6 +35,8 @@ class Roster:
         self._journal = journal
         self._filter_running = filter_running
         self._faults = Faults()
+        self._places: set[tuple[str, type[BaseException]]] = set()
+        """Where filters failed already, and with what."""
         self.current = FilterSet(filters, parameters)
         """The filters of sessions that begin now."""
         self._leaving: set[FilterSet] = set()
@@ -56,6 +64,7 @@ class Roster:
         self._start(coming, firewall)
         before, self.current = self.current, coming
         self._faults.forget()
+        self._places.clear()
         if before.sessions:
             self._leaving.add(before)
         else:
@@ -115,8 +124,19 @@ class Roster:
 
     def _note(self, session: "Session", error: BaseException, name: str) -> None:
         client = session.account
+        place = _place(error)
+        known = place, type(error)
+        # Once for each place: a client that repeats what makes a filter fail fills no log.
+        told = {} if known in self._places else {"traceback": _traceback(error)}
+        self._places.add(known)
         self._journal.record(
-            "filter.failed", level="error", session=session.id, filter=name, error=repr(error)
+            "filter.failed",
+            level="error",
+            session=session.id,
+            filter=name,
+            error=repr(error),
+            place=place,
+            **told,
         )
         if self._faults.count(name, client):
             whom = "everybody" if self._faults.is_off_for_all(name) else client
@@ -146,3 +166,18 @@ class Roster:
                 self._journal.record(
                     "filter.failed", level="error", filter=one.name, error=repr(error)
                 )
+
+
+def _place(error: BaseException) -> str:
+    """Return the file, line and function where a filter failed: its own, if any of it is there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_CORE)]
+    if not frames:
+        return ""
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno} in {last.name}"
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the traceback; of a recursion without end only the last calls."""
+    return "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]

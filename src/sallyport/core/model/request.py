@@ -1,6 +1,7 @@
 """Requests: the arguments of one bind or permission, and the check that they fit together."""
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -48,6 +49,7 @@ class BindRequest(NamedTuple):
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
+        self._require_types()
         clients, proxy = self.client_addresses, self.proxy_address
         if not 1 <= len(clients) <= limits.MAX_ADDRESSES_PER_CALL:
             raise InvalidArgument("count-of-addresses")
@@ -64,6 +66,25 @@ class BindRequest(NamedTuple):
             raise InvalidArgument("a-forced-port-needs-a-single-address")
         if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
             raise InvalidArgument("an-emulated-bind-needs-both-addresses")
+
+    def _require_types(self) -> None:
+        """Check what a filter without type checks gets wrong; raises InvalidArgument, by name."""
+        if not all(isinstance(client, Endpoint) for client in self.client_addresses):
+            raise InvalidArgument("client_addresses-are-not-endpoints")
+        if not isinstance(self.transport, Transport):
+            raise InvalidArgument("transport-is-not-a-transport")
+        if not isinstance(self.protocol, (ProtocolDefinition, UUID)):
+            raise InvalidArgument("protocol-is-not-a-protocol-definition")
+        if not isinstance(self.proxy_address, (Endpoint, NoneType)):
+            raise InvalidArgument("proxy_address-is-not-an-endpoint")
+        if not isinstance(self.flags, BindFlags):
+            raise InvalidArgument("flags-are-not-bind-flags")
+        if not isinstance(self.backlog, int):
+            raise InvalidArgument("backlog-is-not-a-number")
+        if not isinstance(self.ip_filter, (IpFilter, NoneType)):
+            raise InvalidArgument("ip_filter-is-not-an-ip-filter")
+        if not isinstance(self.peer_ports, (frozenset, NoneType)):
+            raise InvalidArgument("peer_ports-are-not-a-frozenset")
 
     def _require_flags_make_sense(self) -> None:
         flags = self.flags
