@@ -18,6 +18,7 @@ from sallyport.errors import StartupError
 from sallyport.kernel.sysctls import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.network import Lab
+from sallyport.wire.ftp.formats import read_epsv_reply
 
 pytestmark = [pytest.mark.netns]
 
@@ -186,6 +187,33 @@ def test_what_is_open_can_be_seen_and_killed(
             with pytest.raises(ConnectionResetError):
                 drain(data)
     assert gateway.ask("bindings", "show", binding["id"]).returncode == 4
+
+
+def test_a_passive_transfer_can_be_seen_and_killed_too(
+    lab: Lab, gateway: RunningGateway, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "endless").write_bytes(bytes(64 * 1024 * 1024))
+    with RawFtp(lab.client, server) as ftp:
+        port = read_epsv_reply(ftp.ask(b"EPSV", b"229").rstrip()).port
+        with lab.client.entered():
+            data = socket.create_connection((str(lab.server.address(4)), port), 10)
+        with data:
+            ftp.ask(b"RETR endless", b"150")
+            data.recv(65536, socket.MSG_WAITALL)
+            [transfer] = asked(gateway, "transfers", "list")["transfers"]
+            assert (transfer["direction"], transfer["data_path"]) == ("outbound", "kernel")
+            assert transfer["client"].startswith("10.0.0.8:")
+            assert transfer["peer"].startswith("203.0.113.9:")
+            assert transfer["to_client_bytes"] >= 65536
+            assert transfer["from_client_bytes"] < 1000  # SACK blocks in answers to probes
+
+            assert gateway.ask("transfers", "kill", transfer["id"]).returncode == 0
+            with pytest.raises(ConnectionResetError):
+                drain(data)
+        assert asked(gateway, "transfers", "list")["transfers"] == []
+        assert gateway.ask("transfers", "kill", transfer["id"]).returncode == 4
+        assert len(asked(gateway, "sessions", "list")["sessions"]) == 1
 
 
 # The filter of the tests in a file: says of each session which edition of it is at work.
