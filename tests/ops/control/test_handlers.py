@@ -58,11 +58,20 @@ def test_a_binding_says_what_it_is() -> None:
     assert row.primary == "10.0.0.8:50000 > 203.0.113.9:21"
 
 
+def test_a_binding_with_a_time_limit_says_when_it_ends() -> None:
+    told = Told()
+    told.bind(Transport.TCP, "10.0.0.8:1553", BindFlags.TIMEOUT)
+    told.world.seconds += 10
+
+    assert told.bindings({}).bindings[0].expires_in == 50
+
+
 def test_a_client_address_that_is_not_known_yet_is_none() -> None:
     told = Told()
     told.bind(Transport.TCP, "0.0.0.0:0")
 
     assert told.bindings({}).bindings[0].client_address is None
+    assert told.bindings({}).bindings[0].expires_in is None
 
 
 def test_the_usual_data_path_is_the_fastest_there_is() -> None:

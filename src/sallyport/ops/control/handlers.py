@@ -43,6 +43,12 @@ def _usual_path(gateway: Gateway) -> DataPathKind:
     return min(gateway.data_paths, key=list(DataPathKind).index)
 
 
+def _expires_in(binding: Binding, now: float) -> float | None:
+    """Return the seconds until the first port of a binding ends by itself, None for never."""
+    ends = [one.deadline.when - now for one in binding.connections if one.deadline is not None]
+    return max(0.0, round(min(ends), 3)) if ends else None
+
+
 class Handlers:
     """The handlers of one gateway."""
 
@@ -183,6 +189,7 @@ class Handlers:
             data_path=first.data_path.value,
             state=binding.state.value,
             age_seconds=round(self._gateway.clock() - binding.created_at, 3),
+            expires_in=_expires_in(binding, self._gateway.clock()),
             connections=[
                 FlowRow(
                     peer=str(flow.peer),

@@ -46,6 +46,8 @@ class BindingRow(Struct, frozen=True, kw_only=True):
     data_path: Literal["kernel", "user"]
     state: str
     age_seconds: float
+    expires_in: float | None = None
+    """Seconds until it ends if nothing happens; None while it has no time limit."""
     connections: list[FlowRow]
     primary: str | None
     """The connection it ends with, `CLIENT > SERVER`; None when it lives on its own."""
