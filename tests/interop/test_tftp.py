@@ -288,7 +288,10 @@ def test_t04_a_flood_of_requests_is_refused_to_the_flooder_only(
 ) -> None:
     # A fresh gateway: what earlier tests bound is idle for a minute before it is closed.
     gateway.stop()
-    fresh = RunningGateway(lab, name=f"flood{family}")
+    # The neighbour in IPv6 is of the same /64, which one host has for itself by default.
+    file = lab.folder / f"flood{family}.toml"
+    file.write_text(configuration(gateway="ipv6_host_prefix = 128", protocols=("tftp",)))
+    fresh = RunningGateway(lab, ["--config", str(file)], name=f"flood{family}")
     flooder, neighbour = lab.clients
     quota = limits.MAX_BINDINGS_PER_CLIENT
     try:
