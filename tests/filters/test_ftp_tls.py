@@ -15,6 +15,9 @@ from tests.filters.talk import (
 )
 
 from sallyport import limits
+from sallyport.api import ConnectTcp, Event, Priority, Session, SessionFilter
+from sallyport.filters.ftp import FtpFilter, FtpSettings
+from sallyport.filters.ftp.dialogue import FtpDialogue
 from sallyport.testing import Dialogue
 
 HELLO = b"\x16\x03\x01\x00\x04hiya"
@@ -156,3 +159,45 @@ def test_a_handshake_that_was_not_agreed_on_is_no_handshake() -> None:
     dialogue = forwarded(greeted(), b"NOOP\r\n").client_says(b"\x16\x03\x01\r\n")
 
     dialogue.server_hears(b"").client_hears(b"500 Syntax error, command unrecognized.\r\n")
+
+
+# -- TLS from the first byte, as at port 990 -------------------------------------------------------
+
+
+class ImplicitTls(FtpFilter):
+    """The FTP filter of a port at which TLS comes first."""
+
+    def attach_to_session(self, session: Session) -> SessionFilter:
+        return ImplicitTlsSession()
+
+
+class ImplicitTlsSession(SessionFilter):
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, ConnectTcp):
+            event.connection.attach_data_filter(
+                FtpDialogue(self, FtpSettings(), is_ciphered=True), Priority.NAT
+            )
+
+
+def implicit() -> Dialogue:
+    """Return a dialogue in which both sides have begun with TLS."""
+    dialogue = Dialogue(ImplicitTls()).client_says(HELLO).server_hears(HELLO)
+    return dialogue.server_says(HELLO, CIPHERED).client_hears(HELLO + CIPHERED)
+
+
+def test_where_tls_comes_first_nothing_is_read() -> None:
+    record = b"\x17\x03\x03" + len(IPV4.ask).to_bytes(2, "big") + IPV4.ask
+    dialogue = implicit().client_says(record).server_hears(record).pinholes()
+
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS).still_open()
+
+
+def test_where_tls_comes_first_plain_text_ends_the_dialogue() -> None:
+    Dialogue(ImplicitTls()).client_says(IPV4.ask).was_reset("plain-text-after-auth").nothing_more()
+
+
+def test_f31_where_tls_comes_first_commands_are_read_after_ccc() -> None:
+    dialogue = implicit().client_says(CIPHERED, CLOSING).server_says(CIPHERED, CLOSING)
+    dialogue.server_hears(CIPHERED + CLOSING).client_hears(CIPHERED + CLOSING)
+
+    asked(IPV4, dialogue).server_says(OK).client_hears(OK).pinholes(IPV4.pinhole)

@@ -56,7 +56,8 @@ class ServerSide(FtpStream):
         await super().started()
         self._openings = FtpOpenings(self.connection, self._session_filter, self._settings)
         self._queue = ReplyQueue(self.client.send)
-        self._queue.expect(Exchange(GREETING))
+        if not self.is_ciphered:  # else the greeting is none of ours to see
+            self._queue.expect(Exchange(GREETING))
 
     @property
     @abstractmethod

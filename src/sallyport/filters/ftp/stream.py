@@ -199,6 +199,11 @@ class FtpStream(api.DataFilter, ABC):
         if self._is_partial or is_partial:
             self._watch_line(is_partial=is_partial, is_new=count > 0 and not self._is_in_long_line)
 
+    @property
+    def is_ciphered(self) -> bool:
+        """Whether what the server says is TLS now."""
+        return self._server_tls is not None
+
     def _pass_signals(self, data: bytes) -> bytes:
         """Pass Telnet commands on that stand between two lines; return what follows them.
 
