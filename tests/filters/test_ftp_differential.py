@@ -20,6 +20,9 @@ from sallyport import limits
 from sallyport.filters.ftp import FtpFilter
 from sallyport.testing import Dialogue
 
+# The long form (--soak) plays two thousand conversations of each kind.
+pytestmark = pytest.mark.timeout(900)
+
 Turn = tuple[str, bytes]
 
 NAMES = st.binary(min_size=1, max_size=12).map(lambda raw: raw.translate(None, b"\r\n\0"))

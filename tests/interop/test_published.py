@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.interop.matrix import CELLS, Cell, GiveServer, attempt, over
 from tests.interop.publishing import published, reaches, run
-from tests.interop.rawftp import RawFtp
+from tests.interop.rawftp import TIMEOUT, RawFtp
 
 from sallyport.addresses import Endpoint
 from sallyport.lab.gateway import RunningGateway
@@ -80,4 +80,7 @@ def test_x10_clients_inside_are_refused_at_the_outside_address(
     server = inside_server_of("vsftpd")
     account = published(lab, server, 4)
 
-    assert not reaches(lab.clients[1], Endpoint(account.address, account.port))
+    with lab.clients[1].entered():
+        attempt = socket.create_connection((str(account.address), account.port), TIMEOUT)
+    with attempt:
+        assert attempt.recv(100).startswith(b"421 Refused by the gateway")
