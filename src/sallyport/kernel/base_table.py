@@ -94,6 +94,7 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
         *interception.workers(rules.interceptions),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
+        *interception.dialled(policy, rules.interceptions),
         *interception.legs(policy),
         _FORGED_ACKS,
         interception.OPENED_HERE,

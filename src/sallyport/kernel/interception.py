@@ -16,6 +16,7 @@ from sallyport.kernel.nft_text import chain, inside, outside, port_of, prefixes,
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
 INTERCEPTED_ZONE = 0x5A11
 LEG_ZONE = INTERCEPTED_ZONE + 1
+DIALLED_ZONE = INTERCEPTED_ZONE + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,23 @@ def legs(policy: Policy) -> Iterator[str]:
     yield chain("legs_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
     leaving = f"meta mark & {mark} != 0 oifname {clients} {zone}"
     yield chain("legs_out", ["type filter hook output priority raw; policy accept;", leaving])
+
+
+def dialled(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
+    """Track the connections that we open in a client's name apart, as far as it is we who send.
+
+    A rule of the host may set the kernel's FTP helper on port 21. Where nothing is translated it
+    sees the same command on both our connections, expects the same data connection twice, and drops
+    the second command. Expectations of another zone do not clash, and match nothing outside it.
+    """
+    ports = {item.port for item in items if item.transport is Transport.TCP}
+    ports |= {rule.server.port for rule in policy.publishing_rules}
+    if ports:
+        listed = ", ".join(map(str, sorted(ports)))
+        # In this direction alone: what comes back has no zone, and finds the entry all the same.
+        zone = f"ct original zone set {DIALLED_ZONE}"
+        rule = f"tcp dport {{ {listed} }} socket transparent 1 {zone}"
+        yield chain("dialled", ["type filter hook output priority raw; policy accept;", rule])
 
 
 def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
