@@ -248,6 +248,12 @@ WORKER_PROBATION_SECONDS = 60.0
 # eight times that is a fault in a filter, and ends that filter's session by MemoryError.
 MAX_WORKER_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 
+# How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
+DRAIN_LOOK_SECONDS = 0.1
+
+# Killed flows leave conntrack after a second, and then their sums are known.
+DRAIN_RESET_SECONDS = 2.0
+
 # An orderly end takes a turn; shutting filters down may take them a moment.
 WORKER_STOP_SECONDS = 5.0
 

@@ -9,6 +9,7 @@ VERBS = [
     "run",
     "check-config",
     "reload",
+    "drain",
     "status",
     "sessions",
     "bindings",

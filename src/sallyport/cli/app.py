@@ -31,6 +31,7 @@ for _command in (
     operate.run,
     operate.check_config,
     operate.reload_config,
+    operate.drain,
     observe.status,
     observe.sessions,
     observe.bindings,

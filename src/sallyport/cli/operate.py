@@ -16,7 +16,7 @@ from sallyport.ops.config.load import Configuration, parse, read_text
 from sallyport.ops.config.review import HostFacts, review
 from sallyport.ops.config.settings import socket_path_fault
 from sallyport.ops.config.toml_lines import line_map
-from sallyport.ops.control.schema import Check, Reloaded, mistakes_of
+from sallyport.ops.control.schema import Check, DrainBegun, Reloaded, mistakes_of
 from sallyport.ops.control.server import request
 from sallyport.ops.interfaces import interface_names, local_addresses
 from sallyport.ops.processes.source import file_source, interface_source
@@ -149,6 +149,22 @@ def reload_config(output: Output) -> Exit:
     else:
         output.line(f"{answer.file} is in force; filters: {', '.join(answer.filters) or 'none'}")
     return Exit.FINE if answer.valid else Exit.BAD_CONFIGURATION
+
+
+@click.command("drain")
+@with_output
+def drain(output: Output) -> Exit:
+    """Stop the gateway when its running transfers have finished.
+
+    It accepts nothing more at once, and resets what still runs after `drain_seconds`. SIGTERM does
+    the same; a second SIGTERM ends everything now.
+    """
+    answer = request(output.control_socket, "drain", expect=DrainBegun)
+    if output.as_json:
+        output.json(answer)
+    else:
+        output.line(f"the gateway ends when its transfers have, within {answer.drain_seconds:g} s")
+    return Exit.FINE
 
 
 @click.group()

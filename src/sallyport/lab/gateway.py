@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,6 +12,9 @@ from sallyport.errors import OperatorError
 from sallyport.lab.host import Host, end, wait_until
 from sallyport.lab.network import Lab
 from sallyport.ops.control.server import request
+
+# What transfers get to finish after the first signal; and after the second, which resets them.
+_STOP_SECONDS = (1.0, 8.0)
 
 # What a NAT router does by itself: it lets out everything, and the answers in. IPv6 is routed, and
 # as closed to new flows from outside, or active FTP would need no gateway there.
@@ -123,7 +127,15 @@ class RunningGateway:
         return Path(self.log).read_text(encoding="utf-8", errors="replace").splitlines()[skip:]
 
     def stop(self) -> int:
-        """End the gateway as an operator does and give its exit code; idempotent."""
+        """Stop the gateway, with its transfers when they take long; return its exit code.
+
+        Idempotent.
+        """
+        for seconds in _STOP_SECONDS:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+                break
         end(self.process)
         return self.process.returncode
 

@@ -101,7 +101,7 @@ REASONS: Final = (
     _end(
         "gateway-stopping",
         "The gateway is being stopped.",
-        "Control connections are reset and nothing new may connect.",
+        "Both ends of what still ran are reset, and nothing new may connect.",
         "Start the gateway again.",
     ),
     _end(

@@ -163,7 +163,9 @@ RECORDS: Final[Mapping[str, Record]] = {
     ),
     "gateway.reloaded": Record("Another configuration is in force.", ("file", "filters")),
     "gateway.reload_refused": Record("A reload changed nothing.", ("problem",)),
-    "gateway.stopping": Record("The gateway begins to stop."),
+    "gateway.stopping": Record(
+        "The gateway begins to stop: transfers may finish.", ("drain_seconds",)
+    ),
     "gateway.stopped": Record("The gateway has stopped."),
     "guard.degraded": Record("The guard cannot be put in place.", ("problem",)),
     "guard.followed": Record("The guard follows interfaces that changed.", ("interfaces",)),

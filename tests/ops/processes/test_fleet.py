@@ -168,6 +168,19 @@ def test_one_that_gives_no_answer_is_named_and_not_waited_for(
     played(act, monkeypatch)
 
 
+def test_one_that_starts_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.errors[103, "prepare"] = StartupError("not yet")
+        bench.processes[101].end(-9)
+        await happens(bench, "worker.failed")
+        assert await by_whom(bench, "rules.show") == 102
+        with pytest.raises(WorkerLost):
+            await bench.fleet.ask("sessions.show", {"id": "w1.s1"})
+
+    played(act, monkeypatch)
+
+
 def test_one_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(bench: Bench) -> None:
         await serve(bench)

@@ -319,6 +319,13 @@ class Reloaded(Document, frozen=True, kw_only=True):
     """The filters that run now; empty when nothing has changed."""
 
 
+class DrainBegun(Document, frozen=True, kw_only=True):
+    """The gateway accepts nothing more and ends when its transfers have."""
+
+    drain_seconds: float
+    """After this long it resets what still runs."""
+
+
 def mistakes_of(errors: Iterable[ConfigError]) -> list[Mistake]:
     """Give what is wrong in a configuration as rows."""
     return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors]

@@ -1,7 +1,7 @@
 """The workers of a gateway: started, asked, replaced when they fail, and ended together."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
@@ -17,7 +17,9 @@ from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.member import Member, WorkerLost
 from sallyport.ops.processes.messages import (
     Ask,
+    Body,
     ConfigSource,
+    Drain,
     Plan,
     Prepare,
     Render,
@@ -132,7 +134,8 @@ class Fleet:
         one = merge.destination(command, arguments)
         if one is not None:
             return await self._ask_one(one.worker, body), []
-        members = list(self._members.values())
+        # One that starts knows no command yet.
+        members = [member for member in self._members.values() if member.is_serving]
         asked = [member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS) for member in members]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         silent = [
@@ -143,11 +146,36 @@ class Fleet:
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, WorkerLost):
                 raise answer
-        return merge.merge(command, [one for one in answers if isinstance(one, Raw)]), silent
+        said = [one for one in answers if isinstance(one, Raw)]
+        if not said:
+            raise WorkerLost("no worker answers; ask again in a few seconds")
+        return merge.merge(command, said), silent
 
     def members(self) -> list[Member]:
         """Return every worker, by number."""
         return list(self._members.values())
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Let running transfers finish, and reset what still runs after `seconds`.
+
+        Nothing new begins: who connects is refused. `hurry` resets at once. Returns when no worker
+        is left; one that hangs is ended meanwhile.
+        """
+        self._is_stopping = True
+        self._listeners.close(self._listeners.places)
+        alive = [member for member in self._members.values() if member.pid is not None]
+        self._tell(alive, Drain(seconds, keeps_sessions=False))
+        hurried = self._loop.create_task(hurry.wait())
+        ended = self._loop.create_task(_all_over(alive))
+        try:
+            limit = seconds + limits.DRAIN_RESET_SECONDS + limits.WORKER_STOP_SECONDS
+            await asyncio.wait({hurried, ended}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if hurried.done():
+                self._tell(alive, Drain(0, keeps_sessions=False))
+                await asyncio.wait({ended}, timeout=limits.WORKER_STOP_SECONDS)
+        finally:
+            hurried.cancel()
+            ended.cancel()
 
     async def stop(self) -> None:
         """End every worker: pinholes close, running transfers go on. Idempotent."""
@@ -157,17 +185,21 @@ class Fleet:
         for task in tuple(self._tasks):
             task.cancel()
         alive = [member for member in self._members.values() if member.pid is not None]
-        for member in alive:
-            member.tell(Stop())
+        self._tell(alive, Stop())
         try:
             async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
-                await asyncio.gather(*(member.over.wait() for member in alive))
+                await _all_over(alive)
         except TimeoutError:
             for member in alive:
                 member.kill()
-            await asyncio.gather(*(member.over.wait() for member in alive))
+            await _all_over(alive)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _tell(members: Iterable[Member], body: Body) -> None:
+        for member in members:
+            member.tell(body)
 
     def _new_member(self) -> Member:
         member = Member(len(self._members) + 1, self._spawn, self._ended)
@@ -203,7 +235,9 @@ class Fleet:
         if worker is not None and worker not in self._members:
             raise NotFound(f"no worker {worker}; there are {len(self._members)}")
         serving = [one for one in self._members.values() if one.is_serving]
-        for member in serving if worker is None else [self._members[worker]]:
+        for member in serving:
+            if worker not in {None, member.number}:
+                continue
             with suppress(WorkerLost):
                 return await member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS)
         raise WorkerLost("no worker answers; ask again in a few seconds")
@@ -258,6 +292,10 @@ class Fleet:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _all_over(members: Iterable[Member]) -> None:
+    await asyncio.gather(*(member.over.wait() for member in members))
 
 
 async def _at_start(answer: Awaitable[_T]) -> _T:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from sallyport.ops.control.schema import Status, WorkerRow
+from sallyport.ops.control.schema import DrainBegun, Status, WorkerRow
 from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes.fleet import Fleet
@@ -31,6 +31,8 @@ ReadSource = Callable[[], ConfigSource]
 
 def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> None:
     """Run a gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
+
+    The first signal lets running transfers finish within `drain_seconds`, a second one ends them.
 
     `file` is what `read` reads, None for none: then there is nothing to reload. Raises
     ConfigErrors, and StartupError, one line that says what is wrong, with everything undone.
@@ -62,6 +64,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
         self._fleet = Fleet(spawn, ground, journal)
         self._handlers: dict[str, Handler] = {}
         self._reloader = Reloader(file, self._reload, journal)
@@ -70,15 +73,36 @@ class Supervisor:
         """Start, serve until told to stop, and take everything apart; see `run` above."""
         self._loop.set_exception_handler(lambda _loop, context: self._survive(context))
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stopping.set)
+            self._loop.add_signal_handler(number, self._stop)
         # From the beginning to the end: by itself a hangup kills, with nothing undone.
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
         async with AsyncExitStack() as undo:
-            await self._start(undo)
-            await self._stopping.wait()
-            self._journal.record("gateway.stopping")
+            starting = self._loop.create_task(self._start(undo))
+            stopping = self._loop.create_task(self._stopping.wait())
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting  # what went wrong ends everything
+            else:
+                starting.cancel()
+                await asyncio.wait({starting})
+            await stopping
             self._reloader.close()
+            if starting.done() and not starting.cancelled():
+                seconds = self._fleet.plan.drain_seconds
+                self._journal.record("gateway.stopping", drain_seconds=seconds)
+                await self._fleet.drain(seconds, self._hurrying)
         self._journal.record("gateway.stopped")
+
+    def _stop(self) -> None:
+        """Stop when running transfers have finished; called again: stop now."""
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
+
+    def _drain(self, _arguments: Mapping[str, object]) -> DrainBegun:
+        """Answer `drain`: as one SIGTERM does."""
+        self._stopping.set()
+        return DrainBegun(drain_seconds=self._fleet.plan.drain_seconds)
 
     async def _start(self, undo: AsyncExitStack) -> None:
         undo.push_async_callback(self._fleet.stop)
@@ -97,6 +121,7 @@ class Supervisor:
         for command in await self._fleet.serve(ground):
             self._handlers[command] = partial(self._answer, command)
         self._handlers["reload"] = self._reloader.answer
+        self._handlers["drain"] = self._drain
         self._reloader.open()
         self._journal.record(
             "gateway.started",

@@ -32,6 +32,7 @@ from sallyport.ops.control.server import Handler
 from sallyport.ops.logs import EventJournal, Format
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.channel import Channel
+from sallyport.ops.processes.drain import Draining
 from sallyport.ops.processes.ground import GuardRules
 from sallyport.ops.processes.messages import (
     Answer,
@@ -90,6 +91,7 @@ class Worker:
         self._assembly: Assembly | None = None
         self._handlers: Mapping[str, Handler] = {}
         self._channel: Channel | None = None
+        self._draining: Draining | None = None
 
     def listen(self, sock: socket.socket) -> None:
         """Take requests from the supervisor at the other end of `sock`."""
@@ -127,7 +129,9 @@ class Worker:
                 return self._take(body)
             case Ask():
                 return self._ask(body)
-            case Drain() | Stop():
+            case Drain():
+                self._drain(body)
+            case Stop():
                 self.over.set()
         return None
 
@@ -189,6 +193,18 @@ class Worker:
             known = ", ".join(sorted(self._handlers))
             raise UnknownCommand(f"no command {body.command!r}; this gateway has: {known}")
         return handler(body.arguments)
+
+    def _drain(self, body: Drain) -> None:
+        if self._assembly is None:
+            self.over.set()
+        elif self._draining is None:
+            self._assembly.front_ends.stop_accepting()
+            self._draining = Draining(
+                self._assembly.gateway, self.over.set, keeps_sessions=body.keeps_sessions
+            )
+            self._draining.start(body.seconds)
+        elif body.seconds <= 0:
+            self._draining.give_up()
 
 
 def plan_of(prepared: Prepared) -> Plan:

@@ -1,0 +1,63 @@
+"""Lets a worker's gateway run dry: nothing new begins, what runs may finish, within a time."""
+
+from collections.abc import Callable
+
+from sallyport import limits
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.pinholes.lifecycle import State
+
+
+class Draining:
+    """One gateway that is to end; new connections must be kept away from it already."""
+
+    def __init__(self, gateway: Gateway, over: Callable[[], None], *, keeps_sessions: bool) -> None:
+        """Call `over` once, when nothing runs any more.
+
+        `keeps_sessions`: a control connection counts as running too, and not only a transfer.
+        """
+        self._gateway = gateway
+        self._over = over
+        self._keeps_sessions = keeps_sessions
+        self._is_given_up = False
+        self._is_over = False
+
+    def start(self, seconds: float) -> None:
+        """Wait for what runs, at most this long."""
+        if seconds > 0:
+            self._gateway.call_later(seconds, self.give_up)
+            self._look()
+        else:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Reset both ends of all that still runs, wait for its sums, and end. Idempotent."""
+        if self._is_given_up or self._is_over:
+            return
+        self._is_given_up = True
+        for session in tuple(self._gateway.sessions):
+            session.kill("gateway-stopping")
+        # A killed flow is counted when its entry is gone; that takes about a second.
+        self._gateway.call_later(limits.DRAIN_RESET_SECONDS, self._end)
+        self._look()
+
+    def _look(self) -> None:
+        if self._is_over:
+            return
+        if self._runs():
+            self._gateway.call_later(limits.DRAIN_LOOK_SECONDS, self._look)
+        else:
+            self._end()
+
+    def _runs(self) -> bool:
+        if self._keeps_sessions or self._is_given_up:
+            return any(session.primaries or session.openings for session in self._gateway.sessions)
+        return any(
+            opening.state is State.LIVE
+            for session in self._gateway.sessions
+            for opening in session.openings.values()
+        )
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._over()

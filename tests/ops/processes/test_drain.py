@@ -1,0 +1,67 @@
+"""A gateway that runs dry, in virtual time; with real transfers: tests/netns/test_drain.py."""
+
+import pytest
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.filters.ftp import FTP, FtpFilter
+from sallyport.ops.processes.drain import Draining
+from sallyport.testing.world import make_gateway
+
+CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
+
+
+class Ending:
+    """Counts how often the end was announced."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def over(self) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize("keeps_sessions", [False, True])
+def test_what_is_idle_ends_at_once(keeps_sessions: bool) -> None:
+    gateway, _, _ = make_gateway([FtpFilter()])
+    ending = Ending()
+
+    Draining(gateway, ending.over, keeps_sessions=keeps_sessions).start(30)
+
+    assert ending.times == 1
+
+
+def test_a_control_connection_without_a_transfer_is_not_waited_for() -> None:
+    gateway, _, _ = make_gateway([FtpFilter()])
+    gateway.admit_primary(FTP, CLIENT, SERVER)
+    ending = Ending()
+
+    Draining(gateway, ending.over, keeps_sessions=False).start(30)
+
+    assert ending.times == 1
+
+
+def test_it_is_waited_for_when_sessions_are_kept_and_reset_when_the_time_is_over() -> None:
+    gateway, _, world = make_gateway([FtpFilter()])
+    primary = gateway.admit_primary(FTP, CLIENT, SERVER)
+    ending = Ending()
+
+    Draining(gateway, ending.over, keeps_sessions=True).start(30)
+    world.pass_time(gateway, 29)
+    assert (ending.times, primary.is_open) == (0, True)
+
+    world.pass_time(gateway, 1 + limits.DRAIN_RESET_SECONDS)
+    assert (ending.times, primary.is_open) == (1, False)
+
+
+def test_without_time_everything_is_reset_at_once() -> None:
+    gateway, _, world = make_gateway([FtpFilter()])
+    primary = gateway.admit_primary(FTP, CLIENT, SERVER)
+    ending = Ending()
+
+    draining = Draining(gateway, ending.over, keeps_sessions=True)
+    draining.start(0)
+    draining.give_up()
+    world.pass_time(gateway, 60)
+
+    assert (ending.times, primary.is_open) == (1, False)
