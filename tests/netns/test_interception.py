@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -200,43 +199,3 @@ def test_a_slow_server_slows_its_client_instead_of_filling_memory(family: int, l
 
         # Two socket buffers on the way and ours; the kernel's limits are 4 to 6 MiB each.
         assert taken_of(records, client) < 32 * 1024 * 1024
-
-
-def test_a_client_the_rules_deny_is_reset_with_the_reason(
-    lab: Lab, gateway: RunningGateway, tmp_path: Path
-) -> None:
-    gateway.stop()
-    file = tmp_path / "closed.toml"
-    file.write_text(
-        """
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24"]
-[networks.external]
-interfaces = ["ext0"]
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-[[access_rules]]
-name = "nobody"
-action = "deny"
-protocols = ["ftp"]
-from = ["internal"]
-to = ["external"]
-[[access_rules]]
-name = "never reached"
-action = "allow"
-protocols = ["ftp"]
-from = ["internal"]
-to = ["external"]
-""",
-        encoding="ascii",
-    )
-    running = RunningGateway(lab, ("--config", str(file)), name="closed")
-    with pytest.raises(ConnectionResetError):
-        connect_and_listen(lab, 4)
-
-    assert running.stop() == 0
-    [refused] = events(running, "connect.refused")
-    assert refused["reason"] == "denied-by-rule"
