@@ -11,6 +11,7 @@ import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.hosts import Hosts
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
@@ -247,7 +248,7 @@ def test_c05_a_client_gets_as_many_mappings_as_its_rule_grants() -> None:
 
 
 def test_what_no_rule_grants_is_not_authorized() -> None:
-    asking = Asking(sources=frozenset({"external"}))
+    asking = Asking(sources=Hosts.of("external"))
     assert asking.map().result is Result.NOT_AUTHORIZED
 
 
