@@ -43,5 +43,6 @@ def test_one_client_outside_cannot_use_up_a_published_server() -> None:
     assert limits.MAX_CONTROLS_PER_PEER * 2 <= limits.MAX_CONTROLS_PER_CLIENT
 
 
-def test_the_increased_receive_buffer_is_the_sdks_64_kib() -> None:
-    assert limits.INCREASED_RECEIVE_BUFFER == 65536
+def test_the_increased_receive_buffer_holds_more_than_linux_gives_by_itself() -> None:
+    linux_default = 212_992  # net.core.rmem_default
+    assert 4 * linux_default <= limits.INCREASED_RECEIVE_BUFFER

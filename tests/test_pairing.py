@@ -17,6 +17,9 @@ ELSEWHERE = {
     "core/policy/trail.py": ("core/policy/test_matching.py", "written by what decides"),
     "ops/config/access.py": ("ops/config/test_load.py", "one table of a configuration"),
     "ops/config/rule_shapes.py": ("ops/config/test_document.py", "shapes of its tables"),
+    "cli/wrap.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
+    "frontends/pcp/leases.py": ("frontends/pcp/test_responder.py", "a mapping is seen by requests"),
+    "frontends/pcp/server.py": ("interop/test_pcp.py", "a queue in front of the responder"),
     "core/engine/ledger.py": ("core/engine/test_gateway.py", "its counts are seen from outside"),
     "core/engine/session_table.py": ("core/model/test_session.py", "finds sessions for others"),
     "core/model/engine.py": ("core/engine/test_gateway.py", "a Protocol; Gateway implements it"),
@@ -29,7 +32,6 @@ ELSEWHERE = {
     ),
     "core/runtime/environment.py": ("testing/test_world.py", "a Protocol; its doubles are tested"),
     "filters/ftp": ("filters/test_ftp.py", "one dialogue of several files, tested by what it says"),
-    "frontends/pcp": ("frontends/test_pcp.py", "a front end of several files"),
     "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
@@ -40,6 +42,8 @@ ELSEWHERE = {
     "testing/endings.py": ("testing/test_contract.py", "how its plays end"),
     "testing/faulty.py": ("testing/test_contract.py", "what its plays fail with"),
     "testing/flows.py": ("testing/test_memory.py", "the flows of the data path in memory"),
+    "wrap/pcp_client.py": ("interop/test_wrap.py", "only a gateway answers"),
+    "wrap/supervisor.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
     "testing/promises.py": ("testing/test_contract.py", "a broken filter for each promise"),
 }
 

@@ -55,7 +55,7 @@ class BindFlags(Flag):
     ALLOW_ADDRESSES_ALL = auto()
     """Any client address is allowed."""
     INCREASE_RECEIVE_BUFFER = auto()
-    """The receive buffer is 64 KiB, against bursts."""
+    """The receive buffer is `limits.INCREASED_RECEIVE_BUFFER`, against bursts."""
 
     # Every bind reads these several times, and `Flag.__contains__` runs in Python. The enum keeps
     # one object for each combination of flags, so each answer is computed once.

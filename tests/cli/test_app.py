@@ -17,6 +17,7 @@ VERBS = [
     "rules",
     "filters",
     "reasons",
+    "wrap",
     "lab",
 ]
 

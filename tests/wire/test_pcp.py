@@ -171,3 +171,28 @@ def test_any_bytes_are_a_request_or_refused_with_a_code(data: bytes) -> None:
             answer = pcp.refuse(head, refusal.result, lifetime=30, epoch=0)
             assert 24 <= len(answer) <= pcp.MAX_BYTES
             assert len(answer) % 4 == 0
+
+
+def test_a_client_reads_of_an_answer_what_it_was_given() -> None:
+    client, peer = ip_address("10.0.0.8"), PeerFilter(ip_network("203.0.113.0/24"), 80)
+    request = pcp.map_request(client, NONCE, 6, 8080, lifetime=600, filters=(peer,))
+    found = pcp.parse(request)
+    assert (found.client, found.lifetime) == (client, 600)
+    assert found.mapping is not None
+    assert found.mapping.filters == (peer,)
+    granted = pcp.grant(
+        found.mapping, external=ip_address("203.0.113.1"), port=40001, lifetime=600, epoch=3
+    )
+    refused = pcp.refuse(request, Result.NOT_AUTHORIZED, lifetime=1800, epoch=3)
+
+    assert pcp.parse_answer(granted) == pcp.Answer(
+        Result.SUCCESS, 600, NONCE, ip_address("203.0.113.1"), 40001
+    )
+    assert (answer := pcp.parse_answer(refused)) is not None
+    assert (answer.result, answer.lifetime) == (Result.NOT_AUTHORIZED, 1800)
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
+    for whole in (data, bytes((2, 0x81, 0)) + data, bytes((2, 0x81, 0, 0)) + bytes(40) + data):
+        pcp.parse_answer(whole)

@@ -8,6 +8,7 @@ import click
 from sallyport import __version__
 from sallyport.cli import filters, observe, operate, reasons, transfers
 from sallyport.cli.exits import Exit, exit_code
+from sallyport.cli.wrap import wrap
 from sallyport.errors import ConfigErrors, SallyportError
 
 
@@ -39,6 +40,7 @@ for _command in (
     observe.rules,
     filters.filters,
     reasons.reasons,
+    wrap,
     operate.lab,
 ):
     app.add_command(_command)

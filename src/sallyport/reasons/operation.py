@@ -43,6 +43,12 @@ REASONS: Final = (
         "Do what the message says.",
     ),
     _operation(
+        "cannot-wrap",
+        "`sallyport wrap` cannot run the program here; the message says why.",
+        "The program was not started.",
+        "Name the gateway with --gateway, or run it where seccomp user notification is allowed.",
+    ),
+    _operation(
         "restart-needed",
         "The new configuration changes what only a start can change.",
         "The reload changed nothing; the old configuration is in force.",

@@ -166,6 +166,45 @@ def parse(data: bytes) -> Request:
     return Request(Opcode.MAP, lifetime, client, mapping)
 
 
+def map_request(
+    client: IpAddress,
+    nonce: bytes,
+    protocol: int,
+    port: int,
+    *,
+    lifetime: int,
+    external_port: int = 0,
+    filters: tuple[PeerFilter, ...] = (),
+) -> bytes:
+    """Write the request of a client for one port; `lifetime` 0 deletes (section 11.1)."""
+    head = _HEADER.pack(VERSION, Opcode.MAP, 0, lifetime, pack(client))
+    unknown = IPv4Address(0) if client.version == 4 else IPv6Address(0)
+    body = _MAP.pack(nonce, protocol, port, external_port, pack(unknown))
+    return head + body + b"".join(_filter(one) for one in filters)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a gateway answers to a MAP request: `external` and `port` mean nothing in a refusal."""
+
+    result: Result
+    lifetime: int
+    nonce: bytes
+    external: IpAddress
+    port: int
+
+
+def parse_answer(data: bytes) -> Answer | None:
+    """Read the answer to a MAP request; None for any other datagram."""
+    if len(data) < _RESPONSE.size + _MAP.size or data[0] != VERSION:
+        return None
+    _, opcode, result, lifetime, _ = _RESPONSE.unpack_from(data)
+    if opcode != Opcode.MAP | _RESPONSE_BIT or result > max(Result):
+        return None
+    nonce, _, _, port, external = _MAP.unpack_from(data, _RESPONSE.size)
+    return Answer(Result(result), lifetime, nonce, address_of(external), port)
+
+
 def refuse(request: bytes, result: Result, *, lifetime: int, epoch: int) -> bytes:
     """Write the answer to a request that failed: a copy of it with another head (section 8.3).
 
@@ -201,10 +240,7 @@ def grant(
         body += _option(Option.THIRD_PARTY, pack(mapping.third_party))
     if mapping.prefers_failure:
         body += _option(Option.PREFER_FAILURE, b"")
-    for one in mapping.filters or ():
-        prefix = one.prefix
-        bits = prefix.prefixlen + (_MAPPED_BITS if prefix.version == 4 else 0)
-        body += _option(Option.FILTER, _FILTER.pack(bits, one.port, pack(prefix.network_address)))
+    body += b"".join(_filter(one) for one in mapping.filters or ())
     if mapping.port_set is not None and set_size is not None:
         wanted = mapping.port_set
         parity = int(wanted.keeps_parity)
@@ -227,6 +263,12 @@ def address_of(packed: bytes) -> IpAddress:
 
 def _option(code: Option, data: bytes) -> bytes:
     return _OPTION.pack(code, len(data)) + data + bytes(-len(data) % 4)
+
+
+def _filter(one: PeerFilter) -> bytes:
+    prefix = one.prefix
+    bits = prefix.prefixlen + (_MAPPED_BITS if prefix.version == 4 else 0)
+    return _option(Option.FILTER, _FILTER.pack(bits, one.port, pack(prefix.network_address)))
 
 
 def _walk(data: bytes) -> list[tuple[int, bytes]]:
