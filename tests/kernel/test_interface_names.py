@@ -1,60 +1,53 @@
-"""The configured interfaces keep their networks through renames."""
+"""Interfaces keep their network through renames; that rules follow: tests/netns/test_guard.py."""
 
 from sallyport.kernel.interface_names import InterfaceNames
 from sallyport.wire.rtnetlink import LinkReport
 
 
-def names(*interfaces: tuple[int, str]) -> InterfaceNames:
-    found = InterfaceNames(["int0", "ext0"])
-    found.note_all(interfaces)
-    return found
+def names() -> InterfaceNames:
+    made = InterfaceNames(["int0", "ext0"])
+    made.note_all([(1, "lo"), (2, "int0"), (3, "ext0")])
+    return made
 
 
-def test_an_interface_is_known_by_its_configured_name() -> None:
-    assert names((1, "lo"), (2, "int0")).now("int0") == ("int0",)
+def seen(made: InterfaceNames, number: int, name: str, *, is_gone: bool = False) -> None:
+    made.note(LinkReport(number, name, is_gone))
 
 
-def test_a_renamed_interface_stays_in_its_network_and_the_old_name_is_kept_free_for_it() -> None:
-    found = names((2, "int0"))
+def test_a_renamed_interface_is_known_by_both_names_until_the_old_one_is_taken() -> None:
+    made = names()
+    seen(made, 2, "lan0")
+    assert made.now("int0") == ("int0", "lan0")
 
-    found.note(LinkReport(2, "lan7", is_gone=False))
-
-    assert found.now("int0") == ("int0", "lan7")
-
-
-def test_an_interface_that_takes_over_a_name_joins_the_one_that_had_it() -> None:
-    found = names((2, "int0"))
-
-    found.note(LinkReport(2, "lan7", is_gone=False))
-    found.note(LinkReport(3, "int0", is_gone=False))
-
-    assert found.now("int0") == ("int0", "lan7")
+    seen(made, 9, "int0")
+    assert made.now("int0") == ("int0", "lan0")
+    assert made.unmanaged == ("lo",)
 
 
-def test_two_interfaces_that_swap_names_both_stay_where_they_were() -> None:
-    found = names((2, "int0"), (3, "ext0"))
+def test_two_interfaces_that_swap_their_names_stay_in_their_networks() -> None:
+    made = names()
+    for number, name in ((2, "spare"), (3, "int0"), (2, "ext0")):
+        seen(made, number, name)
 
-    for number, name in ((2, "tmp"), (3, "int0"), (2, "ext0")):
-        found.note(LinkReport(number, name, is_gone=False))
-
-    assert found.now("int0") == ("ext0",)
-    assert found.now("ext0") == ("int0",)
+    assert (made.now("int0"), made.now("ext0")) == (("ext0",), ("int0",))
 
 
-def test_an_interface_that_has_gone_leaves_its_name_behind() -> None:
-    found = names((2, "int0"))
+def test_what_appears_late_under_a_configured_name_belongs_to_it() -> None:
+    made = InterfaceNames(["ppp0"])
+    assert made.now("ppp0") == ("ppp0",)
 
-    found.note(LinkReport(2, "int0", is_gone=True))
-    found.note(LinkReport(9, "int0", is_gone=True))
+    seen(made, 5, "ppp0")
+    seen(made, 5, "ppp7")
+    assert made.now("ppp0") == ("ppp0", "ppp7")
 
-    assert found.now("int0") == ("int0",)
 
+def test_what_has_gone_is_forgotten_also_when_the_list_alone_tells() -> None:
+    made = names()
+    seen(made, 2, "lan0")
+    seen(made, 2, "lan0", is_gone=True)
+    assert made.now("int0") == ("int0",)
 
-def test_a_list_of_all_interfaces_makes_up_for_reports_that_were_lost() -> None:
-    found = names((2, "int0"), (3, "ext0"), (4, "other"))
-
-    found.note_all([(2, "lan7"), (5, "new0")])
-
-    assert found.now("int0") == ("int0", "lan7")
-    assert found.now("ext0") == ("ext0",)
-    assert found.unmanaged == ("new0",)
+    seen(made, 3, "wan0")
+    made.note_all([(1, "lo")])
+    assert made.now("ext0") == ("ext0",)
+    assert made.unmanaged == ("lo",)
