@@ -1,7 +1,6 @@
 """Requests: the arguments of one bind or permission, and the check that they fit together."""
 
 from dataclasses import dataclass
-from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -69,22 +68,24 @@ class BindRequest(NamedTuple):
 
     def _require_types(self) -> None:
         """Check what a filter without type checks gets wrong; raises InvalidArgument, by name."""
-        if not all(isinstance(client, Endpoint) for client in self.client_addresses):
-            raise InvalidArgument("client_addresses-are-not-endpoints")
+        for client in self.client_addresses:
+            if not isinstance(client, Endpoint):
+                raise InvalidArgument("client_addresses-are-not-endpoints")
         if not isinstance(self.transport, Transport):
             raise InvalidArgument("transport-is-not-a-transport")
-        if not isinstance(self.protocol, (ProtocolDefinition, UUID)):
+        if not isinstance(self.protocol, ProtocolDefinition) and type(self.protocol) is not UUID:
             raise InvalidArgument("protocol-is-not-a-protocol-definition")
-        if not isinstance(self.proxy_address, (Endpoint, NoneType)):
-            raise InvalidArgument("proxy_address-is-not-an-endpoint")
         if not isinstance(self.flags, BindFlags):
             raise InvalidArgument("flags-are-not-bind-flags")
         if not isinstance(self.backlog, int):
             raise InvalidArgument("backlog-is-not-a-number")
-        if not isinstance(self.ip_filter, (IpFilter, NoneType)):
-            raise InvalidArgument("ip_filter-is-not-an-ip-filter")
-        if not isinstance(self.peer_ports, (frozenset, NoneType)):
-            raise InvalidArgument("peer_ports-are-not-a-frozenset")
+        for value, kind, reason in (
+            (self.proxy_address, Endpoint, "proxy_address-is-not-an-endpoint"),
+            (self.ip_filter, IpFilter, "ip_filter-is-not-an-ip-filter"),
+            (self.peer_ports, frozenset, "peer_ports-are-not-a-frozenset"),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise InvalidArgument(reason)
 
     def _require_flags_make_sense(self) -> None:
         flags = self.flags
