@@ -248,6 +248,10 @@ WORKER_PROBATION_SECONDS = 60.0
 # eight times that is a fault in a filter, and ends that filter's session by MemoryError.
 MAX_WORKER_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 
+# How long workers that have handed their clients over keep their sessions: a working session and
+# its last transfer; two generations at once take the memory of both.
+OUTGOING_SECONDS = 3600.0
+
 # How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
 DRAIN_LOOK_SECONDS = 0.1
 

@@ -92,3 +92,28 @@ def test_what_still_runs_then_is_reset_at_both_ends(
 
     assert gateway.process.returncode == 0
     assert took < 10
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_workers_are_renewed_without_a_failed_transfer(
+    family: int, lab: Lab, tmp_path: Path, server_of: GiveServer
+) -> None:
+    server = server_of("vsftpd")
+    (server.folder / "small").write_bytes(b"through")
+    gateway = start(lab, tmp_path, 5)
+    first = json.loads(gateway.ask("status", "--json").stdout)["workers"][0]["pid"]
+    with RawFtp(lab.client, server, family) as before:
+        transfers = 0
+        for generation in range(1, 4):
+            os.kill(gateway.process.pid, signal.SIGUSR2)
+            while sum('"gateway.reloaded"' in line for line in gateway.journal()) < generation:
+                with RawFtp(lab.clients[1], server, family) as ftp:
+                    assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+                transfers += 2
+        assert before.fetch(b"small") == before.fetch_passively(b"small")
+        rows = json.loads(gateway.ask("status", "--json").stdout)["workers"]
+        assert first in {row["pid"] for row in rows if row["state"] == "outgoing"}
+        assert [row["number"] for row in rows if row["state"] == "serving"] == [4]
+
+    assert transfers > 5
+    assert gateway.stop() == 0

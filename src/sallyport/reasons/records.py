@@ -175,6 +175,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         ("number", "status", "replaced_in_seconds"),
     ),
     "worker.failed": Record("A worker process could not begin.", ("number", "error")),
+    "worker.left": Record("A worker that had handed over its clients has ended.", ("number",)),
     "worker.replaced": Record("A new worker process serves.", ("number", "pid")),
     "request.failed": Record(
         "A command on the control socket met a fault of the program.", ("command", "error")

@@ -54,6 +54,19 @@ def test_it_is_waited_for_when_sessions_are_kept_and_reset_when_the_time_is_over
     assert (ending.times, primary.is_open) == (1, False)
 
 
+def test_an_outgoing_gateway_that_is_stopped_waits_for_transfers_alone() -> None:
+    gateway, _, world = make_gateway([FtpFilter()])
+    gateway.admit_primary(FTP, CLIENT, SERVER)
+    ending = Ending()
+    draining = Draining(gateway, ending.over, keeps_sessions=True)
+    draining.start(3600)
+
+    draining.change(30, keeps_sessions=False)
+    world.pass_time(gateway, limits.DRAIN_LOOK_SECONDS)
+
+    assert ending.times == 1
+
+
 def test_without_time_everything_is_reset_at_once() -> None:
     gateway, _, world = make_gateway([FtpFilter()])
     primary = gateway.admit_primary(FTP, CLIENT, SERVER)

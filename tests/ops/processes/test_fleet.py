@@ -181,6 +181,40 @@ def test_one_that_starts_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     played(act, monkeypatch)
 
 
+def test_a_new_generation_takes_the_clients_and_the_old_one_runs_dry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        await bench.fleet.renew(ConfigSource(file="/etc/s.toml", text="before"))
+        await bench.recorded("worker.left").wait()
+        assert {member.pid for member in bench.fleet.members() if not member.is_outgoing} == {
+            103,
+            104,
+        }
+        assert await by_whom(bench, "rules.show") == 103
+        assert await by_whom(bench, "sessions.show", id="w4.s1") == 104
+
+    bench = played(act, monkeypatch)
+
+    kinds = [kind for pid, kind in bench.asked if pid == 101]
+    assert kinds[-1] == "drain"
+    assert bench.asked.index((104, "take")) < bench.asked.index((101, "drain"))
+    assert "worker.ended" not in bench.journal.events()
+
+
+def test_a_generation_that_cannot_serve_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.errors[102, "take"] = StartupError("no")
+        with pytest.raises(RequestRefused, match="no"):
+            await bench.fleet.renew(ConfigSource(text="before"))
+        await bench.recorded("worker.left").wait()
+        assert [member.pid for member in bench.fleet.members()] == [101]
+
+    assert (101, "drain") not in played(act, monkeypatch).asked
+
+
 def test_one_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(bench: Bench) -> None:
         await serve(bench)

@@ -72,8 +72,9 @@ class SessionRow(Struct, frozen=True, kw_only=True):
     bindings: int
 
 
-WorkerState = Literal["serving", "starting", "silent"]
-"""Starting: so is one that replaces another. Silent: it gave no answer within a second."""
+WorkerState = Literal["serving", "starting", "silent", "outgoing"]
+"""Starting: so is one that replaces another. Silent: it gave no answer within a second. Outgoing:
+another has its clients, and it finishes what it has begun."""
 
 
 class WorkerRow(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,14 @@ class Draining:
         else:
             self.give_up()
 
+    def change(self, seconds: float, *, keeps_sessions: bool) -> None:
+        """Wait at most this long from now on, and for this."""
+        self._keeps_sessions = keeps_sessions
+        if seconds > 0:
+            self._gateway.call_later(seconds, self.give_up)
+        else:
+            self.give_up()
+
     def give_up(self) -> None:
         """Reset both ends of all that still runs, wait for its sums, and end. Idempotent."""
         if self._is_given_up or self._is_over:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from itertools import count
 from typing import Any, TypeVar
 
 from msgspec import Raw
@@ -41,6 +42,7 @@ class Fleet:
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
+        self._numbers = count(1)
         self._listeners = Listeners(1)
         self._source = ConfigSource()
         self._plan: Plan | None = None
@@ -63,7 +65,7 @@ class Fleet:
         Raises ConfigErrors or StartupError.
         """
         self._source = source
-        first = self._new_member()
+        first = self._new_member(0)
         self._plan = await _at_start(first.ask(Prepare(source), Plan))
         return self._plan
 
@@ -79,7 +81,7 @@ class Fleet:
         self._listeners.open(plan.intercepting, plan.published)
         self._rules = await _at_start(self._render(first))
         self._ground.install(plan, self._rules, undo)
-        others = [self._new_member() for _ in range(1, plan.workers)]
+        others = [self._new_member(index) for index in range(1, plan.workers)]
         commands = await _at_start(self._take(first))
         async with asyncio.TaskGroup() as starting:
             for member in others:
@@ -94,7 +96,7 @@ class Fleet:
         for what cannot be set up, or WorkerLost; then nothing has changed.
         """
         async with self._changing:
-            serving = [member for member in self._members.values() if member.is_serving]
+            serving = [one for one in self._current() if one.is_serving]
             if not serving:
                 raise WorkerLost("no worker is serving; ask again in a few seconds")
             prepare = [member.ask(Prepare(source), Plan) for member in serving]
@@ -123,6 +125,35 @@ class Fleet:
                     self._fail(member, done)
             wanted = {*plan.intercepting, *plan.published}
             self._listeners.close(self._listeners.places - wanted)
+            return plan
+
+    async def renew(self, source: ConfigSource) -> Plan:
+        """Let a new generation of workers take the clients over; no connection is refused.
+
+        Both accept at the same sockets until the new one serves. The old one keeps its sessions
+        until they end, at most `limits.OUTGOING_SECONDS`. Raises as `replace` does, with nothing
+        changed.
+        """
+        async with self._changing:
+            before = self._current()
+            new = [self._new_member(one.index) for one in before]
+            try:
+                plan = await new[0].ask(Prepare(source), Plan)
+                rules = await self._render(new[0])
+                _require_same(is_same=fixed(plan) == fixed(self.plan) and rules == self._rules)
+                for member in new[1:]:
+                    await member.ask(Prepare(source), Plan)
+                for member in new:
+                    await self._take(member)
+            except BaseException:
+                for member in new:
+                    member.is_outgoing = True
+                    member.kill()
+                raise
+            self._source, self._plan = source, plan
+            for member in before:
+                member.is_outgoing = True
+                member.tell(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
             return plan
 
     async def ask(self, command: str, arguments: Mapping[str, object]) -> tuple[object, list[int]]:
@@ -196,13 +227,17 @@ class Fleet:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _current(self) -> list[Member]:
+        """Return those that have the clients now."""
+        return [member for member in self._members.values() if not member.is_outgoing]
+
     @staticmethod
     def _tell(members: Iterable[Member], body: Body) -> None:
         for member in members:
             member.tell(body)
 
-    def _new_member(self) -> Member:
-        member = Member(len(self._members) + 1, self._spawn, self._ended)
+    def _new_member(self, index: int) -> Member:
+        member = Member(next(self._numbers), index, self._spawn, self._ended)
         self._members[member.number] = member
         member.start()
         return member
@@ -220,9 +255,10 @@ class Fleet:
         if not member.is_serving:
             taken = {one.series for one in self._members.values() if one is not member}
             member.series = self._ground.free_series(self.plan, taken)
-        sockets = self._listeners.of(member.number - 1)
+        sockets = self._listeners.of(member.index)
         take = Take(
             worker=member.number,
+            index=member.index,
             workers=self.plan.workers,
             series=member.series,
             places=list(sockets),
@@ -233,8 +269,10 @@ class Fleet:
 
     async def _ask_one(self, worker: int | None, body: Ask) -> object:
         if worker is not None and worker not in self._members:
-            raise NotFound(f"no worker {worker}; there are {len(self._members)}")
+            raise NotFound(f"no worker {worker}; `status` lists them")
         serving = [one for one in self._members.values() if one.is_serving]
+        # What is the same for all is answered by those that have the clients.
+        serving.sort(key=lambda one: one.is_outgoing)
         for member in serving:
             if worker not in {None, member.number}:
                 continue
@@ -243,6 +281,10 @@ class Fleet:
         raise WorkerLost("no worker answers; ask again in a few seconds")
 
     def _ended(self, member: Member, status: int) -> None:
+        if member.is_outgoing:
+            del self._members[member.number]
+            self._journal.record("worker.left", number=member.number)
+            return
         if self._is_stopping or self._look is None:
             return
         delay = member.lifeline.ended(self._loop.time())
@@ -258,6 +300,9 @@ class Fleet:
     async def _revive(self, member: Member, delay: float) -> None:
         await asyncio.sleep(delay)
         async with self._changing:
+            if member.is_outgoing:  # a new generation that came to nothing
+                self._members.pop(member.number, None)
+                return
             try:
                 member.restarts += 1
                 member.start()
@@ -292,6 +337,25 @@ class Fleet:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _require_same(*, is_same: bool) -> None:
+    if not is_same:
+        raise StartupError(
+            "the configuration has changed; reload it first, or restart, and then renew the workers"
+        )
+
+
+def fixed(plan: Plan) -> tuple[object, ...]:
+    """Return what of a plan the supervisor was set up for and cannot change."""
+    return (
+        plan.workers,
+        plan.control_socket,
+        plan.port_range,
+        plan.interfaces,
+        plan.intercepting,
+        plan.published,
+    )
 
 
 async def _all_over(members: Iterable[Member]) -> None:

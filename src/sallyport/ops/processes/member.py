@@ -28,9 +28,17 @@ class WorkerLost(OperatorError):
 class Member:
     """The worker with one number; its process may be replaced by another."""
 
-    def __init__(self, number: int, spawn: Spawn, ended: Callable[["Member", int], None]) -> None:
-        """`ended` is told when a process of it has ended, with its exit status."""
+    def __init__(
+        self, number: int, index: int, spawn: Spawn, ended: Callable[["Member", int], None]
+    ) -> None:
+        """`number` is its own, `index` its place among those that share the clients, from 0 on.
+
+        `ended` is told when a process of it has ended, with its exit status.
+        """
         self.number = number
+        self.index = index
+        self.is_outgoing = False
+        """Whether it only finishes what it has begun; it is not replaced."""
         self.series = 0
         """Its part of the numbers in marks, while it has a process."""
         self.is_serving = False
@@ -72,6 +80,8 @@ class Member:
         """Return how it is doing, in the words of `status`."""
         if not self.is_serving:
             return "starting"
+        if self.is_outgoing:
+            return "outgoing"
         return "silent" if is_silent else "serving"
 
     def tell(self, body: Body) -> None:

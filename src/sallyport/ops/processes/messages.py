@@ -80,6 +80,9 @@ class Take(Struct, frozen=True, tag=True, kw_only=True):
     """Serve by what was prepared, at these sockets; descriptors: one for each place."""
 
     worker: int
+    """Its number, which ids begin with."""
+    index: int
+    """Its place among the workers that share the clients, from 0 on."""
     workers: int
     series: int
     places: list[str]

@@ -32,6 +32,7 @@ ReadSource = Callable[[], ConfigSource]
 def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> None:
     """Run a gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
 
+    SIGUSR2 brings new workers, of the release that is installed now, without refusing a client.
     The first signal lets running transfers finish within `drain_seconds`, a second one ends them.
 
     `file` is what `read` reads, None for none: then there is nothing to reload. Raises
@@ -68,6 +69,7 @@ class Supervisor:
         self._fleet = Fleet(spawn, ground, journal)
         self._handlers: dict[str, Handler] = {}
         self._reloader = Reloader(file, self._reload, journal)
+        self._renewer = Reloader(file or Path(), self._renew, journal)
 
     async def run(self) -> None:
         """Start, serve until told to stop, and take everything apart; see `run` above."""
@@ -76,6 +78,7 @@ class Supervisor:
             self._loop.add_signal_handler(number, self._stop)
         # From the beginning to the end: by itself a hangup kills, with nothing undone.
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
+        self._loop.add_signal_handler(signal.SIGUSR2, self._renewer.on_signal)
         async with AsyncExitStack() as undo:
             starting = self._loop.create_task(self._start(undo))
             stopping = self._loop.create_task(self._stopping.wait())
@@ -87,6 +90,7 @@ class Supervisor:
                 await asyncio.wait({starting})
             await stopping
             self._reloader.close()
+            self._renewer.close()
             if starting.done() and not starting.cancelled():
                 seconds = self._fleet.plan.drain_seconds
                 self._journal.record("gateway.stopping", drain_seconds=seconds)
@@ -123,6 +127,7 @@ class Supervisor:
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
         self._reloader.open()
+        self._renewer.open()
         self._journal.record(
             "gateway.started",
             data_path=", ".join(plan.data_paths),
@@ -158,6 +163,9 @@ class Supervisor:
 
     async def _reload(self) -> list[str]:
         return (await self._fleet.replace(self._read())).filters
+
+    async def _renew(self) -> list[str]:
+        return (await self._fleet.renew(self._read())).filters
 
     def _survive(self, context: Mapping[str, Any]) -> None:
         """Write down what went wrong in a callback; the supervisor goes on."""

@@ -176,7 +176,7 @@ class Worker:
             self._tasks,
             self._poller,
             undo=self._undo,
-            share=Share(f"w{body.worker}.", body.worker, body.workers, body.series),
+            share=Share(f"w{body.worker}.", body.index + 1, body.workers, body.series),
         )
         gateway = self._assembly.gateway
         self._undo.callback(gateway.shut_down, "gateway-stopping")
@@ -203,8 +203,8 @@ class Worker:
                 self._assembly.gateway, self.over.set, keeps_sessions=body.keeps_sessions
             )
             self._draining.start(body.seconds)
-        elif body.seconds <= 0:
-            self._draining.give_up()
+        else:
+            self._draining.change(body.seconds, keeps_sessions=body.keeps_sessions)
 
 
 def plan_of(prepared: Prepared) -> Plan:
