@@ -175,3 +175,48 @@ def test_full_proxy_is_translated_whoever_masquerades(
     text = lines(rules=GatewayRules(PortRange.parse(port_range), masquerade))
 
     assert (f"ct mark & 0x84000000 == 0x84000000 meta l4proto {{ 6, 17 }} masquerade{to}") in text
+
+
+VENDOR = Network("vendor", ("ext0",), (ip_network("198.51.100.0/24"),))
+LAB = Network("lab", ("int0",), (ip_network("10.9.0.0/24"),))
+SHARING = Policy(
+    (INTERNAL, LAB, VENDOR, EXTERNAL),
+    (
+        NetworkRule("internal", "external", Relation.NAT),
+        NetworkRule("lab", "vendor", Relation.ROUTE),
+    ),
+)
+
+
+def test_networks_that_share_an_interface_are_told_apart_by_addresses() -> None:
+    text = lines(SHARING)
+    v4 = "meta nfproto ipv4"
+    rest = "ip daddr != { 198.51.100.0/24 }"
+    out = 'iifname { "int0" } oifname { "ext0" }'
+
+    assert f"{out} {v4} ip saddr {{ 10.0.0.0/24 }} {rest} accept" in text
+    assert f"{out} {v4} ip saddr {{ 10.9.0.0/24 }} ip daddr {{ 198.51.100.0/24 }} accept" in text
+    assert not [line for line in text if "10.0.0.0/24 } ip daddr { 198.51.100.0/24 }" in line]
+
+
+def test_one_interface_with_two_networks_lets_nothing_pass_between_them() -> None:
+    text = lines(SHARING)
+    home = 'iifname { "int0" } oifname { "int0" }'
+
+    assert f"{home} accept" not in text
+    for prefix in ("10.0.0.0/24", "10.9.0.0/24"):
+        within = f"ip saddr {{ {prefix} }} ip daddr {{ {prefix} }}"
+        assert f"{home} meta nfproto ipv4 {within} accept" in text
+
+
+def test_a_network_beside_the_external_one_is_outside() -> None:
+    rules = replace(RULES, interceptions=(Interception(4, 21, (2121,)),))
+    text = [*lines(SHARING, rules), *guard_lines(SHARING, rules)]
+    intercepted = [line for line in text if "tcp dport 21 " in line]
+
+    assert intercepted
+    assert all('iifname { "int0" }' in line for line in intercepted)
+    assert not [line for line in text if "198.51.100.0/24" in line and "spoofed" in line]
+    assert 'iifname { "ext0" } oifname { "int0" }' not in "".join(
+        line for line in text if line.endswith("accept")
+    )

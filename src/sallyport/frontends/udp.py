@@ -186,7 +186,7 @@ class DatagramInterceptor:
         if policy.is_own(client.address):
             return True
         network = policy.network_of(client.address)
-        if network is None or network.is_external or not interface:
+        if network is None or self._gateway.policy.is_outside(network) or not interface:
             return False  # policy has no rule for such a source
         try:
             return socket.if_indextoname(interface) not in network.interfaces

@@ -229,7 +229,13 @@ def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     yield from _ASKED_FOR
     yield from interception.refusals(policy, rules.interceptions)
     for network in policy.networks:
-        yield f"iifname {names([network])} oifname {names([network])} accept"
+        if policy.apart_from(network):
+            # The interfaces do not tell which network it is.
+            for version in (4, 6):
+                if within := between(network, network, version, policy):
+                    yield f"{within} accept"
+        else:
+            yield f"iifname {names([network])} oifname {names([network])} accept"
     for rule in policy.network_rules:
         yield from _relation_rules(policy, rule)
     yield "counter name strangers drop"
@@ -241,12 +247,12 @@ def _relation_rules(policy: Policy, rule: NetworkRule) -> Iterator[str]:
         relation = rule.relation(version)
         if relation is None:
             continue
-        there = between(source, destination, version)
+        there = between(source, destination, version, policy)
         if there is not None:
             yield f"{there} accept"
         # Routed inside networks see each other; an outside host never begins a flow.
-        back = between(destination, source, version)
-        if relation is Relation.ROUTE and not destination.is_external and back is not None:
+        back = between(destination, source, version, policy)
+        if relation is Relation.ROUTE and not policy.is_outside(destination) and back is not None:
             yield f"{back} accept"
 
 
@@ -282,14 +288,14 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     for rule in policy.network_rules:
         source, destination = _ends(policy, rule)
         for version in (4, 6):
-            match = between(source, destination, version)
-            departure = leaving(source, destination, version)
+            match = between(source, destination, version, policy)
+            departure = leaving(source, destination, version, policy)
             if rule.relation(version) is not Relation.NAT or match is None:
                 continue
             own = destination.source_of(version)
             plain = "masquerade" if own is None else _translation(own)
             ported = plain + (spread if own is None else spread.removeprefix(" to "))
-            if not source.is_external:
+            if not policy.is_outside(source):
                 # User mode opens it here in the client's name: there is no first interface.
                 ours = f"ct mark & {marks.PIN:#x} != 0 meta l4proto {{ 6, 17 }}"
                 yield f"{departure} {ours} {ported}"

@@ -221,5 +221,5 @@ class Guard:
 
 def interfaces(policy: Policy, *, external: bool) -> Iterable[str]:
     """Return the interfaces of the external network, or of all others."""
-    networks = [network for network in policy.networks if network.is_external == external]
+    networks = [network for network in policy.networks if policy.is_outside(network) == external]
     return [name for network in networks for name in network.interfaces]

@@ -100,7 +100,7 @@ def _door(policy: Policy) -> Iterator[str]:
     )
     drop = "counter name spoofed drop"
     yield f"iifname {strangers} ct state != established fib saddr type local {drop}"
-    clients = [network for network in policy.networks if not network.is_external]
+    clients = [network for network in policy.networks if not policy.is_outside(network)]
     for version, ip in ((4, "ip"), (6, "ip6")):
         if held := prefixes(clients, version):
             yield f"iifname {strangers} ct state != established {ip} saddr {held} {drop}"

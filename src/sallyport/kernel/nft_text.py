@@ -16,13 +16,13 @@ def chain(name: str, rules: Iterable[str]) -> str:
 
 def inside(policy: Policy) -> str:
     """Match the interfaces that clients are behind; empty when there are none."""
-    found = [network for network in policy.networks if not network.is_external]
+    found = [network for network in policy.networks if not policy.is_outside(network)]
     return names(found) if found else ""
 
 
 def outside(policy: Policy) -> str:
     """Match the interfaces that strangers are behind; empty when there are none."""
-    found = [network for network in policy.networks if network.is_external]
+    found = [network for network in policy.networks if policy.is_outside(network)]
     return names(found) if found else ""
 
 
@@ -38,27 +38,39 @@ def names(networks: Iterable[Network]) -> str:
     return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
 
 
-def between(source: Network, destination: Network, version: int) -> str | None:
-    """Match what goes from one network to another; None when nothing can."""
-    rest = leaving(source, destination, version)
+def between(
+    source: Network, destination: Network, version: int, policy: Policy | None = None
+) -> str | None:
+    """Match what goes from one network to another; None when nothing can.
+
+    `policy` knows the networks that share interfaces with these; None: there are none.
+    """
+    rest = leaving(source, destination, version, policy)
     return rest and f"iifname {names([source])} {rest}"
 
 
-def leaving(source: Network, destination: Network, version: int) -> str | None:
+def leaving(
+    source: Network, destination: Network, version: int, policy: Policy | None = None
+) -> str | None:
     """Match what leaves for another network, wherever it came in; None when nothing can."""
-    here = _addresses(source, "saddr", version)
-    there = _addresses(destination, "daddr", version)
+    here = _addresses(source, "saddr", version, policy)
+    there = _addresses(destination, "daddr", version, policy)
     if here is None or there is None:
         return None
     return f"oifname {names([destination])} meta nfproto ipv{version}{here}{there}"
 
 
-def _addresses(network: Network, field: str, version: int) -> str | None:
-    """Match one side's addresses: nothing for the external network, None when it has none."""
+def _addresses(network: Network, field: str, version: int, policy: Policy | None) -> str | None:
+    """Match one side's addresses: of the external network all that no other on its interfaces has,
+    None when a network has none.
+    """
+    ip = "ip" if version == 4 else "ip6"
     if network.is_external:
-        return ""
+        others = policy.apart_from(network) if policy is not None else ()
+        claimed = prefixes(others, version)
+        return f" {ip} {field} != {claimed}" if claimed else ""
     found = prefixes([network], version)
-    return f" {'ip' if version == 4 else 'ip6'} {field} {found}" if found else None
+    return f" {ip} {field} {found}" if found else None
 
 
 def prefixes(networks: Iterable[Network], version: int) -> str:

@@ -259,6 +259,25 @@ class Policy:
         """The addresses that networks name as the gateway's own, on this host or not yet."""
         return frozenset(address for network in self.networks for address in network.source)
 
+    def is_outside(self, network: Network) -> bool:
+        """Whether strangers share the interfaces of `network`: no client of it is protected.
+
+        A network beside the external one on the same interface is one of the outside that rules
+        can name; what arrives there may be forged, and is no client's request.
+        """
+        return any(
+            one.is_external and not set(one.interfaces).isdisjoint(network.interfaces)
+            for one in self.networks
+        )
+
+    def apart_from(self, network: Network) -> tuple[Network, ...]:
+        """Return the networks that share an interface with `network`: addresses tell which."""
+        return tuple(
+            one
+            for one in self.networks
+            if one is not network and not set(one.interfaces).isdisjoint(network.interfaces)
+        )
+
     def relation(self, client: IpAddress, peer: IpAddress | None) -> Relation | None:
         """Return how `client` reaches `peer`; None when no network rule lets it."""
         source, destination = self.network_of(client), self.network_of(peer)
@@ -331,12 +350,12 @@ class Policy:
     def published_at(self, client: IpAddress, dialled: Endpoint) -> PublishingRule | None:
         """Return the publishing rule that a connection concerns; None: it is a client's inside.
 
-        Only who is in the external network is a client of a published server.
+        Only who is outside is a client of a published server.
         """
         for rule in self.publishing_rules:
             if rule.listen == dialled:
                 network = self.network_of(client)
-                return rule if network is not None and network.is_external else None
+                return rule if network is not None and self.is_outside(network) else None
         return None
 
     # -- inside -------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def _check_networks(
 ) -> None:
     """Check what the rule says against what the networks make of it."""
     home = policy.network_of(rule.server.address)
-    if home is None or home.is_external:
+    if home is None or policy.is_outside(home):
         report.add(
             (*path, "server"),
             f"{rule.server.address} is in no inside network; name a server in one that has"
