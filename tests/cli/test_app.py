@@ -6,6 +6,7 @@ from sallyport.cli.app import app
 from sallyport.errors import StartupError
 
 VERBS = [
+    "explain",
     "run",
     "check-config",
     "reload",

@@ -213,7 +213,7 @@ def _option(option: click.Option) -> str:
     text = option.help or ""
     if isinstance(option.type, click.Choice):
         text = f"{', '.join(map(str, option.type.choices))}. {text}"
-    if option.default not in (None, False) and not option.is_flag:
+    if isinstance(option.default, str | int | Path) and not option.is_flag:
         text += f" Default: {option.default}."
     return text.strip()
 

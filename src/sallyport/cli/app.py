@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from sallyport import __version__
-from sallyport.cli import filters, observe, operate, reasons, transfers
+from sallyport.cli import explain, filters, observe, operate, reasons, transfers
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.cli.wrap import wrap
 from sallyport.errors import ConfigErrors, SallyportError
@@ -33,6 +33,7 @@ for _command in (
     operate.check_config,
     operate.reload_config,
     operate.drain,
+    explain.explain,
     observe.status,
     observe.sessions,
     observe.bindings,

@@ -18,6 +18,12 @@ from sallyport.core.runtime.serial import FAULTS, FilterRunning, Work
 _CHANCE_BYTES = 512
 
 
+def minute_now() -> int:
+    """Return the minute of the week on the host's clock, in local time."""
+    now = time.localtime()
+    return minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
+
+
 class AsyncWorld:
     """See `core.runtime.environment.Environment`; made inside a running loop.
 
@@ -41,8 +47,7 @@ class AsyncWorld:
 
     def minute_of_week(self) -> int:
         """Return the minute of the week (`Environment`), in local time."""
-        now = time.localtime()
-        return minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
+        return minute_now()
 
     def random_below(self, bound: int) -> int:
         """Draw from the system's generator: guessing a port is an attack (X03)."""

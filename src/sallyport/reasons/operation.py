@@ -98,6 +98,12 @@ REASONS: Final = (
         "Use the `sallyport` command of the same release as the gateway.",
     ),
     _operation(
+        "bad-question",
+        "`sallyport explain` was asked about what is no address, port or time.",
+        "The question was not answered.",
+        "Write CLIENT as an address, SERVER as ADDRESS or ADDRESS:PORT, and a time as day HH:MM.",
+    ),
+    _operation(
         "unknown-command",
         "The control socket received a command that this gateway does not have.",
         "The request was answered with this error and changed nothing.",

@@ -58,7 +58,8 @@ RECORDS: Final[Mapping[str, Record]] = {
         (*_PARTIES, "reason", "seconds", "transfers"),
     ),
     "connect.refused": Record(
-        "A client may not use a protocol towards a server.", (*_PARTIES[2:], "reason")
+        "A client may not use a protocol towards a server.",
+        (*_PARTIES[2:], "nearest_rule", "user", "reason"),
     ),
     "connect.denied": Record(
         "A filter denied a control connection.", (*_PARTIES, "reason", "filter")

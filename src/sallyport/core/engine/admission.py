@@ -9,6 +9,7 @@ from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
+from sallyport.core.model.session import Session
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Verdict
 from sallyport.core.policy.trail import Trail
@@ -79,19 +80,44 @@ class Admission:
             raise PolicyDenied(verdict.reason)
         is_published = isinstance(verdict.rule, PublishingRule)
         protected = server.address if is_published else client.address
-        host = self._engine.policy.host_of
-        outside = host(client.address) if is_published else None
-        if reason := self._controls.excess(host(protected), outside):
+        if reason := self.excess(client, server, is_published=is_published):
             full = replace(verdict, allowed=False, reason=reason)
             self._refused(client, server, protocol, full, asker.user)
             raise QuotaExceeded(reason)
         session = self._sessions.of(protected, asker.user)
         session = session or self._sessions.begin(protected, asker)
+        name = f"c{next(self._numbers)}"
+        primary = self.connection(
+            name, session, protocol, client=client, server=server, verdict=verdict, asker=asker
+        )
+        session.primaries[primary.id] = primary
+        self._controls.add(primary)
+        return primary
+
+    def excess(self, client: Endpoint, server: Endpoint, *, is_published: bool) -> str | None:
+        """Return the reason why one control connection more is too many; None when it is not."""
+        host = self._engine.policy.host_of
+        if is_published:
+            return self._controls.excess(host(server.address), host(client.address))
+        return self._controls.excess(host(client.address), None)
+
+    def connection(
+        self,
+        connection_id: str,
+        session: Session,
+        protocol: ProtocolDefinition,
+        *,
+        client: Endpoint,
+        server: Endpoint,
+        verdict: Verdict,
+        asker: Asker,
+    ) -> PrimaryConnection:
+        """Return a control connection that is in no table yet; `verdict` allows it."""
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
-        primary = PrimaryConnection(
+        return PrimaryConnection(
             self._engine,
-            connection_id=f"c{next(self._numbers)}",
+            connection_id=connection_id,
             session=session,
             protocol=protocol,
             client=client,
@@ -102,9 +128,6 @@ class Admission:
             runner=self._engine.new_runner(session),
             frontend=asker.frontend,
         )
-        session.primaries[primary.id] = primary
-        self._controls.add(primary)
-        return primary
 
     def _refused(
         self,

@@ -15,6 +15,7 @@ from sallyport.core.engine.admission import Admission
 from sallyport.core.engine.binder import Binder
 from sallyport.core.engine.control_quota import ControlQuota
 from sallyport.core.engine.dispatch import EventDispatcher
+from sallyport.core.engine.explainer import Explainer
 from sallyport.core.engine.grants import Grants
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
@@ -84,6 +85,7 @@ class Gateway:
         self.judge = admission.judge
         self.admit_primary = admission.admit_primary
         self.admit_published = admission.admit_published
+        self.explain = Explainer(self, admission, self.grants, self.sessions).explain
         self.rates = BindRates()
         self.minute_of_week = environment.minute_of_week
         self.held: dict[str, int] = {}

@@ -13,7 +13,7 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Asker, PublishingRule, Relation, Rule
+from sallyport.core.policy.rules import Asker, Policy, PublishingRule, Relation, Rule
 from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
 from sallyport.core.policy.trail import Trail
 from sallyport.errors import AddressNotAllowed, PolicyDenied, QuotaExceeded, Terminating
@@ -40,7 +40,7 @@ class Grants:
         self._engine = engine
 
     def check(
-        self, request: BindRequest, trail: Trail | None = None
+        self, request: BindRequest, trail: Trail | None = None, *, minute: int | None = None
     ) -> tuple[ProtocolDefinition, Rule, Relation]:
         """Check what is asked for against the rules and their limits, without any effect.
 
@@ -51,7 +51,7 @@ class Grants:
         session, primary = request.session, request.primary
         protocol = self._engine.protocol(request.protocol)
         rule, relation = self.ask_policy(
-            session, protocol, primary, frontend=request.frontend, trail=trail
+            session, protocol, primary, frontend=request.frontend, trail=trail, minute=minute
         )
         for client in request.client_addresses:
             self.check_client_address(session, client, request.flags, rule, trail)
@@ -71,6 +71,7 @@ class Grants:
         *,
         frontend: Frontend | None = None,
         trail: Trail | None = None,
+        minute: int | None = None,
     ) -> tuple[Rule, Relation]:
         """Return the rule and relation that let a session's client use `protocol`.
 
@@ -99,7 +100,7 @@ class Grants:
                 session.client_address,
                 peer,
                 Asker(session.user, way),
-                minute=self._engine.minute_of_week() if policy.is_timed else None,
+                minute=self._minute(policy) if minute is None else minute,
                 trail=trail,
             )
         if not verdict.allowed:
@@ -107,6 +108,9 @@ class Grants:
         assert verdict.rule is not None  # noqa: S101 - an allowing verdict has both
         assert verdict.relation is not None  # noqa: S101
         return verdict.rule, verdict.relation
+
+    def _minute(self, policy: Policy) -> int | None:
+        return self._engine.minute_of_week() if policy.is_timed else None
 
     def check_client_address(
         self,

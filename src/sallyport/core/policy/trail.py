@@ -45,6 +45,11 @@ class Trail:
     def __init__(self) -> None:
         self.steps: list[TrailStep] = []
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether some step has said no."""
+        return bool(self.steps) and self.steps[-1].outcome is Outcome.REFUSED
+
     def found(self, question: str, answer: object, *, rule: str | None = None) -> None:
         """Note a fact."""
         self.steps.append(TrailStep(question, Outcome.FOUND, str(answer), rule))

@@ -14,11 +14,13 @@ from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.control import transfers
+from sallyport.ops.control.explain import explain
 from sallyport.ops.control.filter_rows import rows_of
 from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
     ControlRow,
+    Explained,
     Filters,
     FlowRow,
     Killed,
@@ -78,6 +80,7 @@ class Handlers:
             "transfers.kill": self.kill_transfer,
             "rules.show": self.rules,
             "filters.list": self.filters,
+            "explain": self.explain,
         }
 
     def status(self, _arguments: Mapping[str, object]) -> Status:
@@ -142,6 +145,10 @@ class Handlers:
         """Answer `filters.list`."""
         rows = rows_of(self._configuration().filters, self._gateway.roster.off())
         return Filters(filters=list(rows))
+
+    def explain(self, arguments: Mapping[str, object]) -> Explained:
+        """Answer `explain`; raises BadQuestion, and NotFound for an unknown protocol."""
+        return explain(self._gateway, self._configuration(), arguments)
 
     def _session(self, wanted: object) -> Session:
         for session in self._gateway.sessions:

@@ -309,6 +309,41 @@ class Check(Document, frozen=True, kw_only=True):
     """Those with a filter that no rule names: they pass as ordinary traffic."""
 
 
+class StepRow(Struct, frozen=True, kw_only=True):
+    """One question on the way to a decision."""
+
+    question: str
+    """`client-network`, `relation`, `rule`, `controls`, or the key of a limit."""
+    outcome: Literal["found", "passed-over", "within", "refused"]
+    answer: str
+    rule: str | None
+    value: str | None
+    """Of a limit: how much is granted."""
+    used: str | None
+    """Of a limit: how much is used, or asked for."""
+
+
+class Explained(Document, frozen=True, kw_only=True):
+    """What would be decided about a connection, and a bind that follows from it."""
+
+    allowed: bool
+    reason: str
+    """The code of the first step that says no, or of the rule that allows."""
+    meaning: str
+    remedy: str
+    key: str | None
+    """The configuration key to change; None when there is none."""
+    rule: str | None
+    relation: str | None
+    client_network: str | None
+    peer_network: str | None
+    interception: str
+    """How the connection would reach the gateway."""
+    would_open: str | None
+    """What the bind would open; None when none was asked about, or when it is refused."""
+    steps: list[StepRow]
+
+
 class Reloaded(Document, frozen=True, kw_only=True):
     """What became of `reload`."""
 

@@ -162,7 +162,7 @@ class Fleet:
         Raises the error that they answer with, WorkerLost when none answers.
         """
         body = Ask(command, dict(arguments))
-        one = merge.destination(command, arguments)
+        one = merge.destination(command, arguments, len(self._members))
         if one is not None:
             return await self._ask_one(one.worker, body), []
         # One that starts knows no command yet.

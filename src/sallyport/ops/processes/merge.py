@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
+from sallyport.addresses import parse_address
+from sallyport.kernel.sharding import worker_of
 from sallyport.ops.control.schema import Bindings, Document, Sessions, Status, Transfers
 
 _OF_WORKER = re.compile(r"w(\d+)\.")
@@ -20,8 +22,16 @@ class Destination:
     worker: int | None
 
 
-def destination(command: str, arguments: Mapping[str, object]) -> Destination | None:
-    """Return whom a request concerns; None is all of them."""
+def destination(
+    command: str, arguments: Mapping[str, object], workers: int = 1
+) -> Destination | None:
+    """Return whom a request concerns; None is all of the `workers`."""
+    if command == "explain":
+        try:
+            client = parse_address(str(arguments.get("client")))
+        except ValueError:
+            return Destination(None)
+        return Destination(worker_of(client, workers) + 1)
     if command in _MERGED:
         return None
     if found := _OF_WORKER.match(str(arguments.get("id", ""))):

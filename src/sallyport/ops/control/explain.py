@@ -1,0 +1,186 @@
+"""The answer of `explain`: on a running gateway, or on what a configuration would be."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sallyport.addresses import Endpoint, parse_address
+from sallyport.core.engine.explainer import Explanation, Question
+from sallyport.core.engine.gateway import Gateway
+from sallyport.core.pinholes.ports import Ports
+from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Asker, PublishingRule, Relation
+from sallyport.core.policy.schedules import read_minute
+from sallyport.core.runtime.environment import Level
+from sallyport.core.runtime.serial import FilterRunning, Suspend
+from sallyport.errors import NotFound, OperatorError
+from sallyport.ops.config.document import nearest
+from sallyport.ops.config.load import Configuration
+from sallyport.ops.control.schema import Explained, StepRow
+from sallyport.ops.interfaces import local_addresses
+from sallyport.ops.world import minute_now
+from sallyport.reasons import REASONS
+
+
+class BadQuestion(OperatorError):
+    """What is asked about is no client, server, port or time; the message says what to write."""
+
+    code = "bad-question"
+
+
+def explain(
+    gateway: Gateway, configuration: Configuration, arguments: Mapping[str, object]
+) -> Explained:
+    """Answer `explain`; raises BadQuestion, NotFound for an unknown protocol."""
+    texts = {key: str(value) for key, value in arguments.items() if value is not None}
+    try:
+        question = _question(configuration, texts)
+    except ValueError as error:
+        raise BadQuestion(str(error)) from None
+    return _document(gateway, configuration, question, gateway.explain(question))
+
+
+def imagine(configuration: Configuration) -> Gateway:
+    """Return a gateway that a configuration would make here: it decides, and opens nothing."""
+    policy = configuration.policy
+    listens = {rule.listen.address for rule in policy.publishing_rules}
+    own = frozenset(local_addresses() | policy.sources | listens)
+    servers = {rule.server.address for rule in policy.publishing_rules}
+    running = [one.running for one in configuration.filters]
+    return Gateway(
+        policy=replace(policy, gateway_addresses=own - servers),
+        data_paths={},
+        ports=Ports(configuration.gateway.port_range, lambda _bound: 0),
+        environment=_Stillness(),
+        filters=[one for one in running if one is not None],
+    )
+
+
+class _Stillness:
+    """The environment of a gateway in which nothing happens."""
+
+    def __init__(self) -> None:
+        self.journal = self
+        self.filter_running = FilterRunning()
+        self.suspend: Suspend = lambda _work, _yielded, _done: None
+        self.minute_of_week = minute_now
+
+    def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
+        """Forget a record."""
+
+    def now(self) -> float:
+        """Return a time that does not pass."""
+        return 0.0
+
+    def random_below(self, bound: int) -> int:
+        """Return a number below `bound`; nothing is drawn here."""
+        return bound - 1
+
+    def wake_at(self, when: float) -> None:
+        """Set no timer."""
+
+
+def _question(configuration: Configuration, texts: Mapping[str, str]) -> Question:
+    client = parse_address(texts["client"])
+    protocol = _protocol(configuration, texts["protocol"], texts["server"])
+    return Question(
+        client=client,
+        server=_server(texts["server"], protocol),
+        protocol=protocol,
+        asker=Asker(texts.get("user")),
+        bind_port=Endpoint.parse(f"0.0.0.0:{texts['bind']}").port if "bind" in texts else None,
+        peer=parse_address(texts["peer"]) if "peer" in texts else None,
+        minute=read_minute(texts["at"]) if "at" in texts else None,
+    )
+
+
+def _server(text: str, protocol: ProtocolDefinition) -> Endpoint:
+    try:
+        return Endpoint(parse_address(text), protocol.dialled_port)
+    except ValueError:
+        return Endpoint.parse(text)
+
+
+def _protocol(configuration: Configuration, name: str, server: str) -> ProtocolDefinition:
+    """Return the definition that a connection to `server` would have."""
+    running = [one.kind.protocols for one in configuration.filters]
+    known = [*configuration.supervised, *(one for protocols in running for one in protocols)]
+    fitting = [one for one in known if one.name == name]
+    if not fitting:
+        names = sorted({one.name for one in known})
+        raise NotFound(f"no protocol {name!r} here; {nearest(name, names)}")
+    at_port = [one for one in fitting if server.endswith(f":{one.dialled_port}")]
+    return (at_port or fitting)[0]
+
+
+def _document(
+    gateway: Gateway,
+    configuration: Configuration,
+    question: Question,
+    explanation: Explanation,
+) -> Explained:
+    verdict = explanation.verdict
+    reason = REASONS[verdict.reason]
+    found = {step.question: step.answer for step in explanation.steps}
+    rule, key = verdict.rule, None if verdict.allowed else reason.key
+    if key is not None and isinstance(explanation.published, PublishingRule):
+        key = key.replace("access_rules.", "publishing_rules.")
+    nearest_rule = next(
+        (step.rule for step in explanation.steps if step.outcome.value == "refused"), None
+    )
+    return Explained(
+        allowed=verdict.allowed,
+        reason=verdict.reason,
+        meaning=f"{reason.happened} {reason.means}",
+        remedy=reason.remedy,
+        key=key,
+        rule=nearest_rule if rule is None else rule.name,
+        relation=None if verdict.relation is None else verdict.relation.value,
+        client_network=found.get("client-network"),
+        peer_network=found.get("peer-network"),
+        interception=_interception(configuration, question, explanation.published),
+        would_open=_opening(gateway, question, explanation) if verdict.allowed else None,
+        steps=[
+            StepRow(
+                question=step.question,
+                outcome=step.outcome.value,
+                answer=step.answer,
+                rule=step.rule,
+                value=step.value,
+                used=step.used,
+            )
+            for step in explanation.steps
+        ],
+    )
+
+
+def _interception(
+    configuration: Configuration, question: Question, published: PublishingRule | None
+) -> str:
+    """Say how the connection would reach the gateway, or that it would not."""
+    if published is not None:
+        return f"published at {published.listen} by the rule {published.name!r}"
+    port = question.server.port
+    for one in configuration.supervised:
+        if one.name == question.protocol.name and one.dialled_port == port:
+            return f"intercepted at {one.transport.name.lower()} port {port}"
+    return (
+        f"none: {question.protocol.transport.name.lower()} port {port} is not intercepted for"
+        f" {question.protocol.name!r}, and the connection passes as ordinary traffic"
+    )
+
+
+def _opening(gateway: Gateway, question: Question, explanation: Explanation) -> str | None:
+    """Say what the bind would open."""
+    if question.bind_port is None:
+        return None
+    rule, published = explanation.verdict.rule, explanation.published
+    host = question.client if published is None else published.server.address
+    peer = question.peer or (question.server.address if published is None else question.client)
+    inside = Endpoint(host, question.bind_port)
+    if explanation.verdict.relation is Relation.ROUTE:
+        where = f"at {inside} itself"
+    else:
+        where = f"at a port of {gateway.port_range} of the gateway, to {inside}"
+    lasts = "" if rule is None or rule.max_lifetime is None else f", for {rule.max_lifetime} s"
+    transport = question.protocol.transport.name.lower()
+    return f"{transport} from {peer} {where}{lasts}"
