@@ -54,13 +54,21 @@ def asked(gateway: RunningGateway, *verb: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads(gateway.ask(*verb, "--json").stdout)
 
 
+def processes(gateway: RunningGateway) -> list[int]:
+    """Return the process ids of the supervisor and its workers."""
+    workers = asked(gateway, "status")["workers"]
+    return [gateway.process.pid, *(worker["pid"] for worker in workers)]
+
+
 def descriptors(gateway: RunningGateway) -> int:
-    return len(os.listdir(f"/proc/{gateway.process.pid}/fd"))
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in processes(gateway))
 
 
 def resident_bytes(gateway: RunningGateway) -> int:
-    pages = Path(f"/proc/{gateway.process.pid}/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    pages = 0
+    for pid in processes(gateway):
+        pages += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def tables(lab: Lab) -> list[str]:

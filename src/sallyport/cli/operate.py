@@ -49,7 +49,12 @@ def run(
     log_level: Level,
     log_format: str,
 ) -> None:
-    """Run the gateway in the foreground, from a file or between two interfaces."""
+    """Run the gateway in the foreground, from a file or between two interfaces.
+
+    SIGHUP reads the file again. SIGUSR2 starts new workers, from the release that is installed now,
+    and lets the old ones finish. SIGTERM stops when running transfers have finished; a second one
+    stops now.
+    """
     if control_socket and (fault := socket_path_fault(control_socket.absolute())):
         raise click.UsageError(fault)
     if config_file and not (internal or external):
