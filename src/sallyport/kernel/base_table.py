@@ -31,16 +31,13 @@ _BASE_PRIORITY, _GUARD_PRIORITY = "filter", "filter + 1"
 
 # Nearly every packet of a transfer goes past what is for the few. That a mark is found says that
 # conntrack knows the flow and that the packet fits it: an invalid packet has no entry, so no mark.
-_BASE_FAST_PATH = (
+_FAST_PATH = (
     f"ct mark & {marks.PIN | marks.WON | marks.KILL:#x} == {marks.PIN | marks.WON:#x}"
     " tcp flags & (fin | syn | rst) == 0 accept"
 )
-# Shorter, since the base has noted the end of a flow before the guard is asked. A chain more costs
-# each packet 0.2 microseconds, measured; that is the price of a guard that no flush removes.
-_GUARD_FAST_PATH = (
-    f"ct mark & {marks.PIN | marks.WON | marks.KILL | marks.ENDS | marks.ONE_WAY:#x}"
-    f" == {marks.PIN | marks.WON:#x} accept"
-)
+# The guard looks for the end of a flow as the base does: while the base is away the guard notes it,
+# or the binding would hold its place for two minutes more. A chain more costs each packet 0.2
+# microseconds, measured; that is the price of a guard that no flush removes.
 
 # Ports below 1024 are where services live (RFC 6335 section 6): no flow is given one as a source.
 _FIRST_UNPRIVILEGED = 1024
@@ -83,14 +80,14 @@ def render_removal(table: str) -> str:
 
 def render_base(policy: Policy, rules: GatewayRules) -> str:
     """Write the script that replaces the base table in one transaction."""
-    body = "\n".join(_guarding(policy, rules, _BASE_PRIORITY, _BASE_FAST_PATH))
+    body = "\n".join(_guarding(policy, rules, _BASE_PRIORITY))
     return f"{render_removal(BASE_TABLE)}table inet {BASE_TABLE} {{\n{body}}}\n"
 
 
 def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bool = True) -> str:
     """Write the script that makes a guard table; the socket that it is sent on owns the table."""
     chains = [
-        *_guarding(policy, rules, _GUARD_PRIORITY, _GUARD_FAST_PATH),
+        *_guarding(policy, rules, _GUARD_PRIORITY),
         *interception.workers(rules.interceptions),
         interception.intercept(policy, rules.interceptions),
         *interception.zoned(policy, rules.interceptions),
@@ -104,10 +101,10 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
     return f"table inet {name} {{\n{owned}{body}}}\n"
 
 
-def _guarding(policy: Policy, rules: GatewayRules, priority: str, fast_path: str) -> list[str]:
+def _guarding(policy: Policy, rules: GatewayRules, priority: str) -> list[str]:
     return [
         _counters(),
-        _forward(policy, rules, priority, fast_path),
+        _forward(policy, rules, priority),
         _OURS,
         chain("managed", _managed(policy, rules)),
         _FOREIGN,
@@ -124,13 +121,13 @@ def _counters() -> str:
     return "".join(f"    counter {name} {{\n    }}\n" for name in counters)
 
 
-def _forward(policy: Policy, rules: GatewayRules, priority: str, fast_path: str) -> str:
+def _forward(policy: Policy, rules: GatewayRules, priority: str) -> str:
     managed = names(policy.networks)
     return chain(
         "forward",
         [
             f"type filter hook forward priority {priority}; policy accept;",
-            fast_path,
+            _FAST_PATH,
             f"ct mark & {marks.PIN:#x} != 0 goto ours",
             f"iifname {managed} oifname {managed} goto managed",
             *_unmanaged(policy, rules),
