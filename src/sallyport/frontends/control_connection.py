@@ -55,18 +55,21 @@ class ControlConnection:
         self._dialling: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Tell the filters, then dial the server."""
+        """Announce the connection to the filters, then dial the server."""
         self._poller.watch(self._accepted, self._hung_up)
         self._primary.link = self
         self._gateway.announce_primary(self._primary, self._ready)
 
     def abort(self) -> None:
-        """See `datapath.Link`."""
+        """Reset the client and stop dialling the server (`datapath.Link.abort`)."""
         self._let_go()
         self._accepted.close()
 
     def close(self) -> None:
-        """See `datapath.Link`; nothing was sent yet."""
+        """Close the client's socket and stop dialling (`datapath.Link.close`).
+
+        Nothing was sent yet.
+        """
         self._let_go()
         let_end(self._accepted)
 
@@ -133,9 +136,10 @@ class ControlConnection:
 
 
 def appearance(primary: PrimaryConnection) -> Endpoint:
-    """Tell as whom the server would see us, without speaking to it; the port may be no port yet.
+    """Return the address and port from which the server would see us connect.
 
-    Raises OSError when there is no way to it.
+    Sends nothing to the server, so the port may not be a real one yet. Raises OSError when there
+    is no way to the server.
     """
     if not _appears_as_gateway(primary):
         return primary.client

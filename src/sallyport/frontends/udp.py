@@ -136,7 +136,7 @@ class DatagramInterceptor:
                 self.received(endpoint_of(sender), server, data, interface)
 
     def received(self, client: Endpoint, server: Endpoint, data: bytes, interface: int = 0) -> None:
-        """Give a datagram to its conversation, a new one if need be.
+        """Pass a datagram to its conversation, a new one if need be.
 
         `interface` is the index of the one where it arrived; 0 when that is not known.
         """
@@ -230,7 +230,7 @@ class DatagramConversation:
         self._idle: Deadline | None = None
 
     def begin(self) -> None:
-        """Tell the filters; data filters start when all have answered."""
+        """Announce the conversation to the filters; data filters start when all have answered."""
         self.primary.link = self
         self._gateway.announce_primary(self.primary, self._start)
 
@@ -321,7 +321,7 @@ class _ServerEnd:
         if self._socket is None:
             return
         if not self._is_heard:
-            # Only now: many a filter never speaks by this socket, and nobody answers before.
+            # Only now: many filters never use this socket, and no answer comes before we send.
             self._is_heard = True
             asyncio.get_running_loop().add_reader(self._socket, self._drain)
         try:
@@ -347,7 +347,7 @@ class _ServerEnd:
                 if self._socket is None:  # what the server said made the filter end it
                     return
                 data = self._socket.recv(limits.MAX_DATAGRAM_BYTES)
-            except OSError:  # nothing more, or the server's host says that nobody is there
+            except OSError:  # nothing more, or the server's host says that its port is closed
                 return
             self._said(data)
 

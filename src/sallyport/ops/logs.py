@@ -1,7 +1,7 @@
 """Where events are written: stderr, as text for people or as JSON lines for programs.
 
-An event is one line: when, level, name, fields. Losing lines is allowed and counted; stopping the
-gateway because a disk is full, or stderr was closed or is not read by anybody, is not.
+An event is one line: when, level, name, fields. Losing lines is allowed and counted. The gateway
+must not stop because a disk is full, or because stderr is closed or has no reader.
 """
 
 import json
@@ -134,7 +134,7 @@ class StandardLogging(logging.Handler):
 
 
 def set_up(level: Level, form: Format, worker: int | None = None) -> EventJournal:
-    """Give the process's journal on stderr and lead `logging` into it; call it once.
+    """Return the process's journal on stderr and lead `logging` into it; call it once.
 
     `worker` is the number of the worker that this process is.
     """
@@ -145,14 +145,14 @@ def set_up(level: Level, form: Format, worker: int | None = None) -> EventJourna
 
 
 class _Clock:
-    """Tells the time as text (RFC 3339, UTC); most of it is the same for a whole second."""
+    """Writes the time as text (RFC 3339, UTC); most of it is the same for a whole second."""
 
     def __init__(self) -> None:
         self._second = ""
         self._text = ""
 
     def text(self) -> str:
-        """Give the time, to the microsecond."""
+        """Return the time, to the microsecond."""
         digits = str(time.time_ns())
         second = digits[:-9]
         if second != self._second:
@@ -197,7 +197,7 @@ class _Writer:
 
 
 def _plain(value: object) -> object:
-    """Give `value` as JSON has it: addresses and enums by their text, bytes with escapes."""
+    """Return `value` as JSON has it: addresses and enums by their text, bytes with escapes."""
     if type(value) in _PLAIN:
         return value
     # Asked of the type: a value that is none of many would be asked for its class each time.
@@ -222,7 +222,7 @@ def _render_text(when: str, level: Level, event: str, fields: Mapping[str, objec
 
 
 def _word(value: object) -> str:
-    """Give `value` as one word, or quoted: peers write no lines and no escapes of their own."""
+    """Return `value` as one word, or quoted: a peer's text adds no lines and no escapes."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     if text.isascii() and text.isprintable() and text and not set(text) & set(' "=\\'):
         return text

@@ -25,7 +25,7 @@ def minute_now() -> int:
 
 
 class AsyncWorld:
-    """See `core.runtime.environment.Environment`; made inside a running loop.
+    """An `Environment` of the core on asyncio; made inside a running loop.
 
     `drive` must be called once the gateway exists: timers fire its deadlines.
     """
@@ -57,7 +57,7 @@ class AsyncWorld:
         return self._chance.pop() % bound
 
     def wake_at(self, when: float) -> None:
-        """See `Environment`."""
+        """Set the timer that fires the deadlines of the gateway (`Environment.wake_at`)."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._fire)
@@ -68,7 +68,7 @@ class AsyncWorld:
         yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
         done: Callable[[BaseException | None], None],
     ) -> None:
-        """See `core.runtime.serial.Suspend`: carry the coroutine on as a task."""
+        """Carry the coroutine on as a task (`core.runtime.serial.Suspend`)."""
         self._tasks.create_task(_carry_on(work, yielded, done, self.filter_running))
 
     def _fire(self) -> None:

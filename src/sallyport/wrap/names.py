@@ -1,4 +1,4 @@
-"""struct sockaddr_in and sockaddr_in6: bytes ⇄ endpoints; pure."""
+"""The structs sockaddr_in and sockaddr_in6: bytes ⇄ endpoints; pure."""
 
 import socket
 import struct

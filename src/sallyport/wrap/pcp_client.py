@@ -53,7 +53,7 @@ class PcpClient:
         )
 
     def delete(self, known: Mapped) -> None:
-        """Give the port back; raises Refused."""
+        """Return the port to the gateway; raises Refused."""
         self._ask(known.protocol, known.internal_port, known.nonce, known.port, 0)
 
     def close(self) -> None:

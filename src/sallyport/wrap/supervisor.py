@@ -62,7 +62,7 @@ class SocketSupervisor:
             self._renew_due()
 
     def close(self) -> None:
-        """Give every mapping back. Never raises."""
+        """Delete every mapping. Never raises."""
         for mapped in self._mapped.values():
             with contextlib.suppress(Refused):  # it ends with its lifetime
                 self._client.delete(mapped)
@@ -144,7 +144,7 @@ class SocketSupervisor:
         return any(name.address == one.external for one in self._mapped.values())
 
     def _map(self, sock: socket.socket, kind: int) -> int:
-        """Have the gateway open the port of a socket; return 0, or EACCES when it refuses."""
+        """Ask the gateway to open the port of a socket; return 0, or EACCES when it refuses."""
         name, inode = _name_of(sock), os.fstat(sock.fileno()).st_ino
         if name.address.is_loopback or not name.port or inode in self._mapped:
             return 0

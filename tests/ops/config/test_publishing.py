@@ -150,7 +150,7 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
         ),
         (
             {"listen": '"10.0.0.20:21"'},
-            "f:21: 10.0.0.20 is behind NAT, where nobody outside can reach it; write an outside"
+            "f:21: 10.0.0.20 is behind NAT, where no outside host can reach it; write an outside"
             " address of the gateway",
         ),
         (

@@ -140,7 +140,7 @@ class Binder:
         )
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
-        """See `Session.allow_future_connect` and `Session.redirect_connections`."""
+        """Carry out `Session.allow_future_connect` and `Session.redirect_connections`."""
         engine, session = self._engine, request.session
         request.require_sense()
         rules = [self._rule_towards(request, address) for address in request.addresses]

@@ -94,7 +94,7 @@ class Ledger:
             self._note_bound("binding.armed", connection, "info")
 
     def peer_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Tell the caller of the bind that a peer is connected."""
+        """Notify the caller of the bind that a peer is connected."""
         self._journal.record(
             "binding.established",
             session=connection.session.id,
@@ -105,7 +105,7 @@ class Ledger:
         self._tell_of_peer(EstablishedConnection, connection, peer)
 
     def peer_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Tell the caller of the bind that an attempt failed."""
+        """Notify the caller of the bind that an attempt failed."""
         self._journal.record(
             "binding.attempt_failed",
             session=connection.session.id,
@@ -115,7 +115,7 @@ class Ledger:
         self._tell_of_peer(ConnectionRefused, connection, peer)
 
     def port_closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
-        """Give back what the connection held and tell the caller of the bind."""
+        """Release what the connection held and notify the caller of the bind."""
         session, primary = connection.session, connection.primary
         binding, listen = connection.binding, connection.proxy_address
         if connection.reservations is not None:
@@ -170,13 +170,13 @@ class Ledger:
         self._engine.registry.add(future)
 
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
-        """Tell who asked that the client has connected."""
+        """Notify the caller of the permission that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
         _count_transfer(future)
         self._tell_of_peer(EstablishedConnection, future, client)
 
     def permission_failed(self, future: FutureConnection, client: Endpoint) -> None:
-        """Tell who asked that the client's attempt failed."""
+        """Notify the caller of the permission that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
         self._tell_of_peer(ConnectionRefused, future, client)
 

@@ -50,7 +50,7 @@ class Peers:
         """Combine pairs of prefix and port, where port 0 is any; no pairs: anyone.
 
         A pinhole knows addresses and ports apart, so every prefix must come with the same ports.
-        Raises PeersDoNotFactor for pairs that cannot be had without letting somebody else in.
+        Raises PeersDoNotFactor for pairs that a pinhole cannot admit without other peers.
         """
         ports: dict[IpNetwork, set[int]] = {}
         for prefix, port in pairs:

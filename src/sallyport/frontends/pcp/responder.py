@@ -99,7 +99,7 @@ class PcpResponder:
         if transport is None:
             raise pcp.Refusal(pcp.Result.UNSUPP_PROTOCOL)
         if not mapping.internal_port:
-            # Section 11.1: all ports of a client. No rule grants what nobody has named.
+            # Section 11.1: all ports of a client. No rule grants ports that no request names.
             raise pcp.Refusal(pcp.Result.NOT_AUTHORIZED)
         lease, seconds = await self._leases.grant(_wish_of(request, mapping, transport, source))
         return pcp.grant(

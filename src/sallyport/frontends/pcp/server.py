@@ -22,7 +22,7 @@ _Waiting = deque[tuple[bytes, Endpoint, Callable[[bytes], None]]]
 
 
 class PcpServer:
-    """Has requests answered; made inside a running loop."""
+    """Passes requests to the responder, one client's in turn; made inside a running loop."""
 
     def __init__(self, responder: PcpResponder, journal: Journal, tasks: asyncio.TaskGroup) -> None:
         self._responder = responder

@@ -96,7 +96,7 @@ class Catalogue:
     @classmethod
     @cache
     def installed(cls) -> "Catalogue":
-        """Give what the packages of this Python offer; imports none of them.
+        """Return what the packages of this Python offer; import none of them.
 
         One for a process: Python imports a module once, and so a new release needs a restart.
         """
@@ -113,11 +113,11 @@ class Catalogue:
         return tuple(name for name, offers in self._offers.items() if _is_ours(offers[0]))
 
     def origin(self, name: str) -> Origin:
-        """Give where the filter comes from; KeyError for a name that nobody offers."""
+        """Return where the filter comes from; raises KeyError for a name that no package offers."""
         return _origin_of(self._offers[name][0])
 
     def find(self, name: str) -> FilterKind:
-        """Import the filter; raises FilterUnusable, also for a name that nobody offers."""
+        """Import the filter; raises FilterUnusable, also for a name that no package offers."""
         if name not in self._found:
             self._found[name] = self._import(name)
         return self._found[name]
@@ -135,7 +135,7 @@ class Catalogue:
 
 
 def read_file(path: Path, name: str) -> FilterKind:
-    """Give the one filter in a file, Python or, by its suffix `.toml`, declarative.
+    """Return the one filter in a file, Python or, by its suffix `.toml`, declarative.
 
     Python: the only subclass of ApplicationFilter that the file defines, or its `FILTER`. It is
     imported afresh at every call. Raises FilterUnusable; ConfigErrors for what is wrong inside a
@@ -320,7 +320,7 @@ def _origin_of(offer: EntryPoint) -> Origin:
 
 @contextmanager
 def fence(title: str, file: str = "") -> Iterator[None]:
-    """Turn whatever somebody's code raises, leaving included, into FilterUnusable.
+    """Turn whatever a filter's code raises, SystemExit included, into FilterUnusable.
 
     The message names the line of `file` that was running. Code that does not come back is cut. What
     it prints is no answer of ours, and goes to stderr.
@@ -336,7 +336,7 @@ def fence(title: str, file: str = "") -> Iterator[None]:
 
 
 def _details(error: BaseException, file: str) -> Iterator[str]:
-    """Give what was noted about an error, and the line of `file` where it was."""
+    """Yield what was noted about an error, and the line of `file` where it was."""
     yield from getattr(error, "__notes__", ())
     lines = [one[1] for one in traceback.walk_tb(error.__traceback__) if _file_of(one[0]) == file]
     if lines:
@@ -348,5 +348,5 @@ def _file_of(frame: FrameType) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Give text of others so that it is one line in a terminal and in a log."""
+    """Return text of others as one line, for a terminal and for a log."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())

@@ -192,7 +192,7 @@ class ConfigDocument:
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
-    """Give the tables of `raw`; mistakes go to `report`, nothing is raised."""
+    """Return the tables of `raw`; mistakes go to `report`, nothing is raised."""
     for key in raw.keys() - set(_TABLES):
         report.add((key,), f"unknown table {key!r}; {nearest(key, _TABLES)}")
     network_tables = _tables(raw.get("networks", {}), "networks", report)
@@ -232,7 +232,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Give `value` as one short piece of text for an error message."""
+    """Return `value` as one short piece of text for an error message."""
     try:
         text = json.dumps(value, default=str)
     except ValueError:
@@ -299,7 +299,7 @@ def _default(one: msgspec.structs.FieldInfo) -> object:
 
 
 def keys_of(shape: Any) -> dict[str, Key]:  # noqa: ANN401 - two kinds of classes
-    """Give the keys of a shape: of ours a Struct, of a filter's settings a dataclass."""
+    """Return the keys of a shape: our own are Structs, a filter's settings a dataclass."""
     if issubclass(shape, Struct):
         return {
             one.encode_name: Key(one.name, one.type, one.required, _default(one))
@@ -325,10 +325,10 @@ def read_table(
     *,
     also: Iterable[str] = (),
 ) -> _Shape | None:
-    """Give the table at `path` as a Struct or dataclass; mistakes go to `report`, with None.
+    """Return the table at `path` as a Struct or dataclass, or None; mistakes go to `report`.
 
     A shape that refuses what its keys mean together says so by ValueError. `also`: keys that may be
-    written there too and were read by somebody else.
+    written there too and that other code has read.
     """
     title = ".".join(str(part) for part in path if isinstance(part, str))
     if not isinstance(raw, dict):

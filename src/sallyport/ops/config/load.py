@@ -115,7 +115,7 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Configuration:
-    """Give what `text` means; raises ConfigErrors, and nothing else, with everything wrong.
+    """Return what `text` means; raises ConfigErrors, and nothing else, with every mistake.
 
     Paths of filter files in it are relative to the folder of `file_name`.
     """
@@ -183,7 +183,7 @@ def _pcp(shape: PcpShape | None, report: Report) -> PcpSettings | None:
 
 
 def defaults(catalogue: Catalogue) -> tuple[Choice, ...]:
-    """Give the filters as they are where no file says otherwise; raises ConfigErrors."""
+    """Return the filters as they are where no file says otherwise; raises ConfigErrors."""
     report = Report("the default filters", {})
     wanted = {
         protocol.name for name in ON_BY_DEFAULT for protocol in catalogue.find(name).protocols
@@ -203,10 +203,11 @@ def from_interfaces(
     addresses_of: Callable[[str], Iterable[IpInterface]],
     catalogue: Catalogue | None = None,
 ) -> Configuration:
-    """Give the configuration of `run --internal IF --external IF`.
+    """Return the configuration of `run --internal IF --external IF`.
 
-    `addresses_of` gives an interface's own addresses with their prefix lengths. IPv4 is translated
-    and IPv6 routed; the filters that are on by default are allowed outbound. Raises StartupError.
+    `addresses_of` returns an interface's own addresses with their prefix lengths. IPv4 is
+    translated and IPv6 routed; the filters that are on by default are allowed outbound. Raises
+    StartupError.
     """
     if internal == external:
         raise StartupError(f"{internal} cannot be internal and external; name two interfaces")
@@ -393,7 +394,7 @@ def _check_network(name: str, networks: Collection[str], path: KeyPath, report: 
 
 
 def _prefixes(addresses: Iterable[IpInterface]) -> tuple[IpNetwork, ...]:
-    """Give the networks of an interface's addresses, link-local ones excluded, each once."""
+    """Return the networks of an interface's addresses, link-local ones excluded, each once."""
     return tuple(dict.fromkeys(item.network for item in addresses if not item.is_link_local))
 
 

@@ -29,7 +29,7 @@ def read_rules(
     policy: Policy | None,
     port_range: PortRange,
 ) -> tuple[PublishingRule, ...]:
-    """Give the rules that `shapes` mean; mistakes go to `report`.
+    """Return the rules that `shapes` mean; mistakes go to `report`.
 
     `selection` knows which protocols there are, `named` which names. `policy` has the networks
     and their relations; None when they are wrong themselves, and what rests on them is not judged.
@@ -169,8 +169,8 @@ def _check_networks(
     elif relation is Relation.NAT and policy.network_of(rule.listen.address) == home:
         report.add(
             (*path, "listen"),
-            f"{rule.listen.address} is behind NAT, where nobody outside can reach it; write an"
-            " outside address of the gateway",
+            f"{rule.listen.address} is behind NAT, where no outside host can reach it; write"
+            " an outside address of the gateway",
         )
     elif relation is Relation.NAT and rule.listen.port in port_range:
         report.add(

@@ -185,7 +185,7 @@ class Selection:
         return sorted({name for kind in kinds for name in _names(kind, Direction.OUTBOUND)})
 
     def choices(self, wanted: Collection[str]) -> tuple[Choice, ...]:
-        """Give every filter found; those that speak one of the `wanted` protocols are running."""
+        """Return every filter found; those that speak one of the `wanted` protocols are running."""
         found = (self._choose(kind, wanted) for kind in self._kinds.values())
         return tuple(choice for choice in found if choice is not None)
 
@@ -303,7 +303,7 @@ class Selection:
         return self._look(name for name in names if name not in self._kinds)
 
     def _look(self, names: Iterable[str]) -> list[FilterKind]:
-        """Import filters nobody has asked for by name: a broken one is noted, and no mistake."""
+        """Import filters that no section names: a broken one is noted and is not a mistake."""
         found: list[FilterKind] = []
         for name in names:
             if name in self._catalogue.names:

@@ -363,7 +363,7 @@ class DrainBegun(Document, frozen=True, kw_only=True):
 
 
 def mistakes_of(errors: Iterable[ConfigError]) -> list[Mistake]:
-    """Give what is wrong in a configuration as rows."""
+    """Return the mistakes in a configuration as rows."""
     return [Mistake(file=e.file, line=e.line, problem=e.problem) for e in errors]
 
 
@@ -382,7 +382,7 @@ def _terms(rule: Terms) -> dict[str, Any]:
 
 
 def rules_of(policy: Policy) -> Rules:
-    """Give `policy` as a document."""
+    """Return `policy` as a document."""
     return Rules(
         networks=[
             NetworkRow(
