@@ -278,6 +278,14 @@ def test_f27_any_source_port_will_do_unless_the_mode_is_strict(family: Family) -
 
 
 @both_families
+def test_f27_a_rule_may_be_stricter_than_the_filter(family: Family) -> None:
+    elsewhere = family.server.replace(":20", ":34567")
+    strict = make_policy(filters={"ftp": {"strict_data_port": True}})
+
+    agreed(family, greeted(family, policy=strict)).cannot_connect(elsewhere, family.listen)
+
+
+@both_families
 def test_f28_after_epsv_all_nothing_but_epsv_is_accepted(family: Family) -> None:
     dialogue = forwarded(greeted(family), b"EPSV ALL\r\n")
 

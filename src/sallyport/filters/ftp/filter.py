@@ -1,5 +1,8 @@
 """The FTP filter: what a gateway loads, and what one client has open."""
 
+from dataclasses import replace
+from typing import Any
+
 from sallyport import api
 from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.dialogue import FtpDialogue
@@ -45,7 +48,8 @@ class FtpSession(api.SessionFilter):
         match event:
             case api.ConnectTcp():
                 # Priority.NAT: who edits addresses is the first to see what the client says.
-                dialogue = FtpDialogue(self, self._settings)
+                own: dict[str, Any] = dict(event.connection.rule.filters.get("ftp", {}))
+                dialogue = FtpDialogue(self, replace(self._settings, **own))
                 event.connection.attach_data_filter(dialogue, api.Priority.NAT)
             case api.EstablishedConnection(context=Agreement() as agreement):
                 await agreement.established()

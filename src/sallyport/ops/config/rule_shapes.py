@@ -25,10 +25,6 @@ RuleName = Annotated[
         description='a name of 1 to 64 printable characters, such as "office ftp"',
     ),
 ]
-PlaceText = Annotated[
-    str,
-    Meta(description='an address and a port, or an interface and a port, such as "203.0.113.1:21"'),
-]
 EndpointText = Annotated[str, Meta(description='an address and a port, such as "10.0.0.20:21"')]
 PortsText = Annotated[str, Meta(description='a port or a range of ports, such as "1024-65535"')]
 # 60 000: the live bindings the kernel path is built and measured for, all for one client.
@@ -126,9 +122,8 @@ class PublishingRuleShape(TermsShape, frozen=True, kw_only=True):
     """How the rule is called in lists and in the log."""
     protocol: Annotated[str, Meta(description='a protocol, such as "ftp-server"')]
     """The protocol of the server; it must be one for servers inside."""
-    listen: PlaceText
-    """Where clients outside connect: an address of the gateway and a port; or an interface, such as
-    "ext0:21", for whatever address of the server's family it has."""
+    listen: EndpointText
+    """Where clients outside connect: an address of the gateway and a port."""
     server: EndpointText
     """Where the server inside listens."""
     sources: HostList | None = msgspec.field(name="from", default=None)
