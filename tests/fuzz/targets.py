@@ -262,7 +262,7 @@ def natpmp_request(segments: Segments) -> object:
     try:
         return natpmp.parse(packet)
     except ValueError:
-        return natpmp.refuse(packet, natpmp.Result.UNSUPP_OPCODE, 0)
+        return natpmp.refuse(packet, natpmp.NatPmpResult.UNSUPP_OPCODE, 0)
 
 
 def irc_offer(segments: Segments) -> object:

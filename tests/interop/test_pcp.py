@@ -14,6 +14,7 @@ from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import Host, wait_until
 from sallyport.lab.network import Lab
 from sallyport.wire import pcp
+from sallyport.wire.pcp import PcpResult
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
@@ -76,7 +77,7 @@ def test_a_mapped_port_is_reached_by_the_peers_it_names_and_by_no_stranger(
     with closing(listener):
         options = peer_filter(server)
         answer = ask(lab.client, map_request(client, 8080, 600, options), INSIDE[family])
-        assert pcp.Result(answer[3]) is pcp.Result.SUCCESS
+        assert PcpResult(answer[3]) is PcpResult.SUCCESS
         port = int.from_bytes(answer[42:44], "big")
         external = pcp.address_of(answer[44:60])
         expected = ip_address("203.0.113.1") if family == 4 else client
@@ -117,7 +118,7 @@ def test_a_denied_port_gets_the_standards_answer(gateway: RunningGateway, lab: L
     client = lab.client.address(4)
     answer = ask(lab.client, map_request(client, 22, 600), INSIDE[4])
 
-    assert pcp.Result(answer[3]) is pcp.Result.NOT_AUTHORIZED
+    assert PcpResult(answer[3]) is PcpResult.NOT_AUTHORIZED
 
     def refusals() -> list[str]:
         return [line for line in gateway.journal() if "binding.refused" in line]

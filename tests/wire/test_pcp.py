@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.wire import pcp
-from sallyport.wire.pcp import Opcode, PeerFilter, PortSet, Refusal, Result
+from sallyport.wire.pcp import PcpOpcode, PcpResult, PeerFilter, PortSet, Refusal
 
 NONCE = bytes(range(12))
 CLIENT4 = bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 8))
@@ -37,7 +37,7 @@ def mapped(text: str) -> bytes:
     return pcp.pack(ip_address(text))
 
 
-def result_of(data: bytes) -> Result:
+def result_of(data: bytes) -> PcpResult:
     with pytest.raises(Refusal) as caught:
         pcp.parse(data)
     return caught.value.result
@@ -52,7 +52,7 @@ def test_a_map_request_is_read_with_all_its_options() -> None:
     )
     request = pcp.parse(header() + mapping(external=25000) + options)
 
-    assert (request.opcode, request.lifetime) == (Opcode.MAP, 7200)
+    assert (request.opcode, request.lifetime) == (PcpOpcode.MAP, 7200)
     assert request.client == ip_address("10.0.0.8")
     found = request.mapping
     assert found is not None
@@ -65,59 +65,65 @@ def test_a_map_request_is_read_with_all_its_options() -> None:
 @pytest.mark.parametrize(
     ("data", "result"),
     [
-        pytest.param(header(version=1), Result.UNSUPP_VERSION, id="section 9: another version"),
-        pytest.param(b"\2\1", Result.MALFORMED_REQUEST, id="section 8.2: shorter than a header"),
+        pytest.param(header(version=1), PcpResult.UNSUPP_VERSION, id="section 9: another version"),
+        pytest.param(b"\2\1", PcpResult.MALFORMED_REQUEST, id="section 8.2: shorter than a header"),
         pytest.param(
-            header() + b"x", Result.MALFORMED_REQUEST, id="section 7: not a multiple of 4"
+            header() + b"x", PcpResult.MALFORMED_REQUEST, id="section 7: not a multiple of 4"
         ),
         pytest.param(
-            header() + mapping() + bytes(1100), Result.MALFORMED_REQUEST, id="section 7: over 1100"
+            header() + mapping() + bytes(1100),
+            PcpResult.MALFORMED_REQUEST,
+            id="section 7: over 1100",
         ),
-        pytest.param(header(3), Result.UNSUPP_OPCODE, id="section 8.2: an unknown opcode"),
-        pytest.param(header(2) + bytes(56), Result.UNSUPP_OPCODE, id="section 12: PEER"),
-        pytest.param(header() + bytes(32), Result.MALFORMED_REQUEST, id="section 11.1: too short"),
+        pytest.param(header(3), PcpResult.UNSUPP_OPCODE, id="section 8.2: an unknown opcode"),
+        pytest.param(header(2) + bytes(56), PcpResult.UNSUPP_OPCODE, id="section 12: PEER"),
+        pytest.param(
+            header() + bytes(32), PcpResult.MALFORMED_REQUEST, id="section 11.1: too short"
+        ),
         pytest.param(
             header() + mapping(protocol=0),
-            Result.MALFORMED_REQUEST,
+            PcpResult.MALFORMED_REQUEST,
             id="section 11.1: all protocols",
         ),
         pytest.param(
-            header() + mapping() + option(9), Result.UNSUPP_OPTION, id="C07 unknown and mandatory"
+            header() + mapping() + option(9),
+            PcpResult.UNSUPP_OPTION,
+            id="C07 unknown and mandatory",
         ),
         pytest.param(
             header() + mapping() + option(3, bytes(20), length=400),
-            Result.MALFORMED_OPTION,
+            PcpResult.MALFORMED_OPTION,
             id="C07 an option that lies about its length",
         ),
         pytest.param(
             header() + mapping() + option(2) + option(2),
-            Result.MALFORMED_OPTION,
+            PcpResult.MALFORMED_OPTION,
             id="section 7.3: twice",
         ),
         pytest.param(
             header(lifetime=0) + mapping() + option(2),
-            Result.MALFORMED_REQUEST,
+            PcpResult.MALFORMED_REQUEST,
             id="section 13.2: PREFER_FAILURE in a deletion",
         ),
         pytest.param(
             header() + mapping() + option(130, bytes(5)),
-            Result.MALFORMED_OPTION,
+            PcpResult.MALFORMED_OPTION,
             id="RFC 7753: a set of no ports",
         ),
         pytest.param(
             header() + mapping() + peer(129, 0, mapped("203.0.113.9")),
-            Result.MALFORMED_OPTION,
+            PcpResult.MALFORMED_OPTION,
             id="C03 a prefix longer than an address",
         ),
         pytest.param(
             header() + mapping() + peer(64, 0, mapped("203.0.113.9")),
-            Result.MALFORMED_OPTION,
+            PcpResult.MALFORMED_OPTION,
             id="C03 an IPv4 prefix of no possible length",
         ),
     ],
 )
 def test_a_faulty_request_is_refused_with_the_code_of_its_clause(
-    data: bytes, result: Result
+    data: bytes, result: PcpResult
 ) -> None:
     assert result_of(data) is result
 
@@ -140,7 +146,7 @@ def test_a_prefix_of_no_bits_clears_the_filters_before_it() -> None:
 
 def test_a_refusal_repeats_the_request_behind_its_own_head() -> None:
     request = header() + mapping() + option(2)
-    answer = pcp.refuse(request, Result.NOT_AUTHORIZED, lifetime=1800, epoch=7)
+    answer = pcp.refuse(request, PcpResult.NOT_AUTHORIZED, lifetime=1800, epoch=7)
 
     assert answer[:4] == bytes((2, 0x81, 0, 2))
     assert answer[4:12] == (1800).to_bytes(4, "big") + (7).to_bytes(4, "big")
@@ -183,13 +189,13 @@ def test_a_client_reads_of_an_answer_what_it_was_given() -> None:
     granted = pcp.grant(
         found.mapping, external=ip_address("203.0.113.1"), port=40001, lifetime=600, epoch=3
     )
-    refused = pcp.refuse(request, Result.NOT_AUTHORIZED, lifetime=1800, epoch=3)
+    refused = pcp.refuse(request, PcpResult.NOT_AUTHORIZED, lifetime=1800, epoch=3)
 
-    assert pcp.parse_answer(granted) == pcp.Answer(
-        Result.SUCCESS, 600, NONCE, ip_address("203.0.113.1"), 40001
+    assert pcp.parse_answer(granted) == pcp.MapAnswer(
+        PcpResult.SUCCESS, 600, NONCE, ip_address("203.0.113.1"), 40001
     )
     assert (answer := pcp.parse_answer(refused)) is not None
-    assert (answer.result, answer.lifetime) == (Result.NOT_AUTHORIZED, 1800)
+    assert (answer.result, answer.lifetime) == (PcpResult.NOT_AUTHORIZED, 1800)
 
 
 @given(data=st.binary(max_size=200))

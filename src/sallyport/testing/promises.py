@@ -33,7 +33,7 @@ from sallyport.testing.endings import (
 )
 from sallyport.testing.faulty import BIND_FAILURES, PATH_FAILURES, Failure
 from sallyport.testing.noise import mutants, noise
-from sallyport.testing.stage import LONG, Case, Outcome, Play, Stage
+from sallyport.testing.stage import LONG, Case, Play, PlayOutcome, Stage
 
 Wrong = Callable[[Script], str | None]
 
@@ -121,7 +121,7 @@ def cuts_change_nothing(case: Case) -> Trials:
     """Where the network cuts a stream has no effect: at any place, at all places, or nowhere."""
 
     @cache  # All cuts of one script are compared with one uncut run.
-    def whole(script: Script) -> Outcome:
+    def whole(script: Script) -> PlayOutcome:
         return Play(Stage(case)).run(script).outcome()
 
     def wrong(script: Script) -> str | None:

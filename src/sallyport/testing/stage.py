@@ -56,7 +56,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlayOutcome:
     """Everything that an observer outside the gateway could see."""
 
     client_heard: bytes
@@ -73,7 +73,7 @@ class Outcome:
     """The pinholes that are still open."""
     end: str
 
-    def difference(self, other: "Outcome") -> str | None:
+    def difference(self, other: "PlayOutcome") -> str | None:
         """Return where `other` differs; None when it does not."""
         for field in fields(self):
             one, another = getattr(self, field.name), getattr(other, field.name)
@@ -81,7 +81,7 @@ class Outcome:
                 return f"{field.name.replace('_', ' ')}: {one!r}, not {another!r}"
         return None
 
-    def news_since(self, before: "Outcome") -> dict[Side, bytes]:
+    def news_since(self, before: "PlayOutcome") -> dict[Side, bytes]:
         """Return what each side has received since `before`."""
         return {
             Side.CLIENT: self.client_heard[len(before.client_heard) :],
@@ -214,7 +214,7 @@ class Play:
         if settles:
             self._settle()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> PlayOutcome:
         """Return what was observed so far."""
         dialogue, stage = self.dialogue, self.stage
         reasons = [
@@ -231,7 +231,7 @@ class Play:
             for end in (flow.accepted, flow.dialled)
             if flow.pinhole.transport is Transport.UDP
         ]
-        return Outcome(
+        return PlayOutcome(
             client_heard=bytes(dialogue.client_end.heard),
             server_heard=bytes(dialogue.server_end.heard),
             protected_heard=b"".join(bytes(end.heard) for end in near),

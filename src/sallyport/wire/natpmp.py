@@ -14,7 +14,7 @@ _MAP: Final = struct.Struct("!BBHHHI")
 _HEAD: Final = struct.Struct("!BBHI")
 
 
-class Opcode(IntEnum):
+class NatPmpOpcode(IntEnum):
     """What a request asks for (sections 3.2 and 3.3)."""
 
     ADDRESS = 0
@@ -22,7 +22,7 @@ class Opcode(IntEnum):
     MAP_TCP = 2
 
 
-class Result(IntEnum):
+class NatPmpResult(IntEnum):
     """Result codes (section 3.5)."""
 
     SUCCESS = 0
@@ -34,7 +34,7 @@ class Result(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class NatPmpMapping:
     """A mapping that is asked for: of a TCP or UDP port, for `lifetime` seconds; 0 deletes."""
 
     is_tcp: bool
@@ -43,30 +43,30 @@ class Mapping:
     lifetime: int
 
 
-def parse(data: bytes) -> Mapping | Opcode | None:
+def parse(data: bytes) -> NatPmpMapping | NatPmpOpcode | None:
     """Read a request of version 0: a mapping, or ADDRESS.
 
     None for what must not be answered: it is too short to be either. An unknown opcode raises
     ValueError, and is answered with UNSUPP_OPCODE (section 3.5).
     """
     opcode = data[1]
-    if opcode == Opcode.ADDRESS:
-        return Opcode.ADDRESS if len(data) >= _ADDRESS_REQUEST_BYTES else None
-    if opcode not in (Opcode.MAP_UDP, Opcode.MAP_TCP):
+    if opcode == NatPmpOpcode.ADDRESS:
+        return NatPmpOpcode.ADDRESS if len(data) >= _ADDRESS_REQUEST_BYTES else None
+    if opcode not in (NatPmpOpcode.MAP_UDP, NatPmpOpcode.MAP_TCP):
         raise ValueError("unknown opcode")
     if len(data) < _MAP.size:
         return None
     _, _, _, internal, external, lifetime = _MAP.unpack_from(data)
-    return Mapping(opcode == Opcode.MAP_TCP, internal, external, lifetime)
+    return NatPmpMapping(opcode == NatPmpOpcode.MAP_TCP, internal, external, lifetime)
 
 
-def refuse(request: bytes, result: Result, epoch: int) -> bytes:
+def refuse(request: bytes, result: NatPmpResult, epoch: int) -> bytes:
     """Write the answer to a request that failed: as long as a success of that opcode."""
     opcode = request[1]
     head = _HEAD.pack(VERSION, opcode | _RESPONSE_BIT, result, epoch)
-    if opcode == Opcode.ADDRESS:
+    if opcode == NatPmpOpcode.ADDRESS:
         return head + bytes(4)
-    if opcode in (Opcode.MAP_UDP, Opcode.MAP_TCP) and len(request) >= _MAP.size:
+    if opcode in (NatPmpOpcode.MAP_UDP, NatPmpOpcode.MAP_TCP) and len(request) >= _MAP.size:
         return head + request[4:8] + bytes(4)
     return head
 
@@ -74,12 +74,13 @@ def refuse(request: bytes, result: Result, epoch: int) -> bytes:
 def address(external: IPv4Address, epoch: int) -> bytes:
     """Write the external address (section 3.2), which is also what is sent unasked."""
     return (
-        _HEAD.pack(VERSION, Opcode.ADDRESS | _RESPONSE_BIT, Result.SUCCESS, epoch) + external.packed
+        _HEAD.pack(VERSION, NatPmpOpcode.ADDRESS | _RESPONSE_BIT, NatPmpResult.SUCCESS, epoch)
+        + external.packed
     )
 
 
-def grant(mapping: Mapping, port: int, lifetime: int, epoch: int) -> bytes:
+def grant(mapping: NatPmpMapping, port: int, lifetime: int, epoch: int) -> bytes:
     """Write the answer to a mapping (section 3.3); after a deletion port and lifetime are 0."""
-    opcode = Opcode.MAP_TCP if mapping.is_tcp else Opcode.MAP_UDP
-    head = _HEAD.pack(VERSION, opcode | _RESPONSE_BIT, Result.SUCCESS, epoch)
+    opcode = NatPmpOpcode.MAP_TCP if mapping.is_tcp else NatPmpOpcode.MAP_UDP
+    head = _HEAD.pack(VERSION, opcode | _RESPONSE_BIT, NatPmpResult.SUCCESS, epoch)
     return head + struct.pack("!HHI", mapping.internal_port, port, lifetime)

@@ -31,7 +31,7 @@ _FIRST_OPTIONAL: Final = 128
 _MAPPED_BITS: Final = 96
 
 
-class Opcode(IntEnum):
+class PcpOpcode(IntEnum):
     """What a request asks for (section 19.2)."""
 
     ANNOUNCE = 0
@@ -39,7 +39,7 @@ class Opcode(IntEnum):
     PEER = 2
 
 
-class Result(IntEnum):
+class PcpResult(IntEnum):
     """Result codes (section 7.4)."""
 
     SUCCESS = 0
@@ -71,7 +71,7 @@ class Option(IntEnum):
 class Refusal(Exception):
     """A request that is answered with `result` and has no other effect."""
 
-    result: Result
+    result: PcpResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PcpRequest:
     """A well-formed request: `mapping` is None for ANNOUNCE."""
 
-    opcode: Opcode
+    opcode: PcpOpcode
     lifetime: int
     client: IpAddress
     mapping: Mapping | None
@@ -132,26 +132,26 @@ def is_request(data: bytes) -> bool:
     return len(data) >= 2 and not data[1] & _RESPONSE_BIT
 
 
-def parse(data: bytes) -> Request:
+def parse(data: bytes) -> PcpRequest:
     """Read a request for which `is_request` holds. Raises Refusal with the code to answer with."""
     if data[0] != VERSION:
-        raise Refusal(Result.UNSUPP_VERSION)
+        raise Refusal(PcpResult.UNSUPP_VERSION)
     if not _HEADER.size <= len(data) <= MAX_BYTES or len(data) % 4:
-        raise Refusal(Result.MALFORMED_REQUEST)
+        raise Refusal(PcpResult.MALFORMED_REQUEST)
     _, opcode, _, lifetime, packed = _HEADER.unpack_from(data)
     client, rest = address_of(packed), data[_HEADER.size :]
-    if opcode == Opcode.ANNOUNCE:
+    if opcode == PcpOpcode.ANNOUNCE:
         _require_known(rest)
-        return Request(Opcode.ANNOUNCE, lifetime, client, None)
+        return PcpRequest(PcpOpcode.ANNOUNCE, lifetime, client, None)
     # PEER may be left out (section 12): it asks about a flow that is there without us.
-    if opcode != Opcode.MAP:
-        raise Refusal(Result.UNSUPP_OPCODE)
+    if opcode != PcpOpcode.MAP:
+        raise Refusal(PcpResult.UNSUPP_OPCODE)
     if len(rest) < _MAP.size:
-        raise Refusal(Result.MALFORMED_REQUEST)
+        raise Refusal(PcpResult.MALFORMED_REQUEST)
     nonce, protocol, internal, external, suggested = _MAP.unpack_from(rest)
     options = _options(rest[_MAP.size :], is_deletion=lifetime == 0)
     if protocol == 0 and internal != 0:
-        raise Refusal(Result.MALFORMED_REQUEST)  # section 11.1: "all protocols" has no port
+        raise Refusal(PcpResult.MALFORMED_REQUEST)  # section 11.1: "all protocols" has no port
     mapping = Mapping(
         nonce,
         protocol,
@@ -163,7 +163,7 @@ def parse(data: bytes) -> Request:
         options.filters,
         options.port_set,
     )
-    return Request(Opcode.MAP, lifetime, client, mapping)
+    return PcpRequest(PcpOpcode.MAP, lifetime, client, mapping)
 
 
 def map_request(
@@ -177,35 +177,35 @@ def map_request(
     filters: tuple[PeerFilter, ...] = (),
 ) -> bytes:
     """Write the request of a client for one port; `lifetime` 0 deletes (section 11.1)."""
-    head = _HEADER.pack(VERSION, Opcode.MAP, 0, lifetime, pack(client))
+    head = _HEADER.pack(VERSION, PcpOpcode.MAP, 0, lifetime, pack(client))
     unknown = IPv4Address(0) if client.version == 4 else IPv6Address(0)
     body = _MAP.pack(nonce, protocol, port, external_port, pack(unknown))
     return head + body + b"".join(_filter(one) for one in filters)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MapAnswer:
     """What a gateway answers to a MAP request: `external` and `port` mean nothing in a refusal."""
 
-    result: Result
+    result: PcpResult
     lifetime: int
     nonce: bytes
     external: IpAddress
     port: int
 
 
-def parse_answer(data: bytes) -> Answer | None:
+def parse_answer(data: bytes) -> MapAnswer | None:
     """Read the answer to a MAP request; None for any other datagram."""
     if len(data) < _RESPONSE.size + _MAP.size or data[0] != VERSION:
         return None
     _, opcode, result, lifetime, _ = _RESPONSE.unpack_from(data)
-    if opcode != Opcode.MAP | _RESPONSE_BIT or result > max(Result):
+    if opcode != PcpOpcode.MAP | _RESPONSE_BIT or result > max(PcpResult):
         return None
     nonce, _, _, port, external = _MAP.unpack_from(data, _RESPONSE.size)
-    return Answer(Result(result), lifetime, nonce, address_of(external), port)
+    return MapAnswer(PcpResult(result), lifetime, nonce, address_of(external), port)
 
 
-def refuse(request: bytes, result: Result, *, lifetime: int, epoch: int) -> bytes:
+def refuse(request: bytes, result: PcpResult, *, lifetime: int, epoch: int) -> bytes:
     """Write the answer to a request that failed: a copy of it with another head (section 8.3).
 
     `lifetime` says for how many seconds the client should not ask again.
@@ -218,7 +218,7 @@ def refuse(request: bytes, result: Result, *, lifetime: int, epoch: int) -> byte
 
 def announce(epoch: int) -> bytes:
     """Write the answer to ANNOUNCE, which is also what is sent unasked (section 14.1)."""
-    return _RESPONSE.pack(VERSION, Opcode.ANNOUNCE | _RESPONSE_BIT, Result.SUCCESS, 0, epoch)
+    return _RESPONSE.pack(VERSION, PcpOpcode.ANNOUNCE | _RESPONSE_BIT, PcpResult.SUCCESS, 0, epoch)
 
 
 def grant(
@@ -234,7 +234,9 @@ def grant(
 
     `set_size`: how many ports there are, where a PORT_SET was asked for (RFC 7753 section 5.2).
     """
-    head = _RESPONSE.pack(VERSION, Opcode.MAP | _RESPONSE_BIT, Result.SUCCESS, lifetime, epoch)
+    head = _RESPONSE.pack(
+        VERSION, PcpOpcode.MAP | _RESPONSE_BIT, PcpResult.SUCCESS, lifetime, epoch
+    )
     body = _MAP.pack(mapping.nonce, mapping.protocol, mapping.internal_port, port, pack(external))
     if mapping.third_party is not None:
         body += _option(Option.THIRD_PARTY, pack(mapping.third_party))
@@ -279,7 +281,7 @@ def _walk(data: bytes) -> list[tuple[int, bytes]]:
         code, length = _OPTION.unpack_from(data, offset)
         offset += _OPTION.size
         if offset + length > len(data):
-            raise Refusal(Result.MALFORMED_OPTION)
+            raise Refusal(PcpResult.MALFORMED_OPTION)
         found.append((code, data[offset : offset + length]))
         offset += length + -length % 4
     return found
@@ -287,7 +289,7 @@ def _walk(data: bytes) -> list[tuple[int, bytes]]:
 
 def _require_known(data: bytes) -> None:
     if any(code < _FIRST_OPTIONAL for code, _ in _walk(data)):
-        raise Refusal(Result.UNSUPP_OPTION)
+        raise Refusal(PcpResult.UNSUPP_OPTION)
 
 
 def _options(data: bytes, *, is_deletion: bool) -> _Options:
@@ -298,24 +300,26 @@ def _options(data: bytes, *, is_deletion: bool) -> _Options:
     seen: set[int] = set()
     for code, value in _walk(data):
         if code in seen and code != Option.FILTER:
-            raise Refusal(Result.MALFORMED_OPTION)  # section 7.3: once only, unless it says other
+            raise Refusal(
+                PcpResult.MALFORMED_OPTION
+            )  # section 7.3: once only, unless it says other
         seen.add(code)
         if code == Option.THIRD_PARTY:
             third_party = address_of(_sized(value, 16))
         elif code == Option.PREFER_FAILURE:
             _sized(value, 0)
             if is_deletion:
-                raise Refusal(Result.MALFORMED_REQUEST)  # section 13.2
+                raise Refusal(PcpResult.MALFORMED_REQUEST)  # section 13.2
             prefers_failure = True
         elif code == Option.FILTER:
             filters = _with_filter(filters or [], _sized(value, _FILTER.size))
         elif code == Option.PORT_SET:
             size, first, flags = _PORT_SET.unpack(_sized(value, _PORT_SET.size))
             if size == 0:
-                raise Refusal(Result.MALFORMED_OPTION)
+                raise Refusal(PcpResult.MALFORMED_OPTION)
             port_set = PortSet(size, first, bool(flags & 1))
         elif code < _FIRST_OPTIONAL:
-            raise Refusal(Result.UNSUPP_OPTION)
+            raise Refusal(PcpResult.UNSUPP_OPTION)
     return _Options(
         third_party, prefers_failure, None if filters is None else tuple(filters), port_set
     )
@@ -323,7 +327,7 @@ def _options(data: bytes, *, is_deletion: bool) -> _Options:
 
 def _sized(value: bytes, size: int) -> bytes:
     if len(value) != size:
-        raise Refusal(Result.MALFORMED_OPTION)
+        raise Refusal(PcpResult.MALFORMED_OPTION)
     return value
 
 
@@ -347,7 +351,7 @@ def _prefix(bits: int, packed: bytes) -> IpNetwork:
             return ip_network((address, bits), strict=False)
         if _MAPPED_BITS < bits <= 128:
             return ip_network((address, bits - _MAPPED_BITS), strict=False)
-        raise Refusal(Result.MALFORMED_OPTION)
+        raise Refusal(PcpResult.MALFORMED_OPTION)
     if bits > 128:
-        raise Refusal(Result.MALFORMED_OPTION)
+        raise Refusal(PcpResult.MALFORMED_OPTION)
     return IPv6Network((address, bits), strict=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sallyport.addresses import IpAddress, IpNetwork, parse_address
 from sallyport.wire import pcp
+from sallyport.wire.pcp import MapAnswer, PcpResult
 
 PORT = 5351
 # Section 8.1.1 begins with 3 s and goes on for ever; the program that waits is a person's.
@@ -75,11 +76,11 @@ class PcpClient:
         answer = self._exchange(request, nonce)
         if answer is None:
             raise Refused("no gateway answers; is [frontends.pcp] in its configuration?")
-        if answer.result is not pcp.Result.SUCCESS:
+        if answer.result is not PcpResult.SUCCESS:
             raise Refused(f"the gateway refuses: {answer.result.name.lower().replace('_', '-')}")
         return Mapped(protocol, port, nonce, answer.external, answer.port, answer.lifetime)
 
-    def _exchange(self, request: bytes, nonce: bytes) -> pcp.Answer | None:
+    def _exchange(self, request: bytes, nonce: bytes) -> MapAnswer | None:
         for wait in _WAITS:
             try:
                 self._socket.send(request)

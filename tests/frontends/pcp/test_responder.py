@@ -15,7 +15,7 @@ from sallyport.core.policy.hosts import Hosts
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
-from sallyport.wire.pcp import Result
+from sallyport.wire.pcp import PcpResult
 
 CLIENT = Endpoint.parse("10.0.0.8:60000")
 NEIGHBOUR = Endpoint.parse("10.0.0.9:60000")
@@ -64,7 +64,7 @@ class Answer:
     """The fields of an answer to MAP."""
 
     def __init__(self, data: bytes) -> None:
-        self.result = Result(data[3])
+        self.result = PcpResult(data[3])
         self.lifetime = int.from_bytes(data[4:8], "big")
         self.epoch = int.from_bytes(data[8:12], "big")
         self.port = int.from_bytes(data[42:44], "big")
@@ -108,7 +108,7 @@ def test_a_mapping_is_a_binding_of_the_clients_that_anyone_may_use() -> None:
     asking = Asking()
     answer = asking.map()
 
-    assert (answer.result, answer.lifetime) == (Result.SUCCESS, 3600)
+    assert (answer.result, answer.lifetime) == (PcpResult.SUCCESS, 3600)
     assert asking.pinholes() == [f"203.0.113.1:{answer.port} -> 10.0.0.8:8080 from None ports None"]
     for n in (1, 2):  # many connections, not one
         asking.path.connect(PEER.with_port(5000 + n), Endpoint(OUTSIDE, answer.port))
@@ -118,7 +118,7 @@ def test_ipv6_is_routed_so_the_external_port_is_the_clients_own() -> None:
     asking = Asking()
     answer = asking.map(CLIENT6)
 
-    assert (answer.result, answer.port) == (Result.SUCCESS, 8080)
+    assert (answer.result, answer.port) == (PcpResult.SUCCESS, 8080)
     assert asking.pinholes() == ["[fd00:a::8]:8080 -> [fd00:a::8]:8080 from None ports None"]
 
 
@@ -139,7 +139,7 @@ def test_section_13_2_prefer_failure_gives_the_wished_port_or_none() -> None:
     )
 
     for answer in (taken, low, foreign):
-        assert answer.result is Result.CANNOT_PROVIDE_EXTERNAL
+        assert answer.result is PcpResult.CANNOT_PROVIDE_EXTERNAL
     assert len(asking.pinholes()) == 1
 
 
@@ -168,9 +168,9 @@ def test_c06_the_lifetime_is_bounded_and_the_mapping_ends_with_it(asked: int, gi
 def test_section_15_1_a_deletion_ends_the_mapping_and_of_nothing_it_succeeds() -> None:
     asking = Asking()
     asking.map()
-    assert asking.map(lifetime=0).result is Result.SUCCESS
+    assert asking.map(lifetime=0).result is PcpResult.SUCCESS
     assert not asking.pinholes()
-    assert asking.map(lifetime=0).result is Result.SUCCESS
+    assert asking.map(lifetime=0).result is PcpResult.SUCCESS
 
 
 def test_c02_another_nonce_neither_renews_nor_deletes_nor_moves_a_mapping() -> None:
@@ -178,7 +178,7 @@ def test_c02_another_nonce_neither_renews_nor_deletes_nor_moves_a_mapping() -> N
     port = asking.map().port
     for lifetime in (3600, 0):
         answer = asking.map(nonce=OTHER_NONCE, lifetime=lifetime, external=40999)
-        assert answer.result is Result.NOT_AUTHORIZED
+        assert answer.result is PcpResult.NOT_AUTHORIZED
         assert answer.lifetime == 3600
 
     assert asking.pinholes() == [f"203.0.113.1:{port} -> 10.0.0.8:8080 from None ports None"]
@@ -186,11 +186,11 @@ def test_c02_another_nonce_neither_renews_nor_deletes_nor_moves_a_mapping() -> N
 
 def test_c01_a_client_speaks_for_itself_alone() -> None:
     asking = Asking()
-    assert asking.map(client="10.0.0.9").result is Result.ADDRESS_MISMATCH
+    assert asking.map(client="10.0.0.9").result is PcpResult.ADDRESS_MISMATCH
     third = asking.map(options=option(1, packed("10.0.0.9")))
     itself = asking.map(options=option(1, packed("10.0.0.8")))
 
-    assert (third.result, itself.result) == (Result.NOT_AUTHORIZED, Result.MALFORMED_REQUEST)
+    assert (third.result, itself.result) == (PcpResult.NOT_AUTHORIZED, PcpResult.MALFORMED_REQUEST)
     assert not asking.pinholes()
 
 
@@ -216,22 +216,22 @@ def test_c03_filters_that_no_pinhole_can_hold_are_refused_and_open_nothing() -> 
     mixed = asking.map(options=peer("203.0.113.9", 80) + peer("203.0.113.10", 81))
     other_family = asking.map(options=peer("2001:db8::9"))
 
-    assert mixed.result is Result.EXCESSIVE_REMOTE_PEERS
-    assert other_family.result is Result.MALFORMED_OPTION
+    assert mixed.result is PcpResult.EXCESSIVE_REMOTE_PEERS
+    assert other_family.result is PcpResult.MALFORMED_OPTION
     assert not asking.pinholes()
 
 
 @pytest.mark.parametrize(
     ("fields", "result"),
     [
-        ({"port": 22}, Result.NOT_AUTHORIZED),
-        ({"port": 0}, Result.NOT_AUTHORIZED),
-        ({"protocol": 47}, Result.UNSUPP_PROTOCOL),
-        ({"protocol": 0, "port": 0}, Result.UNSUPP_PROTOCOL),
+        ({"port": 22}, PcpResult.NOT_AUTHORIZED),
+        ({"port": 0}, PcpResult.NOT_AUTHORIZED),
+        ({"protocol": 47}, PcpResult.UNSUPP_PROTOCOL),
+        ({"protocol": 0, "port": 0}, PcpResult.UNSUPP_PROTOCOL),
     ],
 )
 def test_c04_a_denied_port_or_protocol_is_refused_at_once(
-    fields: dict[str, Any], result: Result
+    fields: dict[str, Any], result: PcpResult
 ) -> None:
     asking = Asking()
     assert asking.map(**fields).result is result
@@ -243,13 +243,13 @@ def test_c05_a_client_gets_as_many_mappings_as_its_rule_grants() -> None:
     asking = Asking(max_bindings_per_client=3)
     results = [asking.map(port=8080 + n).result for n in range(5)]
 
-    assert results == [Result.SUCCESS] * 3 + [Result.USER_EX_QUOTA] * 2
-    assert asking.map(NEIGHBOUR).result is Result.SUCCESS
+    assert results == [PcpResult.SUCCESS] * 3 + [PcpResult.USER_EX_QUOTA] * 2
+    assert asking.map(NEIGHBOUR).result is PcpResult.SUCCESS
 
 
 def test_what_no_rule_grants_is_not_authorized() -> None:
     asking = Asking(sources=Hosts.of("external"))
-    assert asking.map().result is Result.NOT_AUTHORIZED
+    assert asking.map().result is PcpResult.NOT_AUTHORIZED
 
 
 def test_rfc_7753_a_port_set_is_consecutive_and_the_answer_says_how_many() -> None:
@@ -268,7 +268,7 @@ def test_a_wildcard_deletion_ends_the_mappings_of_this_nonce_alone() -> None:
     asking.map(port=8080)
     asking.map(port=8081, protocol=17)
     asking.map(port=8082, nonce=OTHER_NONCE)
-    assert asking.map(port=0, protocol=0, lifetime=0).result is Result.SUCCESS
+    assert asking.map(port=0, protocol=0, lifetime=0).result is PcpResult.SUCCESS
 
     assert [line.partition(" from")[0].partition("-> ")[2] for line in asking.pinholes()] == [
         "10.0.0.8:8082"
@@ -333,4 +333,4 @@ def test_nat_pmp_that_is_switched_off_is_another_version() -> None:
     answer = asking.ask(b"\0\0")
 
     assert answer is not None
-    assert (answer[0], answer[3]) == (2, Result.UNSUPP_VERSION)
+    assert (answer[0], answer[3]) == (2, PcpResult.UNSUPP_VERSION)

@@ -20,7 +20,6 @@ from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.messages import (
-    Answer,
     Ask,
     Body,
     ConfigSource,
@@ -28,9 +27,10 @@ from sallyport.ops.processes.messages import (
     Plan,
     Prepare,
     Render,
-    Request,
     Stop,
     Take,
+    WorkerAnswer,
+    WorkerRequest,
 )
 from sallyport.ops.processes.values import plain
 from sallyport.testing.world import MemoryJournal
@@ -73,7 +73,7 @@ class PlayedProcess:
         self._bench = bench
 
     def send(self, message: Struct, descriptors: Sequence[int] = ()) -> None:
-        assert isinstance(message, Request)
+        assert isinstance(message, WorkerRequest)
         body = message.body
         self._bench.asked.append((self.pid, type(body).__name__.lower()))
         if isinstance(body, Stop | Drain):
@@ -82,9 +82,11 @@ class PlayedProcess:
         if self.is_silent:
             return
         try:
-            answer = Answer(message.number, Raw(messages.encode(self._bench.play(self.pid, body))))
+            answer = WorkerAnswer(
+                message.number, Raw(messages.encode(self._bench.play(self.pid, body)))
+            )
         except SallyportError as error:
-            answer = Answer(message.number, fault=messages.fault_of(error))
+            answer = WorkerAnswer(message.number, fault=messages.fault_of(error))
         loop = asyncio.get_running_loop()
         loop.call_soon(self._heard, messages.encode(answer))
 

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from sallyport.ops.processes.channel import Channel
-from sallyport.ops.processes.messages import Ask, Frames, Request, decode_request, frame
+from sallyport.ops.processes.messages import Ask, Frames, WorkerRequest, decode_request, frame
 
 
 class End:
@@ -32,8 +32,8 @@ def with_two(act: Callable[[End, End], Awaitable[None]]) -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def asking(text: str) -> Request:
-    return Request(1, Ask("status", {"text": text}))
+def asking(text: str) -> WorkerRequest:
+    return WorkerRequest(1, Ask("status", {"text": text}))
 
 
 def test_what_is_longer_than_any_buffer_arrives_whole() -> None:

@@ -7,11 +7,11 @@ from sallyport.errors import ConfigError, ConfigErrors, NotFound
 from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.messages import (
-    Answer,
     Ask,
     Beat,
     Frames,
-    Request,
+    WorkerAnswer,
+    WorkerRequest,
     error_of,
     fault_of,
 )
@@ -19,7 +19,7 @@ from sallyport.ops.processes.messages import (
 
 @given(st.lists(st.text(max_size=40), max_size=5), st.integers(1, 50))
 def test_frames_are_the_same_however_the_stream_is_cut(texts: list[str], size: int) -> None:
-    sent = [Request(n, Ask("status", {"text": text})) for n, text in enumerate(texts)]
+    sent = [WorkerRequest(n, Ask("status", {"text": text})) for n, text in enumerate(texts)]
     stream = b"".join(map(messages.frame, sent))
     frames = Frames()
 
@@ -36,7 +36,7 @@ def test_a_frame_that_is_too_long_is_none_of_ours() -> None:
 
 
 def test_reports_are_told_apart() -> None:
-    for report in (Beat(), Answer(7, Raw(b'{"a":1}'))):
+    for report in (Beat(), WorkerAnswer(7, Raw(b'{"a":1}'))):
         (body,) = Frames().feed(messages.frame(report))
         assert messages.decode_report(body) == report
 

@@ -39,14 +39,14 @@ class PeersDoNotFactor(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
+class AllowedPeers:
     """Who may connect: any of `addresses` (None: anyone) from any of `ports` (None: any port)."""
 
     addresses: IpFilter | None = None
     ports: frozenset[int] | None = None
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[IpNetwork, int]]) -> "Peers":
+    def of(cls, pairs: Iterable[tuple[IpNetwork, int]]) -> "AllowedPeers":
         """Combine pairs of prefix and port, where port 0 is any; no pairs: anyone.
 
         A pinhole knows addresses and ports apart, so every prefix must come with the same ports.
@@ -79,7 +79,7 @@ class Wish:
     external_port: int = 0
     external_address: IpAddress | None = None
     must_have: bool = False
-    peers: Peers | None = None
+    peers: AllowedPeers | None = None
 
     @property
     def key(self) -> Key:
@@ -92,7 +92,7 @@ class Lease:
 
     __slots__ = ("binding", "deadline", "expires_at", "owner", "peers")
 
-    def __init__(self, binding: Binding, owner: bytes, peers: Peers) -> None:
+    def __init__(self, binding: Binding, owner: bytes, peers: AllowedPeers) -> None:
         self.binding = binding
         self.owner = owner
         self.peers = peers
@@ -144,7 +144,7 @@ class Leases:
         if lease is not None and wish.peers not in (None, lease.peers):
             lease = await self._with_peers(wish, lease)
         if lease is None:
-            lease = await self._bind(wish, wish.peers or Peers())
+            lease = await self._bind(wish, wish.peers or AllowedPeers())
         seconds = min(max(wish.lifetime, self._min_lifetime), self._max_lifetime)
         self._keep(wish.key, lease, seconds)
         return lease, seconds
@@ -183,7 +183,7 @@ class Leases:
             return None
         return lease
 
-    async def _bind(self, wish: Wish, peers: Peers, port: int | None = None) -> Lease:
+    async def _bind(self, wish: Wish, peers: AllowedPeers, port: int | None = None) -> Lease:
         session = self._gateway.client_session(wish.client.address)
         clients = [wish.client.with_port(wish.client.port + i) for i in range(wish.count)]
 

@@ -24,37 +24,39 @@ from sallyport.errors import (
     Terminating,
 )
 from sallyport.flags import Transport
-from sallyport.frontends.pcp.leases import Leases, NotTheOwner, Peers, PeersDoNotFactor, Wish
+from sallyport.frontends.pcp.leases import AllowedPeers, Leases, NotTheOwner, PeersDoNotFactor, Wish
 from sallyport.wire import natpmp, pcp
+from sallyport.wire.natpmp import NatPmpMapping, NatPmpOpcode, NatPmpResult
+from sallyport.wire.pcp import PcpRequest, PcpResult
 
 PORT_MAPPING = ProtocolDefinition("port-mapping", Transport.UDP, 5351)
 """What access rules call a mapping that a client asks for, by whatever protocol it asks."""
 
 _TRANSPORTS: Final = {6: Transport.TCP, 17: Transport.UDP}
 
-_PCP_RESULTS: Final[tuple[tuple[type[BindError], pcp.Result], ...]] = (
-    (PolicyDenied, pcp.Result.NOT_AUTHORIZED),
-    (AddressNotAllowed, pcp.Result.NOT_AUTHORIZED),
-    (QuotaExceeded, pcp.Result.USER_EX_QUOTA),
-    (AddressInUse, pcp.Result.CANNOT_PROVIDE_EXTERNAL),
-    (AddressNotAvailable, pcp.Result.CANNOT_PROVIDE_EXTERNAL),
-    (InvalidArgument, pcp.Result.NOT_AUTHORIZED),
-    (OutOfResources, pcp.Result.NO_RESOURCES),
-    (KernelError, pcp.Result.NO_RESOURCES),
-    (Terminating, pcp.Result.NO_RESOURCES),
+_PCP_RESULTS: Final[tuple[tuple[type[BindError], PcpResult], ...]] = (
+    (PolicyDenied, PcpResult.NOT_AUTHORIZED),
+    (AddressNotAllowed, PcpResult.NOT_AUTHORIZED),
+    (QuotaExceeded, PcpResult.USER_EX_QUOTA),
+    (AddressInUse, PcpResult.CANNOT_PROVIDE_EXTERNAL),
+    (AddressNotAvailable, PcpResult.CANNOT_PROVIDE_EXTERNAL),
+    (InvalidArgument, PcpResult.NOT_AUTHORIZED),
+    (OutOfResources, PcpResult.NO_RESOURCES),
+    (KernelError, PcpResult.NO_RESOURCES),
+    (Terminating, PcpResult.NO_RESOURCES),
 )
 # Section 7.4: after these the same request may succeed soon; after others it stays wrong.
 _PASSING: Final = frozenset(
-    {pcp.Result.NETWORK_FAILURE, pcp.Result.NO_RESOURCES, pcp.Result.USER_EX_QUOTA}
+    {PcpResult.NETWORK_FAILURE, PcpResult.NO_RESOURCES, PcpResult.USER_EX_QUOTA}
 )
 _PASSING_SECONDS: Final = 30
 _LASTING_SECONDS: Final = 1800
 
 _NATPMP_RESULTS: Final = {
-    pcp.Result.NOT_AUTHORIZED: natpmp.Result.NOT_AUTHORIZED,
-    pcp.Result.CANNOT_PROVIDE_EXTERNAL: natpmp.Result.NO_RESOURCES,
-    pcp.Result.NO_RESOURCES: natpmp.Result.NO_RESOURCES,
-    pcp.Result.USER_EX_QUOTA: natpmp.Result.NO_RESOURCES,
+    PcpResult.NOT_AUTHORIZED: NatPmpResult.NOT_AUTHORIZED,
+    PcpResult.CANNOT_PROVIDE_EXTERNAL: NatPmpResult.NO_RESOURCES,
+    PcpResult.NO_RESOURCES: NatPmpResult.NO_RESOURCES,
+    PcpResult.USER_EX_QUOTA: NatPmpResult.NO_RESOURCES,
 }
 
 
@@ -86,21 +88,21 @@ class PcpResponder:
     async def _answer_pcp(self, data: bytes, source: Endpoint) -> bytes:
         request = pcp.parse(data)
         if request.client != source.address:
-            raise pcp.Refusal(pcp.Result.ADDRESS_MISMATCH)
+            raise pcp.Refusal(PcpResult.ADDRESS_MISMATCH)
         if request.mapping is None:
             return pcp.announce(self.epoch)
         return await self._map(request, request.mapping, source)
 
-    async def _map(self, request: pcp.Request, mapping: pcp.Mapping, source: Endpoint) -> bytes:
+    async def _map(self, request: PcpRequest, mapping: pcp.Mapping, source: Endpoint) -> bytes:
         _check_third_party(mapping, source)
         if request.lifetime == 0:
             return self._delete(request, mapping, source)
         transport = _TRANSPORTS.get(mapping.protocol)
         if transport is None:
-            raise pcp.Refusal(pcp.Result.UNSUPP_PROTOCOL)
+            raise pcp.Refusal(PcpResult.UNSUPP_PROTOCOL)
         if not mapping.internal_port:
             # Section 11.1: all ports of a client. No rule grants ports that no request names.
-            raise pcp.Refusal(pcp.Result.NOT_AUTHORIZED)
+            raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
         lease, seconds = await self._leases.grant(_wish_of(request, mapping, transport, source))
         return pcp.grant(
             mapping,
@@ -111,7 +113,7 @@ class PcpResponder:
             set_size=lease.count,
         )
 
-    def _delete(self, request: pcp.Request, mapping: pcp.Mapping, source: Endpoint) -> bytes:
+    def _delete(self, request: PcpRequest, mapping: pcp.Mapping, source: Endpoint) -> bytes:
         if mapping.internal_port == 0:
             transports = _TRANSPORTS.get(mapping.protocol)
             wanted = tuple(Transport) if transports is None else (transports,)
@@ -135,17 +137,17 @@ class PcpResponder:
         try:
             asked = natpmp.parse(data)
         except ValueError:
-            return natpmp.refuse(data, natpmp.Result.UNSUPP_OPCODE, self.epoch)
+            return natpmp.refuse(data, NatPmpResult.UNSUPP_OPCODE, self.epoch)
         if asked is None:
             return None
         own = self._gateway.external_address(source.address)
-        if isinstance(asked, natpmp.Opcode):
+        if isinstance(asked, NatPmpOpcode):
             if not isinstance(own, IPv4Address):
-                return natpmp.refuse(data, natpmp.Result.NETWORK_FAILURE, self.epoch)
+                return natpmp.refuse(data, NatPmpResult.NETWORK_FAILURE, self.epoch)
             return natpmp.address(own, self.epoch)
         return await self._nat_pmp_map(data, asked, source)
 
-    async def _nat_pmp_map(self, data: bytes, asked: natpmp.Mapping, source: Endpoint) -> bytes:
+    async def _nat_pmp_map(self, data: bytes, asked: NatPmpMapping, source: Endpoint) -> bytes:
         transport = Transport.TCP if asked.is_tcp else Transport.UDP
         wish = Wish(
             client=source.with_port(asked.internal_port),
@@ -161,10 +163,10 @@ class PcpResponder:
                     self._leases.delete_all(source.address, (transport,), b"")
                 return natpmp.grant(asked, 0, 0, self.epoch)
             if not asked.internal_port:
-                return natpmp.refuse(data, natpmp.Result.NOT_AUTHORIZED, self.epoch)
+                return natpmp.refuse(data, NatPmpResult.NOT_AUTHORIZED, self.epoch)
             lease, seconds = await self._leases.grant(wish)
         except NotTheOwner:  # PCP's mapping of the same port: this protocol has no nonce to prove
-            return natpmp.refuse(data, natpmp.Result.NOT_AUTHORIZED, self.epoch)
+            return natpmp.refuse(data, NatPmpResult.NOT_AUTHORIZED, self.epoch)
         except BindError as refusal:
             result, _ = _result_of(refusal)
             return natpmp.refuse(data, _NATPMP_RESULTS[result], self.epoch)
@@ -174,23 +176,23 @@ class PcpResponder:
 def _check_third_party(mapping: pcp.Mapping, source: Endpoint) -> None:
     """Refuse to map for another host (section 13.1): no rule can allow it yet."""
     if mapping.third_party == source.address:
-        raise pcp.Refusal(pcp.Result.MALFORMED_REQUEST)
+        raise pcp.Refusal(PcpResult.MALFORMED_REQUEST)
     if mapping.third_party is not None:
-        raise pcp.Refusal(pcp.Result.NOT_AUTHORIZED)
+        raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
 
 
 def _wish_of(
-    request: pcp.Request, mapping: pcp.Mapping, transport: Transport, source: Endpoint
+    request: PcpRequest, mapping: pcp.Mapping, transport: Transport, source: Endpoint
 ) -> Wish:
     count, first = 1, mapping.internal_port
     if mapping.port_set is not None:
         count = min(mapping.port_set.size, limits.MAX_ADDRESSES_PER_CALL, 65536 - first)
-    peers: Peers | None = None
+    peers: AllowedPeers | None = None
     if mapping.filters is not None:
         if any(one.prefix.version != source.version for one in mapping.filters):
             # It could never match: the client means something else than it says.
-            raise pcp.Refusal(pcp.Result.MALFORMED_OPTION)
-        peers = Peers.of((one.prefix, one.port) for one in mapping.filters)
+            raise pcp.Refusal(PcpResult.MALFORMED_OPTION)
+        peers = AllowedPeers.of((one.prefix, one.port) for one in mapping.filters)
     suggested = mapping.external_address
     return Wish(
         client=source.with_port(first),
@@ -205,15 +207,15 @@ def _wish_of(
     )
 
 
-def _result_of(refusal: Exception) -> tuple[pcp.Result, int]:
+def _result_of(refusal: Exception) -> tuple[PcpResult, int]:
     """Return the result code of a refusal, and for how many seconds it stays true."""
     if isinstance(refusal, NotTheOwner):
-        return pcp.Result.NOT_AUTHORIZED, int(refusal.seconds)
+        return PcpResult.NOT_AUTHORIZED, int(refusal.seconds)
     if isinstance(refusal, PeersDoNotFactor):
-        result = pcp.Result.EXCESSIVE_REMOTE_PEERS
+        result = PcpResult.EXCESSIVE_REMOTE_PEERS
     elif isinstance(refusal, pcp.Refusal):
         result = refusal.result
     else:
         found = (code for kind, code in _PCP_RESULTS if isinstance(refusal, kind))
-        result = next(found, pcp.Result.NO_RESOURCES)
+        result = next(found, PcpResult.NO_RESOURCES)
     return result, _PASSING_SECONDS if result in _PASSING else _LASTING_SECONDS

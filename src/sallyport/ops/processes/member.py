@@ -13,7 +13,7 @@ from sallyport.errors import OperatorError
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.lifeline import Lifeline
-from sallyport.ops.processes.messages import Answer, Body, Prepare, Request, Take
+from sallyport.ops.processes.messages import Body, Prepare, Take, WorkerAnswer, WorkerRequest
 from sallyport.ops.processes.spawn import Process, Spawn
 
 _T = TypeVar("_T")
@@ -87,7 +87,7 @@ class Member:
     def tell(self, body: Body) -> None:
         """Send a request whose answer is of no interest."""
         if self._process is not None:
-            self._process.send(Request(0, body))
+            self._process.send(WorkerRequest(0, body))
 
     async def ask(
         self,
@@ -108,7 +108,7 @@ class Member:
         self._waiting[number] = self._loop.create_future()
         if isinstance(body, Prepare | Take):
             self.lifeline.is_changing = True
-        self._process.send(Request(number, body), descriptors)
+        self._process.send(WorkerRequest(number, body), descriptors)
         try:
             async with asyncio.timeout(seconds):
                 result = await self._waiting[number]
@@ -123,7 +123,7 @@ class Member:
     def _heard(self, body: bytes) -> None:
         self.lifeline.heard(self._loop.time())
         report = messages.decode_report(body)
-        if not isinstance(report, Answer):
+        if not isinstance(report, WorkerAnswer):
             return
         waiting = self._waiting.get(report.number)
         if waiting is None or waiting.done():

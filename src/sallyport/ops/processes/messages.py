@@ -110,7 +110,7 @@ class Stop(Struct, frozen=True, tag=True):
 Body = Prepare | Render | Take | Ask | Drain | Stop
 
 
-class Request(Struct, frozen=True):
+class WorkerRequest(Struct, frozen=True):
     """One request to a worker; its answer carries the same number."""
 
     number: int
@@ -125,7 +125,7 @@ class Fault(Struct, frozen=True):
     mistakes: list[Mistake] = []
 
 
-class Answer(Struct, frozen=True, tag=True):
+class WorkerAnswer(Struct, frozen=True, tag=True):
     """The answer to a request."""
 
     number: int
@@ -137,9 +137,9 @@ class Beat(Struct, frozen=True, tag=True):
     """The worker's event loop turns."""
 
 
-Report = Answer | Beat
+Report = WorkerAnswer | Beat
 
-_requests = msgspec.json.Decoder(Request)
+_requests = msgspec.json.Decoder(WorkerRequest)
 _reports = msgspec.json.Decoder(Report)
 encode = msgspec.json.Encoder().encode
 decode_request = _requests.decode

@@ -35,7 +35,6 @@ from sallyport.ops.processes.channel import Channel
 from sallyport.ops.processes.drain import Draining
 from sallyport.ops.processes.ground import GuardRules
 from sallyport.ops.processes.messages import (
-    Answer,
     Ask,
     Beat,
     Body,
@@ -46,6 +45,7 @@ from sallyport.ops.processes.messages import (
     Render,
     Stop,
     Take,
+    WorkerAnswer,
 )
 from sallyport.ops.processes.source import read_source
 from sallyport.ops.processes.values import plain
@@ -55,8 +55,8 @@ from sallyport.ops.world import AsyncWorld
 _PR_SET_PDEATHSIG: Final = 1
 
 
-class NotReady(OperatorError):
-    """The worker is asked out of turn: before it serves, or for what was not prepared."""
+class OutOfTurn(OperatorError):
+    """The worker is asked before it serves, or for what was not prepared."""
 
     code = "not-ready"
 
@@ -104,7 +104,7 @@ class Worker:
         self._send(Beat())
         asyncio.get_running_loop().call_later(limits.HEARTBEAT_SECONDS, self._beat)
 
-    def _send(self, report: Answer | Beat) -> None:
+    def _send(self, report: WorkerAnswer | Beat) -> None:
         if self._channel is not None:
             self._channel.send(report)
 
@@ -115,9 +115,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - a fence: a request never ends the worker
             if not isinstance(error, SallyportError):
                 self._journal.record("request.failed", level="error", error=repr(error))
-            self._send(Answer(request.number, fault=messages.fault_of(error)))
+            self._send(WorkerAnswer(request.number, fault=messages.fault_of(error)))
         else:
-            self._send(Answer(request.number, Raw(result)))
+            self._send(WorkerAnswer(request.number, Raw(result)))
 
     def _do(self, body: Body) -> object:
         match body:
@@ -144,7 +144,7 @@ class Worker:
 
     def _ready(self) -> Prepared:
         if self._prepared is None:
-            raise NotReady("nothing was prepared")
+            raise OutOfTurn("nothing was prepared")
         return self._prepared
 
     def _guard_rules(self, ports: Mapping[Place, Sequence[int]]) -> GuardRules:
