@@ -93,6 +93,15 @@ def test_an_answer_gives_its_bytes_each_way_and_zeros_where_nobody_counts() -> N
     assert conntrack.read_seconds_left(destroyed(1, 2)) is None
 
 
+@pytest.mark.parametrize("kind", [1, 2], ids=["packets alone", "bytes alone"])
+def test_counters_that_lack_one_half_count_nothing(kind: int) -> None:
+    half = netlink.nested(9, netlink.attribute(kind, (900).to_bytes(8, "big")))
+    message = netlink.message(0x102, 0, 0, Family.IPV4, ORIGINAL4 + REPLY4 + half)
+
+    # Bytes without packets say nothing about payload: how many headers are among them?
+    assert conntrack.read_counters(message) == (0, 0)
+
+
 def test_a_report_is_read_where_it_starts() -> None:
     assert conntrack.read_report(EVENT6 + EVENT4, len(EVENT6)) == conntrack.read_report(EVENT4)
 

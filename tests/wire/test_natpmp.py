@@ -26,6 +26,17 @@ def test_a_truncated_mapping_is_not_answered_and_an_unknown_opcode_is() -> None:
     assert answer == bytes((0, 135, 0, 5, 0, 0, 0, 9))
 
 
+def test_a_refusal_is_as_long_as_a_success_and_names_the_internal_port() -> None:
+    asked = bytes((0, 2, 0, 0)) + bytes((31, 144, 97, 168)) + (7200).to_bytes(4, "big")
+
+    # Section 3.2: the external address is zero when there is none.
+    address = natpmp.refuse(b"\0\0", NatPmpResult.NETWORK_FAILURE, 9)
+    assert address == bytes((0, 128, 0, 3, 0, 0, 0, 9)) + bytes(4)
+    # Section 3.3: the client knows by the internal port which of its requests failed.
+    mapping = natpmp.refuse(asked, NatPmpResult.NOT_AUTHORIZED, 9)
+    assert mapping == bytes((0, 130, 0, 2, 0, 0, 0, 9)) + asked[4:8] + bytes(4)
+
+
 def test_answers_carry_the_epoch_and_what_was_given() -> None:
     wanted = NatPmpMapping(is_tcp=False, internal_port=8080, external_port=0, lifetime=600)
 

@@ -128,6 +128,41 @@ def test_a_table_is_asked_for_by_name() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("request_", "kind", "attributes"),
+    [
+        pytest.param(nftset.list_chains(5), 4, {}, id="chains of all tables"),
+        pytest.param(nftset.list_rules("t", 5), 7, {1: b"t\0"}, id="rules of one table"),
+    ],
+)
+def test_a_list_is_asked_for_as_a_dump_of_family_inet(
+    request_: bytes, kind: int, attributes: dict[int, bytes]
+) -> None:
+    [message] = netlink.messages(request_)
+
+    # linux/netfilter/nfnetlink.h: the subsystem, 10 for nftables, stands above the operation.
+    assert (message.kind, message.sequence) == (10 << 8 | kind, 5)
+    assert message.flags == netlink.FLAG_REQUEST | netlink.FLAG_DUMP
+    assert message.payload[:4] == bytes((1, 0, 0, 0))
+    assert dict(netlink.attributes(message.payload[4:])) == attributes
+
+
+def test_what_is_of_another_table_has_no_body_here() -> None:
+    ours, longer = netlink.text(1, "pins"), netlink.text(1, "pins2")
+    rest = netlink.attribute(3, b"rule")
+
+    assert nftset.body_in("pins", bytes(4) + ours + rest) == ours + rest
+    assert nftset.body_in("pins", bytes(4) + longer + rest) == b""
+
+
+def test_the_body_of_a_rule_stays_the_same_when_the_generation_of_the_rules_changes() -> None:
+    body = netlink.text(1, "pins") + netlink.attribute(3, b"rule")
+
+    assert nftset.body_in("pins", bytes((1, 0, 0, 7)) + body) == nftset.body_in(
+        "pins", bytes((1, 0, 0, 8)) + body
+    )
+
+
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_table_or_a_protocol_error(data: bytes) -> None:
     try:

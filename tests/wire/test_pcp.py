@@ -111,6 +111,21 @@ def test_a_map_request_is_read_with_all_its_options() -> None:
             id="RFC 7753: a set of no ports",
         ),
         pytest.param(
+            header(0) + option(9),
+            PcpResult.UNSUPP_OPTION,
+            id="section 7.3: unknown and mandatory, in ANNOUNCE",
+        ),
+        pytest.param(
+            header() + mapping() + option(1, bytes(4)),
+            PcpResult.MALFORMED_OPTION,
+            id="section 13.1: THIRD_PARTY of another length than an address",
+        ),
+        pytest.param(
+            header() + mapping() + peer(129, 0, mapped("2001:db8::9")),
+            PcpResult.MALFORMED_OPTION,
+            id="C03 a prefix longer than an IPv6 address",
+        ),
+        pytest.param(
             header() + mapping() + peer(129, 0, mapped("203.0.113.9")),
             PcpResult.MALFORMED_OPTION,
             id="C03 a prefix longer than an address",
@@ -134,6 +149,22 @@ def test_c03_a_prefix_that_counts_ipv4_bits_is_never_read_as_everybody() -> None
 
     assert found is not None
     assert found.filters == (PeerFilter(ip_network("203.0.113.9/32"), 0),)
+
+
+def test_an_ipv6_prefix_counts_the_bits_of_its_own_address() -> None:
+    found = pcp.parse(header() + mapping() + peer(48, 0, mapped("2001:db8::9"))).mapping
+
+    assert found is not None
+    assert found.filters == (PeerFilter(ip_network("2001:db8::/48"), 0),)
+
+
+def test_a_restart_is_asked_for_and_announced_in_one_head() -> None:
+    request = pcp.parse(header(0, lifetime=0) + option(200, b"optional and unknown"))
+
+    assert (request.opcode, request.client) == (PcpOpcode.ANNOUNCE, ip_address("10.0.0.8"))
+    assert request.mapping is None
+    # Section 14.1.2: a success with the epoch, from which a client sees that mappings are lost.
+    assert pcp.announce(7) == bytes((2, 0x80, 0, 0)) + bytes(4) + (7).to_bytes(4, "big") + bytes(12)
 
 
 def test_a_prefix_of_no_bits_clears_the_filters_before_it() -> None:
@@ -166,6 +197,25 @@ def test_a_grant_names_what_was_given_and_repeats_the_options_that_were_understo
     assert answer[60:] == option(2)
 
 
+@pytest.mark.parametrize(("wanted", "given_", "repeated"), [(4, 2, 2), (4, None, None)])
+def test_a_grant_says_for_whom_it_is_and_how_many_ports_there_are(
+    wanted: int, given_: int | None, repeated: int | None
+) -> None:
+    third_party = option(1, mapped("10.0.0.9"))
+    port_set = option(130, wanted.to_bytes(2, "big") + bytes((31, 144, 1)))
+    found = pcp.parse(header() + mapping() + third_party + port_set).mapping
+    assert found is not None
+    assert found.third_party == ip_address("10.0.0.9")
+
+    answer = pcp.grant(
+        found, external=ip_address("203.0.113.1"), port=9, lifetime=600, epoch=3, set_size=given_
+    )
+
+    # RFC 7753 section 5.2: the size is what was given; without a set there is no such option.
+    expected = b"" if repeated is None else option(130, bytes((0, repeated, 31, 144, 1)))
+    assert answer[60:] == third_party + expected
+
+
 @given(data=st.binary(min_size=2, max_size=1200))
 def test_any_bytes_are_a_request_or_refused_with_a_code(data: bytes) -> None:
     if not pcp.is_request(data):
@@ -196,6 +246,20 @@ def test_a_client_reads_of_an_answer_what_it_was_given() -> None:
     )
     assert (answer := pcp.parse_answer(refused)) is not None
     assert (answer.result, answer.lifetime) == (PcpResult.NOT_AUTHORIZED, 1800)
+
+
+def test_only_an_answer_to_map_with_a_known_code_is_read() -> None:
+    granted = bytes((2, 0x81, 0, 0)) + bytes(20) + mapping()
+    assert pcp.parse_answer(granted) is not None
+
+    for other in (
+        bytes((1,)) + granted[1:],  # another version
+        granted[:1] + bytes((0x80,)) + granted[2:],  # ANNOUNCE
+        granted[:1] + bytes((0x01,)) + granted[2:],  # a request
+        granted[:3] + bytes((14,)) + granted[4:],  # section 7.4 ends at 13
+        granted[:-1],
+    ):
+        assert pcp.parse_answer(other) is None
 
 
 @given(data=st.binary(max_size=200))

@@ -30,6 +30,14 @@ def test_other_messages_and_nameless_ones_are_passed_over() -> None:
     assert rtnetlink.read_link(Message(16, 0, 0, LINK[:16])) is None
 
 
+def test_a_name_is_found_behind_other_attributes() -> None:
+    mtu = netlink.attribute(4, struct.pack("=I", 1500))  # IFLA_MTU
+
+    report = rtnetlink.read_link(Message(16, 0, 0, LINK[:16] + mtu + LINK[16:]))
+
+    assert report == LinkReport(7, "wan0", is_gone=False)
+
+
 def test_a_message_that_is_cut_off_is_refused() -> None:
     with pytest.raises(ProtocolError, match="truncated"):
         rtnetlink.read_link(Message(16, 0, 0, LINK[:15]))
