@@ -1,5 +1,6 @@
 """Where peers connect; what goes wrong with ports is in test_binder_resources."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
 from sallyport.flags import BindFlags, Transport
+from sallyport.testing.world import make_policy
 
 ZERO = Endpoint.parse("0.0.0.0:0")
 INSIDE = Endpoint.parse("10.0.0.1:0")
@@ -123,3 +125,12 @@ def test_what_has_no_place_is_refused_and_holds_nothing(
 def test_without_a_primary_the_proxy_address_must_be_said() -> None:
     with pytest.raises(InvalidArgument, match="proxy-address-needed"):
         choose(Office(), Relation.NAT, CLIENT, primary=None)
+
+
+def test_without_a_primary_a_client_is_reached_where_its_network_reaches_out() -> None:
+    office = Office(policy=replace(make_policy(), own_addresses={"external": (EXTERNAL,)}))
+    assert office.gateway.external_address(CLIENT.address) == EXTERNAL
+
+    (address,), _ = choose(office, Relation.NAT, CLIENT, primary=None)
+
+    assert address.address == EXTERNAL

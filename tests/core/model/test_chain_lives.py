@@ -21,6 +21,7 @@ from sallyport.core.model.connection import Connection
 from sallyport.core.model.filter import DataFilter
 from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.errors import BadContext, InvalidArgument
+from sallyport.testing.flows import MemoryLink
 
 # -- floods and faults ------------------------------------------------------------------------
 
@@ -313,6 +314,64 @@ def test_where_nobody_is_nothing_is_sent() -> None:
 
     assert client.sent == [b"answer"]
     assert emulating.log[2:] == ["a client x", "a client closed"]
+
+
+# -- the flow of a peer ---------------------------------------------------------------------------
+
+
+def chain_of_a_peer(office: Office, *data_filters: DataFilter) -> tuple[Chain, MemoryLink]:
+    """Begin the flow of a peer that a bound port let in."""
+    primary = office.dial()
+    (secondary,) = office.bind(primary).connections
+    runner = office.gateway.new_runner(primary.session)
+    chain = Chain(office.gateway, secondary, PEER, runner, is_client_dialled=True)
+    for data_filter in data_filters:
+        chain.attach(data_filter, Priority.MIDDLE, None, "")
+    link = MemoryLink()
+    chain.begin(link, accepted=link.server, dialled=link.client)
+    return chain, link
+
+
+def test_who_resets_the_flow_of_a_peer_leaves_the_control_connection_open() -> None:
+    office, data_filter = Office(), DataFilter()
+    _, link = chain_of_a_peer(office, data_filter)
+    data_filter.reset()
+
+    assert link.ended == "reset"
+    assert office.primaries[0].is_open
+
+
+@pytest.mark.parametrize("said", [b"", b"and this"])
+def test_who_closes_the_flow_of_a_peer_does_so_behind_what_was_said(said: bytes) -> None:
+    class Leaving(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            self.server.send(said)
+            self.close()
+
+    office, leaving, last = Office(), Leaving(), Recording("last")
+    chain, link = chain_of_a_peer(office, leaving, last)
+    chain.from_dialled(b"x")
+
+    assert link.ended == "closed"
+    assert link.server.take() == said
+    assert office.primaries[0].is_open
+
+
+def test_who_serves_no_flow_may_end_it_without_effect() -> None:
+    idle = DataFilter()
+    idle.reset()
+    idle.close("it never began")
+
+    assert idle.slot is None
+
+
+def test_a_flow_that_ends_twice_detaches_its_filters_once() -> None:
+    chain, data_filter = bare_chain(Office()), Recording("a")
+    chain.attach(data_filter, Priority.MIDDLE, None, "")
+    for _ in range(2):
+        chain.end()
+
+    assert data_filter.log == ["a detached"]
 
 
 # -- any chain, any segments ------------------------------------------------------------------

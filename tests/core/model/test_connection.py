@@ -1,3 +1,6 @@
+from dataclasses import replace
+from ipaddress import ip_address
+
 import pytest
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter, Wire, Witness, attaching
 
@@ -15,6 +18,7 @@ from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import BadContext
 from sallyport.flags import BindFlags
+from sallyport.testing.world import make_policy
 
 
 class Timed(DataFilter):
@@ -286,3 +290,16 @@ def test_a_late_report_of_a_killed_flow_changes_nothing() -> None:
 
     assert office.holdings() == before
     assert secondary.state is State.CLOSED
+
+
+def test_a_server_is_dialled_from_the_source_of_its_network_or_as_routing_says() -> None:
+    office, virtual = Office(), ip_address("203.0.113.7")
+    primary = office.admit()
+    assert primary.source is None
+
+    plain = make_policy()
+    networks = (
+        replace(n, source=(virtual,)) if n.name == "external" else n for n in plain.networks
+    )
+    office = Office(policy=replace(plain, networks=tuple(networks)))
+    assert office.admit().source == virtual

@@ -3,6 +3,7 @@
 import pytest
 from tests.core.office import CLIENT, PEER, Office, WatchingFilter
 
+from sallyport.core.model.chain import Priority
 from sallyport.core.model.event_context import EventContext
 from sallyport.core.model.events import (
     AcceptedConnection,
@@ -17,7 +18,7 @@ from sallyport.core.model.events import (
 )
 from sallyport.core.model.filter import DataFilter
 from sallyport.core.model.hooks import Hooks, Scope
-from sallyport.errors import BadContext
+from sallyport.errors import BadContext, InvalidArgument
 from sallyport.flags import Transport
 
 
@@ -92,3 +93,17 @@ def test_each_is_legal_where_it_has_a_meaning_and_nowhere_else() -> None:
 def test_a_question_is_not_denied_until_somebody_denies() -> None:
     context = EventContext("a filter", None)
     assert not context.is_denied
+
+
+def test_a_data_filter_for_a_bind_is_refused_twice_and_where_many_flows_may_come() -> None:
+    data_filter = DataFilter()
+    context = EventContext("a filter", None)
+    context.attach(data_filter, Priority.MIDDLE, None)
+    with pytest.raises(InvalidArgument, match="data-filter-was-attached-already"):
+        context.attach(data_filter, Priority.NAT, None)
+    with pytest.raises(InvalidArgument, match="not-a-priority"):
+        context.attach(DataFilter(), 5, None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="one-data-filter-for-many-flows"):
+        EventContext("a filter", None, is_for_many=True).attach(DataFilter(), Priority.NAT, None)
+
+    assert context.ordered == [(data_filter, Priority.MIDDLE, None)]

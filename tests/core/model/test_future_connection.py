@@ -12,6 +12,7 @@ from sallyport.errors import (
     PolicyDenied,
     Terminating,
 )
+from sallyport.flags import ConnectionFlags
 
 SERVER = "198.51.100.9:3000"
 DATA = Endpoint.parse("10.0.0.8:4711")
@@ -159,3 +160,9 @@ def test_an_attempt_that_fails_leaves_the_permission_as_it_was() -> None:
 
     assert future.state is State.ARMED
     assert office.data_path.connect(DATA, Endpoint.parse(SERVER)) is not None
+
+
+def test_a_permission_leads_to_the_far_end_that_the_client_asked_for() -> None:
+    office = Office()
+
+    assert office.allow(office.dial(), SERVER).flags is ConnectionFlags.NONE

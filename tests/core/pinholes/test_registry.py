@@ -7,7 +7,7 @@ from tests.core.office import CLIENT, PEER, Pause, SlowDataPath, run
 from tests.core.pinholes.registry_bench import LISTEN, OTHER_PEER, Bench
 
 from sallyport import limits
-from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole, Tap
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import OutOfResources, Terminating
@@ -302,3 +302,19 @@ def test_an_untimed_opening_waits_for_ever() -> None:
 def test_no_number_is_given_twice() -> None:
     registry = Bench().registry
     assert len({registry.new_id() for _ in range(100)}) == 100
+
+
+def test_a_peer_that_arrives_at_a_pinhole_that_is_gone_is_refused() -> None:
+    class Late:
+        told = ""
+
+        def proceed(self, tap: Tap | None) -> None:
+            self.told = f"proceed {tap}"
+
+        def refuse(self) -> None:
+            self.told = "refuse"
+
+    bench, late = Bench(), Late()
+    bench.registry.flow_arrived(bench.registry.new_id(), PEER, late)
+
+    assert late.told == "refuse"
