@@ -9,6 +9,7 @@ from sallyport.lab.clients import TransferDirection, digest
 from sallyport.lab.network import Lab
 from sallyport.lab.tftp import (
     CLIENTS,
+    DIRECTIONS,
     FAMILIES,
     OPTIONS,
     SERVERS,
@@ -50,7 +51,7 @@ def test_each_server_serves_each_client_where_nothing_is_between_them(
     software: str, family: int, lab: Lab, tftp_of: GiveTftp, tmp_path: Path
 ) -> None:
     server = tftp_of(software)
-    for client, direction in product(CLIENTS, TransferDirection):
+    for client, direction in product(CLIENTS, DIRECTIONS[software]):
         here, there = tmp_path / client, server.folder / client
         (here if direction is TransferDirection.UPLOAD else there).write_bytes(b"0123456789" * 500)
         job = TftpJob(server.host.address(family), direction, client, here)
