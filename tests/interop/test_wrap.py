@@ -24,7 +24,7 @@ SERVER = "203.0.113.9"
 def gateway(lab: Lab) -> Iterator[RunningGateway]:
     """Run a gateway whose rule grants mappings of ports from 8000 on."""
     file = lab.folder / "wrap.toml"
-    rule = "min_client_port = 8000"
+    rule = 'client_ports = "8000-65535"'
     text = configuration(protocols=("port-mapping",), rule=rule, rest="[frontends.pcp]\n")
     file.write_text(text, encoding="ascii")
     running = RunningGateway(lab, ("--config", str(file)), name="wrap")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.hosts import Hosts
+from sallyport.core.policy.terms import Frontend, Peers
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
@@ -245,6 +246,32 @@ def test_c05_a_client_gets_as_many_mappings_as_its_rule_grants() -> None:
 
     assert results == [PcpResult.SUCCESS] * 3 + [PcpResult.USER_EX_QUOTA] * 2
     assert asking.map(NEIGHBOUR).result is PcpResult.SUCCESS
+
+
+def test_a_rule_says_which_wishes_are_met_and_how_long_a_mapping_lasts() -> None:
+    asking = Asking(external_ports=PortRange(40100, 40199), max_lifetime=600)
+    granted = asking.map(external=40150, lifetime=3600)
+    other = asking.map(port=8081, external=40500)
+    insisted = asking.map(port=8082, external=40501, options=PREFER_FAILURE)
+
+    assert (granted.port, granted.lifetime) == (40150, 600)
+    assert (other.result, other.port == 40500) == (Result.SUCCESS, False)
+    assert insisted.result is Result.NOT_AUTHORIZED
+
+
+def test_where_peers_must_be_named_a_mapping_for_anyone_is_refused_and_none_becomes_one() -> None:
+    asking = Asking(peers=Peers.PINNED)
+    assert asking.map().result is Result.NOT_AUTHORIZED
+    assert asking.map(options=peer("203.0.113.9")).result is Result.SUCCESS
+    before = asking.pinholes()
+    assert asking.map(options=peer("::", 0, 0)).result is Result.NOT_AUTHORIZED
+
+    assert asking.pinholes() == before
+
+
+def test_a_rule_for_other_front_ends_grants_nothing() -> None:
+    asking = Asking(frontends=frozenset({Frontend.SOCKS}))
+    assert asking.map().result is Result.NOT_AUTHORIZED
 
 
 def test_what_no_rule_grants_is_not_authorized() -> None:

@@ -12,8 +12,9 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.terms import Frontend, Peers
 from sallyport.core.runtime.deadlines import Deadline
-from sallyport.errors import AddressInUse, AddressNotAvailable
+from sallyport.errors import AddressInUse, AddressNotAllowed, AddressNotAvailable, PolicyDenied
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
@@ -145,7 +146,8 @@ class Leases:
             lease = await self._with_peers(wish, lease)
         if lease is None:
             lease = await self._bind(wish, wish.peers or AllowedPeers())
-        seconds = min(max(wish.lifetime, self._min_lifetime), self._max_lifetime)
+        longest = min(self._max_lifetime, lease.binding.rule.max_lifetime or self._max_lifetime)
+        seconds = min(max(wish.lifetime, self._min_lifetime), longest)
         self._keep(wish.key, lease, seconds)
         return lease, seconds
 
@@ -196,6 +198,7 @@ class Leases:
                 flags=_FLAGS[wish.transport],
                 ip_filter=peers.addresses,
                 peer_ports=peers.ports,
+                frontend=Frontend.PCP,
             )
 
         own = self._gateway.external_address(wish.client.address)
@@ -212,7 +215,7 @@ class Leases:
         if wanted and is_possible:
             try:
                 return Lease(await bind(Endpoint(own, wanted)), wish.owner, peers)
-            except AddressInUse:
+            except (AddressInUse, AddressNotAllowed):  # taken, or not the rule's to grant
                 if wish.must_have:
                     raise
         return Lease(await bind(Endpoint(own, 0)), wish.owner, peers)
@@ -221,6 +224,8 @@ class Leases:
         """Replace who may connect; what runs goes on."""
         peers = wish.peers
         assert peers is not None  # noqa: S101 - the caller has compared it
+        if peers.addresses is None and lease.binding.rule.peers is Peers.PINNED:
+            raise PolicyDenied("peers-are-not-named")
         if peers.ports == lease.peers.ports:
             for connection in lease.binding.connections:
                 await connection.set_ip_filter(peers.addresses)
