@@ -255,23 +255,23 @@ def test_a_rule_says_which_wishes_are_met_and_how_long_a_mapping_lasts() -> None
     insisted = asking.map(port=8082, external=40501, options=PREFER_FAILURE)
 
     assert (granted.port, granted.lifetime) == (40150, 600)
-    assert (other.result, other.port == 40500) == (Result.SUCCESS, False)
-    assert insisted.result is Result.NOT_AUTHORIZED
+    assert (other.result, other.port == 40500) == (PcpResult.SUCCESS, False)
+    assert insisted.result is PcpResult.NOT_AUTHORIZED
 
 
 def test_where_peers_must_be_named_a_mapping_for_anyone_is_refused_and_none_becomes_one() -> None:
     asking = Asking(peers=Peers.PINNED)
-    assert asking.map().result is Result.NOT_AUTHORIZED
-    assert asking.map(options=peer("203.0.113.9")).result is Result.SUCCESS
+    assert asking.map().result is PcpResult.NOT_AUTHORIZED
+    assert asking.map(options=peer("203.0.113.9")).result is PcpResult.SUCCESS
     before = asking.pinholes()
-    assert asking.map(options=peer("::", 0, 0)).result is Result.NOT_AUTHORIZED
+    assert asking.map(options=peer("::", 0, 0)).result is PcpResult.NOT_AUTHORIZED
 
     assert asking.pinholes() == before
 
 
 def test_a_rule_for_other_front_ends_grants_nothing() -> None:
     asking = Asking(frontends=frozenset({Frontend.SOCKS}))
-    assert asking.map().result is Result.NOT_AUTHORIZED
+    assert asking.map().result is PcpResult.NOT_AUTHORIZED
 
 
 def test_what_no_rule_grants_is_not_authorized() -> None:
