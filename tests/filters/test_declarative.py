@@ -346,6 +346,7 @@ def test_an_echo_of_what_the_server_was_told_becomes_what_the_client_said(versio
     "line",
     [
         b"CALL 203.0.113.1 40272\n",
+        b"CALL 203.0.113.1 40271\0\n",
         b"CALL 203.0.113.2 40271\n",
         b"CALL 203.0.113.1 40271 \n",
         b"CALL 203.0.113.1 040271\n",

@@ -328,3 +328,20 @@ def test_an_unfinished_line_dies_with_the_clients_fin() -> None:
     dialogue.server_hears(b"NOOP\r\n").server_hears_end()
     dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).still_open()
     dialogue.server_says(OK).client_hears(OK)
+
+
+@pytest.mark.parametrize("begun", [b"G", b"SS"])
+def test_what_may_begin_another_protocol_and_is_not_finished_dies_with_the_clients_fin(
+    begun: bytes,
+) -> None:
+    dialogue = Dialogue(FtpFilter()).server_says(READY).client_hears(READY).client_says(begun)
+    dialogue.server_hears(b"").client_closes().server_hears(b"").server_hears_end()
+
+    dialogue.time_passes(limits.PARTIAL_LINE_SECONDS).server_hears(b"").still_open()
+
+
+@pytest.mark.parametrize("begun", [b"S", b"SSH"])
+def test_a_greeting_that_is_cut_off_is_heard_and_the_dialogue_ends(begun: bytes) -> None:
+    dialogue = Dialogue(FtpFilter()).server_says(begun).client_hears(b"").server_closes()
+
+    dialogue.client_hears(begun).ended("server-closed")
