@@ -1,5 +1,6 @@
 """The language of rules: sets, hosts, users, schedules, limits, and settings of filters."""
 
+import dataclasses
 from ipaddress import ip_address
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from sallyport.addresses import PortRange
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import read_minute
-from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
+from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers, Terms
 from sallyport.errors import ConfigErrors
 from sallyport.ipfilter import IpFilter
 from sallyport.ops.config.load import Configuration, parse
+from sallyport.ops.config.rule_shapes import TermsShape
+from sallyport.ops.control.schema import TermsRow
 
 WHOLE = """\
 [networks.internal]
@@ -215,3 +218,10 @@ def test_tables_of_another_kind_are_told(table: str) -> None:
 def test_a_second_user_of_one_name_is_told() -> None:
     with pytest.raises(ConfigErrors, match="a user 'alice' stands above; write one"):
         read(("[schedules]", '[[users]]\nname = "alice"\n[schedules]'))
+
+
+def test_a_key_of_a_rule_has_one_name_in_the_policy_in_the_file_and_in_lists() -> None:
+    names = {one.name for one in dataclasses.fields(Terms)}
+
+    assert names == set(TermsShape.__struct_fields__)
+    assert names == set(TermsRow.__struct_fields__) - {"name"}

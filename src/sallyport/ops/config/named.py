@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from sallyport.addresses import PortRange, parse_address
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
-from sallyport.core.policy.terms import AllowedAddresses
+from sallyport.core.policy.terms import AllowedAddresses, Terms
 from sallyport.ipfilter import IpFilter
 from sallyport.ops.config.document import ConfigDocument, Report, nearest
 from sallyport.ops.config.rule_shapes import TermsShape
@@ -91,18 +91,17 @@ def read_terms(
     selection: Selection,
     protocols: Iterable[str],
 ) -> dict[str, object]:
-    """Return the fields of `core.policy.terms.Terms` that a rule's keys mean."""
+    """Return the fields of `core.policy.terms.Terms` that a rule's keys mean.
+
+    A key means the field of its name; only those that are written as text are read here.
+    """
     named = frozenset(protocols)
-    return {
-        "max_bindings_per_client": shape.max_bindings_per_client,
-        "max_binds_per_minute": shape.max_binds_per_minute,
-        "max_lifetime": shape.max_lifetime,
+    return {one.name: getattr(shape, one.name) for one in fields(Terms)} | {
         "allowed_addresses": AllowedAddresses[shape.allowed_addresses.replace("-", "_").upper()],
         "client_ports": _ports(shape.client_ports, (*path, "client_ports"), report),
         "external_ports": None
         if shape.external_ports is None
         else _ports(shape.external_ports, (*path, "external_ports"), report),
-        "peers": shape.peers,
         "filters": {
             name: settings
             for name, table in shape.filters.items()

@@ -5,6 +5,7 @@ Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON rea
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -368,11 +369,8 @@ def mistakes_of(errors: Iterable[ConfigError]) -> list[Mistake]:
 
 
 def _terms(rule: Terms) -> dict[str, Any]:
-    """Return the fields of `TermsRow`."""
-    return {
-        "max_bindings_per_client": rule.max_bindings_per_client,
-        "max_binds_per_minute": rule.max_binds_per_minute,
-        "max_lifetime": rule.max_lifetime,
+    """Return the fields of `TermsRow`: those of the rule, as text where no plain value."""
+    return {one.name: getattr(rule, one.name) for one in fields(Terms)} | {
         "allowed_addresses": rule.allowed_addresses.name.lower().replace("_", "-"),
         "client_ports": str(rule.client_ports),
         "external_ports": None if rule.external_ports is None else str(rule.external_ports),
