@@ -7,8 +7,9 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.core.office import FTP, WatchingFilter, run
+from tests.core.office import FTP, Office, WatchingFilter, run
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.engine.explainer import Question
 from sallyport.core.engine.gateway import Gateway
@@ -168,3 +169,44 @@ def test_a_moment_other_than_now_can_be_asked_about() -> None:
 
     assert gateway.explain(question).verdict.reason == "outside-the-schedule"
     assert gateway.explain(replace(question, minute=599)).verdict.allowed
+
+
+def test_a_connection_alone_can_be_asked_about() -> None:
+    gateway, _, _ = make_gateway()
+    question = Question(CLIENTS[0], SERVERS[0], FTP)
+
+    assert gateway.explain(question).verdict.allowed
+    # The limits of a bind are asked about only where there is one.
+    assert gateway.explain(replace(question, bind_port=22)).verdict.reason == (
+        "client-port-below-minimum"
+    )
+
+
+def test_too_many_control_connections_are_explained_as_they_are_refused() -> None:
+    office = Office(max_controls=1)
+    office.admit()
+    with pytest.raises(BindError) as refusal:
+        office.admit()
+
+    explained = office.gateway.explain(Question(CLIENTS[0], SERVERS[0], FTP))
+
+    assert (explained.verdict.allowed, explained.verdict.reason) == (False, str(refusal.value))
+    assert (explained.steps[-1].question, explained.steps[-1].answer) == (
+        "controls",
+        str(refusal.value),
+    )
+
+
+def test_the_last_step_says_why_a_bind_is_refused_that_no_rule_speaks_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BINDINGS", 0)
+    gateway, _, _ = make_gateway()
+
+    explained = gateway.explain(Question(CLIENTS[0], SERVERS[0], FTP, bind_port=5000))
+
+    assert explained.verdict.reason == "too-many-bindings-of-all"
+    assert (explained.steps[-1].question, explained.steps[-1].answer) == (
+        "bind",
+        "too-many-bindings-of-all",
+    )

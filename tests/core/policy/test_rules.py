@@ -236,3 +236,9 @@ def test_where_nothing_is_translated_there_is_no_external_address_of_ours(client
     policy = replace(make_policy(), own_addresses={"external": (OWN,)})
 
     assert policy.external_address(ip_address(client)) is None
+
+
+def test_x08_the_gateway_is_no_client_of_its_own() -> None:
+    policy = replace(make_policy(), gateway_addresses=frozenset({OWN}))
+
+    assert policy.decide("ftp", OWN, PEER).reason == "client-is-gateway"
