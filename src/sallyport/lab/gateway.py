@@ -123,8 +123,9 @@ class RunningGateway:
         return self.host.run(argv, check=False)
 
     def journal(self, skip: int = 0) -> list[str]:
-        """Return the log's lines, without the first `skip`."""
-        return Path(self.log).read_text(encoding="utf-8", errors="replace").splitlines()[skip:]
+        """Return the whole lines of the log, without the first `skip`."""
+        text = Path(self.log).read_text(encoding="utf-8", errors="replace")
+        return text[: text.rfind("\n") + 1].splitlines()[skip:]
 
     def stop(self) -> int:
         """Stop the gateway, with its transfers when they take long; return its exit code.
