@@ -4,7 +4,7 @@ One lease is one binding without a primary. The client, the transport and its (f
 identify it; who asked for it first owns it until it ends. Nothing here knows a wire format.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, IpAddress, IpNetwork
@@ -174,9 +174,6 @@ class Leases:
         """End every mapping. Idempotent."""
         for key in tuple(self._leases):
             self._end(key, "front-end-switched-off")
-
-    def __iter__(self) -> Iterator[Lease]:
-        return iter(self._leases.values())
 
     def _of(self, key: Key) -> Lease | None:
         lease = self._leases.get(key)
