@@ -92,13 +92,13 @@ def bench() -> Bench:
 
 
 def test_winning_closes_a_single_pinhole_before_it_is_told(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter(), marks.WON))
+    bench.flows.apply(report(bench.enter(), marks.WON))
 
     assert bench.said == ["1 retired", "1 established 203.0.113.9:20"]
 
 
 def test_winning_leaves_a_pinhole_for_many_open(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter(single=False), marks.WON))
+    bench.flows.apply(report(bench.enter(single=False), marks.WON))
 
     assert bench.said == ["1 established 203.0.113.9:20"]
 
@@ -106,32 +106,32 @@ def test_winning_leaves_a_pinhole_for_many_open(bench: Bench) -> None:
 def test_a_flow_is_told_once_however_often_it_is_reported(bench: Bench) -> None:
     installed = bench.enter(single=False)
     for _ in range(3):
-        bench.flows.hear(report(installed, marks.WON))
+        bench.flows.apply(report(installed, marks.WON))
 
     assert len(bench.said) == 1
 
 
 def test_both_sides_closing_is_the_end_and_the_entry_is_not_another(bench: Bench) -> None:
     installed = bench.enter(single=False)
-    bench.flows.hear(report(installed, marks.WON))
-    bench.flows.hear(report(installed, marks.WON | marks.ENDS))
-    bench.flows.hear(report(installed, marks.WON | marks.ENDS, destroyed=True))
+    bench.flows.apply(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON | marks.ENDS))
+    bench.flows.apply(report(installed, marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 7/8"]
 
 
 def test_one_side_closing_is_not_the_end(bench: Bench) -> None:
     installed = bench.enter(single=False)
-    bench.flows.hear(report(installed, marks.WON))
-    bench.flows.hear(report(installed, marks.WON | marks.END_ORIGINAL))
+    bench.flows.apply(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON | marks.END_ORIGINAL))
 
     assert bench.said == ["1 established 203.0.113.9:20"]
 
 
 def test_a_destroyed_flow_ends_with_the_bytes_of_its_report(bench: Bench) -> None:
     installed = bench.enter(single=False)
-    bench.flows.hear(report(installed, marks.WON))
-    bench.flows.hear(report(installed, marks.WON, destroyed=True))
+    bench.flows.apply(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
 
@@ -139,15 +139,15 @@ def test_a_destroyed_flow_ends_with_the_bytes_of_its_report(bench: Bench) -> Non
 def test_when_the_entry_is_gone_before_it_is_read_its_own_report_ends_it(bench: Bench) -> None:
     installed = bench.enter(single=False)
     bench.readable = None
-    bench.flows.hear(report(installed, marks.WON))
-    bench.flows.hear(report(installed, marks.WON | marks.ENDS))
-    bench.flows.hear(report(installed, marks.WON | marks.ENDS, destroyed=True))
+    bench.flows.apply(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON | marks.ENDS))
+    bench.flows.apply(report(installed, marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said[1:] == ["1 ended 203.0.113.9:20 100/200"]
 
 
 def test_f26_an_attempt_that_never_won_is_refused_and_shuts_nothing(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter(), 0, destroyed=True))
+    bench.flows.apply(report(bench.enter(), 0, destroyed=True))
 
     assert bench.said == ["1 refused 203.0.113.9:20"]
 
@@ -156,7 +156,7 @@ def test_the_first_datagram_makes_its_source_the_owner_and_leaves_the_pinhole_op
     bench: Bench,
 ) -> None:
     installed = bench.enter_udp()
-    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON))
 
     assert bench.said == ["1 is 203.0.113.9:20's", "1 established 203.0.113.9:20"]
     assert installed.is_open
@@ -165,7 +165,7 @@ def test_the_first_datagram_makes_its_source_the_owner_and_leaves_the_pinhole_op
 def test_an_owner_that_comes_back_is_told_of_and_changes_nothing(bench: Bench) -> None:
     installed = bench.enter_udp()
     for destroyed in (False, True, False):
-        bench.flows.hear(report(installed, marks.WON, destroyed=destroyed))
+        bench.flows.apply(report(installed, marks.WON, destroyed=destroyed))
     bench.flows.settle()
 
     assert bench.said[2:] == ["1 ended 203.0.113.9:20 100/200", "1 established 203.0.113.9:20"]
@@ -173,7 +173,7 @@ def test_an_owner_that_comes_back_is_told_of_and_changes_nothing(bench: Bench) -
 
 
 def test_a_pinhole_for_many_sources_has_no_owner(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter_udp(single=False), marks.WON))
+    bench.flows.apply(report(bench.enter_udp(single=False), marks.WON))
 
     assert bench.said == ["1 established 203.0.113.9:20"]
 
@@ -181,19 +181,19 @@ def test_a_pinhole_for_many_sources_has_no_owner(bench: Bench) -> None:
 def test_a_timed_flow_is_watched_each_time_it_begins(bench: Bench) -> None:
     installed = bench.enter_udp(single=False, idle_seconds=60)
     for destroyed in (False, True, False):
-        bench.flows.hear(report(installed, marks.WON, destroyed=destroyed))
+        bench.flows.apply(report(installed, marks.WON, destroyed=destroyed))
 
     assert bench.said.count("watch 1 203.0.113.9:20") == 2
 
 
 def test_a_half_open_flow_says_nothing(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter(), 0))
+    bench.flows.apply(report(bench.enter(), 0))
 
     assert bench.said == []
 
 
 def test_a_flow_that_lived_and_died_in_an_overrun_uses_the_pinhole_up(bench: Bench) -> None:
-    bench.flows.hear(report(bench.enter(), marks.WON | marks.ENDS, destroyed=True))
+    bench.flows.apply(report(bench.enter(), marks.WON | marks.ENDS, destroyed=True))
 
     assert bench.said == [
         "1 retired",
@@ -205,7 +205,7 @@ def test_a_flow_that_lived_and_died_in_an_overrun_uses_the_pinhole_up(bench: Ben
 def test_reports_of_unknown_numbers_are_ignored(bench: Bench) -> None:
     installed = bench.enter()
     bench.flows.withdraw([installed])
-    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON))
 
     assert bench.said == []
 
@@ -213,7 +213,7 @@ def test_reports_of_unknown_numbers_are_ignored(bench: Bench) -> None:
 def test_a_flow_that_won_just_before_the_close_is_still_told(bench: Bench) -> None:
     installed = bench.enter()
     bench.flows.close([installed])
-    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON))
     bench.flows.settle()
 
     assert bench.said == ["1 established 203.0.113.9:20"]
@@ -224,17 +224,17 @@ def test_a_flow_that_won_just_before_the_kill_is_killed(bench: Bench) -> None:
     installed = bench.enter()
     installed.is_killed = True
     bench.flows.close([installed])
-    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON))
 
     assert bench.said == ["kill 203.0.113.9:20", "1 established 203.0.113.9:20"]
 
 
 def test_what_is_closed_and_has_no_flows_is_forgotten(bench: Bench) -> None:
     installed = bench.enter()
-    bench.flows.hear(report(installed, marks.WON))
+    bench.flows.apply(report(installed, marks.WON))
     bench.flows.settle()
     assert len(bench.flows) == 1
-    bench.flows.hear(report(installed, marks.WON, destroyed=True))
+    bench.flows.apply(report(installed, marks.WON, destroyed=True))
     bench.flows.settle()
 
     assert len(bench.flows) == 0
@@ -251,7 +251,7 @@ def test_a_new_pinhole_with_an_old_number_is_not_forgotten_with_the_old_one(benc
 
 def test_resync_tells_what_the_lost_events_would_have_told(bench: Bench) -> None:
     gone = bench.enter(1, single=False)
-    bench.flows.hear(report(gone, marks.WON))
+    bench.flows.apply(report(gone, marks.WON))
     bench.said.clear()
     bench.flows.resync([])
     live = bench.enter(2, single=False)

@@ -20,7 +20,7 @@ def at(host: str, port: int = 0) -> Endpoint:
 def test_a_bound_udp_socket_is_deaf_until_it_is_told_to_hear(host: str) -> None:
     with sockets.bound(UDP, at(host)) as ours, make(UDP, at(host).version) as theirs:
         theirs.sendto(b"one", ours.getsockname())
-        sockets.hear(ours)
+        sockets.undeafen(ours)
         theirs.sendto(b"two", ours.getsockname())
         sockets.deafen(ours)
         theirs.sendto(b"three", ours.getsockname())

@@ -28,10 +28,10 @@ class Watched(Protocol):
 class _Seat:
     """What is known about one descriptor."""
 
-    __slots__ = ("client", "events", "last_turn", "told")
+    __slots__ = ("client", "events", "last_turn", "notify")
 
-    def __init__(self, told: Callable[[int], None], client: Hashable, events: int) -> None:
-        self.told = told
+    def __init__(self, notify: Callable[[int], None], client: Hashable, events: int) -> None:
+        self.notify = notify
         self.client = client
         self.events = events
         self.last_turn = 0
@@ -40,9 +40,9 @@ class _Seat:
 class FairPoller:
     """Calls the watchers of sockets at their events, in fair order.
 
-    Errors and hang-ups are told of sockets that asked for nothing too, once each time they happen:
-    a direction that is complete, or whose reader is slow, does not wait for its source to be
-    readable, and would learn of a reset only when it next writes there: perhaps never.
+    Errors and hang-ups of every socket are reported, once each time they happen, also of one that
+    asked for nothing: a direction that is complete, or whose reader is slow, does not wait for its
+    source to be readable, and would learn of a reset only when it next writes there: perhaps never.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -66,12 +66,12 @@ class FairPoller:
     def watch(
         self,
         sock: Watched,
-        told: Callable[[int], None],
+        notify: Callable[[int], None],
         *,
         client: Hashable = None,
         events: int = 0,
     ) -> None:
-        """Call `told` at these epoll events of `sock`; call again to change either.
+        """Call `notify` at these epoll events of `sock`; call again to change either.
 
         `client` groups sockets that share one turn, from the first call on; None gives this one a
         turn of its own. `forget` must come before the socket is closed.
@@ -79,12 +79,12 @@ class FairPoller:
         number = sock.fileno()
         if seat := self._seats.get(number):
             self._epoll.modify(number, events or _NOTHING_ASKED)
-            seat.told, seat.events = told, events
+            seat.notify, seat.events = notify, events
             return
         # By edge when nothing is asked for, because a socket that was shut in an orderly way stays
         # hung up.
         self._epoll.register(number, events or _NOTHING_ASKED)
-        self._seats[number] = _Seat(told, client, events)
+        self._seats[number] = _Seat(notify, client, events)
         if client is not None:
             self._clients[client] += 1
 
@@ -133,9 +133,9 @@ class FairPoller:
                 if seat := self._seats.get(number):
                     seat.last_turn = self._turn
                     try:
-                        seat.told(events)
+                        seat.notify(events)
                     except BaseException as error:  # noqa: BLE001 - it ends no other turn
-                        _survive(seat.told, error)
+                        _survive(seat.notify, error)
         finally:
             self._is_serving = False
         if self._afterwards:
@@ -177,7 +177,7 @@ class _Guest(selectors.EpollSelector):
         super().__init__()
         self._poller = poller
         self._has_news = False
-        poller.watch(self, self._told, events=select.EPOLLIN)
+        poller.watch(self, self._on_ready, events=select.EPOLLIN)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve one turn; give what there is for asyncio."""
@@ -190,5 +190,5 @@ class _Guest(selectors.EpollSelector):
         self._poller.forget(self)
         super().close()
 
-    def _told(self, _events: int) -> None:
+    def _on_ready(self, _events: int) -> None:
         self._has_news = True

@@ -96,7 +96,7 @@ class FilteredStream:
             self.accepted.opposite, self.dialled.opposite = self.dialled, self.accepted
         self._tap: Tap | None = None
         self._is_closing = False
-        self._is_told = False
+        self._is_concluded = False
         self._patience: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
 
@@ -204,9 +204,9 @@ class FilteredStream:
         self.settle()
 
     def _conclude(self, ending: Ending) -> None:
-        if self._is_told:
+        if self._is_concluded:
             return
-        self.is_over = self._is_told = True
+        self.is_over = self._is_concluded = True
         for timer in (self._patience, self._looking):
             if timer is not None:
                 timer.cancel()

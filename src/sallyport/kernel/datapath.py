@@ -224,7 +224,7 @@ class KernelDataPath:
         """
         closing = self._flows.of(pinhole_ids)
         self._shut(closing)
-        self._hear_of(closing)
+        self._apply_reports_of(closing)
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises.
@@ -240,7 +240,7 @@ class KernelDataPath:
             installed.is_killed = True
             for flow in installed.flows.values():
                 self.kill_flow(flow)
-        self._hear_of(condemned)
+        self._apply_reports_of(condemned)
 
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
@@ -267,7 +267,7 @@ class KernelDataPath:
                 self._catch_up()
                 return
             if report is not None:
-                self._flows.hear(report)
+                self._flows.apply(report)
         if self._events:
             self._drain_soon()
 
@@ -344,12 +344,12 @@ class KernelDataPath:
                 if not installed.admits(conntrack.read_source(report.original)):
                     self._requests.delete(report.original)
 
-    def _hear_of(self, closed: Sequence[InstalledPinhole]) -> None:
+    def _apply_reports_of(self, closed: Sequence[InstalledPinhole]) -> None:
         """Report what has happened to these up to now; reports about others wait for their turn."""
         if not self._events.collect():
             return
         for report in self._events.take({installed.generation for installed in closed}):
-            self._flows.hear(report)
+            self._flows.apply(report)
         if self._events.has_overrun:
             self.drain(len(self._events) + 1)
         if self._events:

@@ -117,7 +117,7 @@ class FlowTable:
 
     # -- reports ----------------------------------------------------------------------------------
 
-    def hear(self, report: FlowReport) -> None:
+    def apply(self, report: FlowReport) -> None:
         """Take one event."""
         installed = self._by_generation.get(report.mark & marks.GENERATION)
         if installed is None:
@@ -126,7 +126,7 @@ class FlowTable:
         if flow is None and not report.mark & marks.WON:
             if report.is_destroyed:
                 peer = conntrack.read_source(report.original)
-                self._told.flow_refused(installed.pinhole.id, peer)
+                self._required_sink.flow_refused(installed.pinhole.id, peer)
             return
         if flow is None:
             flow = self._begin(installed, report)
@@ -143,13 +143,13 @@ class FlowTable:
         alive = set()
         for report in reports:
             alive.add(report.original)
-            self.hear(report)
+            self.apply(report)
         for installed in list(self._by_generation.values()):
             for flow in [flow for key, flow in installed.flows.items() if key not in alive]:
                 self._end(installed, flow, FlowCounters(flow.peer, 0, 0))
 
     @property
-    def _told(self) -> FlowSink:
+    def _required_sink(self) -> FlowSink:
         assert self._sink is not None, "attach() comes before open()"  # noqa: S101
         return self._sink
 
@@ -167,7 +167,7 @@ class FlowTable:
             self._effects.watch(installed, flow)
         if installed.is_killed:
             self._effects.kill_flow(flow)
-        self._told.flow_established(installed.pinhole.id, flow.peer)
+        self._required_sink.flow_established(installed.pinhole.id, flow.peer)
         return flow
 
     def _use_up(self, installed: InstalledPinhole, flow: Flow) -> None:
@@ -184,4 +184,4 @@ class FlowTable:
             return
         if not installed.is_open:
             self._closed.append(installed)
-        self._told.flow_ended(installed.pinhole.id, counters)
+        self._required_sink.flow_ended(installed.pinhole.id, counters)

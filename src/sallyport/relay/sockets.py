@@ -92,7 +92,7 @@ def deafen(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL_PROGRAM)
 
 
-def hear(sock: socket.socket) -> None:
+def undeafen(sock: socket.socket) -> None:
     """Undo `deafen`."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 

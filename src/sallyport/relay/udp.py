@@ -36,7 +36,7 @@ class UdpPort(BoundPort):
         is_wanted = bool(self.flows) or any(o.is_reachable for o in self.openings)
         if is_wanted and not self._is_hearing:
             self.show()
-            sockets.hear(self.socket)
+            sockets.undeafen(self.socket)
             self.context.loop.add_reader(self.socket, self._turn)
         elif self._is_hearing and not is_wanted:
             self.context.loop.remove_reader(self.socket)

@@ -160,7 +160,7 @@ def test_two_protocols_of_one_name_are_two() -> None:
     lookalike = ProtocolDefinition("ftp", Transport.TCP, 2121)
     (event,) = (one for one in events if one.__name__ == "ConnectTcp")
     for _ in range(2):
-        told = session.filter_set.told
+        told = session.filter_set.subscribers
         assert len(told(session, event, Living.protocols[0], is_secondary=False)) == 1
         assert len(told(session, event, lookalike, is_secondary=False)) == 0
 

@@ -5,7 +5,7 @@ from sallyport.ops.processes.lifeline import Lifeline
 def test_one_that_serves_hangs_after_five_silent_seconds() -> None:
     line = Lifeline(0.0)
     line.serves(100.0)
-    line.heard(103.0)
+    line.alive(103.0)
 
     assert not line.hangs(108.0)
     assert line.hangs(108.1)

@@ -58,24 +58,26 @@ class EventDispatcher:
         Raises AddressInUse when a filter denies, the SDK's code for it (WSAEADDRINUSE), and
         Terminating when the binding ended while filters were asked.
         """
-        hears_of, protocol = binding.session.filter_set.told, binding.protocol
+        subscribers_to, protocol = binding.session.filter_set.subscribers, binding.protocol
         is_tcp = binding.transport is _TCP
         event = BindTcp if is_tcp else BindUdp
-        if told := hears_of(binding.session, event, protocol, is_secondary=True):
-            await self._tell_of_bind(told, binding, event, may_deny=True)
-        if is_tcp and (told := hears_of(binding.session, Listen, protocol, is_secondary=True)):
-            await self._tell_of_bind(told, binding, Listen, may_deny=False)
+        if subscribers := subscribers_to(binding.session, event, protocol, is_secondary=True):
+            await self._notify_of_bind(subscribers, binding, event, may_deny=True)
+        if is_tcp and (
+            subscribers := subscribers_to(binding.session, Listen, protocol, is_secondary=True)
+        ):
+            await self._notify_of_bind(subscribers, binding, Listen, may_deny=False)
 
-    async def _tell_of_bind(
+    async def _notify_of_bind(
         self,
-        told: Sequence[ApplicationFilter],
+        subscribers: Sequence[ApplicationFilter],
         binding: "Binding",
         event: type[BindTcp] | type[BindUdp] | type[Listen],
         *,
         may_deny: bool,
     ) -> None:
         session = binding.session
-        for one in told:
+        for one in subscribers:
             if session.filters.get(one.name) is binding.session_filter is not None:
                 continue
             is_denied = self._engine.is_off(one.name, session)
@@ -84,7 +86,7 @@ class EventDispatcher:
                 context = EventContext(one.name, None, is_for_many=is_for_many)
                 connection.event_context = context if may_deny else None
                 try:
-                    has_failed = not await self._tell_of_port(one, connection, event)
+                    has_failed = not await self._notify_of_port(one, connection, event)
                     is_denied = is_denied or has_failed or context.is_denied
                 finally:
                     connection.event_context = None
@@ -99,7 +101,7 @@ class EventDispatcher:
             if any(connection.is_closed for connection in binding.connections):
                 raise Terminating("ended-while-filters-were-asked")
 
-    async def _tell_of_port(
+    async def _notify_of_port(
         self,
         one: ApplicationFilter,
         connection: SecondaryConnection,
@@ -139,7 +141,9 @@ class EventDispatcher:
         is_udp = primary.transport is Transport.UDP
         event: type[Event] = UdpDestination if is_udp else ConnectTcp
         session, chain = primary.session, primary.chain
-        told = session.filter_set.told(session, event, primary.protocol, is_secondary=False)
+        subscribers = session.filter_set.subscribers(
+            session, event, primary.protocol, is_secondary=False
+        )
 
         def deny(name: str) -> None:
             primary.note("connect.denied", level="warning", reason="denied-by-filter", filter=name)
@@ -147,7 +151,7 @@ class EventDispatcher:
 
         flow = _Flow(primary, primary.peer, chain, event, deny, ready)
         factories = [one for one in session.factories if one.fits(event, primary.peer, None)]
-        self._ask_in_turn(primary.runner, flow, told, factories)
+        self._ask_in_turn(primary.runner, flow, subscribers, factories)
 
     def ask_about_flow(
         self,
@@ -162,11 +166,11 @@ class EventDispatcher:
         """
         session, event = connection.session, resulting_event(connection)
         remote, bound = _ends(connection, peer)
-        told = session.filter_set.told(
+        subscribers = session.filter_set.subscribers(
             session, event, connection.protocol, is_secondary=connection.is_secondary
         )
         factories = [one for one in session.factories if one.fits(event, remote, bound)]
-        if not (told or factories or play_peer):
+        if not (subscribers or factories or play_peer):
             arrival.proceed(None)
             return
         if len(connection.asked_about) >= limits.MAX_RELAYED_FLOWS:
@@ -193,7 +197,7 @@ class EventDispatcher:
         if connection.runner is None:
             connection.runner = self._engine.new_runner(session)
         flow = _Flow(connection, remote, chain, event, deny, go_on)
-        self._ask_in_turn(connection.runner, flow, told, factories)
+        self._ask_in_turn(connection.runner, flow, subscribers, factories)
 
     def _chain_to(self, connection: _Secondary, remote: Endpoint) -> Chain:
         """Return a new chain for a flow that filters are about to be asked about."""
@@ -211,14 +215,14 @@ class EventDispatcher:
         self,
         runner: SerialRunner,
         flow: "_Flow",
-        told: Sequence[ApplicationFilter],
+        subscribers: Sequence[ApplicationFilter],
         factories: Sequence[DataFilterFactory],
     ) -> None:
         """Queue on the runner: every filter, then the factories' data filters, then the flow.
 
         A filter that denies ends the chain, and each later call in the queue finds it over.
         """
-        for one in told:
+        for one in subscribers:
             runner.run(self._ask, (one, flow), one.name)
         for factory in factories:
             runner.run(_attach_made, (flow.chain, factory), factory.owner)
@@ -258,11 +262,11 @@ class EventDispatcher:
         The caller of the bind or permission is left out: the ledger notifies it.
         """
         session = connection.session
-        told = session.filter_set.told(
+        subscribers = session.filter_set.subscribers(
             session, ConnectionTerminating, event.protocol, is_secondary=connection.is_secondary
         )
         caller = None if isinstance(connection, PrimaryConnection) else connection.session_filter
-        for one in told:
+        for one in subscribers:
             session_filter = session.filters.get(one.name)
             if session_filter is not None and session_filter is not caller:
                 runner = self._engine.new_runner(session)

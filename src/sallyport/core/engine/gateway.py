@@ -262,7 +262,9 @@ class Gateway:
         a flow will raise, a data filter factory could meet it, or there is no kernel path
         (semantics 1.5 item 9). Raises OutOfResources when the path that is needed is not there.
         """
-        is_filtered = bool(session.filter_set.told(session, event, protocol, is_secondary=True))
+        is_filtered = bool(
+            session.filter_set.subscribers(session, event, protocol, is_secondary=True)
+        )
         for factory in session.factories:
             is_filtered = is_filtered or factory.may_meet(event, None)
         if self._kernel_path is not None and not (is_filtered or flags.is_user_mode):

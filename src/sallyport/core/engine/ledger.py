@@ -102,7 +102,7 @@ class Ledger:
             peer=peer,
         )
         _count_transfer(connection)
-        self._tell_of_peer(EstablishedConnection, connection, peer)
+        self._notify_of_peer(EstablishedConnection, connection, peer)
 
     def peer_failed(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Notify the caller of the bind that an attempt failed."""
@@ -112,7 +112,7 @@ class Ledger:
             binding=connection.binding_id,
             peer=peer,
         )
-        self._tell_of_peer(ConnectionRefused, connection, peer)
+        self._notify_of_peer(ConnectionRefused, connection, peer)
 
     def port_closed(self, connection: SecondaryConnection, reason: str, traffic: Traffic) -> None:
         """Release what the connection held and notify the caller of the bind."""
@@ -142,7 +142,7 @@ class Ledger:
             to_peer_bytes=traffic.to_peer_bytes,
         )
         # The last step, because the filter may kill the rest of the binding from within its event.
-        self._tell(connection, self._terminating(connection, reason, traffic))
+        self._notify(connection, self._terminating(connection, reason, traffic))
         self._engine.forget_idle(session)
 
     def flow_denied(
@@ -173,12 +173,12 @@ class Ledger:
         """Notify the caller of the permission that the client has connected."""
         self._note(future, "connect.established", client=client, server=future.pinhole.target)
         _count_transfer(future)
-        self._tell_of_peer(EstablishedConnection, future, client)
+        self._notify_of_peer(EstablishedConnection, future, client)
 
     def permission_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Notify the caller of the permission that the client's attempt failed."""
         self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
-        self._tell_of_peer(ConnectionRefused, future, client)
+        self._notify_of_peer(ConnectionRefused, future, client)
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
         """Release a permission and the port it held, if any, and notify its caller."""
@@ -197,7 +197,7 @@ class Ledger:
             from_client_bytes=traffic.from_peer_bytes,
             to_client_bytes=traffic.to_peer_bytes,
         )
-        self._tell(future, self._terminating(future, reason, traffic))
+        self._notify(future, self._terminating(future, reason, traffic))
         self._engine.forget_idle(future.session)
 
     # -- inside -------------------------------------------------------------------------------
@@ -217,16 +217,16 @@ class Ledger:
         self._engine.announce_end(connection, event)
         return event
 
-    def _tell_of_peer(
+    def _notify_of_peer(
         self,
         kind: type[EstablishedConnection] | type[ConnectionRefused],
         connection: SecondaryConnection | FutureConnection,
         peer: Endpoint,
     ) -> None:
         known = _settings_for(connection)
-        self._tell(connection, kind(connection, peer, connection.context, parameters=known))
+        self._notify(connection, kind(connection, peer, connection.context, parameters=known))
 
-    def _tell(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
+    def _notify(self, connection: SecondaryConnection | FutureConnection, event: Event) -> None:
         """Notify the caller of a bind or permission, and no other filter (semantics 1.5 rule 11).
 
         The event runs on the primary's runner while that works, behind the calls already queued

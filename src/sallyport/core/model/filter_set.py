@@ -16,7 +16,7 @@ from sallyport.errors import Terminating
 if TYPE_CHECKING:
     from sallyport.core.model.session import Session
 
-_Question = tuple[type[Event], ProtocolDefinition, bool, Source]
+_SubscriptionKey = tuple[type[Event], ProtocolDefinition, bool, Source]
 
 
 class FilterSet:
@@ -33,13 +33,13 @@ class FilterSet:
         """How many sessions use it; when none is left, `Roster` retires a replaced set."""
         self.is_retired = False
         """Whether its filters were shut down: none of them is notified any more."""
-        self._told: dict[_Question, tuple[ApplicationFilter, ...]] = {}
+        self._subscribers: dict[_SubscriptionKey, tuple[ApplicationFilter, ...]] = {}
 
     def protocols(self) -> list[ProtocolDefinition]:
         """Return every protocol that a filter handles."""
         return [protocol for one in self.filters for protocol in one.protocols]
 
-    def told(
+    def subscribers(
         self,
         session: "Session",
         event: type[Event],
@@ -51,19 +51,21 @@ class FilterSet:
         if not session.own_hooks:
             if event not in self._hooked:
                 return ()
-            question = event, protocol, is_secondary, session.source
+            key = event, protocol, is_secondary, session.source
             # Every bind asks, and without hooks of its own every session gets the same answer.
-            if (known := self._told.get(question)) is None:
-                known = self._told[question] = self._cover(session, event, protocol, is_secondary)
+            if (known := self._subscribers.get(key)) is None:
+                known = self._subscribers[key] = self._find_subscribers(
+                    session, event, protocol, is_secondary
+                )
             return known
-        return self._cover(session, event, protocol, is_secondary)
+        return self._find_subscribers(session, event, protocol, is_secondary)
 
     @cached_property
     def _hooked(self) -> frozenset[type[Event]]:
         """The events that notify any filter at all; read late, as `start` may still set hooks."""
         return frozenset(event for one in self.filters for event in one.hooks.events)
 
-    def _cover(
+    def _find_subscribers(
         self,
         session: "Session",
         event: type[Event],

@@ -88,9 +88,9 @@ class FtpDialogue(ServerSide):
     async def server_closed(self) -> None:
         """No reply will follow: the dialogue is over when everything said was heard."""
         if unfinished := self.unfinished_reply():
-            self._queue.tell_now(self._harmless_reply(unfinished))
+            self._queue.pass_on(self._harmless_reply(unfinished))
         self._has_server_ended = True
-        self._end_when_told()
+        self._end_when_answered()
 
     # -- what waits ---------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class FtpDialogue(ServerSide):
         """Do what waited for a reply, or for something to become of a data connection."""
         if not self.connection.is_open:
             return
-        self._end_when_told()
+        self._end_when_answered()
         while self._held and not self._must_wait(self._held[0]) and self.connection.is_open:
             line = self._held.popleft()
             self._held_bytes -= len(line)
@@ -166,10 +166,10 @@ class FtpDialogue(ServerSide):
     async def _changed(self) -> None:
         """Go on when a data connection was admitted, or has ended."""
         if self.connection.is_open:  # a transfer may outlive it
-            self._queue.tell()
+            self._queue.send_due()
             await self._go_on()
 
-    def _end_when_told(self) -> None:
+    def _end_when_answered(self) -> None:
         if self._has_server_ended and not self._queue.is_holding:
             self.connection.close("server-closed")
 

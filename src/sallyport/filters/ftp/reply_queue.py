@@ -91,7 +91,7 @@ class ReplyQueue:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._expected: deque[Exchange] = deque()
-        self._untold: deque[Exchange] = deque()
+        self._unsent: deque[Exchange] = deque()
         self.kept_bytes = 0
         """The size of everything that is known and was not told yet."""
 
@@ -100,7 +100,7 @@ class ReplyQueue:
 
     def __iter__(self) -> Iterator[Exchange]:
         """Iterate over what the client has not heard, in order."""
-        yield from self._untold
+        yield from self._unsent
         yield from self._expected
 
     @property
@@ -111,7 +111,7 @@ class ReplyQueue:
     @property
     def is_holding(self) -> bool:
         """Whether a reply is held back."""
-        return bool(self._untold)
+        return bool(self._unsent)
 
     @property
     def owes_ours(self) -> bool:
@@ -180,18 +180,18 @@ class ReplyQueue:
         if exchange.keeps(line):
             self._keep(exchange, line.raw)
         else:
-            self.tell_now(line.raw)
+            self.pass_on(line.raw)
 
     def complete(self, exchange: Exchange, text: bytes, *, is_success: bool = False) -> None:
         """Complete the reply to `exchange` with `text`, and tell what is due."""
         self._answered(exchange)
         if exchange.transfer is None and not exchange.text:
-            self.tell_now(text)  # as nearly always
+            self.pass_on(text)  # as nearly always
         else:
             self._keep(exchange, text)
             exchange.is_success = is_success
-            self._untold.append(exchange)
-            self.tell()
+            self._unsent.append(exchange)
+            self.send_due()
         self._advance()
 
     def replace(self, exchange: Exchange, text: bytes) -> None:
@@ -199,22 +199,22 @@ class ReplyQueue:
         self._take(exchange)
         self.complete(exchange, text)
 
-    def tell_now(self, raw: bytes) -> None:
+    def pass_on(self, raw: bytes) -> None:
         """Let the client hear bytes of the server, behind what is held back."""
-        if not self._untold:
+        if not self._unsent:
             self._send(raw)
             return
-        last = self._untold[-1]
+        last = self._unsent[-1]
         if last.transfer is not None:
             last = Exchange(b"")
-            self._untold.append(last)
+            self._unsent.append(last)
         self._keep(last, raw)
 
-    def tell(self) -> None:
+    def send_due(self) -> None:
         """Let the client hear what is due."""
-        untold = self._untold
-        while untold and untold[0].is_due:
-            first = untold.popleft()
+        unsent = self._unsent
+        while unsent and unsent[0].is_due:
+            first = unsent.popleft()
             self.kept_bytes -= len(first.text)
             self._send(first.final_text)
 
@@ -223,7 +223,7 @@ class ReplyQueue:
         for exchange in self:
             if exchange.transfer is not None:
                 exchange.transfer.is_patient = False
-        self.tell()
+        self.send_due()
         for exchange in self._expected:
             if exchange.text and exchange.transfer is not None:
                 self._send(self._take(exchange))
@@ -242,7 +242,7 @@ class ReplyQueue:
                 self._emit_ours([exchange])
                 continue
             given_up += exchange.count
-            self.tell_now(self._take(exchange))
+            self.pass_on(self._take(exchange))
         return given_up
 
     # -- inside -------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class ReplyQueue:
     def _emit_ours(self, exchanges: list[Exchange]) -> None:
         for exchange in exchanges:
             if exchange.is_ours:
-                self.tell_now(self._take(exchange))
+                self.pass_on(self._take(exchange))
 
     def _keep(self, exchange: Exchange, raw: bytes) -> None:
         exchange.text += raw

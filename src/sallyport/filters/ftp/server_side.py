@@ -110,7 +110,7 @@ class ServerSide(FtpStream):
 
     def _text(self, line: ReplyLine) -> None:
         """Pass what answers nothing; it opens nothing (attack V09), and a refusal closes."""
-        self._queue.tell_now(self._mask(line))
+        self._queue.pass_on(self._mask(line))
         if line.is_final and line.is_refusal and line.code != 421:
             self._withdraw_unused()
         elif line.code is None and self._queue.awaits_one_of((GREETING,)):

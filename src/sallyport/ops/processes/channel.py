@@ -21,20 +21,20 @@ _READ_BYTES = 256 * 1024
 
 
 class Channel:
-    """Reports to `heard` each message's body, and to `lost` once, when the other end is gone."""
+    """Calls `on_message` with each message's body, and `lost` once, when the other end is gone."""
 
     def __init__(
         self,
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
-        heard: Callable[[bytes], None],
+        on_message: Callable[[bytes], None],
         lost: Callable[[], None],
     ) -> None:
-        """Take over `sock`, one end of a socketpair; messages are heard from within `loop`."""
+        """Take over `sock`, one end of a socketpair; `on_message` is called from within `loop`."""
         sock.setblocking(False)
         self._socket = sock
         self._loop = loop
-        self._heard = heard
+        self._on_message = on_message
         self._lost = lost
         self._frames = Frames()
         self._descriptors: deque[int] = deque()
@@ -101,7 +101,7 @@ class Channel:
             return
         try:
             for body in self._frames.feed(data):
-                self._heard(body)
+                self._on_message(body)
         except ValueError:  # not our language: msgspec's errors are of this kind too
             self._end()
 

@@ -153,7 +153,7 @@ class Fleet:
             self._source, self._plan = source, plan
             for member in before:
                 member.is_outgoing = True
-                member.tell(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
+                member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
             return plan
 
     async def ask(self, command: str, arguments: Mapping[str, object]) -> tuple[object, list[int]]:
@@ -195,14 +195,14 @@ class Fleet:
         self._is_stopping = True
         self._listeners.close(self._listeners.places)
         alive = [member for member in self._members.values() if member.pid is not None]
-        self._tell(alive, Drain(seconds, keeps_sessions=False))
+        self._send(alive, Drain(seconds, keeps_sessions=False))
         hurried = self._loop.create_task(hurry.wait())
         ended = self._loop.create_task(_all_over(alive))
         try:
             limit = seconds + limits.DRAIN_RESET_SECONDS + limits.WORKER_STOP_SECONDS
             await asyncio.wait({hurried, ended}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if hurried.done():
-                self._tell(alive, Drain(0, keeps_sessions=False))
+                self._send(alive, Drain(0, keeps_sessions=False))
                 await asyncio.wait({ended}, timeout=limits.WORKER_STOP_SECONDS)
         finally:
             hurried.cancel()
@@ -216,7 +216,7 @@ class Fleet:
         for task in tuple(self._tasks):
             task.cancel()
         alive = [member for member in self._members.values() if member.pid is not None]
-        self._tell(alive, Stop())
+        self._send(alive, Stop())
         try:
             async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
                 await _all_over(alive)
@@ -232,9 +232,9 @@ class Fleet:
         return [member for member in self._members.values() if not member.is_outgoing]
 
     @staticmethod
-    def _tell(members: Iterable[Member], body: Body) -> None:
+    def _send(members: Iterable[Member], body: Body) -> None:
         for member in members:
-            member.tell(body)
+            member.send(body)
 
     def _new_member(self, index: int) -> Member:
         member = Member(next(self._numbers), index, self._spawn, self._ended)
@@ -326,7 +326,7 @@ class Fleet:
 
     def _look_around(self, due: float) -> None:
         now = self._loop.time()
-        # Who was stopped himself has not heard the others: their signs of life are in the queue.
+        # A process that was stopped itself has not read the others' signs of life: they are queued.
         if now - due < limits.HEARTBEAT_SECONDS:
             for member in self._members.values():
                 if member.pid is not None and member.lifeline.hangs(now):

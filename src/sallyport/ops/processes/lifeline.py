@@ -9,26 +9,26 @@ class Lifeline:
     def __init__(self, now: float) -> None:
         """The first process is started at `now`."""
         self._started = now
-        self._heard = now
+        self._last_sign = now
         self._is_serving = False
         self._failures = 0
         self.is_changing = False
         """Whether it reads or takes a configuration: filters may take their time meanwhile."""
 
-    def heard(self, now: float) -> None:
+    def alive(self, now: float) -> None:
         """Note a sign of life."""
-        self._heard = now
+        self._last_sign = now
 
     def serves(self, now: float) -> None:
         """Note that it is ready: from now on silence means that it hangs."""
         self._is_serving = True
-        self._heard = now
+        self._last_sign = now
 
     def hangs(self, now: float) -> bool:
         """Whether it has been silent for longer than one that works ever is."""
         is_slow = self.is_changing or not self._is_serving
         patience = limits.WORKER_START_SECONDS if is_slow else limits.WORKER_SILENCE_SECONDS
-        return now - self._heard > patience
+        return now - self._last_sign > patience
 
     def ended(self, now: float) -> float:
         """Note that the process ended against our will; return after how many seconds the next
@@ -42,5 +42,5 @@ class Lifeline:
 
     def started(self, now: float) -> None:
         """Note that the next process has been started."""
-        self._started = self._heard = now
+        self._started = self._last_sign = now
         self._is_serving = self.is_changing = False

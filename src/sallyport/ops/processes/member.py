@@ -63,7 +63,7 @@ class Member:
         """Start a process; raises OSError."""
         assert self._process is None, "one at a time"  # noqa: S101
         self.lifeline.started(self._loop.time())
-        self._process = self._spawn(self.number, self._heard, self._ended)
+        self._process = self._spawn(self.number, self._on_report, self._ended)
         self.over.clear()
 
     def serves(self) -> None:
@@ -84,7 +84,7 @@ class Member:
             return "outgoing"
         return "silent" if is_silent else "serving"
 
-    def tell(self, body: Body) -> None:
+    def send(self, body: Body) -> None:
         """Send a request whose answer is of no interest."""
         if self._process is not None:
             self._process.send(WorkerRequest(0, body))
@@ -120,8 +120,8 @@ class Member:
                 self.lifeline.is_changing = False
         return msgspec.json.decode(result, type=expect)
 
-    def _heard(self, body: bytes) -> None:
-        self.lifeline.heard(self._loop.time())
+    def _on_report(self, body: bytes) -> None:
+        self.lifeline.alive(self._loop.time())
         report = messages.decode_report(body)
         if not isinstance(report, WorkerAnswer):
             return

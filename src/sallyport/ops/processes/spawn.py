@@ -48,7 +48,7 @@ class ChildProcess:
     def __init__(
         self,
         number: int,
-        heard: Callable[[bytes], None],
+        on_message: Callable[[bytes], None],
         ended: Callable[[int], None],
         *,
         level: Level,
@@ -71,7 +71,7 @@ class ChildProcess:
             except OSError:
                 ours.close()
                 raise
-        self._channel = Channel(ours, self._loop, heard, lambda: None)
+        self._channel = Channel(ours, self._loop, on_message, lambda: None)
         self._pidfd = os.pidfd_open(self._child.pid)
         self._loop.add_reader(self._pidfd, self._exited)
 

@@ -96,7 +96,7 @@ class Worker:
     def listen(self, sock: socket.socket) -> None:
         """Take requests from the supervisor at the other end of `sock`."""
         loop = asyncio.get_running_loop()
-        self._channel = Channel(sock, loop, self._heard, self.over.set)
+        self._channel = Channel(sock, loop, self._on_request, self.over.set)
         self._undo.callback(self._channel.close)
         self._beat()
 
@@ -108,7 +108,7 @@ class Worker:
         if self._channel is not None:
             self._channel.send(report)
 
-    def _heard(self, body: bytes) -> None:
+    def _on_request(self, body: bytes) -> None:
         request = messages.decode_request(body)
         try:
             result = messages.encode(self._do(request.body))
