@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.core.office import FTP, Office, run
 
@@ -6,13 +8,14 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAllowed,
+    BadContext,
     BindError,
     InvalidArgument,
     OutOfResources,
     PolicyDenied,
     Terminating,
 )
-from sallyport.flags import ConnectionFlags
+from sallyport.flags import ConnectionFlags, Transport
 
 SERVER = "198.51.100.9:3000"
 DATA = Endpoint.parse("10.0.0.8:4711")
@@ -166,3 +169,50 @@ def test_a_permission_leads_to_the_far_end_that_the_client_asked_for() -> None:
     office = Office()
 
     assert office.allow(office.dial(), SERVER).flags is ConnectionFlags.NONE
+
+
+def test_a_permission_over_udp_is_for_the_first_port_of_the_client_that_sends() -> None:
+    office = Office()
+    permission = office.allow(office.dial(), SERVER, transport=Transport.UDP)
+    server = Endpoint.parse(SERVER)
+
+    assert office.data_path.connect(DATA, server) is None
+    assert office.data_path.send(Endpoint.parse("10.0.0.9:4711"), server) is None
+    assert office.data_path.send(DATA, server, b"12345678") == server
+    assert office.data_path.send(DATA.with_port(4712), server) is None
+    assert office.data_path.answer(server, DATA)
+    assert (permission.latest_peer, permission.traffic().flows) == (DATA, 1)
+
+
+def test_the_client_hears_a_datagram_in_the_name_of_the_far_end() -> None:
+    office = Office()
+    permission = office.allow(office.dial(), SERVER, transport=Transport.UDP)
+
+    permission.send_to(DATA, b"ask")
+
+    assert office.data_path.sent == [(Endpoint.parse(SERVER), DATA, b"ask")]
+
+
+def test_nobody_but_the_client_hears_a_datagram_in_the_name_of_the_far_end() -> None:
+    office = Office()
+    permission = office.allow(office.dial(), SERVER, transport=Transport.UDP)
+
+    with pytest.raises(AddressNotAllowed, match="peer-is-not-admitted"):
+        permission.send_to(Endpoint.parse("10.0.0.9:4711"), b"ask")
+    with pytest.raises(InvalidArgument, match="not-a-peer-address"):
+        permission.send_to(DATA.with_port(0), b"ask")
+    permission.withdraw()
+    with pytest.raises(Terminating, match="connection-has-ended"):
+        permission.send_to(DATA, b"ask")
+    with pytest.raises(BadContext, match="send-to-is-for-udp"):
+        office.allow(office.dial(), SERVER).send_to(DATA, b"ask")
+    assert office.data_path.sent == []
+
+
+def test_a_datagram_for_the_client_needs_a_rule_that_still_lets_it_reach_the_far_end() -> None:
+    office = Office()
+    permission = office.allow(office.dial(), SERVER, transport=Transport.UDP)
+    office.gateway.policy = replace(office.gateway.policy, access_rules=())
+
+    with pytest.raises(PolicyDenied, match="no-rule-matched"):
+        permission.send_to(DATA, b"ask")

@@ -13,6 +13,7 @@ from sallyport.core.engine.listen_addresses import choose_listen_addresses, choo
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.future_connection import FutureConnection
+from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.request import BindRequest, FutureRequest
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import DataPath
@@ -113,30 +114,33 @@ class Binder:
             raise Terminating("connection-has-ended")
         await self._engine.registry.set_sources(connection, ip_filter)
 
-    def require_sendable(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+    def require_sendable(self, connection: Negotiated, peer: Endpoint) -> None:
         """Do what `SecondaryConnection.send_to` promises."""
         if connection.transport is not Transport.UDP:
             raise BadContext("send-to-is-for-udp")
-        if connection.is_emulated and not connection.holds_port:
+        if connection.is_emulated and connection.reservations is None:
             raise BadContext("no-port-is-held")
         if connection.is_closed:
             raise Terminating("connection-has-ended")
         self.require_peer(connection, peer)
 
-    def require_peer(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Check that `peer` may be at the other end of a bound port.
+    def require_peer(self, connection: Negotiated, peer: Endpoint) -> None:
+        """Check that `peer` may be at the other end of an opening: of a permission, the client.
 
         Raises InvalidArgument, AddressNotAllowed when the bind keeps it out, PolicyDenied.
         """
         pinhole = connection.pinhole
-        if peer.port == 0 or peer.version != connection.proxy_address.version:
+        if peer.port == 0 or peer.version != pinhole.listen.version:
             raise InvalidArgument("not-a-peer-address")
         if pinhole.sources is not None and peer.address not in pinhole.sources:
             raise AddressNotAllowed("peer-is-not-admitted")
         if pinhole.source_ports is not None and peer.port not in pinhole.source_ports:
             raise AddressNotAllowed("peer-port-is-not-admitted")
+        far_end = peer
+        if isinstance(connection, FutureConnection) and pinhole.target is not None:
+            far_end = pinhole.target
         self._grants.ask_policy(
-            connection.session, connection.protocol, connection.primary, peer=peer.address
+            connection.session, connection.protocol, connection.primary, peer=far_end.address
         )
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sallyport.core.model.connection import PrimaryConnection
     from sallyport.core.model.filter import DataFilter, SessionFilter
     from sallyport.core.model.future_connection import FutureConnection
+    from sallyport.core.model.negotiated import Negotiated
     from sallyport.core.model.request import BindRequest, FutureRequest
     from sallyport.core.model.secondary import SecondaryConnection
     from sallyport.core.model.session import Session
@@ -104,8 +105,8 @@ class Engine(Protocol):
     async def restrict_peers(
         self, connection: "SecondaryConnection", ip_filter: IpFilter | None
     ) -> None: ...
-    def require_sendable(self, connection: "SecondaryConnection", peer: Endpoint) -> None: ...
-    def require_peer(self, connection: "SecondaryConnection", peer: Endpoint) -> None: ...
+    def require_sendable(self, connection: "Negotiated", peer: Endpoint) -> None: ...
+    def require_peer(self, connection: "Negotiated", peer: Endpoint) -> None: ...
 
     # -- the event dispatcher (engine.dispatch) -----------------------------------------------
 

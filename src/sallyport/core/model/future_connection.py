@@ -69,10 +69,6 @@ class FutureConnection(Negotiated):
         """Set its time limit to `seconds` from now while unused; as `Binding.wait`."""
         self.engine.registry.wait(self, seconds)
 
-    def withdraw(self, reason: str) -> None:
-        """End the permission; a connection already made goes on. Idempotent, never raises."""
-        self.engine.registry.withdraw(self, reason)
-
     def cancel(self) -> None:
         """Cancel the permission (`IFWXFirewallAction::Cancel`).
 

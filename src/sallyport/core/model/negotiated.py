@@ -8,10 +8,11 @@ the registry needs to know nothing of filters, and dispatcher and ledger treat b
 
 from typing import TYPE_CHECKING
 
+from sallyport.addresses import Endpoint
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable, EventContext
 from sallyport.core.pinholes.datapath import DataPath, Pinhole
-from sallyport.core.pinholes.registry import Opening
+from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
@@ -84,6 +85,31 @@ class Negotiated(Opening, Askable):
         """Runs the filters that are asked about its flows, one flow after another."""
         self.asked_about: list[Chain] = []
         """The chains of the peers that wait for the filters' answer."""
+
+    def traffic(self) -> Traffic:
+        """Return the sum of every admitted flow so far; asks the data path."""
+        return self.engine.registry.traffic(self)
+
+    def send_to(self, peer: Endpoint, data: bytes) -> None:
+        """Send one UDP datagram to `peer` from the address that its flows come to.
+
+        (`IFWXSocket::SendTo`.) From the proxy address of a bound port to a peer outside; of a
+        permission, in the name of the far end to the client, who may then answer. Never blocks;
+        lost if the kernel is busy. Raises BadContext for TCP, or where a filter plays the peers and
+        no port is held; InvalidArgument for another family; AddressNotAllowed for a host whose
+        flows are not admitted; PolicyDenied when the rules do not allow them; Terminating when it
+        is over.
+        """
+        self.engine.require_sendable(self, peer)
+        path = self.path if self.reservations is None else self.reservations.path
+        path.send_from(self.pinhole.listen, peer, data)
+
+    def withdraw(self, reason: str = "withdrawn") -> None:
+        """Let no new flow in; flows that run go on. Idempotent, never raises.
+
+        `reason` is a short stable word; the journal and `ConnectionTerminating` carry it.
+        """
+        self.engine.registry.withdraw(self, reason)
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close it and reset both ends of its flows at once. Idempotent, never raises.

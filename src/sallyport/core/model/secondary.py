@@ -110,10 +110,6 @@ class SecondaryConnection(Negotiated):
         """Return every running flow with its byte counts so far; asks the data path."""
         return tuple(self.path.counters(self.pinhole.id))
 
-    def traffic(self) -> Traffic:
-        """Return the sum of every admitted flow so far; asks the data path."""
-        return self.engine.registry.traffic(self)
-
     def external_peer_name(self) -> Endpoint:
         """Return the peer that connected, the latest one of many (`GetExternalPeerName`).
 
@@ -213,18 +209,6 @@ class SecondaryConnection(Negotiated):
         Terminating when it is over, OutOfResources, KernelError; then nothing has changed.
         """
         await self.engine.restrict_peers(self, ip_filter)
-
-    def send_to(self, peer: Endpoint, data: bytes) -> None:
-        """Send one UDP datagram to `peer` from the proxy address; lost if the kernel is busy.
-
-        (`IFWXSocket::SendTo`.) Never blocks. Raises BadContext for TCP, or where a filter plays
-        the peers and no port is held; InvalidArgument for another family; AddressNotAllowed when
-        the IP filter does not admit `peer`; PolicyDenied when the rules do not; Terminating when
-        it is over.
-        """
-        self.engine.require_sendable(self, peer)
-        path = self.path if self.reservations is None else self.reservations.path
-        path.send_from(self.pinhole.listen, peer, data)
 
     def on_armed(self) -> None:
         """Record it in the journal."""

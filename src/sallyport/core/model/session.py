@@ -153,15 +153,18 @@ class Session:
         *,
         protocol: ProtocolDefinition,
         primary: PrimaryConnection | None = None,
+        transport: Transport = Transport.TCP,
         flags: BindFlags = BindFlags.TIMEOUT,
         session_filter: "SessionFilter | None" = None,
         context: object = None,
         armed: bool = True,
     ) -> FutureConnection:
-        """Permit the client one secondary TCP connection to `address` (`AllowFutureConnect`).
+        """Permit the client one secondary connection to `address` (`AllowFutureConnect`).
 
-        The permission ends with `primary`, if given. `flags`: TIMEOUT, it must be used within about
-        a minute; ALLOW_MULTIPLE, more than one connection; NO_KERNEL_MODE. `session_filter` is
+        Over UDP it is one exchange of datagrams: the first port of the client that sends is the
+        one; `FutureConnection.send_to` speaks to the client in the name of `address`. The
+        permission ends with `primary`, if given. `flags`: TIMEOUT, it must be used within about a
+        minute; ALLOW_MULTIPLE, more than one connection; NO_KERNEL_MODE. `session_filter` is
         notified of EstablishedConnection and the events that follow, with `context`. The flow
         carries our conntrack mark, so it passes where forwarding is otherwise denied. `armed=False`
         reserves only, until `FutureConnection.arm()`. Where `primary` is in full proxy the client
@@ -174,7 +177,7 @@ class Session:
         request = FutureRequest(
             session=self,
             addresses=(address,),
-            transport=Transport.TCP,
+            transport=transport,
             protocol=protocol,
             primary=primary,
             flags=flags,
