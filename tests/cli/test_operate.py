@@ -39,8 +39,9 @@ def good(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the host have the interfaces of GOOD."""
-    monkeypatch.setattr(operate, "interface_names", lambda: {"int0", "ext0"})
-    monkeypatch.setattr(operate, "local_addresses", lambda: frozenset({ip_address("203.0.113.1")}))
+    ours = ip_address("203.0.113.1")
+    monkeypatch.setattr(operate, "lasting_addresses", lambda: {"int0": (), "ext0": (ours,)})
+    monkeypatch.setattr(operate, "local_addresses", lambda: frozenset({ours}))
 
 
 @pytest.fixture

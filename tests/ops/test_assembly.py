@@ -193,6 +193,24 @@ def test_a_running_gateway_listens_where_the_next_configuration_says(
     assert not is_listening(after)
 
 
+def test_a_gateway_that_follows_its_host_keeps_the_filters_it_has(
+    published: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(assembly: Assembly) -> None:
+        filters = assembly.gateway.roster.current
+        monkeypatch.setattr(
+            "sallyport.ops.assembly.local_addresses", lambda: frozenset({ip_address("10.0.0.1")})
+        )
+        now = Prepared.of(assembly.configuration, is_in_force=True)
+
+        assembly.replace(now, opened(now))
+
+        assert assembly.gateway.roster.current is filters
+        assert assembly.gateway.policy.gateway_addresses == {ip_address("10.0.0.1")}
+
+    running(published, act)
+
+
 class Unstartable(FtpFilter):
     def start(self, _firewall: Firewall) -> None:
         raise ValueError("no disk")

@@ -1,9 +1,10 @@
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 
 from sallyport.errors import StartupError
-from sallyport.ops.interfaces import addresses_of, local_addresses
+from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses
 
 
 def test_the_loopback_interface_has_its_address() -> None:
@@ -24,3 +25,24 @@ def test_a_machine_without_ip_is_told_what_to_install(monkeypatch: pytest.Monkey
 
 def test_the_hosts_addresses_include_those_of_every_interface() -> None:
     assert {ip_address("127.0.0.1"), *(item.ip for item in addresses_of("lo"))} <= local_addresses()
+
+
+LINKS = """[{"ifname": "ext0", "addr_info": [
+  {"local": "203.0.113.1", "prefixlen": 24, "scope": "global"},
+  {"local": "2001:db8::1", "prefixlen": 64, "scope": "global"},
+  {"local": "2001:db8::2", "prefixlen": 64, "scope": "global", "temporary": true},
+  {"local": "2001:db8::3", "prefixlen": 64, "scope": "global", "tentative": true},
+  {"local": "2001:db8::4", "prefixlen": 64, "scope": "global", "deprecated": true},
+  {"local": "fe80::1", "prefixlen": 64, "scope": "link"}]}, {}]"""
+
+
+def test_others_may_know_the_addresses_that_work_and_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ip").write_text(f"#!/bin/sh\necho '{LINKS}'\n")
+    (tmp_path / "ip").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+
+    found = lasting_addresses()
+
+    assert [str(one) for one in found["ext0"]] == ["203.0.113.1", "2001:db8::1"]

@@ -31,9 +31,9 @@ from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Place, Protocols
 from sallyport.ops.config.catalogue import fence
 from sallyport.ops.config.load import Configuration
-from sallyport.ops.config.publishing import is_routed, require_own_addresses
+from sallyport.ops.config.publishing import is_routed, require_own_addresses, settled
 from sallyport.ops.config.settings import DataPathChoice, GatewaySettings
-from sallyport.ops.interfaces import addresses_of, local_addresses
+from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses
 from sallyport.ops.watchdog import Watchdog
 from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
@@ -60,10 +60,15 @@ class Prepared:
     policy: Policy
     filters: tuple[ApplicationFilter, ...]
     protocols: Protocols
+    is_in_force: bool = False
+    """Whether a gateway runs by it already: its filters stay."""
 
     @classmethod
-    def of(cls, configuration: Configuration) -> "Prepared":
-        """Look at what the host has; raises StartupError for what cannot work on it."""
+    def of(cls, configuration: Configuration, *, is_in_force: bool = False) -> "Prepared":
+        """Look at what the host has; raises StartupError for what cannot work on it.
+
+        `is_in_force`: a gateway runs by it. An address that has gone since it began may come back.
+        """
         is_user_mode = configuration.gateway.data_path is DataPathChoice.USER
         lack = host.missing() if is_user_mode else None
         if lack is not None:
@@ -71,10 +76,12 @@ class Prepared:
         own = local_addresses() | configuration.policy.sources
         policy = replace(
             configuration.policy,
+            publishing_rules=settled(configuration.policy.publishing_rules, lasting_addresses()),
             gateway_addresses=frozenset(own),
             own_addresses={one.name: _addresses_at(one) for one in configuration.policy.networks},
         )
-        require_own_addresses(policy)
+        if not is_in_force:
+            require_own_addresses(policy)
         if lack is not None:
             _require_plain(policy, lack)
         choices = [one.running for one in configuration.filters]
@@ -82,7 +89,8 @@ class Prepared:
         wanted = list(configuration.supervised)
         if configuration.pcp is not None:
             wanted.append(PORT_MAPPING)
-        return cls(configuration, lack, policy, filters, _by_port(wanted))
+        protocols = _by_port(wanted)
+        return cls(configuration, lack, policy, filters, protocols, is_in_force)
 
     def gateway_rules(self, ports: Mapping[Place, Sequence[int]]) -> GatewayRules:
         """Return what the guard must know besides the policy.
@@ -150,8 +158,11 @@ class Assembly:
         with ExitStack() as undo:
             for listener in sockets.values():
                 undo.callback(listener.close)
-            with fence("the start of a filter"):
-                self.gateway.replace(prepared.policy, prepared.filters)
+            if prepared.is_in_force:
+                self.gateway.policy = prepared.policy
+            else:
+                with fence("the start of a filter"):
+                    self.gateway.replace(prepared.policy, prepared.filters)
             undo.pop_all()
         self.configuration = prepared.configuration
         self.front_ends.serve(sockets, prepared.protocols)

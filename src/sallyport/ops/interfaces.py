@@ -1,7 +1,8 @@
-"""What addresses the host and its interfaces have, as `ip` tells it: asked once, at start."""
+"""What addresses the host and its interfaces have, as `ip` tells it."""
 
 import subprocess
-from ipaddress import ip_interface
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_interface
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,16 @@ from sallyport.errors import StartupError
 class _Address(Struct):
     local: str
     prefixlen: int
+    scope: str = "global"
+    temporary: bool = False
+    tentative: bool = False
+    deprecated: bool = False
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether others may be told of it: it works, and is not about to go (RFC 8981)."""
+        is_leaving = self.temporary or self.tentative or self.deprecated
+        return self.scope != "link" and not is_leaving
 
 
 class _Link(Struct):
@@ -33,9 +44,15 @@ def local_addresses() -> frozenset[IpAddress]:
     return frozenset(item.ip for item in _interfaces(_ask() or []))
 
 
-def interface_names() -> frozenset[str]:
-    """Return the name of every interface of this host; raises StartupError."""
-    return frozenset(link.ifname for link in _ask() or [])
+def lasting_addresses() -> Mapping[str, tuple[IpAddress, ...]]:
+    """Return by the name of every interface of this host the addresses that others may know.
+
+    Link-local, temporary and tentative ones are none of them. Raises StartupError.
+    """
+    return {
+        link.ifname: tuple(ip_address(one.local) for one in link.addr_info if one.is_lasting)
+        for link in _ask() or []
+    }
 
 
 def _ask(*which: str) -> list[_Link] | None:

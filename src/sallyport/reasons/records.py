@@ -168,6 +168,13 @@ RECORDS: Final[Mapping[str, Record]] = {
         "The gateway begins to stop: transfers may finish.", ("drain_seconds",)
     ),
     "gateway.stopped": Record("The gateway has stopped."),
+    "gateway.followed": Record(
+        "The addresses of the host have changed, and the gateway goes by those there are now.",
+        ("addresses",),
+    ),
+    "gateway.not_followed": Record(
+        "The addresses of the host have changed, and the gateway could not follow.", ("problem",)
+    ),
     "guard.degraded": Record("The guard cannot be put in place.", ("problem",)),
     "guard.followed": Record("The guard follows interfaces that changed.", ("interfaces",)),
     "guard.repaired": Record("Our tables were changed, and are as they were again.", ("found",)),

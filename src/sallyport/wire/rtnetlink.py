@@ -11,6 +11,9 @@ from sallyport.wire.netlink import Family, Message
 GROUP_LINK = 1
 """RTNLGRP_LINK: tells of interfaces that appear, change or go."""
 
+GROUPS_ADDRESS = (5, 9)
+"""RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR: tell of addresses that come, change or go."""
+
 _NEW_LINK, _DELETE_LINK = 16, 17
 _NEW_ROUTE, _GET_ROUTE = 24, 26
 

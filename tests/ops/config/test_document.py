@@ -82,7 +82,8 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
         (
             "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'",
             "f:1: publishing_rules has no key 'listen';"
-            ' give it an address and a port, such as "10.0.0.20:21"',
+            ' give it an address, or an interface, and a port, such as "203.0.113.1:21" or'
+            ' "ext0:21"',
         ),
         (
             "[[publishing_rules]]\nname='x'\nprotocol='ftp-server'\nserver='10.0.0.20:21'\n"

@@ -9,7 +9,7 @@ from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import ConfigErrors, StartupError
 from sallyport.ops.config.load import parse
-from sallyport.ops.config.publishing import is_routed, require_own_addresses
+from sallyport.ops.config.publishing import is_routed, require_own_addresses, settled
 
 # Seventeen lines; the rule that follows begins in line 18.
 NETWORKS = """\
@@ -158,6 +158,25 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
             "f:21: port 40000 is in port_range 40000-59999, where bindings live; write another",
         ),
         (
+            {"listen": '"int0:21"'},
+            "f:21: 'int0' is neither an address nor an interface of an outside network; write one"
+            " like 203.0.113.1:21 or ext0:21",
+        ),
+        (
+            {"listen": '"203.0.113.300:21"'},
+            "f:21: '203.0.113.300' is neither an address nor an interface of an outside network;"
+            " write one like 203.0.113.1:21 or ext0:21",
+        ),
+        (
+            {"listen": '"ext0:0"'},
+            "f:21: 'ext0:0' does not name one port of one interface; write one like ext0:21",
+        ),
+        (
+            {"listen": '"ext0:21"', "server": '"[fd00:a::20]:21"'},
+            "f:21: ipv6 is routed, and outside clients know the server's own address; write"
+            ' listen = "[fd00:a::20]:21"',
+        ),
+        (
             {"max_bindings_per_client": "0"},
             "f:23: max_bindings_per_client cannot be 0; write a number from 1 to 60000",
         ),
@@ -186,10 +205,54 @@ def test_what_cannot_be_published_is_told_with_its_line(
             "f:26: 10.0.0.20 is published at 203.0.113.1 by the rule 'our ftp server'; publish it"
             " there as well",
         ),
+        (
+            {"name": '"other"', "listen": '"ext0:21"'},
+            "f:26: 10.0.0.20 is published at 203.0.113.1 by the rule 'our ftp server'; publish it"
+            " there as well",
+        ),
     ],
 )
 def test_rules_that_contradict_those_above_are_told(keys: dict[str, str], complaint: str) -> None:
     assert complaints(rule(), rule(**keys)) == [complaint]
+
+
+def test_two_rules_cannot_follow_one_interface_at_one_port() -> None:
+    first, second = (
+        rule(name=f'"{number}"', listen='"ext0:21"', server=f'"10.0.0.{number}:21"')
+        for number in (20, 21)
+    )
+
+    assert complaints(first, second) == [
+        "f:26: ext0:21 is taken by the rule '20'; write another address or port"
+    ]
+
+
+def followed(text: str, *addresses: str) -> list[tuple[str, str]]:
+    """Return what is published where while ext0 has these addresses."""
+    there = [ip_address(address) for address in addresses]
+    rules = settled(parse(text, "f").policy.publishing_rules, {"ext0": there})
+    return [(str(one.listen), str(one.server)) for one in rules]
+
+
+def test_a_rule_with_an_interface_listens_at_each_address_of_its_servers_family() -> None:
+    both = NETWORKS.replace('ipv6 = "route"', 'ipv6 = "nat"')
+    four = rule(listen='"ext0:21"')
+    six = rule(name='"6"', listen='"ext0:21"', server='"[fd00:a::20]:21"')
+
+    assert followed(both + four + six, "203.0.113.1", "2001:db8::1", "203.0.113.7") == [
+        ("203.0.113.1:21", "10.0.0.20:21"),
+        ("203.0.113.7:21", "10.0.0.20:21"),
+        ("[2001:db8::1]:21", "[fd00:a::20]:21"),
+    ]
+    assert followed(both + four) == []
+
+
+def test_what_is_written_about_one_address_holds_there_beside_the_interface() -> None:
+    written = rule(name='"written"', server='"10.0.0.21:21"')
+
+    assert followed(
+        NETWORKS + rule(listen='"ext0:21"') + written, "203.0.113.1", "203.0.113.7"
+    ) == [("203.0.113.1:21", "10.0.0.21:21"), ("203.0.113.7:21", "10.0.0.20:21")]
 
 
 def test_networks_that_are_wrong_are_told_without_blaming_the_rules_that_rest_on_them() -> None:

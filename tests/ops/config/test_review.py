@@ -20,7 +20,8 @@ from = "internal"
 to = "external"
 ipv4 = "nat"
 """
-HOST = HostFacts({"int0", "ext0"}, {ip_address("203.0.113.1"), ip_address("10.0.0.1")})
+OUTSIDE, INSIDE = ip_address("203.0.113.1"), ip_address("10.0.0.1")
+HOST = HostFacts({"int0": {INSIDE}, "ext0": {OUTSIDE}}, {OUTSIDE, INSIDE})
 
 
 def rule(name: str, action: str = "allow", *, to: str = "external", protocols: str = "ftp") -> str:
@@ -36,6 +37,21 @@ def look(text: str, host: HostFacts = HOST) -> Findings:
 
 def test_a_configuration_that_fits_has_nothing_to_say() -> None:
     assert look(NETWORKS + rule("one") + rule("two", protocols="tftp")) == Findings((), ())
+
+
+def test_an_interface_without_an_address_to_publish_at_is_a_warning_and_none_is_foreign() -> None:
+    text = NETWORKS + (
+        '[[publishing_rules]]\nname = "ours"\nprotocol = "ftp-server"\n'
+        'listen = "ext0:21"\nserver = "10.0.0.20:21"\n'
+    )
+    assert look(text) == Findings((), ())
+
+    found = look(text, HostFacts({"int0": {INSIDE}, "ext0": ()}, {INSIDE}))
+
+    assert found.errors == ()
+    assert [str(one).partition(",")[0] for one in found.warnings] == [
+        "a.toml:13: ext0 has no IPv4 address now"
+    ]
 
 
 def test_an_interface_that_is_not_there_is_a_warning_at_its_line() -> None:

@@ -120,6 +120,10 @@ class Bench:
     def __init__(self) -> None:
         self.asked: list[tuple[int, str]] = []
         self.host: list[str] = []
+        self.places: list[list[str]] = []
+        """Where each process was to accept."""
+        self.sources: list[str | None] = []
+        """The text that each process was to read; None: none."""
         self.journal = NotingJournal()
         self.processes: dict[int, PlayedProcess] = {}
         self.plan = plan()
@@ -143,11 +147,13 @@ class Bench:
         if error := self.errors.get((pid, kind)):
             raise error
         match body:
-            case Prepare():
+            case Prepare(source):
+                self.sources.append(None if source is None else source.text)
                 return self.plan
             case Render():
                 return plain(rules(list(body.ports)))
-            case Take():
+            case Take(places=places):
+                self.places.append(places)
                 return ["status", "rules.show"]
             case Ask():
                 return {"by": pid, "command": body.command}
@@ -181,7 +187,7 @@ class PlayedListeners(Listeners):
         return {place: [1] for place in sorted(self._sockets)}
 
     def of(self, worker: int) -> dict[str, int]:
-        return {}
+        return dict.fromkeys(self._sockets, 0)
 
 
 def played(act: Callable[[Bench], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> Bench:

@@ -126,6 +126,34 @@ def test_all_take_a_new_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [pid for pid, kind in bench.asked if kind == "take"] == [101, 102, 101, 102]
 
 
+def test_all_take_the_host_as_it_is_now_and_the_configuration_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.plan = plan(2, intercepting=["tcp4", "udp4"])
+        await bench.fleet.follow()
+        assert bench.fleet.plan == bench.plan
+        bench.processes[102].end(-9)
+        await happens(bench, "worker.replaced")
+
+    bench = played(act, monkeypatch)
+
+    assert [pid for pid, kind in bench.asked if kind == "take"] == [101, 102, 101, 102, 103]
+    assert [text for text in bench.sources if text != "before"] == [None, None]
+
+
+def test_nobody_accepts_any_more_at_a_place_that_a_configuration_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.plan = plan(intercepting=["udp4"])
+        await bench.fleet.replace(ConfigSource(text="after"))
+
+    assert played(act, monkeypatch).places == [["tcp4"], ["udp4"]]
+
+
 @pytest.mark.parametrize("step", ["prepare", "take"])
 def test_one_that_refuses_and_nobody_takes(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(bench: Bench) -> None:

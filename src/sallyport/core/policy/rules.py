@@ -114,6 +114,9 @@ class PublishingRule(Terms):
     sources: Hosts | None = None
     """The outside clients that are let in; None: any."""
     full_proxy: bool = False
+    interface: str | None = None
+    """The interface whose addresses are listened at; `listen` is then one of those that it has
+    now, or, in a configuration, all zeros for any. None: `listen` is what was written."""
 
 
 # What lets a binding be: both say how many, for which addresses and from which port on.
@@ -199,7 +202,7 @@ class Policy:
         for rule in self.access_rules:
             if not rule.sources.networks | rule.destinations.networks <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
-        published = [rule.listen for rule in self.publishing_rules]
+        published = [(rule.interface, rule.listen) for rule in self.publishing_rules]
         if len(set(published)) != len(published):
             raise ValueError("two publishing rules listen at one place")
         if any(rule.listen.version != rule.server.version for rule in self.publishing_rules):

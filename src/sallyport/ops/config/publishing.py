@@ -4,9 +4,11 @@ Behind NAT the gateway listens on an address of its own; on a routed relation ou
 the server's own address, and the gateway listens there (semantics section 7).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 
-from sallyport.addresses import Endpoint, IpAddress, PortRange
+from sallyport.addresses import MAX_PORT, Endpoint, IpAddress, PortRange, parse_address
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
@@ -18,6 +20,9 @@ from sallyport.ops.config.selection import Selection
 from sallyport.ops.config.toml_lines import KeyPath
 
 _EXAMPLE = "write one like 203.0.113.1:21"
+
+# What a rule listens at that follows an interface, until the host has been looked at.
+_ANY: Mapping[int, IpAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 
 
 def read_rules(
@@ -50,9 +55,11 @@ def read_rules(
             )
         if fault is not None:
             report.add((*path, "protocol"), fault)
-        listen = _endpoint(shape.listen, (*path, "listen"), report)
         server = _endpoint(shape.server, (*path, "server"), report)
-        if listen is None or server is None:
+        if server is None:
+            continue
+        listen, interface = _listen(shape.listen, server, (*path, "listen"), report)
+        if listen is None:
             continue
         rule = PublishingRule(
             name=shape.name,
@@ -63,6 +70,7 @@ def read_rules(
             if shape.sources is None
             else named.hosts(shape.sources, (*path, "from"), report),
             full_proxy=shape.full_proxy,
+            interface=interface,
             **read_terms(shape, path, report, selection, [shape.protocol]),  # type: ignore[arg-type]
         )
         _check_places(rule, rules.values(), path, report)
@@ -86,9 +94,57 @@ def require_own_addresses(policy: Policy) -> None:
         )
 
 
+def settled(
+    rules: Iterable[PublishingRule], addresses_at: Mapping[str, Collection[IpAddress]]
+) -> tuple[PublishingRule, ...]:
+    """Return the rules as they are on this host: where an interface is named, one for each address.
+
+    `addresses_at`: of each interface those it has now. What a rule says of one address by itself
+    holds there, whatever the interface of another rule has.
+    """
+    written = tuple(rule for rule in rules if rule.interface is None)
+    taken = {rule.listen for rule in written}
+    found = [one for rule in rules for one in _followed(rule, addresses_at)]
+    return written + tuple(one for one in found if one.listen not in taken)
+
+
+def _followed(
+    rule: PublishingRule, addresses_at: Mapping[str, Collection[IpAddress]]
+) -> Iterator[PublishingRule]:
+    for address in addresses_at.get(rule.interface or "", ()):
+        if address.version == rule.server.version:
+            yield replace(rule, listen=Endpoint(address, rule.listen.port))
+
+
 def is_routed(rule: PublishingRule) -> bool:
     """Whether outside clients know the server's own address, where we intercept them."""
     return rule.listen == rule.server
+
+
+def _listen(
+    text: str, server: Endpoint, path: KeyPath, report: Report
+) -> tuple[Endpoint | None, str | None]:
+    """Read where a rule listens: at an address, or at those of an interface, which is named then.
+
+    The server is of one family, and so are the addresses.
+    """
+    interface, _colon, port = text.rpartition(":")
+    if not port.isdecimal() or any(one in interface for one in ":[]") or _is_address(interface):
+        return _endpoint(text, path, report), None
+    if not interface or not 0 < int(port) <= MAX_PORT:
+        report.add(
+            path, f"{text!r} does not name one port of one interface; write one like ext0:21"
+        )
+        return None, None
+    return Endpoint(_ANY[server.version], int(port)), interface
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _endpoint(text: str, path: KeyPath, report: Report) -> Endpoint | None:
@@ -117,22 +173,27 @@ def _check_places(
             "listen and server are addresses of two families; write two of one family",
         )
     for other in above:
-        if rule.listen == other.listen:
+        if (rule.interface, rule.listen) == (other.interface, other.listen):
             report.add(
                 (*path, "listen"),
-                f"{rule.listen} is taken by the rule {other.name!r}; write another address or port",
+                f"{_place(rule)}:{rule.listen.port} is taken by the rule {other.name!r}; write"
+                " another address or port",
             )
-        elif (
-            rule.server.address == other.server.address
-            and rule.listen.address != other.listen.address
-        ):
+        elif rule.server.address == other.server.address and _place(rule) != _place(other):
             # Connections that the server opens (FTP active mode) leave from the address its
             # clients know, and the server's address alone must say which.
             report.add(
                 (*path, "listen"),
-                f"{rule.server.address} is published at {other.listen.address} by the rule"
+                f"{rule.server.address} is published at {_place(other)} by the rule"
                 f" {other.name!r}; publish it there as well",
             )
+
+
+def _place(rule: PublishingRule) -> str:
+    """Say at which address a rule listens, or at those of which interface."""
+    if rule.interface is None:
+        return str(rule.listen.address)
+    return rule.interface
 
 
 def _check_networks(
@@ -166,6 +227,12 @@ def _check_networks(
             (*path, "full_proxy"),
             f"{family} is routed, and full proxy translates; write full_proxy = false",
         )
+    elif rule.interface is not None and rule.interface not in _outside_interfaces(policy):
+        report.add(
+            (*path, "listen"),
+            f"{rule.interface!r} is neither an address nor an interface of an outside network;"
+            " write one like 203.0.113.1:21 or ext0:21",
+        )
     elif relation is Relation.NAT and policy.network_of(rule.listen.address) == home:
         report.add(
             (*path, "listen"),
@@ -178,3 +245,8 @@ def _check_networks(
             f"port {rule.listen.port} is in port_range {port_range}, where bindings live; write"
             " another",
         )
+
+
+def _outside_interfaces(policy: Policy) -> set[str]:
+    outside = [network for network in policy.networks if policy.is_outside(network)]
+    return {name for network in outside for name in network.interfaces}

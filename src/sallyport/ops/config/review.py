@@ -21,8 +21,10 @@ from sallyport.ops.config.toml_lines import KeyPath
 class HostFacts:
     """What a configuration has to fit: this host's interfaces and addresses."""
 
-    interfaces: Collection[str]
+    interfaces: Mapping[str, Collection[IpAddress]]
+    """Of each interface the addresses that others may know."""
     addresses: Collection[IpAddress]
+    """Every address of this host."""
 
 
 class Findings(NamedTuple):
@@ -49,6 +51,7 @@ def review(
 
 def _doubts(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
     yield from _missing_interfaces(policy, host)
+    yield from _bare_interfaces(policy, host)
     yield from _useless_rules(policy)
 
 
@@ -61,7 +64,8 @@ def _line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
 def _foreign_addresses(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
     for i, rule in enumerate(policy.publishing_rules):
         address = rule.listen.address
-        if not (is_routed(rule) or address in host.addresses or address in policy.sources):
+        is_ours = address in host.addresses or address in policy.sources
+        if not (is_routed(rule) or is_ours or rule.interface is not None):
             yield (
                 ("publishing_rules", i, "listen"),
                 f"{address} is no address of this host; write one that `ip address` lists",
@@ -76,6 +80,18 @@ def _missing_interfaces(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPa
                     ("networks", network.name, "interfaces", i),
                     f"there is no interface {name!r} now; `ip link` lists those there are",
                 )
+
+
+def _bare_interfaces(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    for i, rule in enumerate(policy.publishing_rules):
+        version = rule.server.version
+        there = host.interfaces.get(rule.interface or "")
+        if there is not None and all(one.version != version for one in there):
+            yield (
+                ("publishing_rules", i, "listen"),
+                f"{rule.interface} has no IPv{version} address now, and rule {rule.name!r}"
+                " publishes nothing until it has one; `ip address` lists those there are",
+            )
 
 
 def _useless_rules(policy: Policy) -> Iterator[tuple[KeyPath, str]]:

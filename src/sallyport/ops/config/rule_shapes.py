@@ -26,6 +26,12 @@ RuleName = Annotated[
     ),
 ]
 EndpointText = Annotated[str, Meta(description='an address and a port, such as "10.0.0.20:21"')]
+ListenText = Annotated[
+    str,
+    Meta(
+        description='an address, or an interface, and a port, such as "203.0.113.1:21" or "ext0:21"'
+    ),
+]
 PortsText = Annotated[str, Meta(description='a port or a range of ports, such as "1024-65535"')]
 # 60 000: the live bindings the kernel path is built and measured for, all for one client.
 BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 to 60000")]
@@ -122,8 +128,10 @@ class PublishingRuleShape(TermsShape, frozen=True, kw_only=True):
     """How the rule is called in lists and in the log."""
     protocol: Annotated[str, Meta(description='a protocol, such as "ftp-server"')]
     """The protocol of the server; it must be one for servers inside."""
-    listen: EndpointText
-    """Where clients outside connect: an address of the gateway and a port."""
+    listen: ListenText
+    """Where clients outside connect: an address of the gateway and a port. With an interface in the
+    place of the address: at every lasting address that it has, of the server's family, followed
+    when they change."""
     server: EndpointText
     """Where the server inside listens."""
     sources: HostList | None = msgspec.field(name="from", default=None)

@@ -15,8 +15,9 @@ from sallyport.core.runtime.serial import FilterRunning, Suspend
 from sallyport.errors import NotFound, OperatorError
 from sallyport.ops.config.document import nearest
 from sallyport.ops.config.load import Configuration
+from sallyport.ops.config.publishing import settled
 from sallyport.ops.control.schema import Explained, StepRow
-from sallyport.ops.interfaces import local_addresses
+from sallyport.ops.interfaces import lasting_addresses, local_addresses
 from sallyport.ops.world import minute_now
 from sallyport.reasons import REASONS
 
@@ -42,12 +43,13 @@ def explain(
 def imagine(configuration: Configuration) -> Gateway:
     """Return a gateway that a configuration would make here: it decides, and opens nothing."""
     policy = configuration.policy
-    listens = {rule.listen.address for rule in policy.publishing_rules}
+    rules = settled(policy.publishing_rules, lasting_addresses())
+    listens = {rule.listen.address for rule in rules}
     own = frozenset(local_addresses() | policy.sources | listens)
     servers = {rule.server.address for rule in policy.publishing_rules}
     running = [one.running for one in configuration.filters]
     return Gateway(
-        policy=replace(policy, gateway_addresses=own - servers),
+        policy=replace(policy, publishing_rules=rules, gateway_addresses=own - servers),
         data_paths={},
         ports=Ports(configuration.gateway.port_range, lambda _bound: 0),
         environment=_Stillness(),

@@ -11,6 +11,7 @@ from msgspec import Raw
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
 from sallyport.errors import NotFound, OperatorError, StartupError
+from sallyport.ops.arrivals import Place
 from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.processes import merge
 from sallyport.ops.processes.ground import Ground, GuardRules
@@ -89,12 +90,19 @@ class Fleet:
         self._watch()
         return commands
 
+    async def follow(self) -> Plan:
+        """Let all workers take the host as it is now; raises as `replace` does."""
+        return await self._replace(None)
+
     async def replace(self, source: ConfigSource) -> Plan:
         """Let all workers take another configuration, or none.
 
         Raises what is wrong with it as the worker says (ConfigErrors, RequestRefused), StartupError
         for what cannot be set up, or WorkerLost; then nothing has changed.
         """
+        return await self._replace(source)
+
+    async def _replace(self, source: ConfigSource | None) -> Plan:
         async with self._changing:
             serving = [one for one in self._current() if one.is_serving]
             if not serving:
@@ -114,7 +122,7 @@ class Fleet:
                 self._plan = plan
                 await self._take(first)
                 undo.pop_all()
-            self._source, self._rules = source, rules
+            self._source, self._rules = source or self._source, rules
             # What the first has taken the others can take too; one that cannot begins anew.
             for member, done in zip(
                 others,
@@ -123,8 +131,7 @@ class Fleet:
             ):
                 if isinstance(done, BaseException):
                     self._fail(member, done)
-            wanted = {*plan.intercepting, *plan.published}
-            self._listeners.close(self._listeners.places - wanted)
+            self._listeners.close(self._listeners.places - _places(plan))
             return plan
 
     async def renew(self, source: ConfigSource) -> Plan:
@@ -255,7 +262,9 @@ class Fleet:
         if not member.is_serving:
             taken = {one.series for one in self._members.values() if one is not member}
             member.series = self._ground.free_series(self.plan, taken)
-        sockets = self._listeners.of(member.index)
+        there = self._listeners.of(member.index)
+        # Not those that are left: a worker would go on accepting where nothing is published.
+        sockets = {place: there[place] for place in _places(self.plan)}
         take = Take(
             worker=member.number,
             index=member.index,
@@ -344,6 +353,10 @@ def _require_same(*, is_same: bool) -> None:
         raise StartupError(
             "the configuration has changed; reload it first, or restart, and then renew the workers"
         )
+
+
+def _places(plan: Plan) -> set[Place]:
+    return {*plan.intercepting, *plan.published}
 
 
 def fixed(plan: Plan) -> tuple[object, ...]:

@@ -64,9 +64,12 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Prepare(Struct, frozen=True, tag=True):
-    """Read a configuration and answer with its `Plan`; nothing is set up or changed."""
+    """Read a configuration and answer with its `Plan`; nothing is set up or changed.
 
-    source: ConfigSource
+    Without a source: what the configuration in force means on the host as it is now.
+    """
+
+    source: ConfigSource | None
 
 
 class Render(Struct, frozen=True, tag=True):

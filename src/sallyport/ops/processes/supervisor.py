@@ -19,6 +19,7 @@ import msgspec
 from sallyport.ops.control.schema import DrainBegun, Status, WorkerRow
 from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
+from sallyport.ops.processes.address_follower import AddressFollower
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import ConfigSource
@@ -126,6 +127,8 @@ class Supervisor:
             self._handlers[command] = partial(self._answer, command)
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
+        follower = AddressFollower(self._fleet.follow, self._journal)
+        undo.callback(follower.close)
         self._reloader.open()
         self._renewer.open()
         self._journal.record(

@@ -136,7 +136,10 @@ class Worker:
         return None
 
     def _prepare(self, body: Prepare) -> Plan:
-        prepared = Prepared.of(read_source(body.source))
+        if body.source is None:
+            prepared = Prepared.of(self._configuration(), is_in_force=True)
+        else:
+            prepared = Prepared.of(read_source(body.source))
         if self._assembly is not None:
             prepared.require_same(self._assembly.configuration)
         self._prepared = prepared
