@@ -12,6 +12,8 @@ class WritingTap:
         """`told` may be shared with others who write down what happens."""
         self.on_idle: Callable[[], None] = lambda: None
         self.is_busy = False
+        self.holds_accepted = False
+        self.holds_dialled = False
         self.told = [] if told is None else told
         self.link: Link
         self.accepted: StreamEnd | None = None

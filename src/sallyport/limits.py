@@ -64,11 +64,11 @@ MAX_FTP_REPLY_LINE = 4096 + 32
 MAX_FTP_BANNER_LINES = 256
 
 # Commands sent ahead of their replies: what is kept of each takes about 150 bytes. Commands of the
-# same verb in a row count as one.
+# same verb in a row count as one. A client that is further ahead is not read meanwhile.
 MAX_FTP_PIPELINE = 4096
 
 # Bytes held for one client: lines that wait for the answer to PASV, or replies that wait for a
-# verdict. A thousand commands, or a listing on the control connection.
+# verdict. A thousand commands, or a listing on the control connection. Who has sent more waits.
 MAX_HELD_BYTES = 128 * 1024
 
 # How long a line waits for an answer that the server owes: five minutes is the shortest idle limit

@@ -23,6 +23,11 @@ from sallyport.testing import Dialogue
 REFUSED = b"502 Command not implemented.\r\n"
 
 
+def waits(dialogue: Dialogue) -> bool:
+    """Whether what the client sends waits in its socket."""
+    return dialogue.connection.chain.holds_accepted
+
+
 @pytest.mark.parametrize("command", [b"AUTH TLS\r\n", b"PASV\r\n", b"EPSV\r\n"])
 def test_commands_behind_a_barrier_wait_for_its_reply(command: bytes) -> None:
     dialogue = greeted().client_says(command + b"NOOP\r\n")
@@ -136,12 +141,52 @@ def test_only_one_agreement_is_pending_at_a_time() -> None:
     dialogue.server_says(IPV4.reply_passive).server_hears(IPV4.heard).pinholes(IPV4.pinhole)
 
 
-def test_commands_ahead_of_their_replies_are_bounded() -> None:
+def test_a_client_that_runs_ahead_is_read_no_further_until_the_server_has_caught_up() -> None:
     ahead = b"NOOP\r\nSYST\r\n" * (limits.MAX_FTP_PIPELINE // 2)
     dialogue = greeted().client_says(ahead).server_hears(ahead)
-    dialogue.client_says(ahead).nothing_more().still_open()
+    dialogue.client_says(ahead).nothing_more()
+    assert not waits(dialogue)
+    dialogue.client_says(b"PWD\r\n", b"QUIT\r\n").client_closes().nothing_more().still_open()
+    assert waits(dialogue)
 
-    dialogue.client_says(b"NOOP\r\n").ended("too-many-lines-ahead")
+    dialogue.server_says(OK * limits.MAX_FTP_PIPELINE).server_hears(ahead).still_open()
+    dialogue.server_says(OK).server_hears(b"PWD\r\n")
+    assert not waits(dialogue)
+    dialogue.server_says(OK).server_hears(b"QUIT\r\n").server_hears_end()
+
+
+@both_families
+def test_bytes_held_at_the_bound_make_the_client_wait_and_the_server_goes_on(
+    family: Family,
+) -> None:
+    line = b"SIZE " + b"x" * 4000 + b"\r\n"
+    dialogue = greeted(family).client_says(family.ask_passive).server_hears(family.ask_passive)
+    for _ in range(200):
+        dialogue.client_says(line)
+    assert waits(dialogue)
+    dialogue.server_says(b"Soon\r\n").client_hears(b"Soon\r\n").server_hears(b"")
+
+    dialogue.server_says(family.reply_passive).client_hears(family.reply_passive)
+    dialogue.server_hears(line * 200).pinholes(family.passive_pinhole)
+
+
+def test_a_client_that_runs_ahead_of_a_server_that_is_silent_goes_on_some_day() -> None:
+    ahead = b"NOOP\r\nSYST\r\n" * limits.MAX_FTP_PIPELINE
+    dialogue = greeted().client_says(ahead, b"PWD\r\n")
+
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS + limits.FTP_SILENCE_SECONDS + 1)
+    dialogue.server_hears(ahead).still_open().noted("reply.missing", "server-answered-less")
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS + limits.FTP_SILENCE_SECONDS + 1)
+    dialogue.server_hears(b"PWD\r\n")
+
+
+def test_a_line_that_was_begun_is_not_late_while_we_do_not_read_its_end() -> None:
+    dialogue = greeted().client_says(b"PASV\r\n", b"x" * 140_000, b"\r\nPWD\r\nNO", b"OP\r\n")
+    dialogue.client_says(*[b"SIZE " + b"x" * 4000 + b"\r\n"] * 40, b"PW", b"D\r\n")
+    dialogue.time_passes(2 * limits.PARTIAL_LINE_SECONDS).still_open()
+
+    dialogue.server_says(b"500 No.\r\n")
+    assert dialogue.server_end.heard.endswith(b"x\r\nPWD\r\n")
 
 
 def test_lines_held_at_the_bound_go_on_as_replies_come() -> None:
@@ -159,10 +204,13 @@ def test_keep_alives_ahead_of_their_replies_are_not_bounded() -> None:
     forwarded(dialogue.client_hears(OK * (2 * limits.MAX_FTP_PIPELINE)), b"PWD\r\n")
 
 
-def test_answers_of_ours_are_bounded_too() -> None:
+def test_who_runs_ahead_with_what_we_answer_ourselves_waits_as_well() -> None:
     dialogue = greeted().client_says(b"RETR a\r\n").server_hears(b"RETR a\r\n")
 
-    dialogue.client_says(b"LPSV\r\n" * 10_000).ended("too-many-lines-ahead").nothing_more()
+    dialogue.client_says(b"LPSV\r\n" * 10_000, b"NOOP\r\n").nothing_more().still_open()
+    assert waits(dialogue)
+    dialogue.server_says(b"550 No.\r\n").client_hears(b"550 No.\r\n" + REFUSED * 10_000)
+    dialogue.server_hears(b"NOOP\r\n")
 
 
 def test_everything_said_before_a_fin_is_carried_out() -> None:

@@ -104,8 +104,13 @@ class FakeConnection:
 class UntimedDialogue(FtpDialogue):
     """One whose deadline never passes: nothing here waits."""
 
+    is_server_held = False
+
     def set_deadline(self, seconds: float | None) -> None:
         pass
+
+    def hold_server(self, *, is_held: bool) -> None:
+        self.is_server_held = is_held
 
 
 class Talk:
@@ -132,6 +137,14 @@ class Talk:
     def server_says(self, data: bytes) -> Self:
         step(self._dialogue.from_server(data))
         return self
+
+    def server_is_silent(self, seconds: float) -> Self:
+        step(self._dialogue.silence(seconds))
+        return self
+
+    @property
+    def is_server_held(self) -> bool:
+        return self._dialogue.is_server_held
 
     def server_closes(self) -> Self:
         step(self._dialogue.server_closed())
@@ -355,11 +368,29 @@ def test_the_next_agreement_waits_until_it_was_heard() -> None:
 def test_what_is_held_back_is_bounded() -> None:
     talk = held().client_says(b"STAT\r\n").server_says(b"211-\r\n")
     line = b"x" * 98 + b"\r\n"
-    for _ in range((limits.MAX_HELD_BYTES - len(DONE) - 6) // len(line)):
+    count = (limits.MAX_HELD_BYTES - len(DONE) - 6) // len(line)
+    for _ in range(count):
         talk.server_says(line)
     assert talk.connection.ended is None
 
-    assert talk.server_says(line).connection.ended == "reply-too-long"
+    talk.server_says(line)
+    assert talk.is_server_held
+    talk.over().client_hears(DONE + b"211-\r\n" + line * (count + 1))
+    assert talk.connection.ended is None
+    assert not talk.is_server_held
+
+
+def test_a_transfer_that_does_not_end_holds_its_server_back_for_a_while_only() -> None:
+    talk = held()
+    for _ in range(limits.MAX_HELD_BYTES // 4000 + 1):
+        talk.server_says(b"200 " + b"x" * 4000 + b"\r\n")
+
+    talk.server_is_silent(limits.FTP_REPLY_SECONDS - 1)
+    assert talk.connection.ended is None
+    talk.server_is_silent(limits.FTP_REPLY_SECONDS).client_hears(
+        b"421 The transfer does not end, closing connection.\r\n"
+    )
+    assert talk.connection.ended == "reply-too-long"
 
 
 def test_what_was_heard_does_not_count() -> None:

@@ -3,6 +3,7 @@ sockets: tests/filters/test_ftp_out_of_step.py."""
 
 import os
 import socket
+from threading import Thread
 
 import pytest
 from tests.interop.matrix import GiveServer, fill
@@ -96,6 +97,22 @@ def test_a_listing_of_25000_files_comes_over_the_control_connection(
         client.send(b"STAT many\r\n")
         lines = sum(1 for _ in iter(client.line, b"213 End of status\r\n"))
         assert lines > 25_000
+        client.ask(b"NOOP", b"200")
+
+
+@FAMILIES
+@pytest.mark.parametrize("software", ["vsftpd", "proftpd", "pyftpdlib"])
+def test_20000_commands_sent_ahead_are_answered_one_by_one(
+    software: str, family: int, lab: Lab, server_of: GiveServer
+) -> None:
+    count = 20_000
+    with logged_in(lab, server_of(software), family) as client:
+        lines = b"".join(b"MDTM no%d\r\nSIZE no%d\r\n" % (n, n) for n in range(count // 2))
+        sender = Thread(target=client.send, args=(lines,))
+        sender.start()
+        for _ in range(count):
+            assert client.reply().startswith(b"550")
+        sender.join()
         client.ask(b"NOOP", b"200")
 
 

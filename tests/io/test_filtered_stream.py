@@ -289,6 +289,47 @@ def test_nothing_is_read_while_the_tap_is_busy_and_then_it_goes_on() -> None:
 
 
 @TWO_WAYS
+def test_a_side_that_is_held_back_waits_and_the_other_one_is_read(choose: Choice) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            one, other = choose(b)
+
+            def hold(*, is_held: bool) -> None:
+                b.tap.holds_accepted, b.tap.holds_dialled = (
+                    is_held and one is b.client,
+                    (is_held and one is b.server),
+                )
+                b.tap.on_idle()
+
+            hold(is_held=True)
+            sent = await b.fill(one)
+            other.send(b"goes on")
+            assert await b.read(one) == b"goes on"
+            assert len(b.tap.told) == 2
+
+            hold(is_held=False)
+            one.shutdown(socket.SHUT_WR)
+            assert len(await b.read_all(other)) == sent
+
+    run(scenario())
+
+
+@TWO_WAYS
+def test_a_reset_is_noticed_while_its_side_is_held_back(choose: Choice) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            one, other = choose(b)
+            b.tap.holds_accepted = b.tap.holds_dialled = True
+            b.tap.on_idle()
+            reset(one)
+
+            assert await b.is_reset(other)
+            assert len(await b.over()) == 1
+
+    run(scenario())
+
+
+@TWO_WAYS
 @pytest.mark.parametrize("is_dialogue", [False, True])
 def test_a_slow_reader_makes_the_sender_wait_and_loses_nothing(
     choose: Choice, *, is_dialogue: bool

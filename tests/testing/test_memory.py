@@ -336,7 +336,7 @@ class Echo:
 
     def __init__(self) -> None:
         self.on_idle: Callable[[], None] = lambda: None
-        self.is_busy = False
+        self.is_busy = self.holds_accepted = self.holds_dialled = False
         self.done: list[str] = []
         self.link: Link | None = None
         self.ends: dict[str, StreamEnd | None] = {}

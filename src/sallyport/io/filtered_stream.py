@@ -1,7 +1,8 @@
 """A filtered stream: two TCP sockets, and between them the filters that take their bytes.
 
 A side is read only while nothing is queued towards the other one, little towards itself, and no
-filter waits: what is in our memory is one read of each side, and what filters made of it.
+filter waits or holds it back: what is in our memory is one read of each side, and what filters made
+of it.
 """
 
 import asyncio
@@ -175,9 +176,14 @@ class FilteredStream:
         ):
             self._conclude(Ending.COMPLETE)
             return
-        is_waiting = self._tap is None or self._tap.is_busy
+        tap = self._tap
+        is_waiting = tap is None or tap.is_busy
         for end in self._ends:
-            is_on = not end.has_ended and (is_closing or not (is_waiting or end.is_choked))
+            is_held = tap is not None and (
+                tap.holds_accepted if end is self.accepted else tap.holds_dialled
+            )
+            is_stopped = is_waiting or is_held or end.is_choked
+            is_on = not end.has_ended and (is_closing or not is_stopped)
             if is_on is not end.is_reading:
                 end.is_reading = is_on
                 end.watch()

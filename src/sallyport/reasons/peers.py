@@ -65,12 +65,6 @@ REASONS: Final = (
         "Let the client use TLS, or no AUTH: Kerberos and GSSAPI cannot be followed.",
     ),
     _peer(
-        "too-many-lines-ahead",
-        "The client sent more commands than may wait for their replies.",
-        _ENDED,
-        _CLIENT,
-    ),
-    _peer(
         "partial-line",
         "The client began a line and did not end it within a minute.",
         "The connection was reset.",

@@ -18,7 +18,7 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule
-from sallyport.testing.flows import MemoryEnd, MemoryLink
+from sallyport.testing.flows import MemoryEnd, MemoryLink, MemorySource
 from sallyport.testing.memory import MemoryDataPath
 from sallyport.testing.transfer import Transfer
 from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
@@ -89,9 +89,11 @@ class Dialogue:
             self.connection = self.gateway.admit_published(published, outside)
             self.connection.inside_address = Endpoint.parse(INSIDE[gateway_address.version])
         self.connection.link = self.link
+        self._client = MemorySource(self.connection.chain, is_dialled=False)
+        self._server = MemorySource(self.connection.chain, is_dialled=True)
 
         def start() -> None:
-            self.connection.chain.on_idle = self._end_if_complete
+            self.connection.chain.on_idle = self._settle
             self.gateway.start_primary(
                 self.connection,
                 gateway_address=gateway_address,
@@ -108,27 +110,27 @@ class Dialogue:
         """Deliver segments from the client, one after another."""
         assert "client" not in self._closed, "the client has closed; it can say no more"
         for segment in segments:
-            self.connection.chain.from_accepted(segment)
+            self._client.says(segment)
         return self
 
     def server_says(self, *segments: bytes) -> Self:
         """Deliver segments from the server, one after another."""
         assert "server" not in self._closed, "the server has closed; it can say no more"
         for segment in segments:
-            self.connection.chain.from_dialled(segment)
+            self._server.says(segment)
         return self
 
     def client_closes(self) -> Self:
         """Deliver the client's FIN."""
         self._closed.add("client")
-        self.connection.chain.accepted_closed()
+        self._client.says(None)
         self._end_if_complete()
         return self
 
     def server_closes(self) -> Self:
         """Deliver the server's FIN."""
         self._closed.add("server")
-        self.connection.chain.dialled_closed()
+        self._server.says(None)
         self._end_if_complete()
         return self
 
@@ -313,6 +315,11 @@ class Dialogue:
     def _send(self, peer: str, listen: str, data: bytes) -> Endpoint | None:
         came, where = Endpoint.parse(peer), Endpoint.parse(listen)
         return self.data_path.send(came, where, data) or self.user_path.send(came, where, data)
+
+    def _settle(self) -> None:
+        self._client.settle()
+        self._server.settle()
+        self._end_if_complete()
 
     def _end_if_complete(self) -> None:
         """End the connection as a front end does when both streams have ended."""

@@ -1,5 +1,6 @@
 """Flows with data filters, as a user data path has them; a test plays both ends."""
 
+from collections import deque
 from collections.abc import Callable
 
 from sallyport.addresses import Endpoint
@@ -60,6 +61,31 @@ class MemoryLink:
         self.client.is_gone = self.server.is_gone = True
 
 
+class MemorySource:
+    """What one host of a stream sends; what a filter holds back is read later, as TCP has it."""
+
+    def __init__(self, tap: Tap, *, is_dialled: bool) -> None:
+        self._tap = tap
+        self._is_dialled = is_dialled
+        self._unread: deque[bytes | None] = deque()
+        """Segments; None is the end of them."""
+
+    def says(self, data: bytes | None) -> None:
+        """Send bytes, or one datagram; None: close."""
+        self._unread.append(data)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the filters read what they do not hold back."""
+        tap = self._tap
+        while self._unread and not (tap.holds_dialled if self._is_dialled else tap.holds_accepted):
+            data = self._unread.popleft()
+            if data is None:
+                tap.dialled_closed() if self._is_dialled else tap.accepted_closed()
+            else:
+                tap.from_dialled(data) if self._is_dialled else tap.from_accepted(data)
+
+
 class MemoryFlow:
     """A flow of a pinhole with data filters; `peer` connected, the gateway dialled the target.
 
@@ -74,6 +100,8 @@ class MemoryFlow:
         self.accepted, self.dialled = MemoryEnd(), MemoryEnd()
         self.is_reset = False
         self.tap = tap
+        self._peer = MemorySource(tap, is_dialled=False)
+        self._target = MemorySource(tap, is_dialled=True)
         self._over = over
         self._closed: set[MemoryEnd] = set()
 
@@ -82,27 +110,27 @@ class MemoryFlow:
         if is_emulated:  # There is no host at this end: that direction is complete already.
             self.accepted.shutdown()
             self._closed.add(self.accepted)
-        self.tap.on_idle = self._end_if_complete
+        self.tap.on_idle = self._settle
         self.tap.begin(self, None if is_emulated else self.accepted, self.dialled)
 
     def peer_says(self, data: bytes) -> None:
         """Deliver bytes, or one datagram, of the peer."""
-        self.tap.from_accepted(data)
+        self._peer.says(data)
 
     def target_says(self, data: bytes) -> None:
         """Deliver bytes, or one datagram, of the dialled target."""
-        self.tap.from_dialled(data)
+        self._target.says(data)
 
     def peer_closes(self) -> None:
         """Deliver the peer's FIN."""
         self._closed.add(self.accepted)
-        self.tap.accepted_closed()
+        self._peer.says(None)
         self._end_if_complete()
 
     def target_closes(self) -> None:
         """Deliver the FIN of the dialled target."""
         self._closed.add(self.dialled)
-        self.tap.dialled_closed()
+        self._target.says(None)
         self._end_if_complete()
 
     def abort(self) -> None:
@@ -124,6 +152,11 @@ class MemoryFlow:
         self.is_reset |= is_reset
         self.accepted.is_gone = self.dialled.is_gone = True
         self.tap.end()
+
+    def _settle(self) -> None:
+        self._peer.settle()
+        self._target.settle()
+        self._end_if_complete()
 
     def _end_if_complete(self) -> None:
         if len(self._closed) == 2 and self.accepted.is_shut and self.dialled.is_shut:

@@ -269,6 +269,46 @@ def test_x07_a_deadline_that_is_no_time_is_refused_and_all_others_pass() -> None
     assert conversation.faults() == [("watching", "InvalidArgument('not-a-time')")]
 
 
+@pytest.mark.parametrize("direction", ["client", "server"])
+def test_one_direction_is_held_back_while_any_filter_says_so(direction: str) -> None:
+    one, other = Recording("a"), Recording("b")
+    chain = Conversation(one, other).primary.chain
+    told = list[tuple[bool, bool]]()
+    chain.on_idle = lambda: told.append((chain.holds_accepted, chain.holds_dialled))
+
+    def hold(data_filter: DataFilter, *, is_held: bool) -> None:
+        is_client = direction == "client"
+        (data_filter.hold_client if is_client else data_filter.hold_server)(is_held=is_held)
+
+    hold(one, is_held=True)
+    hold(other, is_held=True)
+    hold(one, is_held=False)
+    assert told == [(True, False) if direction == "client" else (False, True)]
+    hold(other, is_held=False)
+    hold(other, is_held=False)
+    assert told[1:] == [(False, False)]
+
+
+def test_the_reader_is_told_of_a_direction_that_is_held_back_when_the_filter_has_returned() -> None:
+    class Once(DataFilter):
+        async def from_client(self, data: bytes) -> None:
+            self.hold_client(is_held=True)
+            told.append(chain.is_busy)
+
+    told = list[bool]()
+    conversation = Conversation(Once())
+    chain = conversation.primary.chain
+    chain.on_idle = lambda: told.append(chain.is_busy)
+    conversation.client_says(b"x")
+
+    assert told == [True, False]
+
+
+def test_a_filter_without_a_flow_holds_nothing_back() -> None:
+    for hold in (DataFilter().hold_client, DataFilter().hold_server):
+        hold(is_held=True)
+
+
 def test_a_filter_that_waits_makes_the_whole_chain_wait() -> None:
     log = list[str]()
     slow, quick = Recording("a", log), Recording("b", log)

@@ -63,7 +63,16 @@ MISSING_END = MissingEnd()
 class Slot:
     """One data filter's slot in a chain, and its deadline."""
 
-    __slots__ = ("_chain", "_deadline", "context", "data_filter", "owner", "priority")
+    __slots__ = (
+        "_chain",
+        "_deadline",
+        "context",
+        "data_filter",
+        "holds_client",
+        "holds_server",
+        "owner",
+        "priority",
+    )
 
     def __init__(
         self,
@@ -75,6 +84,8 @@ class Slot:
     ) -> None:
         self._chain = chain
         self._deadline: Deadline | None = None
+        self.holds_client = False
+        self.holds_server = False
         self.data_filter = data_filter
         self.priority = priority
         self.context = context
@@ -90,6 +101,18 @@ class Slot:
         self.forget_deadline()
         if seconds is not None and not self._chain.is_over:
             self._deadline = self._chain.call_later(seconds, self._passed)
+
+    def hold_client(self, *, is_held: bool) -> None:
+        """Implement `DataFilter.hold_client`."""
+        if is_held is not self.holds_client:
+            self.holds_client = is_held
+            self._chain.hold()
+
+    def hold_server(self, *, is_held: bool) -> None:
+        """Implement `DataFilter.hold_server`."""
+        if is_held is not self.holds_server:
+            self.holds_server = is_held
+            self._chain.hold()
 
     def forget_deadline(self) -> None:
         """Cancel the deadline. Idempotent."""
@@ -161,6 +184,8 @@ class Chain:
         "_runner",
         "_slots",
         "_under_way",
+        "holds_accepted",
+        "holds_dialled",
         "is_begun",
         "is_datagrams",
         "is_over",
@@ -184,6 +209,8 @@ class Chain:
         self._factories: list[DataFilterFactory] = []
         self._link: Link | None = None
         self._under_way = 0
+        self.holds_accepted = False
+        self.holds_dialled = False
         self.is_datagrams = connection.transport is Transport.UDP
         self.is_begun = False
         self.is_over = False
@@ -292,6 +319,15 @@ class Chain:
     def call(self, slot: Slot, method: Callable[..., Work], *data: bytes) -> None:
         """Call a filter's method, behind the calls that are queued already."""
         self._runner.run(method, data, slot.owner)
+
+    def hold(self) -> None:
+        """Note which sockets are to be read, after a filter has changed its mind."""
+        client = any(slot.holds_client for slot in self._slots)
+        server = any(slot.holds_server for slot in self._slots)
+        held = (server, client) if self._is_client_dialled else (client, server)
+        if held != (self.holds_accepted, self.holds_dialled):
+            self.holds_accepted, self.holds_dialled = held
+            self._runner.report()
 
     def pass_on(self, slot: Slot, take: Callable[[bytes], Work], data: bytes) -> None:
         """Queue `data` for a neighbour; more than `limits.MAX_CHAIN_BYTES` ends the session."""

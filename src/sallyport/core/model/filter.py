@@ -130,6 +130,20 @@ class DataFilter:
         """Take note that the deadline has passed; the default kills the connection."""
         self.connection.kill("deadline-passed")
 
+    def hold_client(self, *, is_held: bool) -> None:
+        """Hold back what the client sends, or take it again: TCP makes the client wait.
+
+        What was read before may still come. The other direction goes on, and a reset is noticed;
+        the end of the client's data comes behind them. Does nothing for datagrams.
+        """
+        if self.slot is not None:
+            self.slot.hold_client(is_held=is_held)
+
+    def hold_server(self, *, is_held: bool) -> None:
+        """Hold back what the server sends, or take it again, as `hold_client`."""
+        if self.slot is not None:
+            self.slot.hold_server(is_held=is_held)
+
     def reset(self) -> None:
         """Reset both sockets of this flow alone; `connection.kill` also closes its port.
 

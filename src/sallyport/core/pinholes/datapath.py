@@ -102,6 +102,11 @@ class Tap(Protocol):
 
     on_idle: Callable[[], None]
     """Set by the holder of the sockets; called when nothing waits any more: it reads on."""
+    holds_accepted: bool
+    """Whether a filter holds back what arrives on the accepted socket; `on_idle` is called after
+    each change. Of streams; datagrams are not held back."""
+    holds_dialled: bool
+    """The same for the dialled socket."""
 
     @property
     def is_busy(self) -> bool:

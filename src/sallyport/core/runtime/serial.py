@@ -109,8 +109,8 @@ class SerialRunner:
     * The method itself is queued, not its coroutine, so that the fence is around the call as well.
     * `fault(error, owner)` is called at most once, with the name of the filter whose code raised.
     * After a fault or `close()` nothing runs any more.
-    * `on_idle` is called only if a method had to wait: the reader of the sockets, who paused
-      because of `is_busy`, then reads on.
+    * `on_idle` is called only if a method had to wait, or after `report`:
+      the reader of the sockets, who paused because of `is_busy`, then reads on.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class SerialRunner:
         self.owner = ""
         """The name of the filter whose code is running; a fault is counted against it."""
         self._busy = False
-        self._has_waited = False
+        self._must_report = False
         self._closed = False
         self.on_idle: Callable[[], None] = _nothing
         """Called when the queue is empty again after a wait: reading may go on."""
@@ -149,9 +149,16 @@ class SerialRunner:
             return
         self._waiting.append((method, arguments, owner))
         if self._busy:
-            self._has_waited = True
+            self._must_report = True
         else:
             self._drain()
+
+    def report(self) -> None:
+        """Call `on_idle` when nothing runs or waits any more: at once when it is so."""
+        if self._busy:
+            self._must_report = True
+        elif not self._closed:
+            self.on_idle()
 
     def close(self) -> None:
         """Run nothing more and empty the queue. Idempotent."""
@@ -172,8 +179,8 @@ class SerialRunner:
         except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
             self.fail(error, self.owner)
         self._busy = False
-        if self._has_waited:
-            self._has_waited = False
+        if self._must_report:
+            self._must_report = False
             if not self._closed:
                 self.on_idle()
 
@@ -186,7 +193,7 @@ class SerialRunner:
             # `next` with a default tells it without the cost of a StopIteration.
             yielded = next(work.__await__(), _DONE)
             if yielded is not _DONE:
-                self._has_waited = True
+                self._must_report = True
                 self._suspend(work, yielded, self._resumed)
                 return True
         return False

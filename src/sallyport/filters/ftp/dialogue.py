@@ -37,7 +37,6 @@ from sallyport.filters.ftp.reply_queue import Exchange
 from sallyport.filters.ftp.server_side import ServerSide
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.verbs import (
-    BARRIERS,
     EPSV_ALL,
     GREETING,
     KNOWN_VERBS,
@@ -96,8 +95,8 @@ class FtpDialogue(ServerSide):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a line of the client, or an answer of ours, waits for the server."""
-        return bool(self._held) or self._queue.owes_ours
+        """Whether a line of the client, an answer of ours, or the server itself waits."""
+        return bool(self._held) or self._queue.owes_ours or self._is_server_ahead
 
     async def silence(self, seconds: float) -> None:
         """Abandon a reply that the server does not owe, or has not given for too long."""
@@ -105,20 +104,29 @@ class FtpDialogue(ServerSide):
         oldest = queue.oldest
         if seconds < limits.FTP_SILENCE_SECONDS:
             return
+        if self._is_server_ahead:
+            # It is we who do not read it. Then its data connection must end, or it never will.
+            if seconds >= limits.FTP_REPLY_SECONDS:
+                self._end_waiting("reply-too-long", "The transfer does not end")
+            return
         if self._is_auth_open:
             self._is_auth_open = False  # no handshake came: the client goes on in plain text
         elif oldest is not None and (oldest.is_doubtful or oldest.is_ours):
             self._note_missing(queue.give_up_doubtful())
+            self.wait_anew()
         elif oldest is not None and seconds >= limits.FTP_REPLY_SECONDS:
             if oldest.verb in (GREETING, b"AUTH"):
                 self.connection.note("reply.missing", level="warning", reason="no-reply-in-time")
-                self.client.send(reply(421, "The server does not answer, closing connection."))
-                self.connection.close("no-reply-in-time")
+                self._end_waiting("no-reply-in-time", "The server does not answer")
                 return
             if not self._is_transfer_pending:
                 self.connection.note("reply.missing", reason="no-reply-in-time")
                 queue.doubt_everything()
         await self._go_on()
+
+    def _end_waiting(self, reason: str, words: str) -> None:
+        self.client.send(reply(421, f"{words}, closing connection."))
+        self.connection.close(reason)
 
     def _must_wait(self, line: bytes) -> bool:
         """Whether something unanswered is a barrier to `line`.
@@ -130,7 +138,9 @@ class FtpDialogue(ServerSide):
         queue = self._queue
         if not (queue or queue.is_holding):
             return False
-        if len(queue) >= limits.MAX_FTP_PIPELINE or queue.awaits_one_of(BARRIERS):
+        if len(queue) >= limits.MAX_FTP_PIPELINE or queue.kept_bytes > limits.MAX_HELD_BYTES:
+            return True
+        if queue.has_barrier:
             return True
         return verb_of(line) in WITHDRAWING and self._is_transfer_pending
 
@@ -159,6 +169,7 @@ class FtpDialogue(ServerSide):
             line = self._held.popleft()
             self._held_bytes -= len(line)
             await self._command_line(line)
+        self._hold_back()
         if self._has_client_ended and not self._has_work:
             self._withdraw("client-closed")
         self._pass_end()
@@ -189,9 +200,8 @@ class FtpDialogue(ServerSide):
             return
         self._held.append(line)
         self._held_bytes += len(line)
+        self._hold_back()
         self.watch_waiting()
-        if self._held_bytes > limits.MAX_HELD_BYTES or len(self._held) > limits.MAX_FTP_PIPELINE:
-            self.connection.close("too-many-lines-ahead")
 
     async def long_line(self) -> None:
         """Answer a line that is too long where its answer belongs."""
@@ -256,8 +266,6 @@ class FtpDialogue(ServerSide):
         self._queue.add(reply(code, text))
         if self._queue:
             self.watch_waiting()
-            if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
-                self.connection.close("too-many-lines-ahead")
 
     def _note_refused(self, code: int, reason: str, *, is_recorded: bool) -> None:
         """Record what was said and how it was answered; `is_recorded`: why stands in the log."""

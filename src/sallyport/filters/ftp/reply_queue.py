@@ -17,11 +17,12 @@ same reason nothing waits any more when the client says ABOR. Where no filter lo
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.verbs import (
+    BARRIERS,
     DATA_VERBS,
     GREETING,
     KNOWN_VERBS,
@@ -91,6 +92,8 @@ class ReplyQueue:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._expected: deque[Exchange] = deque()
+        self._barriers: list[Exchange] = []
+        """Those of them that are barriers: each line asks, and thousands may be expected."""
         self._unsent: deque[Exchange] = deque()
         self.kept_bytes = 0
         """The size of everything that is known and was not told yet."""
@@ -123,9 +126,15 @@ class ReplyQueue:
         """The oldest command without a reply."""
         return self._expected[0] if self._expected else None
 
-    def awaits_one_of(self, verbs: Container[bytes]) -> bool:
-        """Whether a command that is certain to be answered, and was not yet, is one of `verbs`."""
-        return any(e.verb in verbs and not e.is_doubtful for e in self._expected)
+    @property
+    def has_barrier(self) -> bool:
+        """Whether a barrier is certain to be answered, and was not yet."""
+        return any(not exchange.is_doubtful for exchange in self._barriers)
+
+    @property
+    def awaits_greeting(self) -> bool:
+        """Whether the server has not begun."""
+        return bool(self._barriers) and self._barriers[0].verb == GREETING
 
     def find(self, verb: bytes) -> Exchange | None:
         """Return the latest command of that verb without a reply."""
@@ -134,6 +143,8 @@ class ReplyQueue:
     def expect(self, exchange: Exchange) -> None:
         """Await the server's reply to a command that is about to be passed on."""
         self._expected.append(exchange)
+        if exchange.verb in BARRIERS:
+            self._barriers.append(exchange)
 
     def expect_plain(self, verb: bytes) -> None:
         """Await the reply to a command that concerns no data connection."""
@@ -165,7 +176,7 @@ class ReplyQueue:
             if exchange.verb in only or (
                 may_be_unknown and not exchange.is_ours and exchange.verb not in KNOWN_VERBS
             ):
-                skipped = [expected.popleft() for _ in range(index)]
+                skipped = [self._oldest_leaves() for _ in range(index)]
                 self._emit_ours(skipped)
                 for later in expected:
                     later.is_doubtful = False
@@ -237,7 +248,7 @@ class ReplyQueue:
         """Await no reply any more to the doubtful commands at the front; return how many."""
         given_up = 0
         while self._expected and (self._expected[0].is_doubtful or self._expected[0].is_ours):
-            exchange = self._expected.popleft()
+            exchange = self._oldest_leaves()
             if exchange.is_ours:
                 self._emit_ours([exchange])
                 continue
@@ -264,9 +275,10 @@ class ReplyQueue:
         if exchange.count > 1:
             exchange.count -= 1
         elif expected and expected[0] is exchange:
-            expected.popleft()
+            self._oldest_leaves()
         else:
             expected.remove(exchange)
+            self._left(exchange)
         if expected and (exchange.is_doubtful or exchange.was_begun):
             # Behind a transfer: what was said while it ran may have been swallowed. Behind a
             # doubtful command: the reply may have been the next one's, and so on.
@@ -274,6 +286,15 @@ class ReplyQueue:
                 later.is_doubtful = not later.is_ours and (
                     exchange.is_doubtful or later.verb not in DATA_VERBS | TRANSFERS
                 )
+
+    def _oldest_leaves(self) -> Exchange:
+        oldest = self._expected.popleft()
+        self._left(oldest)
+        return oldest
+
+    def _left(self, exchange: Exchange) -> None:
+        if exchange.verb in BARRIERS:
+            self._barriers.remove(exchange)
 
     def _advance(self) -> None:
         expected = self._expected

@@ -44,6 +44,7 @@ class ServerSide(FtpStream):
         self._agreement: Agreement | None = None
         self._current: Exchange | None = None
         self._is_epsv_only = False
+        self._is_server_ahead = False
         self._banner_lines = 0
         self._is_dropping_line = False
         self._may_be_tls = False
@@ -106,14 +107,29 @@ class ServerSide(FtpStream):
             self._current = None
             await self._answered(exchange, line)
         if self._queue.kept_bytes > limits.MAX_HELD_BYTES:
-            self.connection.close("reply-too-long")
+            self._hold_back()
+            if not self._is_server_ahead:  # the one reply that has not ended is as long
+                self.connection.close("reply-too-long")
+
+    def _hold_back(self) -> None:
+        """Read no more of a side that runs ahead of the other, until that has caught up.
+
+        TCP makes it wait. The client is read again when all of its lines have gone on.
+        """
+        held, queue = self._held, self._queue
+        is_ahead = len(held) > limits.MAX_FTP_PIPELINE or self._held_bytes > limits.MAX_HELD_BYTES
+        if is_ahead or not held:
+            self._is_client_ahead = is_ahead
+            self.hold_client(is_held=is_ahead)
+        self._is_server_ahead = queue.is_holding and queue.kept_bytes > limits.MAX_HELD_BYTES
+        self.hold_server(is_held=self._is_server_ahead)
 
     def _text(self, line: ReplyLine) -> None:
         """Pass what answers nothing; it opens nothing (attack V09), and a refusal closes."""
         self._queue.pass_on(self._mask(line))
         if line.is_final and line.is_refusal and line.code != 421:
             self._withdraw_unused()
-        elif line.code is None and self._queue.awaits_one_of((GREETING,)):
+        elif line.code is None and self._queue.awaits_greeting:
             self._banner_lines += 1
             if self._banner_lines > limits.MAX_FTP_BANNER_LINES:
                 self.connection.close("not-a-reply")
@@ -234,6 +250,7 @@ class ServerSide(FtpStream):
         self._held_bytes = 0
         self._may_be_tls = self._is_auth_open = False
         self._queue.hold_nothing()
+        self._hold_back()
         self.connection.note(
             "stream.opaque", reason="auth-tls", dropped_lines=dropped, consequence=_OPAQUE
         )

@@ -41,6 +41,8 @@ class FtpStream(api.DataFilter, ABC):
             self.switch_to_tls()
         self._is_in_long_line = False
         self._is_partial = False
+        self._is_client_ahead = False
+        """Whether the client is held back: then it is we who do not read the end of its line."""
         self._was_active = True
         self._is_ticking = False
         self._partial_seconds = 0.0
@@ -150,6 +152,10 @@ class FtpStream(api.DataFilter, ABC):
             self._silent_seconds = 0.0
             self.set_deadline(_TICK_SECONDS if is_ticking else limits.CONTROL_IDLE_SECONDS)
 
+    def wait_anew(self) -> None:
+        """Count the server's silence from now on."""
+        self._silent_seconds = 0.0
+
     def unfinished_line(self) -> bytes:
         """Return, and forget, what the client has begun to say and will not finish."""
         begun = self._client_first or self._lines.take_rest()
@@ -247,7 +253,7 @@ class FtpStream(api.DataFilter, ABC):
 
     async def _tick(self) -> None:
         self.set_deadline(_TICK_SECONDS)
-        if self._is_partial:
+        if self._is_partial and not self._is_client_ahead:
             self._partial_seconds += _TICK_SECONDS
             if self._partial_seconds >= limits.PARTIAL_LINE_SECONDS:
                 self.connection.kill("partial-line")
