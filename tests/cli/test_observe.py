@@ -208,6 +208,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "data path       kernel\n"
             "state           armed\n"
             "age             1m 1s\n"
+            "expires in      never\n"
+            "asked by        transparent\n"
             "primary         10.0.0.8:50000 > 203.0.113.9:21\n"
             "connection 1    203.0.113.9:20, 1.5 MiB in, 512 B out\n",
         ),

@@ -227,3 +227,30 @@ def test_killing_the_session_ends_everything_it_has(bench: Bench) -> None:
     assert (used.state, unused.state) == (State.CLOSED, State.CLOSED)
     with pytest.raises(Terminating):
         bench.bind()
+
+
+# -- a life of its own ----------------------------------------------------------------------------
+
+
+def test_a_life_of_its_own_ends_a_binding_and_may_be_extended(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, lifetime=ALMOST_A_MINUTE)
+    assert binding.extend(A_MINUTE) == A_MINUTE
+    bench.pass_time(ALMOST_A_MINUTE)
+    assert state_of(binding) is State.ARMED
+
+    bench.pass_time(A_MINUTE)
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
+def test_what_runs_at_the_end_of_that_life_goes_on(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, lifetime=A_MINUTE)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    bench.pass_time(A_MINUTE)
+
+    assert talk.reaches_client(b"still here")
+    assert bench.is_refused(bench.way.stranger, binding.proxy_address)

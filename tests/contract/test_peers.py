@@ -7,7 +7,7 @@ from tests.contract.setups import TCP, UDP
 from sallyport.addresses import IpAddress
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import Terminating
-from sallyport.flags import BindFlags
+from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 
@@ -143,6 +143,31 @@ def test_a_filter_can_be_replaced_and_what_runs_goes_on(bench: Bench) -> None:
     bench.run(connection.set_ip_filter(None))
     bench.reach(way.stranger, connection.proxy_address)
     assert running.reaches_client(b"still here")
+
+
+def test_addresses_and_ports_of_peers_are_replaced_together_and_the_port_stays(
+    bench: Bench,
+) -> None:
+    way, client = bench.way, bench.client()
+    bench.serve(client)
+    binding = bench.bind(
+        client, ip_filter=only(way.server), flags=BindFlags.ALLOW_MULTIPLE | _both_ways(bench)
+    )
+    at = binding.proxy_address
+    running = bench.reach(way.server, at)
+
+    bench.run(binding.set_peers(only(way.stranger), frozenset({7001, 7002})))
+    assert bench.is_refused(way.server, at, source_port=7001)
+    assert bench.is_refused(way.stranger, at, source_port=7003)
+    bench.reach(way.stranger, at, source_port=7002)
+    bench.run(binding.set_peers(None))
+    bench.reach(way.stranger, at, source_port=7004)
+    assert binding.proxy_address == at
+    assert running.reaches_client(b"still here")
+
+
+def _both_ways(bench: Bench) -> BindFlags:
+    return BindFlags.NONE if bench.transport is Transport.TCP else BindFlags.BIDIRECTIONAL
 
 
 def test_a_spent_binding_stays_spent_whatever_its_filter_becomes(bench: Bench) -> None:

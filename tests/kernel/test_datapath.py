@@ -199,9 +199,9 @@ def test_refused_sources_leave_everything_as_it_was(path: KernelDataPath, kernel
     open_all(path, pinhole(1))
     kernel.refusals = [errno.EPERM]
     with pytest.raises(KernelError):
-        asyncio.run(path.set_sources(1, None))
-    asyncio.run(path.set_sources(1, IpFilter.of(PEER.address)))
-    asyncio.run(path.set_sources(1, None))
+        asyncio.run(path.set_peers([1], None, None))
+    asyncio.run(path.set_peers([1], IpFilter.of(PEER.address), None))
+    asyncio.run(path.set_peers([1], None, None))
 
     assert [asked for asked in kernel.asked if asked.startswith(("add", "delete"))] == [
         "add 3",
@@ -215,9 +215,9 @@ def test_half_open_flows_of_sources_no_longer_allowed_are_forgotten(
 ) -> None:
     open_all(path, pinhole(1))
     kernel.live = [report(1, 0)]
-    asyncio.run(path.set_sources(1, IpFilter.of("203.0.113.0/28")))
+    asyncio.run(path.set_peers([1], IpFilter.of("203.0.113.0/28"), None))
     assert kernel.asked[-1] == "dump 0xc0ffffff"
-    asyncio.run(path.set_sources(1, IpFilter()))
+    asyncio.run(path.set_peers([1], IpFilter(), None))
 
     assert kernel.asked[-1] == "forget 203.0.113.9:20"
 
@@ -229,8 +229,8 @@ def test_what_has_been_closed_stays_closed_whatever_is_changed(
     path.close([1, 2])
     kernel.asked.clear()
     asyncio.run(path.retarget(1, TARGET))
-    asyncio.run(path.set_sources(2, None))
-    asyncio.run(path.set_sources(3, None))
+    asyncio.run(path.set_peers([2], None, None))
+    asyncio.run(path.set_peers([3], None, None))
 
     assert kernel.asked == []
 

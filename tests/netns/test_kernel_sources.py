@@ -42,7 +42,7 @@ def bench(wires: Lab) -> Iterator[Bench]:
 
 
 def set_sources(bench: Bench, sources: IpFilter | None) -> None:
-    bench.loop.run_until_complete(bench.path.set_sources(1, sources))
+    bench.loop.run_until_complete(bench.path.set_peers([1], sources, None))
 
 
 def retarget(bench: Bench, target: str) -> None:
@@ -156,7 +156,7 @@ def test_replacing_sources_does_not_renew_a_spent_token(bench: Bench, way: Way) 
     with listen(bench.lab.client, way.target), dial(bench.lab.server, way.listen):
         # Without a turn of the loop: for the daemon the pinhole is open.
         with pytest.raises(StopIteration):
-            bench.path.set_sources(1, None).send(None)
+            bench.path.set_peers([1], None, None).send(None)
 
         with pytest.raises(ConnectionResetError):
             speak(bench, way)

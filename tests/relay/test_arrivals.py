@@ -107,7 +107,7 @@ def test_a_pinhole_that_is_shut_resets_who_waits_and_tells_nobody(how: str) -> N
             pinhole = await b.opened(b.pinhole(b.client()))
             peer = await come(b, pinhole)
             if how == "sources":
-                await b.path.set_sources(pinhole.id, IpFilter())
+                await b.path.set_peers([pinhole.id], IpFilter(), None)
             else:
                 (b.path.close if how == "close" else b.path.kill)([pinhole.id])
             waiting[0].proceed(None)

@@ -169,7 +169,7 @@ def test_new_sources_hold_for_new_flows_only() -> None:
             pinhole = await b.opened(b.pinhole(client, single=False))
             peer, accepted = await b.flow(client, pinhole)
 
-            await b.path.set_sources(pinhole.id, IpFilter.of("127.0.0.2"))
+            await b.path.set_peers([pinhole.id], IpFilter.of("127.0.0.2"), None)
 
             assert await b.is_reset(b.peer(pinhole))
             await b.loop.sock_sendall(peer, b"old friend")
@@ -188,7 +188,7 @@ def test_a_used_up_pinhole_stays_used_up_whatever_its_sources() -> None:
             pinhole = await b.opened(b.pinhole(client))
             await b.flow(client, pinhole)
 
-            await b.path.set_sources(pinhole.id, None)
+            await b.path.set_peers([pinhole.id], None, None)
 
             with pytest.raises(ConnectionRefusedError):
                 b.peer(pinhole)
@@ -205,7 +205,7 @@ def test_a_peer_that_is_no_longer_allowed_is_reset_while_its_client_is_dialled()
             peer = b.peer(pinhole)
             await b.turn()
 
-            await b.path.set_sources(pinhole.id, IpFilter.of("127.0.0.2"))
+            await b.path.set_peers([pinhole.id], IpFilter.of("127.0.0.2"), None)
 
             assert await b.is_reset(peer)
             assert b.told.established == []
@@ -222,7 +222,7 @@ def test_verbs_on_what_is_gone_do_nothing() -> None:
             b.path.close([pinhole.id])
             b.path.kill([pinhole.id])
             await b.path.retarget(pinhole.id, pinhole.listen)
-            await b.path.set_sources(pinhole.id, None)
+            await b.path.set_peers([pinhole.id], None, None)
 
             assert b.path.counters(pinhole.id) == []
             with pytest.raises(ConnectionRefusedError):

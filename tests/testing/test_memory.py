@@ -264,17 +264,17 @@ def test_nothing_is_admitted_until_the_target_is_known(bench: Bench) -> None:
 
 def test_sources_can_be_replaced_and_a_spent_token_stays_spent(bench: Bench) -> None:
     bench.open()
-    run(bench.path.set_sources(7, IpFilter.of(STRANGER.address)))
+    run(bench.path.set_peers([7], IpFilter.of(STRANGER.address), None))
     assert bench.path.connect(PEER, LISTEN) is None
     assert bench.path.connect(STRANGER, LISTEN) == TARGET
 
-    run(bench.path.set_sources(7, None))
+    run(bench.path.set_peers([7], None, None))
     assert bench.path.connect(PEER, LISTEN) is None
 
 
 def test_changing_what_is_closed_changes_nothing(bench: Bench) -> None:
     run(bench.path.retarget(7, TARGET))
-    run(bench.path.set_sources(7, None))
+    run(bench.path.set_peers([7], None, None))
 
     assert bench.path.pinholes == {}
 

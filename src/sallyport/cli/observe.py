@@ -266,6 +266,8 @@ def _binding_facts(row: BindingRow) -> dict[str, str]:
         "data path": row.data_path,
         "state": row.state,
         "age": duration(row.age_seconds),
+        "expires in": "never" if row.expires_in is None else duration(row.expires_in),
+        "asked by": row.frontend if row.user is None else f"{row.user}, {row.frontend}",
         "primary": or_dash(row.primary),
     }
     for i, flow in enumerate(row.connections, start=1):

@@ -197,16 +197,22 @@ class KernelDataPath:
         for installed in self._flows.of([pinhole_id]):
             if installed.pinhole.target is not None:
                 raise InvalidArgument("target-is-known")
-            self._alter(installed, installed.pinhole._replace(target=target))
+            self._alter([(installed, installed.pinhole._replace(target=target))])
 
-    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
+    async def set_peers(
+        self,
+        pinhole_ids: Sequence[int],
+        sources: IpFilter | None,
+        source_ports: frozenset[int] | None,
+    ) -> None:
         """Replace who may open flows; see DataPath.
 
         A handshake under way from a source that may no longer is cut off; what it costs grows with
         conntrack's table (27 ms at 75 000 entries).
         """
-        for installed in self._flows.of([pinhole_id]):
-            self._alter(installed, installed.pinhole._replace(sources=sources))
+        changed = self._flows.of(pinhole_ids)
+        self._alter([(one, one.pinhole.for_peers(sources, source_ports)) for one in changed])
+        for installed in changed:
             if installed.is_open and installed.pinhole.transport is Transport.TCP:
                 self._cut_off_strangers(installed)
 
@@ -283,7 +289,7 @@ class KernelDataPath:
         if not installed.is_open:
             return
         try:
-            self._elements.sync(installed)
+            self._elements.sync([installed])
         except KernelError:
             # The place is spent: until this succeeds no packet gets in, not even its owner's.
             self._later(RETRY_SECONDS, lambda: self.renew(installed))
@@ -327,14 +333,18 @@ class KernelDataPath:
             # Lets the table forget them even if no event ever comes.
             self._drain_soon()
 
-    def _alter(self, installed: InstalledPinhole, pinhole: Pinhole) -> None:
-        before, installed.pinhole = installed.pinhole, pinhole
-        if not installed.is_open:
-            return
+    def _alter(self, changes: Sequence[tuple[InstalledPinhole, Pinhole]]) -> None:
+        """Let pinholes be as given from now on, all or none; raises as `open`."""
+        before = [(installed, installed.pinhole) for installed, _ in changes]
+        for installed, pinhole in changes:
+            installed.pinhole = pinhole
+        opened = [installed for installed, _ in changes if installed.is_open]
         try:
-            self._elements.sync(installed)
+            if opened:
+                self._elements.sync(opened)
         except KernelError as error:
-            installed.pinhole = before
+            for installed, pinhole in before:
+                installed.pinhole = pinhole
             raise _refusal(error) from error
 
     def _cut_off_strangers(self, installed: InstalledPinhole) -> None:

@@ -61,13 +61,20 @@ class ElementWriter:
         for installed in entered:
             installed.note_installed()
 
-    def sync(self, installed: InstalledPinhole) -> None:
-        """Bring the kernel up to what a pinhole wants, in one transaction; raises KernelError."""
-        gone, new = installed_pinhole.difference(
-            installed_pinhole.held(installed), installed_pinhole.wanted(installed)
+    def sync(self, changed: Sequence[InstalledPinhole]) -> None:
+        """Bring the kernel up to what pinholes want, in one transaction; raises KernelError."""
+        differences = [
+            installed_pinhole.difference(
+                installed_pinhole.held(installed), installed_pinhole.wanted(installed)
+            )
+            for installed in changed
+        ]
+        self._table.change(
+            installed_pinhole.removals(gone for gone, _ in differences),
+            installed_pinhole.additions(new for _, new in differences),
         )
-        self._table.change(installed_pinhole.removals([gone]), installed_pinhole.additions([new]))
-        installed.note_installed()
+        for installed in changed:
+            installed.note_installed()
 
     def take_down(self, closed: Sequence[InstalledPinhole]) -> None:
         """Delete the elements of these, and of all that are retired; never raises.

@@ -44,6 +44,11 @@ REASONS: Final = (
         "Leave it out.",
     ),
     _call(
+        "lifetime-is-not-positive",
+        "A life of no seconds was asked for.",
+        "Give a number above zero, or leave it out.",
+    ),
+    _call(
         "addresses-of-two-families",
         "IPv4 and IPv6 addresses stand in one call.",
         "Make one call for each family.",

@@ -71,14 +71,9 @@ REASONS: Final = (
     ),
     _end(
         "lifetime-is-over",
-        "The client did not renew its mapping in time.",
+        "The client did not renew its binding in time.",
         _NOTHING_NEW,
         "A program that still needs the port asks again by itself; look whether it runs.",
-    ),
-    _end(
-        "peers-replaced",
-        "The client named other ports that peers may connect from, so another pinhole took over.",
-        "The same external port is open for the new peers.",
     ),
     _end(
         "front-end-switched-off",

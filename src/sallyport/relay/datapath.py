@@ -107,10 +107,15 @@ class UserDataPath:
                 opening.pinhole = before
                 raise sockets.refusal(error) from error
 
-    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
+    async def set_peers(
+        self,
+        pinhole_ids: Sequence[int],
+        sources: IpFilter | None,
+        source_ports: frozenset[int] | None,
+    ) -> None:
         """Replace who may open flows; a waiting peer that is no longer among them is reset."""
-        for opening in self._find([pinhole_id]):
-            opening.pinhole = opening.pinhole._replace(sources=sources)
+        for opening in self._find(pinhole_ids):
+            opening.pinhole = opening.pinhole.for_peers(sources, source_ports)
             for attempt in tuple(opening.attempts):
                 if not opening.lets_in(attempt.peer):
                     attempt.abort()

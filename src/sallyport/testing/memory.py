@@ -29,7 +29,7 @@ def pause() -> Generator[None, None, None]:
 class MemoryDataPath:
     """Keeps pinholes in a dict and lets a test play the peers.
 
-    `fail_next` is raised by the next `open`, `retarget` or `set_sources`. While `is_slow`, each of
+    `fail_next` is raised by the next `open`, `retarget` or `set_peers`. While `is_slow`, each of
     them waits once before it takes effect (`VirtualWorld.resume` ends the wait). `occupied` holds
     the ports of local programs; a path made `beside` another path is on the same host.
     """
@@ -100,11 +100,16 @@ class MemoryDataPath:
         if pinhole := self.pinholes.get(pinhole_id):
             self._put(pinhole._replace(target=target))
 
-    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
-        """Implement `DataPath.set_sources`."""
+    async def set_peers(
+        self,
+        pinhole_ids: Sequence[int],
+        sources: IpFilter | None,
+        source_ports: frozenset[int] | None,
+    ) -> None:
+        """Implement `DataPath.set_peers`."""
         await self._reach()
-        if pinhole := self.pinholes.get(pinhole_id):
-            self._put(pinhole._replace(sources=sources))
+        for pinhole in [self.pinholes[one] for one in pinhole_ids if one in self.pinholes]:
+            self._put(pinhole.for_peers(sources, source_ports))
 
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """Implement `DataPath.send_from`."""

@@ -136,7 +136,7 @@ def test_what_is_changed_before_the_pinhole_opens_is_how_it_opens() -> None:
     bench = Bench()
     opening = bench.add(target=None)
     run(bench.registry.retarget(opening, CLIENT))
-    run(bench.registry.set_sources(opening, IpFilter()))
+    run(bench.registry.set_peers([opening], IpFilter(), None))
     run(bench.registry.arm([opening]))
 
     assert bench.data_path.pinholes == {opening.pinhole.id: opening.pinhole}
@@ -149,7 +149,7 @@ def test_what_is_changed_while_the_pinhole_opens_has_taken_effect_when_it_is_ope
     arming = bench.registry.arm([opening])
     arming.send(None)
     run(bench.registry.retarget(opening, CLIENT))
-    run(bench.registry.set_sources(opening, IpFilter.of(PEER.address)))
+    run(bench.registry.set_peers([opening], IpFilter.of(PEER.address), None))
     with pytest.raises(StopIteration):
         arming.send(None)
 
@@ -169,13 +169,13 @@ def test_a_change_the_data_path_refuses_has_changed_nothing() -> None:
         run(bench.registry.retarget(opening, CLIENT))
     bench.data_path.fail_next = OutOfResources("set-full")
     with pytest.raises(OutOfResources):
-        run(bench.registry.set_sources(opening, IpFilter()))
+        run(bench.registry.set_peers([opening], IpFilter(), None))
     assert opening.pinhole == before
     assert bench.data_path.pinholes == {before.id: before}
     assert opening.state is State.ARMED
 
 
-@pytest.mark.parametrize("change", ["retarget", "set_sources"])
+@pytest.mark.parametrize("change", ["retarget", "set_peers"])
 def test_a_change_of_what_ended_meanwhile_says_so(change: str) -> None:
     bench = Bench()
     opening = bench.add(target=None)
@@ -184,7 +184,7 @@ def test_a_change_of_what_ended_meanwhile_says_so(change: str) -> None:
     changing = (
         bench.registry.retarget(opening, CLIENT)
         if change == "retarget"
-        else bench.registry.set_sources(opening, IpFilter())
+        else bench.registry.set_peers([opening], IpFilter(), None)
     )
     changing.send(None)
     bench.registry.kill(opening, "meanwhile")

@@ -11,8 +11,10 @@ import pytest
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.hooks import Source
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.terms import Frontend, Peers
+from sallyport.errors import OutOfResources
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
@@ -210,6 +212,35 @@ def test_c03_a_filter_is_enforced_by_the_pinhole_and_kept_by_a_renewal_without_o
     asking.map(options=peer("::", 0, 0))
 
     assert asking.pinholes() == [f"{there} from None ports None"]
+
+
+def test_c03_other_peer_ports_leave_the_mapping_open_and_a_failure_changes_nothing() -> None:
+    asking = Asking()
+    port = asking.map(options=peer("203.0.113.9", 5000)).port
+    (binding,) = asking.gateway.bindings()
+    before = asking.pinholes()
+    asking.path.fail_next = OutOfResources("injected")
+    refused = asking.map(options=peer("203.0.113.9", 5001))
+    assert (refused.result, asking.pinholes()) == (PcpResult.NO_RESOURCES, before)
+
+    asking.path.connect(PEER, Endpoint(OUTSIDE, port))
+    assert asking.map(options=peer("203.0.113.9", 5001)).port == port
+    assert list(asking.gateway.bindings()) == [binding]
+    assert len(binding.connections[0].peers()) == 1
+
+
+def test_a_mapping_is_a_firewall_clients_binding_and_lives_as_long_as_granted() -> None:
+    asking = Asking(max_lifetime=600)
+    assert asking.map(lifetime=3600).lifetime == 600
+    asking.world.pass_time(asking.gateway, 400)
+    assert asking.map(lifetime=3600).lifetime == 600
+
+    asking.world.pass_time(asking.gateway, 500)
+    (binding,) = asking.gateway.bindings()
+    assert (binding.session.source, binding.frontend) == (Source.FIREWALL_CLIENT, Frontend.PCP)
+    assert binding.expires_in == 100
+    asking.world.pass_time(asking.gateway, 100)
+    assert not asking.pinholes()
 
 
 def test_c03_filters_that_no_pinhole_can_hold_are_refused_and_open_nothing() -> None:

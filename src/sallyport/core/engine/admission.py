@@ -84,7 +84,7 @@ class Admission:
             full = replace(verdict, allowed=False, reason=reason)
             self._refused(client, server, protocol, full, asker.user)
             raise QuotaExceeded(reason)
-        session = self._sessions.of(protected, asker.user)
+        session = self._sessions.of(protected, asker)
         session = session or self._sessions.begin(protected, asker)
         name = f"c{next(self._numbers)}"
         primary = self.connection(

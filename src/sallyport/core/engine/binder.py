@@ -3,6 +3,7 @@
 Every check comes before the first effect, so that a refused call has changed nothing.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sallyport import limits
@@ -74,7 +75,7 @@ class Binder:
         if request.is_for_primary:
             (emulated,) = binding.connections
             emulated.become_emulated(path, emulated.asked_by)
-        engine.binding_made(binding)
+        engine.binding_made(binding, request.lifetime)
         try:
             await engine.ask_about_bind(binding)
             self._decide_path_again(binding)
@@ -105,14 +106,29 @@ class Binder:
         await self._engine.registry.retarget(connection, client)
 
     async def restrict_peers(
-        self, connection: SecondaryConnection, ip_filter: IpFilter | None
+        self,
+        connections: Sequence[SecondaryConnection],
+        ip_filter: IpFilter | None,
+        peer_ports: frozenset[int] | None,
     ) -> None:
-        """Do what `SecondaryConnection.set_ip_filter` promises."""
-        if connection.is_emulated:
-            raise BadContext("no-peer-connects-to-an-emulated-port")
-        if connection.is_closed:
+        """Do what `SecondaryConnection.set_ip_filter` and `Binding.set_peers` promise."""
+        for connection in connections:
+            if connection.is_emulated:
+                raise BadContext("no-peer-connects-to-an-emulated-port")
+            if connection.is_closed:
+                raise Terminating("connection-has-ended")
+        await self._engine.registry.set_peers(connections, ip_filter, peer_ports)
+
+    def extend(self, binding: Binding, seconds: float) -> float:
+        """Do what `Binding.extend` promises."""
+        if seconds <= 0:
+            raise InvalidArgument("lifetime-is-not-positive")
+        if binding.state is State.CLOSED:
             raise Terminating("connection-has-ended")
-        await self._engine.registry.set_sources(connection, ip_filter)
+        rule, _ = self._grants.ask_policy(
+            binding.session, binding.protocol, binding.primary, frontend=binding.frontend
+        )
+        return binding.live(seconds, rule.max_lifetime) or seconds
 
     def require_sendable(self, connection: Negotiated, peer: Endpoint) -> None:
         """Do what `SecondaryConnection.send_to` promises."""

@@ -94,7 +94,7 @@ class Explainer:
         if question.bind_port is None:
             return verdict
         protected = server.address if is_published else question.client
-        session = self._sessions.of(protected, question.asker.user)
+        session = self._sessions.of(protected, question.asker)
         session = session or self._sessions.imagined(protected, question.asker)
         primary = self._admission.connection(
             "-",

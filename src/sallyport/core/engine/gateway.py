@@ -32,7 +32,7 @@ from sallyport.core.pinholes.registry import OpeningRegistry
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rates import BindRates
-from sallyport.core.policy.rules import Policy
+from sallyport.core.policy.rules import ANYONE, Asker, Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner, impatient
@@ -103,6 +103,7 @@ class Gateway:
         self.approve = binder.approve
         self.complete_client_address = binder.complete_client_address
         self.restrict_peers = binder.restrict_peers
+        self.extend = binder.extend
         self.require_sendable = binder.require_sendable
         self.require_peer = binder.require_peer
         self.ask_about_bind = dispatcher.ask_about_bind
@@ -299,13 +300,16 @@ class Gateway:
         """Return where peers reach a client's ports (`Policy.external_address`)."""
         return self.policy.external_address(client)
 
-    def client_session(self, client: IpAddress) -> Session:
-        """Implement `model.filter.Firewall`: return the session of a client."""
-        return self.sessions.begin_for_filter(client, is_private=False)
+    def client_session(self, client: IpAddress, asker: Asker = ANYONE) -> Session:
+        """Implement `model.filter.Firewall`: return the session of a client.
+
+        `asker`: the user and the way of asking, of a client that a front end serves.
+        """
+        return self.sessions.begin_unused(client, asker, is_private=False)
 
     def private_session(self, client: IpAddress) -> Session:
         """Implement `model.filter.Firewall`: return a new private session."""
-        return self.sessions.begin_for_filter(client, is_private=True)
+        return self.sessions.begin_unused(client, is_private=True)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -61,8 +61,11 @@ class Ledger:
             named=", ".join(str(_named(one)) for one in binding.connections),
         )
 
-    def binding_made(self, binding: Binding) -> None:
-        """Register a new binding, its connections and their time limits."""
+    def binding_made(self, binding: Binding, lifetime: float | None) -> None:
+        """Register a new binding, its connections and their time limits.
+
+        `lifetime`: for how many seconds it was asked for; the rule may give it less.
+        """
         session = binding.session
         session.bindings[binding.id] = binding
         for connection in binding.connections:
@@ -70,10 +73,7 @@ class Ledger:
             self._engine.registry.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
-        if (seconds := binding.rule.max_lifetime) is not None:
-            binding.lifetime = self._engine.call_later(
-                seconds, lambda: binding.withdraw("max-lifetime-reached")
-            )
+        binding.live(lifetime, binding.rule.max_lifetime)
         self._note_bound("binding.reserved", binding.connections[0], "debug")
 
     def bind_denied(self, binding: Binding, name: str) -> None:

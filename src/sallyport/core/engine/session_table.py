@@ -8,20 +8,30 @@ from sallyport.addresses import IpAddress
 from sallyport.core.engine.roster import Roster
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.filter_set import FilterSet
+from sallyport.core.model.hooks import Source
 from sallyport.core.model.session import Session
 from sallyport.core.policy.rules import ANYONE, Asker
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import InvalidArgument, QuotaExceeded
+
+# Client address, user, and how it reached the gateway.
+_Key = tuple[IpAddress, str | None, Source]
 
 
 class SessionTable:
-    """Holds one ordinary session for each client, and the private sessions that filters made."""
+    """Holds the ordinary sessions, and the private ones that filters made.
+
+    An ordinary session is one of a client's address, of its user, and of whether it asks the
+    gateway itself: what an application asks for is not the business of filters that serve hosts
+    which know nothing of us.
+    """
 
     def __init__(self, engine: Engine, roster: Roster, name: str) -> None:
         """`name` begins the ids of sessions."""
         self._name = name
         self._engine = engine
         self._roster = roster
-        self._ordinary: dict[tuple[IpAddress, str | None], Session] = {}
+        self._ordinary: dict[_Key, Session] = {}
         self._private: dict[IpAddress, list[Session]] = {}
         self._numbers = count(1)
 
@@ -31,38 +41,40 @@ class SessionTable:
         for private in self._private.values():
             yield from private
 
-    def of(self, client: IpAddress, user: str | None = None) -> Session | None:
-        """Return the ordinary session of a client and its user, if there is one."""
-        return self._ordinary.get((client, user))
+    def of(self, client: IpAddress, asker: Asker = ANYONE) -> Session | None:
+        """Return the ordinary session of a client that asks in this way, if there is one."""
+        return self._ordinary.get((client, asker.user, _source(asker)))
 
     def begin(self, client: IpAddress, asker: Asker = ANYONE) -> Session:
-        """Return a new ordinary session for a client and its user that have none."""
+        """Return a new ordinary session for a client that has none."""
         session = self._new(client, asker, is_private=False)
-        self._ordinary[client, asker.user] = session
+        self._ordinary[_key(session)] = session
         return session
 
     def imagined(self, client: IpAddress, asker: Asker) -> Session:
         """Return a session that is in no table, for asking what would be; it needs no end."""
         return self._made("-", client, asker, self._roster.current, is_private=False)
 
-    def begin_for_filter(self, client: IpAddress, *, is_private: bool) -> Session:
-        """Return a session that a filter asks for (`model.filter.Firewall`).
+    def begin_unused(
+        self, client: IpAddress, asker: Asker = ANYONE, *, is_private: bool
+    ) -> Session:
+        """Return a session that a filter or a front end asks for before it is used.
 
         It ends `limits.UNUSED_SESSION_SECONDS` later if it is still empty. Raises InvalidArgument
         for an address of the gateway, QuotaExceeded when the client has
         `limits.MAX_PRIVATE_SESSIONS` private sessions.
         """
-        if not is_private and (known := self.of(client)):
+        if not is_private and (known := self.of(client, asker)):
             return known
         if is_private and len(self._private.get(client, ())) >= limits.MAX_PRIVATE_SESSIONS:
             raise QuotaExceeded("too-many-private-sessions")
         if self._engine.policy.is_own(client):
             raise InvalidArgument("not-a-client")
         if is_private:
-            session = self._new(client, ANYONE, is_private=True)
+            session = self._new(client, asker, is_private=True)
             self._private.setdefault(client, []).append(session)
         else:
-            session = self.begin(client)
+            session = self.begin(client, asker)
         self._engine.call_later(limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session))
         return session
 
@@ -101,6 +113,7 @@ class SessionTable:
             client=client,
             user=asker.user,
             frontend=asker.frontend,
+            source=_source(asker),
             since=self._engine.clock(),
             filter_set=filter_set,
             is_private=is_private,
@@ -109,8 +122,17 @@ class SessionTable:
     def _delist(self, session: Session) -> None:
         client = session.client_address
         if not session.is_private:
-            del self._ordinary[client, session.user]
+            del self._ordinary[_key(session)]
         elif len(self._private[client]) == 1:
             del self._private[client]
         else:
             self._private[client].remove(session)
+
+
+def _key(session: Session) -> _Key:
+    return session.client_address, session.user, session.source
+
+
+def _source(asker: Asker) -> Source:
+    is_asked = asker.frontend is not Frontend.TRANSPARENT
+    return Source.FIREWALL_CLIENT if is_asked else Source.SECURE_NAT

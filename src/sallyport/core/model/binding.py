@@ -27,6 +27,7 @@ class Binding:
         "created_at",
         "engine",
         "flags",
+        "frontend",
         "id",
         "is_for_primary",
         "lifetime",
@@ -54,13 +55,15 @@ class Binding:
         self.rule = rule
         self.flags = request.flags
         self.primary = request.primary
+        self.frontend = request.frontend
+        """The front end by which the client itself asked; None: a filter asked."""
         self.session_filter = request.session_filter
         self.context = request.context
         self.is_for_primary = request.is_for_primary
         """Whether `Session.emulate_client_bind` made it: its connections are primary ones."""
         self.created_at = engine.clock()
         self.lifetime: Deadline | None = None
-        """When it ends whatever is asked for it, if its rule says so."""
+        """When it lets no peer in any more whatever happens; None: it has no such time."""
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property
@@ -98,6 +101,48 @@ class Binding:
         except BindError as refusal:
             self.engine.arming_refused(self, refusal)
             raise
+
+    async def set_peers(
+        self, ip_filter: IpFilter | None, peer_ports: frozenset[int] | None = None
+    ) -> None:
+        """Replace who may connect to each of its ports, at once; running flows go on.
+
+        `ip_filter` and `peer_ports` as in `Session.bind_for_client`. There is no moment at which
+        the port is closed, or open to others than the old peers and the new. Raises as
+        `SecondaryConnection.set_ip_filter`; then nothing has changed.
+        """
+        await self.engine.restrict_peers(self.connections, ip_filter, peer_ports)
+
+    def extend(self, seconds: float) -> float:
+        """Let it live for `seconds` from now; return for how many its rule lets it live.
+
+        The rules are asked again: what they granted once may have gone. Raises PolicyDenied when
+        they do not let the client use the protocol any more, InvalidArgument for no time at all,
+        Terminating when it has ended; then nothing has changed.
+        """
+        return self.engine.extend(self, seconds)
+
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until it lets no peer in any more if nothing happens; None: no time limit."""
+        deadlines = (self.lifetime, *(one.deadline for one in self.connections))
+        ends = [one.when for one in deadlines if one is not None]
+        return max(0.0, min(ends) - self.engine.clock()) if ends else None
+
+    def live(self, wanted: float | None, most: float | None) -> float | None:
+        """Set the end of its life: `wanted` seconds from now, but not more than `most`.
+
+        None is no limit. Returns for how many seconds it lives.
+        """
+        if self.lifetime is not None:
+            self.lifetime.cancel()
+            self.lifetime = None
+        reason, seconds = "lifetime-is-over", wanted
+        if most is not None and (wanted is None or most < wanted):
+            reason, seconds = "max-lifetime-reached", most
+        if seconds is not None:
+            self.lifetime = self.engine.call_later(seconds, lambda: self.withdraw(reason))
+        return seconds
 
     def wait(self, seconds: float) -> None:
         """Set the time limit of an unused binding to `seconds` from now, instead of one minute.

@@ -23,7 +23,7 @@ class Source(Flag):
     SECURE_NAT = auto()
     """Routed through the gateway, and knows nothing of it."""
     FIREWALL_CLIENT = auto()
-    """Asks the gateway for its binds explicitly; no front end admits such a client yet."""
+    """Asks the gateway for its binds itself, by a front end: PCP, SOCKS, the local API."""
     ALL = SECURE_NAT | FIREWALL_CLIENT
 
 

@@ -42,6 +42,7 @@ class BindRequest(NamedTuple):
     peer_ports: frozenset[int] | None
     primary: PrimaryConnection | None
     frontend: Frontend | None = None
+    lifetime: float | None = None
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """
@@ -63,6 +64,8 @@ class BindRequest(NamedTuple):
                 raise InvalidArgument("client-port-is-zero")
         if proxy is not None and proxy.port and len(clients) > 1:
             raise InvalidArgument("a-forced-port-needs-a-single-address")
+        if self.lifetime is not None and self.lifetime <= 0:
+            raise InvalidArgument("lifetime-is-not-positive")
         if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
             raise InvalidArgument("an-emulated-bind-needs-both-addresses")
 

@@ -208,7 +208,7 @@ class SecondaryConnection(Negotiated):
         None admits any address, an empty filter none. Raises BadContext for an emulated port,
         Terminating when it is over, OutOfResources, KernelError; then nothing has changed.
         """
-        await self.engine.restrict_peers(self, ip_filter)
+        await self.engine.restrict_peers([self], ip_filter, self.pinhole.source_ports)
 
     def on_armed(self) -> None:
         """Record it in the journal."""

@@ -95,6 +95,7 @@ class Session:
         peer_ports: frozenset[int] | None = None,
         primary: PrimaryConnection | None = None,
         frontend: Frontend | None = None,
+        lifetime: float | None = None,
         armed: bool = True,
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
@@ -115,6 +116,8 @@ class Session:
         * `frontend`: the front end by which the client itself asked: the port of `proxy_address` is
           then the client's wish, which the rule may not grant. None: a filter asks.
         * `primary`: the binding ends with this connection.
+        * `lifetime`: seconds after which it lets no peer in any more, unless `Binding.extend` comes
+          first; the rule may give it less. None: as long as the rule lets it.
         * `armed`: False reserves only, until `Binding.arm()`.
 
         Returns the binding; `Binding.proxy_address` is the address to announce. A refused call has
@@ -144,6 +147,7 @@ class Session:
             peer_ports=peer_ports,
             primary=primary,
             frontend=frontend,
+            lifetime=lifetime,
         )
         return await self._engine.bind(request, armed=armed)
 

@@ -56,6 +56,10 @@ class Pinhole(NamedTuple):
     """User mode: whether the target is a protected host, which sees each peer's own address and
     port; not so of a permission, whose target is outside."""
 
+    def for_peers(self, sources: IpFilter | None, source_ports: frozenset[int] | None) -> "Pinhole":
+        """Return the same pinhole for other peers."""
+        return self._replace(sources=sources, source_ports=source_ports)
+
     @property
     def is_translated(self) -> bool:
         """Whether the pinhole listens on an address of the gateway and so uses one of its ports."""
@@ -198,10 +202,17 @@ class DataPath(Protocol):
         Raises OutOfResources or KernelError; then nothing has changed.
         """
 
-    async def set_sources(self, pinhole_id: int, sources: IpFilter | None) -> None:
-        """Replace the addresses that may open flows (None: any); admitted flows go on.
+    async def set_peers(
+        self,
+        pinhole_ids: Sequence[int],
+        sources: IpFilter | None,
+        source_ports: frozenset[int] | None,
+    ) -> None:
+        """Replace who may open flows, in one transaction; admitted flows go on.
 
-        A single pinhole that was used stays used (on the kernel path its token is spent).
+        `sources` and `source_ports` as in `Pinhole`. There is no moment at which neither the old
+        peers nor the new ones get in. A single pinhole that was used stays used (on the kernel path
+        its token is spent).
 
         Raises OutOfResources or KernelError; then nothing has changed.
         """

@@ -204,22 +204,31 @@ class OpeningRegistry:
         if opening.is_closed:
             raise Terminating("ended-meanwhile")
 
-    async def set_sources(self, opening: Opening, sources: IpFilter | None) -> None:
-        """Replace the addresses that may open flows (None: any); admitted flows go on.
+    async def set_peers(
+        self,
+        openings: Sequence[Opening],
+        sources: IpFilter | None,
+        source_ports: frozenset[int] | None,
+    ) -> None:
+        """Replace who may open flows (None: any), of all or of none; admitted flows go on.
 
-        Raises Terminating when it ended meanwhile, and what `DataPath.set_sources` raises; then
-        nothing has changed.
+        All are on one data path. Raises Terminating when one ended meanwhile, and what
+        `DataPath.set_peers` raises; then nothing has changed.
         """
-        before = opening.pinhole.sources
-        opening.pinhole = opening.pinhole._replace(sources=sources)
-        if not opening.is_open:
+        before = [(one.pinhole.sources, one.pinhole.source_ports) for one in openings]
+        for one in openings:
+            one.pinhole = one.pinhole.for_peers(sources, source_ports)
+        opened = [one for one in openings if one.is_open]
+        if not opened:
             return
         try:
-            await opening.path.set_sources(opening.pinhole.id, sources)
+            ids = [one.pinhole.id for one in opened]
+            await opened[0].path.set_peers(ids, sources, source_ports)
         except BaseException:
-            opening.pinhole = opening.pinhole._replace(sources=before)
+            for one, (addresses, ports) in zip(openings, before, strict=True):
+                one.pinhole = one.pinhole.for_peers(addresses, ports)
             raise
-        if opening.is_closed:
+        if any(one.is_closed for one in opened):
             raise Terminating("ended-meanwhile")
 
     def wait(self, opening: Opening, seconds: float) -> None:
@@ -331,8 +340,9 @@ class OpeningRegistry:
         """Pass on to the data path what changed while it was opening `opened`."""
         if opening.pinhole.target is not None and opened.target is None:
             await opening.path.retarget(opened.id, opening.pinhole.target)
-        if opening.pinhole.sources != opened.sources:
-            await opening.path.set_sources(opened.id, opening.pinhole.sources)
+        sources, ports = opening.pinhole.sources, opening.pinhole.source_ports
+        if (sources, ports) != (opened.sources, opened.source_ports):
+            await opening.path.set_peers([opened.id], sources, ports)
 
     def _shut(self, opening: Opening, step: Step, reason: str) -> None:
         """Admit no new flow, and end the opening unless a flow runs."""

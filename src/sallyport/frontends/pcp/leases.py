@@ -12,6 +12,7 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend, Peers
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import AddressInUse, AddressNotAllowed, AddressNotAvailable, PolicyDenied
@@ -142,12 +143,12 @@ class Leases:
         lease = self._of(wish.key)
         if lease is not None and lease.owner != wish.owner:
             raise NotTheOwner(lease.expires_at - self._gateway.clock())
-        if lease is not None and wish.peers not in (None, lease.peers):
-            lease = await self._with_peers(wish, lease)
+        if lease is not None and wish.peers is not None and wish.peers != lease.peers:
+            await self._replace_peers(lease, wish.peers)
         if lease is None:
             lease = await self._bind(wish, wish.peers or AllowedPeers())
-        longest = min(self._max_lifetime, lease.binding.rule.max_lifetime or self._max_lifetime)
-        seconds = min(max(wish.lifetime, self._min_lifetime), longest)
+        wanted = min(max(wish.lifetime, self._min_lifetime), self._max_lifetime)
+        seconds = int(lease.binding.extend(wanted))
         self._keep(wish.key, lease, seconds)
         return lease, seconds
 
@@ -182,8 +183,9 @@ class Leases:
             return None
         return lease
 
-    async def _bind(self, wish: Wish, peers: AllowedPeers, port: int | None = None) -> Lease:
-        session = self._gateway.client_session(wish.client.address)
+    async def _bind(self, wish: Wish, peers: AllowedPeers) -> Lease:
+        asker = Asker(frontend=Frontend.PCP)
+        session = self._gateway.client_session(wish.client.address, asker)
         clients = [wish.client.with_port(wish.client.port + i) for i in range(wish.count)]
 
         async def bind(proxy: Endpoint | None) -> Binding:
@@ -203,7 +205,7 @@ class Leases:
             if wish.must_have and wish.external_port not in (0, wish.client.port):
                 raise AddressNotAvailable("routed-port-is-the-clients-own")
             return Lease(await bind(None), wish.owner, peers)
-        wanted = wish.external_port if port is None else port
+        wanted = wish.external_port
         is_possible = wish.count == 1 and (not wanted or wanted in self._gateway.port_range)
         if wish.external_address not in (None, own):
             is_possible = False
@@ -217,21 +219,13 @@ class Leases:
                     raise
         return Lease(await bind(Endpoint(own, 0)), wish.owner, peers)
 
-    async def _with_peers(self, wish: Wish, lease: Lease) -> Lease:
+    @staticmethod
+    async def _replace_peers(lease: Lease, peers: AllowedPeers) -> None:
         """Replace who may connect; what runs goes on."""
-        peers = wish.peers
-        assert peers is not None  # noqa: S101 - the caller has compared it
         if peers.addresses is None and lease.binding.rule.peers is Peers.PINNED:
             raise PolicyDenied("peers-are-not-named")
-        if peers.ports == lease.peers.ports:
-            for connection in lease.binding.connections:
-                await connection.set_ip_filter(peers.addresses)
-            lease.peers = peers
-            return lease
-        # The ports peers connect from are part of the pinhole: a new one takes the same place.
-        port = lease.external.port
-        self._end(wish.key, "peers-replaced")
-        return await self._bind(wish, peers, port)
+        await lease.binding.set_peers(peers.addresses, peers.ports)
+        lease.peers = peers
 
     def _keep(self, key: Key, lease: Lease, seconds: int) -> None:
         if lease.deadline is not None:

@@ -8,6 +8,7 @@ from typing import Literal
 import sallyport
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.hooks import Source
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.errors import NotFound
@@ -39,16 +40,15 @@ _TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
     Transport.UDP: "udp",
 }
 
+_SOURCES: Mapping[Source, Literal["secure-nat", "firewall-client"]] = {
+    Source.SECURE_NAT: "secure-nat",
+    Source.FIREWALL_CLIENT: "firewall-client",
+}
+
 
 def _usual_path(gateway: Gateway) -> DataPathKind:
     """Return the data path of bindings that ask for none: the fastest there is."""
     return min(gateway.data_paths, key=list(DataPathKind).index)
-
-
-def _expires_in(binding: Binding, now: float) -> float | None:
-    """Return the seconds until the first port of a binding ends by itself, None for never."""
-    ends = [one.deadline.when - now for one in binding.connections if one.deadline is not None]
-    return max(0.0, round(min(ends), 3)) if ends else None
 
 
 class Handlers:
@@ -167,6 +167,8 @@ class Handlers:
         return SessionRow(
             id=session.id,
             client=str(session.client_address),
+            user=session.user,
+            source=_SOURCES[session.source],
             since=(datetime.now(UTC) - age).isoformat(timespec="seconds"),
             controls=[
                 ControlRow(
@@ -196,7 +198,9 @@ class Handlers:
             data_path=first.data_path.value,
             state=binding.state.value,
             age_seconds=round(self._gateway.clock() - binding.created_at, 3),
-            expires_in=_expires_in(binding, self._gateway.clock()),
+            expires_in=None if binding.expires_in is None else round(binding.expires_in, 3),
+            frontend=str(binding.frontend or binding.session.frontend),
+            user=binding.session.user,
             connections=[
                 FlowRow(
                     peer=str(flow.peer),

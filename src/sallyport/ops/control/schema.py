@@ -49,6 +49,10 @@ class BindingRow(Struct, frozen=True, kw_only=True):
     age_seconds: float
     expires_in: float | None = None
     """Seconds until it ends if nothing happens; None while it has no time limit."""
+    frontend: str = "transparent"
+    """How it was asked for: `transparent`, `pcp`, `socks`, `api`."""
+    user: str | None = None
+    """The user it was asked for, as a front end knows him; None: only the address is known."""
     connections: list[FlowRow]
     primary: str | None
     """The connection it ends with, `CLIENT > SERVER`; None when it lives on its own."""
@@ -67,6 +71,10 @@ class SessionRow(Struct, frozen=True, kw_only=True):
 
     id: str
     client: str
+    user: str | None = None
+    """As a front end knows him; None: only the address is known."""
+    source: Literal["secure-nat", "firewall-client"] = "secure-nat"
+    """A host that is routed through the gateway, or one that asks it for its connections."""
     since: str
     """When it appeared: ISO 8601, UTC."""
     controls: list[ControlRow]
