@@ -1,5 +1,6 @@
 """What every test may ask for: a lab, and to be skipped, with the reason, where none can stand."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.interop.matrix import GiveServer, servers
-from tests.measuring import measurement
 from tests.socket_free import is_socket_free, needs_sockets
 
 from sallyport.lab.network import Lab
@@ -26,7 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fuzz each parser for as long (tests/fuzz)",
     )
     parser.addoption(
-        "--socket-free", action="store_true", help="run only what needs no network and no root"
+        "--only",
+        choices=("socket-free", "kernel"),
+        help="run only what needs no network and no root, or only the rest",
     )
 
 
@@ -41,19 +43,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out tests on real sockets when only socket-free tests are asked for."""
-    return True if config.getoption("--socket-free") and needs_sockets(collection_path) else None
+    """Do not even import tests on real sockets when only socket-free tests are asked for."""
+    is_socket_free_run = config.getoption("--only") == "socket-free"
+    return True if is_socket_free_run and needs_sockets(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that this machine cannot run, and long forms that the command does not name.
-
-    The coverage floor is checked at the end, when every other test has run.
-    """
-    if config.getoption("--socket-free"):
-        config.hook.pytest_deselected(items=[item for item in items if not is_socket_free(item)])
-        items[:] = [item for item in items if is_socket_free(item)]
-    items.sort(key=lambda item: item.path.name == "test_coverage.py")
+    """Skip tests that this machine cannot run, and long forms that the command does not name."""
+    if only := config.getoption("--only"):
+        halves: dict[bool, list[pytest.Item]] = {True: [], False: []}
+        for item in items:
+            halves[is_socket_free(item)].append(item)
+        is_socket_free_run = only == "socket-free"
+        config.hook.pytest_deselected(items=halves[not is_socket_free_run])
+        items[:] = halves[is_socket_free_run]
     reason = why_no_namespaces()
     for item in items:
         if item.get_closest_marker("soak") and not config.getoption("--soak"):
@@ -62,21 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure coverage, if at all, in socket-free tests alone.
-
-    What needs the kernel would count lines as tested that no fast test reaches, and would run
-    slower under a tracer than its time limits expect.
-    """
-    coverage = measurement()
-    if coverage is None or is_socket_free(item):
-        return (yield)
-    coverage.stop()
-    try:
-        return (yield)
-    finally:
-        coverage.start()
+def pytest_collection_finish() -> None:
+    """Keep the ten thousand tests themselves out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ MAX_WAITS = 4 * limits.MAX_FTP_PIPELINE
 # The port that peers connect from: 20 is what RFC 959 asks for, and as good as any other.
 _PEER_PORT = 20
 
-# Longer than every time limit of a filter: our longest is a day, here two in a row.
-LONG = 10 * limits.CONTROL_IDLE_SECONDS
+# Longer than every time limit, ours and a filter's own, even two of them in a row.
+LONG = 2.5 * limits.CONTROL_IDLE_SECONDS
 
 
 @dataclass(frozen=True)
