@@ -186,6 +186,27 @@ MAX_DATAGRAM_BYTES = 65535
 # the server's own limit. Parallel downloaders open about ten, and a NAT may hide several of them.
 MAX_CONTROLS_PER_PEER = 64
 
+# -- RTSP and SIP --------------------------------------------------------------------------------
+
+# Start line and headers of one message. Digests, long URLs and a dozen hops stay below 4 KiB; what
+# is longer is no dialogue, and each connection may hold one such head in memory.
+MAX_RTSP_HEAD = 16 * 1024
+MAX_SIP_HEAD = 16 * 1024
+
+# Headers of one message; a SIP request through many proxies has about sixty.
+MAX_RTSP_HEADERS = 64
+MAX_SIP_HEADERS = 128
+
+# RFC 3261 section 18.1.1: the longest SIP message is the longest datagram, 65 535 bytes.
+MAX_SIP_BODY = 64 * 1024
+
+# RFC 3261 section 20.22: Max-Forwards is 70 at first. Paths in use have fewer than ten hops.
+MAX_SIP_VIAS = 32
+
+# `m=` lines of one description: audio, video, fax, text and spares. Each wanted one takes two ports
+# (attack P08).
+MAX_SDP_MEDIA = 16
+
 # -- the user-mode data path ----------------------------------------------------------------------
 
 # Flows of one ALLOW_MULTIPLE pinhole at once. Each costs a descriptor (UDP) or two (TCP), and the

@@ -24,16 +24,21 @@ from sallyport.wire import (
     guard,
     irc,
     lines,
+    messages,
     natpmp,
     netlink,
     nftset,
     patterns,
     pcp,
     rtnetlink,
+    rtsp,
+    sdp,
     tftp,
 )
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
+from sallyport.wire.sip import messages as sip_messages
+from sallyport.wire.sip import uri
 from sallyport.wire.telnet import with_plain_head, without_commands
 from sallyport.wire.tls import RecordTracker
 
@@ -327,6 +332,78 @@ def address(segments: Segments) -> object:
     return found
 
 
+# -- RTSP and SIP --------------------------------------------------------------------------------
+
+
+def text_messages(segments: Segments) -> object:
+    """Cut a stream of RTSP; what comes out is the stream, and no segment changes the messages."""
+    reader, fed = messages.MessageReader(max_head=256, max_headers=6, is_interleaved=True), b""
+    found: list[messages.TextMessage] = []
+    raw, reason = b"", ""
+    for data in segments:
+        fed += data
+        reader.feed(data)
+        try:
+            while not reason and (one := reader.take()) is not None:
+                raw += bytes(one)
+                if isinstance(one, messages.TextMessage):
+                    found.append(one)
+        except ProtocolError as error:
+            reason = error.reason
+    assert raw + reader.take_rest() == fed
+    return found, reason
+
+
+def sip_datagram(segments: Segments) -> object:
+    """Read a message of SIP; what it is made of writes it back."""
+    data = b"".join(segments)
+    message = sip_messages.read_datagram(data)
+    assert data.startswith(bytes(message))
+    assert sip_messages.is_sip(data)
+    for header in message.headers:
+        if header.name in (b"contact", b"route"):
+            listed = uri.read_name_addresses(header.value)
+            assert uri.write_name_addresses(listed) == header.value
+    names = sip_messages.names_of(message)
+    longer = message.with_body(message.body + b"x")
+    assert sip_messages.read_datagram(bytes(longer)) == longer
+    return names
+
+
+def rtsp_transport(segments: Segments) -> object:
+    """Read a Transport header; a port that is replaced is the one that is read then."""
+    text = b"".join(segments)
+    specs = rtsp.read_transports(text)
+    assert rtsp.write_transports(specs) == text
+    found = [spec.ports(b"client_port") for spec in specs]
+    for spec, ports in zip(specs, found, strict=True):
+        if ports:
+            ours = spec.saying(b"client_port", b"40000-40001")
+            assert rtsp.TransportSpec.read(bytes(ours)).ports(b"client_port") == (40000, 40001)
+        spec.addresses(b"dest_addr")
+    return found
+
+
+def session_description(segments: Segments) -> object:
+    """Read a description; addresses and ports that are replaced are those that are read then."""
+    text = b"".join(segments)
+    said = sdp.SessionDescription(text)
+    assert bytes(said) == text
+    changes = {}
+    for media in said.media:
+        changes[media.line] = said.with_port(media.line, PROXY4.port)
+        if media.connection is not None:
+            changes[media.connection] = said.with_address(media.connection, PROXY4.address)
+    again = sdp.SessionDescription(said.rewritten(changes))
+    assert [one.port for one in again.media] == [PROXY4.port] * len(said.media)
+    assert all(
+        again.address(one.connection) == PROXY4.address
+        for one in again.media
+        if one.connection is not None
+    )
+    return said.media
+
+
 # -- what operators write ------------------------------------------------------------------------
 
 
@@ -403,6 +480,10 @@ TARGETS = (
     Target("pcp", pcp_request),
     Target("natpmp", natpmp_request),
     Target("irc", irc_offer, (ProtocolError,)),
+    Target("text-messages", text_messages),
+    Target("sip", sip_datagram, (ProtocolError,), calls_per_byte=100),
+    Target("rtsp-transport", rtsp_transport, (ProtocolError,)),
+    Target("sdp", session_description, (ProtocolError,), calls_per_byte=100),
     Target("netlink", netlink_datagram, (ProtocolError,)),
     Target("link", link_report, (ProtocolError,)),
     Target("conntrack-report", conntrack_report),

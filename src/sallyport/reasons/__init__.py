@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sallyport.reasons import calls, endings, operation, peers, policy, resources
+from sallyport.reasons import calls, endings, operation, peers, policy, resources, signalling
 from sallyport.reasons.reason import Group, Reason
 
 __all__ = ["REASONS", "Group", "Reason", "nearest"]
@@ -18,7 +18,7 @@ __all__ = ["REASONS", "Group", "Reason", "nearest"]
 
 def _registered() -> Mapping[str, Reason]:
     registered: dict[str, Reason] = {}
-    for module in (policy, resources, peers, endings, calls, operation):
+    for module in (policy, resources, peers, signalling, endings, calls, operation):
         for reason in module.REASONS:
             if reason.code in registered:
                 raise ValueError(f"the reason {reason.code!r} is registered twice")
