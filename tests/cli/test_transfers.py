@@ -17,6 +17,7 @@ ACTIVE = TransferRow(
     peer="203.0.113.9:20",
     data_path="kernel",
     age_seconds=65.0,
+    is_adopted=False,
     from_client_bytes=0,
     to_client_bytes=2048,
     bytes_per_second=31,

@@ -55,13 +55,18 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return made
 
 
+def answered(sequence: int) -> bytes:
+    """Return the entry as the answer to one request."""
+    return ENTRY[:8] + sequence.to_bytes(4, "little") + ENTRY[12:]
+
+
 def refusal(number: int, sequence: int = 1) -> bytes:
     header = netlink.message(netlink.TYPE_ERROR, 0, sequence, Family.UNSPEC, bytes(16))
     return header[:16] + (-number).to_bytes(4, "little", signed=True) + header[20:]
 
 
 def test_an_entry_is_asked_for_its_counters_and_its_time(kernel: Kernel) -> None:
-    kernel.answers = [ENTRY, ENTRY]
+    kernel.answers = [answered(1), answered(2)]
     requests = ConntrackRequests()
 
     assert requests.counters(FLOW) == (7, 8)
@@ -89,6 +94,22 @@ def test_an_order_that_is_obeyed_is_true(kernel: Kernel) -> None:
         conntrack.mark_request(FLOW, 0x20000000, 0x20000000, 1),
         conntrack.delete_request(FLOW, 2),
     ]
+
+
+def test_a_flow_that_is_over_is_read_and_marked_in_one_call(kernel: Kernel) -> None:
+    kernel.answers = [answered(2)]
+
+    assert ConntrackRequests().conclude(FLOW, 0x01000000) == (7, 8)
+    order = conntrack.mark_request(FLOW, 0x01000000, 0x01000000, 1, is_acknowledged=False)
+    assert kernel.sent == [order + conntrack.get_request(FLOW, 2)]
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_passed_over(kernel: Kernel) -> None:
+    kernel.answers = [refusal(errno.ENOENT, 1), refusal(errno.ENOENT, 2), answered(3)]
+    requests = ConntrackRequests()
+
+    assert requests.conclude(FLOW, 1) is None
+    assert requests.counters(FLOW) == (7, 8)
 
 
 def test_other_refusals_and_silence_are_errors(kernel: Kernel) -> None:

@@ -58,7 +58,7 @@ class Bench:
     def kill_flow(self, flow: Flow) -> None:
         self.said.append(f"kill {flow.peer}")
 
-    def read(self, flow: Flow) -> FlowCounters | None:
+    def conclude(self, flow: Flow) -> FlowCounters | None:
         assert flow.peer == PEER
         return self.readable
 
@@ -259,6 +259,33 @@ def test_resync_tells_what_the_lost_events_would_have_told(bench: Bench) -> None
     bench.flows.resync([report(live, marks.WON)])
 
     assert bench.said == ["1 ended 203.0.113.9:20 0/0", "2 established 203.0.113.9:20"]
+
+
+def adopt(bench: Bench, found: Pinhole, *, is_over: bool = False) -> InstalledPinhole:
+    template = report(bench.enter(9), 0)
+    adopted = bench.flows.adopt(found, template.original, template.reply)
+    bench.flows.begin_adopted(adopted, is_over=is_over)
+    return adopted
+
+
+def test_an_adopted_flow_is_told_like_any_other_and_opens_nothing(bench: Bench) -> None:
+    adopted = adopt(bench, pinhole())
+    bench.flows.apply(report(adopted, marks.WON | marks.ENDS))
+
+    assert not adopted.is_open
+    assert bench.said == ["1 established 203.0.113.9:20", "1 ended 203.0.113.9:20 7/8"]
+
+
+def test_one_that_both_sides_have_closed_is_told_to_its_end_at_once(bench: Bench) -> None:
+    adopt(bench, pinhole(), is_over=True)
+
+    assert bench.said == ["1 established 203.0.113.9:20", "1 ended 203.0.113.9:20 7/8"]
+
+
+def test_of_an_adopted_udp_flow_its_silence_is_watched(bench: Bench) -> None:
+    adopt(bench, pinhole()._replace(transport=Transport.UDP, idle_seconds=60))
+
+    assert bench.said[0] == "watch 1 203.0.113.9:20"
 
 
 def test_numbers_skip_the_living_the_avoided_and_zero() -> None:

@@ -221,14 +221,14 @@ def test_a_dump_asks_the_kernel_to_sift_by_mark() -> None:
 
 # -- the socket filter, run by a small model of the machine ---------------------------------------
 
-OURS, PROVEN, ENDS, IDENTITY = 0x80000000, 0x40000000, 0x18000000, 0x00FFFFFF
+BITS = OURS, PROVEN, ENDS, TOLD, IDENTITY = (
+    0x80000000, 0x40000000, 0x18000000, 0x01000000, 0x00FFFFFF
+)  # fmt: skip
 PART = SERIES, THEIRS = 0x00F00000, 0x00300000
 
 
 def is_kept(message: bytes) -> bool:
-    program = list(
-        struct.iter_unpack("=HBBI", conntrack.event_filter(OURS, PROVEN, ENDS, IDENTITY, PART))
-    )
+    program = list(struct.iter_unpack("=HBBI", conntrack.event_filter(*BITS, PART)))
     a = x = at = 0
     while True:
         operation, on_true, on_false, k = program[at]
@@ -283,6 +283,9 @@ def event(kind: int, mark: int | None) -> bytes:
         ("half-open", 0x100, OURS | THEIRS | 1, False),
         ("destroyed without having won", 0x102, OURS | THEIRS | 1, True),
         ("destroyed with one side closed", 0x102, OURS | PROVEN | 0x10000000 | THEIRS | 1, True),
+        ("its end is told", 0x100, OURS | PROVEN | ENDS | TOLD | THEIRS | 1, False),
+        ("destroyed after that", 0x102, OURS | PROVEN | ENDS | TOLD | THEIRS | 1, False),
+        ("a timed UDP flow destroyed", 0x102, OURS | PROVEN | TOLD | THEIRS | 1, True),
         ("another worker's flow", 0x100, OURS | PROVEN | 0x00400000 | 1, False),
         ("another worker's end", 0x102, OURS | PROVEN | 0x00200000 | 1, False),
         ("a control connection", 0x102, OURS, False),

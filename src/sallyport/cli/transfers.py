@@ -27,7 +27,7 @@ def list_transfers(output: Output) -> None:
             (
                 row.id,
                 row.session,
-                row.filter,
+                "(adopted)" if row.is_adopted else or_dash(row.filter),
                 row.client,
                 "<" if row.direction == "inbound" else ">",
                 or_dash(row.peer),

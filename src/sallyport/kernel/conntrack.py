@@ -45,9 +45,19 @@ class ConntrackRequests:
         answer = self._ask(conntrack.get_request(original, self._next()))
         return None if answer is None else conntrack.read_seconds_left(answer) or 0
 
-    def set_bits(self, original: bytes, bits: int) -> bool:
-        """Set bits in a flow's mark; False when the flow is gone."""
-        return self._ask(conntrack.mark_request(original, bits, bits, self._next())) is not None
+    def conclude(self, original: bytes, bits: int) -> tuple[int, int] | None:
+        """Set bits in a flow's mark and read its bytes each way, at once; None when it is gone."""
+        order = conntrack.mark_request(original, bits, bits, self._next(), is_acknowledged=False)
+        answer = self._ask(order + conntrack.get_request(original, self._next()))
+        return None if answer is None else conntrack.read_counters(answer)
+
+    def set_bits(self, original: bytes, bits: int, mask: int | None = None) -> bool:
+        """Set the `mask` bits of a flow's mark to `bits`; None: those that `bits` has.
+
+        False when the flow is gone.
+        """
+        mask = bits if mask is None else mask
+        return self._ask(conntrack.mark_request(original, bits, mask, self._next())) is not None
 
     def delete(self, original: bytes) -> bool:
         """Forget a flow; False when it is gone already."""
@@ -75,9 +85,14 @@ class ConntrackRequests:
         return self._sequence
 
     def _ask(self, request: bytes) -> bytes | None:
-        """Return the one answer, None for ENOENT; other refusals raise KernelError."""
+        """Return the answer to the last request, None for ENOENT; other refusals are KernelErrors.
+
+        Answers to what was asked before are passed over: their time is over.
+        """
         self._socket.send(request)
         answer = self._receive("ask conntrack")
+        while netlink.sequence_of(answer) != self._sequence:
+            answer = self._receive("ask conntrack")
         refused = netlink.verdict(answer, self._sequence)
         if refused == errno.ENOENT:
             return None
@@ -128,7 +143,7 @@ class EventSocket:
 
     def _attach_filter(self, series: int) -> None:
         program = conntrack.event_filter(
-            marks.PIN, marks.WON, marks.ENDS, marks.GENERATION, (marks.SERIES, series)
+            marks.PIN, marks.WON, marks.ENDS, marks.TOLD, marks.GENERATION, (marks.SERIES, series)
         )
         attach_program(self._socket, _SO_ATTACH_FILTER, program)
 

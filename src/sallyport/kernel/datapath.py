@@ -33,6 +33,7 @@ from sallyport.kernel.event_queue import EventQueue
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
+from sallyport.kernel.orphans import Orphans
 from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.kernel.placeholders import (
     DESCRIPTOR_SHARE,
@@ -81,6 +82,7 @@ class KernelDataPath:
         self._placeholders = placeholders
         self._idle_seconds = idle_seconds
         self._flows = FlowTable(self, last, series)
+        self.orphans = Orphans(self._flows, requests, series, idle_seconds)
         self._own_flows = marks.PIN | marks.series_bits(series), marks.PIN | marks.SERIES
         # Numbers of an earlier gateway's flows are not given out as long as they live.
         living = requests.dump(*self._own_flows)
@@ -253,7 +255,8 @@ class KernelDataPath:
         flows = [
             flow for installed in self._flows.of([pinhole_id]) for flow in installed.flows.values()
         ]
-        return [counters for counters in map(self.read, flows) if counters is not None]
+        read = (_read(flow, partial(self._requests.counters, flow.key)) for flow in flows)
+        return [counters for counters in read if counters is not None]
 
     @property
     def live_pinholes(self) -> int:
@@ -314,13 +317,9 @@ class KernelDataPath:
         self._forged_acks.send(original, flow.reply)
         self._later(KILL_LINGER_SECONDS, lambda: self._forget(flow))
 
-    def read(self, flow: Flow) -> FlowCounters | None:
-        """Read a flow's counters; None when conntrack has forgotten it; never raises."""
-        try:
-            counted = self._requests.counters(flow.key)
-        except (KernelError, OSError):
-            return None
-        return None if counted is None else FlowCounters(flow.peer, *counted)
+    def conclude(self, flow: Flow) -> FlowCounters | None:
+        """Read the counters of a flow that is over, and note that; see FlowEffects."""
+        return _read(flow, partial(self._requests.conclude, flow.key, marks.TOLD))
 
     # -- the rest ---------------------------------------------------------------------------------
 
@@ -405,6 +404,14 @@ class KernelDataPath:
                 self._events.has_overrun = True
                 return
         self._flows.settle()
+
+
+def _read(flow: Flow, ask: Callable[[], tuple[int, int] | None]) -> FlowCounters | None:
+    try:
+        counted = ask()
+    except (KernelError, OSError):
+        return None
+    return None if counted is None else FlowCounters(flow.peer, *counted)
 
 
 def _refusal(error: KernelError) -> AddressInUse | OutOfResources | KernelError:

@@ -33,8 +33,11 @@ class FlowEffects(Protocol):
     def kill_flow(self, flow: Flow) -> None:
         """Reset both ends of a flow; never raises."""
 
-    def read(self, flow: Flow) -> FlowCounters | None:
-        """Read a flow's counters; None when conntrack has forgotten it; never raises."""
+    def conclude(self, flow: Flow) -> FlowCounters | None:
+        """Read the counters of a flow that is over, and note on its entry that they were read.
+
+        None when conntrack has forgotten it; never raises.
+        """
 
 
 class FlowTable:
@@ -133,10 +136,30 @@ class FlowTable:
         if flow is not None and report.is_destroyed:
             self._end(installed, flow, FlowCounters(flow.peer, report.sent, report.received))
         elif flow is not None and report.mark & marks.ENDS == marks.ENDS:
-            counters = self._effects.read(flow)
-            # Forgotten already: the report of its destruction is on the way and has the numbers.
-            if counters is not None:
-                self._end(installed, flow, counters)
+            self._conclude(installed, flow)
+
+    def adopt(self, pinhole: Pinhole, original: bytes, reply: bytes) -> InstalledPinhole:
+        """Take in a flow that an earlier process admitted, by a pinhole that is not open any more.
+
+        Call `begin_adopted` once its entry carries the number. Raises OutOfResources.
+        """
+        (installed,) = self.enter([pinhole])
+        installed.is_open = False
+        installed.flows[original] = Flow(original, reply, conntrack.read_source(original))
+        return installed
+
+    def begin_adopted(self, installed: InstalledPinhole, *, is_over: bool) -> None:
+        """Report an adopted flow, and its end when both sides have closed it already."""
+        (flow,) = installed.flows.values()
+        if installed.pinhole.idle_seconds is not None:
+            self._effects.watch(installed, flow)
+        self._required_sink.flow_established(installed.pinhole.id, flow.peer)
+        if is_over:
+            self._conclude(installed, flow)
+
+    def knows(self, generation: int) -> bool:
+        """Whether a pinhole has this number, open or not."""
+        return generation in self._by_generation
 
     def resync(self, reports: Iterable[FlowReport]) -> None:
         """Take a whole list of live flows, after events were lost."""
@@ -169,6 +192,12 @@ class FlowTable:
             self._effects.kill_flow(flow)
         self._required_sink.flow_established(installed.pinhole.id, flow.peer)
         return flow
+
+    def _conclude(self, installed: InstalledPinhole, flow: Flow) -> None:
+        counters = self._effects.conclude(flow)
+        # Forgotten already: the report of its destruction is on the way and has the numbers.
+        if counters is not None:
+            self._end(installed, flow, counters)
 
     def _use_up(self, installed: InstalledPinhole, flow: Flow) -> None:
         if installed.pinhole.transport is Transport.TCP:

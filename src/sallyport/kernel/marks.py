@@ -34,6 +34,10 @@ ONE_WAY = 0x0200_0000
 TIMED = 0x0100_0000
 """UDP: the flow is over after the pins table's own idle time instead of the host's."""
 
+TOLD = TIMED
+"""TCP, where TIMED means nothing: both sides have closed and the end is recorded. Its own last
+report is of no interest, and a later gateway, which finds the entry, does not record it again."""
+
 GENERATION = 0x00FF_FFFF
 """The pinhole's number in the kernel. 0 is no pinhole: intercepted control connections carry it."""
 

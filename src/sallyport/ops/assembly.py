@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from sallyport import limits
 from sallyport.addresses import IpAddress, PortRange
+from sallyport.core.engine.adoption import Adoption
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind
@@ -27,6 +28,7 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.sharding import worker_of
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Place, Protocols
 from sallyport.ops.config.catalogue import fence
@@ -138,16 +140,26 @@ class Share:
         )
         return PortRange(first, last - 1)
 
+    def has(self, client: IpAddress) -> bool:
+        """Whether this worker serves a client."""
+        return worker_of(client, self.workers) == self.number - 1
+
 
 class Assembly:
     """The parts of a running gateway, as far as another configuration reaches them."""
 
     def __init__(
-        self, configuration: Configuration, gateway: Gateway, front_ends: FrontEnds
+        self,
+        configuration: Configuration,
+        gateway: Gateway,
+        front_ends: FrontEnds,
+        adoption: Adoption | None,
     ) -> None:
+        """`adoption` is None where no flow outlives its process."""
         self.configuration = configuration
         self.gateway = gateway
         self.front_ends = front_ends
+        self._adoption = adoption
 
     def replace(self, prepared: Prepared, sockets: Mapping[Place, socket.socket]) -> None:
         """Take another configuration for what begins from now on; what runs goes on.
@@ -168,6 +180,16 @@ class Assembly:
         self.front_ends.serve(sockets, prepared.protocols)
         self.front_ends.offer_pcp(prepared.configuration.pcp)
 
+    def adopt(self) -> int:
+        """Adopt the transfers that no process watches; return how many. Raises KernelError.
+
+        None on the standby of a pair, which has not the addresses that it would be their gateway
+        at: what it finds is a copy, and the other node watches over the original.
+        """
+        if self._adoption is None or not self.gateway.policy.sources <= local_addresses():
+            return 0
+        return self._adoption.look()
+
 
 def assemble(
     prepared: Prepared,
@@ -185,7 +207,7 @@ def assemble(
     FilterUnusable for a filter that does not start.
     """
     settings = prepared.configuration.gateway
-    data_paths = _data_paths(
+    data_paths, kernel = _data_paths(
         settings,
         poller,
         undo,
@@ -211,7 +233,10 @@ def assemble(
     undo.callback(front_ends.close)
     front_ends.serve(sockets, prepared.protocols)
     front_ends.offer_pcp(prepared.configuration.pcp)
-    return Assembly(prepared.configuration, gateway, front_ends)
+    adoption = None
+    if kernel is not None:
+        adoption = Adoption(gateway, gateway.sessions, kernel, kernel.orphans, share.has)
+    return Assembly(prepared.configuration, gateway, front_ends, adoption)
 
 
 def _affordable_controls() -> int:
@@ -283,13 +308,13 @@ def _data_paths(
     is_privileged: bool,
     absent: frozenset[IpAddress],
     series: int,
-) -> dict[DataPathKind, DataPath]:
+) -> tuple[dict[DataPathKind, DataPath], KernelDataPath | None]:
     loop = asyncio.get_running_loop()
     user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
-        return {DataPathKind.USER: user}
+        return {DataPathKind.USER: user}, None
     kernel = KernelDataPath.start(absent=absent, series=series)
     undo.callback(kernel.stop)
     kernel.run_in(loop, poller)
-    return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}
+    return {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}, kernel

@@ -15,6 +15,11 @@ _NOTHING_NEW = "Nothing new may connect; a transfer under way finishes."
 
 REASONS: Final = (
     _end("finished", "The transfer came to its end.", "The binding is used up."),
+    _end(
+        "gone-before-adoption",
+        "The transfer of an earlier process ended in the moment in which it was found.",
+        "It is over; how many bytes it carried is not known.",
+    ),
     _end("closed", "Both sides closed the connection.", "It ended in order."),
     _end("client-closed", "The client closed its control connection.", _NOTHING_NEW),
     _end("server-closed", "The server closed its control connection.", "It ended in order."),

@@ -105,6 +105,15 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A passive transfer or its permission is over: the summary of it.",
         (*_SUMMARY, "to", "from_client_bytes", "to_client_bytes"),
     ),
+    "transfer.adopted": Record(
+        "A transfer that an earlier process let in was found, and is watched again.",
+        ("session", "client", "peer"),
+    ),
+    "transfer.closed": Record(
+        "An adopted transfer is over: its sums from its very beginning, the seconds since it was"
+        " found.",
+        ("session", "client", "peer", "reason", "seconds", "from_client_bytes", "to_client_bytes"),
+    ),
     # dialogues
     "command.refused": Record(
         "An FTP command was answered in the server's place.",

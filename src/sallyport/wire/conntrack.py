@@ -268,9 +268,11 @@ def delete_request(original: bytes, sequence: int) -> bytes:
     return netlink.message(_DELETE, flags, sequence, _family(original), original)
 
 
-def mark_request(original: bytes, bits: int, mask: int, sequence: int) -> bytes:
-    """Set the `mask` bits of one entry's mark to `bits`; acknowledged."""
-    flags = netlink.FLAG_REQUEST | netlink.FLAG_ACK
+def mark_request(
+    original: bytes, bits: int, mask: int, sequence: int, *, is_acknowledged: bool = True
+) -> bytes:
+    """Set the `mask` bits of one entry's mark to `bits`; a refusal is answered in any case."""
+    flags = netlink.FLAG_REQUEST | (netlink.FLAG_ACK if is_acknowledged else 0)
     payload = original + _mark_attributes(bits, mask)
     return netlink.message(_NEW, flags, sequence, _family(original), payload)
 
@@ -301,25 +303,30 @@ _WHOLE = 0xFFFFFFFF
 _TYPE_LOW_BYTE = 4 if sys.byteorder == "little" else 5
 
 
-def event_filter(ours: int, proven: int, ends: int, identity: int, part: tuple[int, int]) -> bytes:
+def event_filter(  # noqa: PLR0917 - the bits of a mark, as marks.py has them
+    ours: int, proven: int, ends: int, told: int, identity: int, part: tuple[int, int]
+) -> bytes:
     """Write the socket filter that keeps events worth waking up for, before they use buffer.
 
     Kept: marks with the bit `ours`, something in `identity` and, under the mask `part[0]`, the bits
     `part[1]`, when the flow is destroyed, or when it is `proven` and has none or all of the bits
-    `ends` (one FIN alone tells us nothing).
+    `ends` (one FIN alone tells us nothing). Dropped whatever it is: all of `ends` and `told`.
     The bytes are an array of `struct sock_filter`.
     """
     program = [
         (_LOAD_A, 0, 0, _BODY),
         (_LOAD_X, 0, 0, _MARK),
         (_LOAD_WORD, 0, 0, _FIND_ATTRIBUTE),
-        (_IF_EQUAL, 13, 0, 0),  # no mark: drop
+        (_IF_EQUAL, 16, 0, 0),  # no mark: drop
         (_A_TO_X, 0, 0, 0),
         (_LOAD_AT_X, 0, 0, 4),
-        (_IF_ANY_BIT, 0, 10, ours),
-        (_IF_ANY_BIT, 0, 9, identity),
+        (_IF_ANY_BIT, 0, 13, ours),
+        (_IF_ANY_BIT, 0, 12, identity),
         (_AND, 0, 0, part[0]),
-        (_IF_EQUAL, 0, 7, part[1]),
+        (_IF_EQUAL, 0, 10, part[1]),
+        (_LOAD_AT_X, 0, 0, 4),
+        (_AND, 0, 0, ends | told),
+        (_IF_EQUAL, 7, 0, ends | told),
         (_LOAD_BYTE, 0, 0, _TYPE_LOW_BYTE),
         (_IF_EQUAL, 6, 0, _DELETE & 0xFF),
         (_LOAD_AT_X, 0, 0, 4),

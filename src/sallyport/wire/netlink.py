@@ -120,6 +120,11 @@ def messages(data: bytes) -> Iterator[Message]:
         at += size + (-size & 3)
 
 
+def sequence_of(answer: bytes) -> int | None:
+    """Read which request an answer is about; None when it is too short to say."""
+    return _HEADER.unpack_from(answer)[3] if len(answer) >= HEADER_SIZE else None
+
+
 def verdict(answer: bytes, sequence: int) -> int | None:
     """Read from the first VERDICT_SIZE bytes of an answer what became of the request `sequence`.
 

@@ -20,6 +20,7 @@ from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.messages import (
+    Adopt,
     Ask,
     Body,
     ConfigSource,
@@ -155,6 +156,8 @@ class Bench:
             case Take(places=places):
                 self.places.append(places)
                 return ["status", "rules.show"]
+            case Adopt():
+                return 0
             case Ask():
                 return {"by": pid, "command": body.command}
         raise AssertionError(body)

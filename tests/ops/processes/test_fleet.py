@@ -42,8 +42,9 @@ def test_the_guard_stands_before_anybody_serves(monkeypatch: pytest.MonkeyPatch)
     bench = played(act, monkeypatch)
 
     kinds = [kind for pid, kind in bench.asked if pid == 101]
-    assert kinds == ["prepare", "render", "take", "stop"]
-    assert [kind for pid, kind in bench.asked if pid == 102] == ["prepare", "take", "stop"]
+    assert kinds == ["prepare", "render", "take", "adopt", "stop"]
+    kinds = [kind for pid, kind in bench.asked if pid == 102]
+    assert kinds == ["prepare", "take", "adopt", "stop"]
 
 
 def test_each_worker_has_a_series_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

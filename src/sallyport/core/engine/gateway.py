@@ -124,6 +124,8 @@ class Gateway:
         self.permission_used = ledger.permission_used
         self.permission_failed = ledger.permission_failed
         self.permission_closed = ledger.permission_closed
+        self.transfer_adopted = ledger.transfer_adopted
+        self.transfer_closed = ledger.transfer_closed
         self.is_off = self.roster.is_off
         self.filter_failed = self.roster.filter_failed
         self.detach = self.roster.detach

@@ -7,6 +7,7 @@ other takes: the reserved port, the count against the quota, the entries in sess
 from collections.abc import Mapping
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.adopted_transfer import AdoptedTransfer
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
@@ -199,6 +200,33 @@ class Ledger:
         )
         self._notify(future, self._terminating(future, reason, traffic))
         self._engine.forget_idle(future.session)
+
+    # -- transfers of an earlier process ------------------------------------------------------
+
+    def transfer_adopted(self, transfer: AdoptedTransfer, source: Endpoint) -> None:
+        """Record that a transfer was found and is watched again."""
+        client, peer = transfer.ends(source)
+        self._journal.record(
+            "transfer.adopted", session=transfer.session.id, client=client, peer=peer
+        )
+
+    def transfer_closed(self, transfer: AdoptedTransfer, reason: str, traffic: Traffic) -> None:
+        """Release what an adopted transfer counted for, and record its sums."""
+        client, peer = transfer.ends(transfer.latest_peer or transfer.pinhole.listen)
+        here, there = traffic.from_peer_bytes, traffic.to_peer_bytes
+        from_client, to_client = (there, here) if transfer.is_inbound else (here, there)
+        transfer.session.let_go(transfer, None)
+        self._journal.record(
+            "transfer.closed",
+            session=transfer.session.id,
+            client=client,
+            peer=peer,
+            reason=reason,
+            seconds=round(self._engine.clock() - transfer.began, 3),
+            from_client_bytes=from_client,
+            to_client_bytes=to_client,
+        )
+        self._engine.forget_idle(transfer.session)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
+    from sallyport.core.model.adopted_transfer import AdoptedTransfer
     from sallyport.core.model.binding import Binding
     from sallyport.core.model.chain import Chain
     from sallyport.core.model.connection import PrimaryConnection
@@ -149,6 +150,10 @@ class Engine(Protocol):
     def permission_failed(self, future: "FutureConnection", client: Endpoint) -> None: ...
     def permission_closed(
         self, future: "FutureConnection", reason: str, traffic: Traffic
+    ) -> None: ...
+    def transfer_adopted(self, transfer: "AdoptedTransfer", source: Endpoint) -> None: ...
+    def transfer_closed(
+        self, transfer: "AdoptedTransfer", reason: str, traffic: Traffic
     ) -> None: ...
 
     # -- the roster (engine.roster) -----------------------------------------------------------

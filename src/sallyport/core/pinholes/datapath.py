@@ -234,6 +234,37 @@ class DataPath(Protocol):
         """Return the running flows of one pinhole with their byte counts; empty without flows."""
 
 
+class Orphan(NamedTuple):
+    """An admitted flow that has outlived the process that watched it."""
+
+    transport: Transport
+    source: Endpoint
+    """Who opened it."""
+    listen: Endpoint
+    """Where it was opened to, before any translation."""
+    target: Endpoint
+    """Who answers, behind any translation."""
+    is_left_to_us: bool
+    """Whether only this worker can still find it."""
+    is_over: bool
+    """Whether both sides have closed it, and that is not recorded."""
+    original: bytes
+    """How the data path names it, and its answers below."""
+    reply: bytes
+
+
+class FoundFlows(Protocol):
+    """The part of a data path that finds what an earlier process has left."""
+
+    def find(self) -> Sequence[Orphan]:
+        """Return the flows that no process watches; raises KernelError."""
+
+    def adopt(self, pinhole: Pinhole, orphan: Orphan) -> bool:
+        """Report the flow from now on as one of `pinhole`, which is not open; the sink hears of it
+        before this returns. False when the flow has ended meanwhile.
+        """
+
+
 class UserPath(DataPath, Protocol):
     """The user-mode data path, which can also deliver a connection that no peer made."""
 

@@ -140,8 +140,9 @@ class TransferRow(Struct, frozen=True, kw_only=True):
 
     id: str
     session: str
-    filter: str
-    rule: str
+    filter: str | None
+    rule: str | None
+    """Filter and rule of an adopted transfer are forgotten."""
     transport: Literal["tcp", "udp"]
     direction: Literal["inbound", "outbound"]
     """Inbound: the peer connected to the client, as in active FTP. Outbound: the client did."""
@@ -150,12 +151,14 @@ class TransferRow(Struct, frozen=True, kw_only=True):
     """None while it is not known."""
     data_path: Literal["kernel", "user"]
     age_seconds: float
-    """Since the binding or the permission was made."""
+    """Since the binding or the permission was made, or the transfer adopted."""
+    is_adopted: bool
+    """Whether it is from an earlier process, which has died."""
     from_client_bytes: int
     to_client_bytes: int
     """Payload, without headers."""
     bytes_per_second: int
-    """Both ways together, on average since then."""
+    """Both ways together, on average since then; of an adopted transfer since it was found."""
 
 
 class Transfers(Document, frozen=True, kw_only=True):

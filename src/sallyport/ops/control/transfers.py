@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.adopted_transfer import AdoptedTransfer
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.secondary import SecondaryConnection
@@ -12,29 +13,33 @@ from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.control.schema import TransferRow
 
+_Transfer = Negotiated | AdoptedTransfer
+
 
 def rows(gateway: Gateway) -> Iterator[TransferRow]:
     """Yield a row for each connection that runs; asks the data paths for the bytes."""
-    for session, negotiated in _running(gateway):
-        for counters in negotiated.path.counters(negotiated.pinhole.id):
+    for session, transfer in _running(gateway):
+        for counters in transfer.path.counters(transfer.pinhole.id):
             here, there = counters.from_peer_bytes, counters.to_peer_bytes
-            is_bound = isinstance(negotiated, SecondaryConnection)
-            client = negotiated.pinhole.target if is_bound else counters.peer
-            peer = counters.peer if is_bound else negotiated.pinhole.target
-            age = gateway.clock() - _created_at(negotiated)
-            from_client, to_client = (there, here) if is_bound else (here, there)
-            direction: Literal["inbound", "outbound"] = "inbound" if is_bound else "outbound"
+            is_inbound = _is_inbound(transfer)
+            client = transfer.pinhole.target if is_inbound else counters.peer
+            peer = counters.peer if is_inbound else transfer.pinhole.target
+            age = gateway.clock() - _began(transfer)
+            from_client, to_client = (there, here) if is_inbound else (here, there)
+            direction: Literal["inbound", "outbound"] = "inbound" if is_inbound else "outbound"
+            known = transfer if isinstance(transfer, Negotiated) else None
             yield TransferRow(
-                id=_id(session, negotiated),
+                id=_id(session, transfer),
                 session=session.id,
-                filter=negotiated.protocol.name,
-                rule=negotiated.rule.name,
-                transport="tcp" if negotiated.transport is Transport.TCP else "udp",
+                filter=known.protocol.name if known else None,
+                rule=known.rule.name if known else None,
+                transport="tcp" if transfer.transport is Transport.TCP else "udp",
                 direction=direction,
                 client=str(client or session.client_address),
                 peer=None if peer is None else str(peer),
-                data_path=negotiated.path.kind.value,
+                data_path=transfer.path.kind.value,
                 age_seconds=round(age, 3),
+                is_adopted=known is None,
                 from_client_bytes=from_client,
                 to_client_bytes=to_client,
                 bytes_per_second=round((here + there) / age) if age > 0 else 0,
@@ -43,29 +48,37 @@ def rows(gateway: Gateway) -> Iterator[TransferRow]:
 
 def kill(gateway: Gateway, wanted: object, reason: str) -> str:
     """Reset the transfer with this id at both ends and return the id; raises NotFound."""
-    for session, negotiated in _running(gateway):
-        found = _id(session, negotiated)
+    for session, transfer in _running(gateway):
+        found = _id(session, transfer)
         if found == wanted:
-            gateway.registry.kill(negotiated, reason)
+            gateway.registry.kill(transfer, reason)
             return found
     raise NotFound(f"no transfer {wanted}")
 
 
-def _running(gateway: Gateway) -> Iterator[tuple[Session, Negotiated]]:
+def _running(gateway: Gateway) -> Iterator[tuple[Session, _Transfer]]:
     for session in tuple(gateway.sessions):
-        for negotiated in tuple(session.openings.values()):
-            if isinstance(negotiated, Negotiated) and negotiated.running:
-                yield session, negotiated
+        for opening in tuple(session.openings.values()):
+            if isinstance(opening, Negotiated | AdoptedTransfer) and opening.running:
+                yield session, opening
 
 
-def _id(session: Session, negotiated: Negotiated) -> str:
+def _id(session: Session, transfer: _Transfer) -> str:
     """Return the id of a transfer: `t5`, behind the mark of the session's worker, if any."""
     worker, dot, _number = session.id.rpartition(".")
-    return f"{worker}{dot}t{negotiated.pinhole.id}"
+    return f"{worker}{dot}t{transfer.pinhole.id}"
 
 
-def _created_at(negotiated: Negotiated) -> float:
-    if isinstance(negotiated, FutureConnection):
-        return negotiated.created_at
-    binding = negotiated.binding if isinstance(negotiated, SecondaryConnection) else None
+def _is_inbound(transfer: _Transfer) -> bool:
+    if isinstance(transfer, AdoptedTransfer):
+        return transfer.is_inbound
+    return isinstance(transfer, SecondaryConnection)
+
+
+def _began(transfer: _Transfer) -> float:
+    if isinstance(transfer, AdoptedTransfer):
+        return transfer.began
+    if isinstance(transfer, FutureConnection):
+        return transfer.created_at
+    binding = transfer.binding if isinstance(transfer, SecondaryConnection) else None
     return 0.0 if binding is None else binding.created_at

@@ -18,6 +18,7 @@ from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.member import Member, WorkerLost
 from sallyport.ops.processes.messages import (
+    Adopt,
     Ask,
     Body,
     ConfigSource,
@@ -88,6 +89,7 @@ class Fleet:
             for member in others:
                 starting.create_task(_at_start(self._begin(member)))
         self._watch()
+        await self._adopt()
         return commands
 
     async def follow(self) -> Plan:
@@ -293,6 +295,8 @@ class Fleet:
         if member.is_outgoing:
             del self._members[member.number]
             self._journal.record("worker.left", number=member.number)
+            if status:
+                self._spawn_task(self._adopt_in_turn())
             return
         if self._is_stopping or self._look is None:
             return
@@ -320,6 +324,18 @@ class Fleet:
                 self._fail(member, error)
             else:
                 self._journal.record("worker.replaced", number=member.number, pid=member.pid)
+                await self._adopt()
+
+    async def _adopt(self) -> None:
+        """Let workers take in what another process has left: one by one, or two would find it."""
+        for member in self._current():
+            if member.is_serving:
+                with suppress(WorkerLost, RequestRefused):
+                    await member.ask(Adopt(), int)
+
+    async def _adopt_in_turn(self) -> None:
+        async with self._changing:
+            await self._adopt()
 
     def _fail(self, member: Member, error: BaseException) -> None:
         """End a worker that is of no use; the next one follows."""

@@ -106,11 +106,18 @@ class Drain(Struct, frozen=True, tag=True):
     """Whether control connections go on too, or only transfers that run."""
 
 
+class Adopt(Struct, frozen=True, tag=True):
+    """Look for transfers that a process has left, and answer with how many were adopted.
+
+    One worker at a time is asked: two would find the same.
+    """
+
+
 class Stop(Struct, frozen=True, tag=True):
     """End now."""
 
 
-Body = Prepare | Render | Take | Ask | Drain | Stop
+Body = Prepare | Render | Take | Ask | Drain | Adopt | Stop
 
 
 class WorkerRequest(Struct, frozen=True):

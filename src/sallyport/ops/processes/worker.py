@@ -35,6 +35,7 @@ from sallyport.ops.processes.channel import Channel
 from sallyport.ops.processes.drain import Draining
 from sallyport.ops.processes.ground import GuardRules
 from sallyport.ops.processes.messages import (
+    Adopt,
     Ask,
     Beat,
     Body,
@@ -131,6 +132,8 @@ class Worker:
                 return self._ask(body)
             case Drain():
                 self._drain(body)
+            case Adopt():
+                return self._serving().adopt()
             case Stop():
                 self.over.set()
         return None
@@ -187,8 +190,12 @@ class Worker:
         return sorted(self._handlers)
 
     def _configuration(self) -> Configuration:
-        assert self._assembly is not None  # noqa: S101 - handlers come after it
-        return self._assembly.configuration
+        return self._serving().configuration
+
+    def _serving(self) -> Assembly:
+        if self._assembly is None:
+            raise OutOfTurn("nothing was taken")
+        return self._assembly
 
     def _ask(self, body: Ask) -> object:
         handler = self._handlers.get(body.command)
