@@ -27,11 +27,11 @@ from sallyport.wire import (
     messages,
     natpmp,
     netlink,
-    nftset,
     patterns,
     pcp,
     rtnetlink,
     rtsp,
+    ruleset,
     sdp,
     tftp,
 )
@@ -321,7 +321,7 @@ def conntrack_tuple(segments: Segments) -> object:
 
 def nft_table(segments: Segments) -> object:
     """Read who owns a table."""
-    return nftset.table_owner(b"".join(segments))
+    return ruleset.table_owner(b"".join(segments))
 
 
 def address(segments: Segments) -> object:

@@ -8,7 +8,8 @@ import pytest
 
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
-from sallyport.kernel import host, table
+from sallyport.kernel import host
+from sallyport.kernel.ruleset import Ruleset
 
 RANGE = PortRange(40000, 59999)
 
@@ -32,7 +33,7 @@ def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/sbin/{program}")
     monkeypatch.setattr(host, "_kernel_version", lambda _release: (6, 1))
     monkeypatch.setattr(host, "_effective_capabilities", lambda: 1 << 12)
-    monkeypatch.setattr(table, "owner_of", lambda _table: None)
+    monkeypatch.setattr(Ruleset, "owner_of", lambda _ruleset, _table: None)
 
 
 @pytest.mark.usefixtures("able")
@@ -47,7 +48,7 @@ def test_a_machine_that_has_everything_is_accepted() -> None:
         (shutil, "which", lambda _: None, "nft is not installed; install the package nftables"),
         (host, "_kernel_version", lambda _: (5, 17), "too old"),
         (host, "_effective_capabilities", lambda: 0, "CAP_NET_ADMIN is missing"),
-        (table, "owner_of", lambda _: 4711, "netlink port 4711.*another instance"),
+        (Ruleset, "owner_of", lambda *_: 4711, "netlink port 4711.*another instance"),
     ],
 )
 def test_each_lack_is_one_line(

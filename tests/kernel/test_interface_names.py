@@ -32,6 +32,15 @@ def test_two_interfaces_that_swap_their_names_stay_in_their_networks() -> None:
     assert (made.now("int0"), made.now("ext0")) == (("ext0",), ("int0",))
 
 
+def test_the_renames_of_ours_are_told_once_and_in_order() -> None:
+    made = names()
+    for number, name in ((2, "spare"), (3, "int0"), (2, "ext0"), (1, "loopback")):
+        seen(made, number, name)
+
+    assert made.take_renamed() == [("int0", "spare"), ("ext0", "int0"), ("spare", "ext0")]
+    assert made.take_renamed() == []
+
+
 def test_what_appears_late_under_a_configured_name_belongs_to_it() -> None:
     made = InterfaceNames(["ppp0"])
     assert made.now("ppp0") == ("ppp0",)

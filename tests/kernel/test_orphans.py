@@ -6,10 +6,11 @@ from typing import cast
 import pytest
 from tests.kernel.test_flows import LISTEN, PEER, TARGET, Bench, pinhole
 
-from sallyport.kernel import marks, table
+from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.orphans import Orphans
 from sallyport.kernel.pins_table import pins_table
+from sallyport.kernel.ruleset import Ruleset
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport, FlowTuple
 
@@ -42,7 +43,7 @@ class Entries:
 def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two workers live: this one and another."""
     living = {pins_table(2), pins_table(3)}
-    monkeypatch.setattr(table, "owner_of", lambda name: 7 if name in living else None)
+    monkeypatch.setattr(Ruleset, "owner_of", lambda _ruleset, name: 7 if name in living else None)
 
 
 def orphans(bench: Bench, entries: Entries) -> Orphans:

@@ -37,7 +37,9 @@ class Answers:
         return self.waiting.pop(0)
 
 
-def answer(number: int, sequence: int = 1) -> bytes:
+def answer(number: int, count: int = 1) -> bytes:
+    """Answer to the batch of that number, counted from the first."""
+    sequence = nftset.SEQUENCES.start + count
     body = (-number).to_bytes(4, "little", signed=True) + bytes(16)
     whole = netlink.message(netlink.TYPE_ERROR, 0, sequence, Family.UNSPEC, body[4:])
     return whole[:16] + body + bytes(-len(body) & 3)
@@ -51,7 +53,7 @@ def test_an_acknowledged_batch_is_done() -> None:
     answers = Answers(answer(0))
     owned(answers).change((), CHANGES)
 
-    assert answers.sent == [nftset.batch("sallyport_pins", (), CHANGES, 1)]
+    assert answers.sent == [nftset.batch("sallyport_pins", (), CHANGES, nftset.SEQUENCES.start + 1)]
 
 
 def test_a_refusal_is_raised_although_the_last_message_was_fine() -> None:
@@ -66,13 +68,25 @@ def test_every_answer_to_a_refused_batch_is_taken_so_that_the_next_is_not_misled
     pins = owned(answers)
     with pytest.raises(KernelError):
         pins.change(CHANGES, ())
-    answers.waiting = [answer(0, sequence=2)]
+    answers.waiting = [answer(0, count=2)]
 
     pins.change(CHANGES, ())
 
 
 def test_answers_to_somebody_else_are_skipped() -> None:
-    owned(Answers(answer(errno.EPERM, sequence=77), answer(0))).change((), CHANGES)
+    owned(Answers(answer(errno.EPERM, count=77), answer(0))).change((), CHANGES)
+
+
+def test_batches_are_numbered_within_what_the_guard_knows_for_ours() -> None:
+    first, last = nftset.SEQUENCES.start, nftset.SEQUENCES.stop - 1
+    answers = Answers()
+    pins = owned(answers)
+    for count in range(1, len(nftset.SEQUENCES) + 1):
+        answers.waiting = [answer(0, count if first + count <= last else 0)]
+        pins.change((), CHANGES)
+
+    numbers = [next(netlink.messages(batch)).sequence for batch in answers.sent]
+    assert numbers == [*range(first + 1, last + 1), first]
 
 
 def test_no_change_asks_nothing_of_the_kernel() -> None:

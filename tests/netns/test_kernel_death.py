@@ -23,6 +23,7 @@ from tests.netns.kernel_bench import (
 from sallyport.errors import StartupError
 from sallyport.kernel import table
 from sallyport.kernel.pins_table import pins_table, render_pins
+from sallyport.kernel.ruleset import Ruleset
 from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
@@ -163,10 +164,11 @@ table inet late {
 def test_nobody_else_may_change_the_pins_and_a_second_owner_is_refused(wires: Lab) -> None:
     with wires.gateway.entered():
         owner = table.claim(render_pins(60), pins_table(0))
-        with owner:
-            assert table.owner_of(pins_table(0)) == owner.getsockname()[0]
+        with Ruleset() as ruleset, owner:
+            assert ruleset.owner_of(pins_table(0)) == owner.getsockname()[0]
             with pytest.raises(StartupError, match="not permitted"):
                 table.claim(render_pins(60), pins_table(0))
             flush = wires.gateway.run(["nft", "flush", "table", "inet", pins_table(0)], check=False)
             assert "not permitted" in flush.stderr
-        assert table.owner_of(pins_table(0)) is None
+        with Ruleset() as ruleset:
+            assert ruleset.owner_of(pins_table(0)) is None

@@ -14,6 +14,7 @@ from sallyport.kernel.base_table import GUARD_TABLES, render_guard
 from sallyport.kernel.guard import Guard
 from sallyport.kernel.host import HostSettings
 from sallyport.kernel.pins_table import pins_table, render_pins
+from sallyport.kernel.ruleset import Ruleset
 from sallyport.lab.network import Lab
 from sallyport.testing.world import MemoryJournal
 
@@ -192,12 +193,12 @@ def test_a_second_instance_is_told_that_the_first_runs() -> None:
 @pytest.mark.parametrize("name", GUARD_TABLES)
 def test_a_second_guard_is_refused_and_the_first_one_stands(tmp_path: Path, name: str) -> None:
     first = table.claim(render_guard(POLICY, RULES, name), name)
-    with first:
-        before = table.contents("sallyport")
+    with first, Ruleset() as ruleset:
+        before = ruleset.contents("sallyport")
         second = Guard(make(tmp_path), POLICY, MemoryJournal())
         with pytest.raises(StartupError, match="another instance"):
             second.install(POLICY, RULES)
         second.remove()
 
-        assert table.contents("sallyport") == before != b""
-        assert table.owner_of(name) == first.getsockname()[0]
+        assert ruleset.contents("sallyport") == before != b""
+        assert ruleset.owner_of(name) == first.getsockname()[0]

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint
-from sallyport.errors import ProtocolError
 from sallyport.wire import netlink, nftset
 
 
@@ -112,63 +111,6 @@ def test_a_list_of_elements_never_outgrows_its_length_field(count: int, expected
     messages = list(netlink.messages(nftset.batch("t", (), [("wide6", [widest] * count)], 1)))
 
     assert len(messages) == expected + 2
-
-
-def test_the_owner_of_a_table_is_read_and_nobody_is_none() -> None:
-    name = netlink.text(1, "sallyport_pins")
-    owner = netlink.attribute(7, (5362).to_bytes(4, "big"))
-
-    assert nftset.table_owner(bytes(4) + name + owner) == 5362
-    assert nftset.table_owner(bytes(4) + name) is None
-
-
-def test_a_table_is_asked_for_by_name() -> None:
-    assert nftset.get_table("t", 5) == bytes.fromhex(
-        "1c000000 010a 0100 05000000 00000000 01000000 0600 0100 7400 0000"
-    )
-
-
-@pytest.mark.parametrize(
-    ("request_", "kind", "attributes"),
-    [
-        pytest.param(nftset.list_chains(5), 4, {}, id="chains of all tables"),
-        pytest.param(nftset.list_rules("t", 5), 7, {1: b"t\0"}, id="rules of one table"),
-    ],
-)
-def test_a_list_is_asked_for_as_a_dump_of_family_inet(
-    request_: bytes, kind: int, attributes: dict[int, bytes]
-) -> None:
-    [message] = netlink.messages(request_)
-
-    # linux/netfilter/nfnetlink.h: the subsystem, 10 for nftables, stands above the operation.
-    assert (message.kind, message.sequence) == (10 << 8 | kind, 5)
-    assert message.flags == netlink.FLAG_REQUEST | netlink.FLAG_DUMP
-    assert message.payload[:4] == bytes((1, 0, 0, 0))
-    assert dict(netlink.attributes(message.payload[4:])) == attributes
-
-
-def test_what_is_of_another_table_has_no_body_here() -> None:
-    ours, longer = netlink.text(1, "pins"), netlink.text(1, "pins2")
-    rest = netlink.attribute(3, b"rule")
-
-    assert nftset.body_in("pins", bytes(4) + ours + rest) == ours + rest
-    assert nftset.body_in("pins", bytes(4) + longer + rest) == b""
-
-
-def test_the_body_of_a_rule_stays_the_same_when_the_generation_of_the_rules_changes() -> None:
-    body = netlink.text(1, "pins") + netlink.attribute(3, b"rule")
-
-    assert nftset.body_in("pins", bytes((1, 0, 0, 7)) + body) == nftset.body_in(
-        "pins", bytes((1, 0, 0, 8)) + body
-    )
-
-
-@given(st.binary(max_size=100))
-def test_any_bytes_are_a_table_or_a_protocol_error(data: bytes) -> None:
-    try:
-        nftset.table_owner(data)
-    except ProtocolError as error:
-        assert error.code == "protocol-error"  # noqa: PT017
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 65535), st.binary(min_size=4, max_size=4))

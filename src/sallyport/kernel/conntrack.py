@@ -10,7 +10,6 @@ from sallyport.kernel import marks, netlink_socket
 from sallyport.wire import conntrack, netlink
 from sallyport.wire.conntrack import FlowReport
 
-_SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 
 # NFNLGRP_CONNTRACK_NEW, _UPDATE and _DESTROY. A UDP flow is admitted with its first packet; what
@@ -145,7 +144,7 @@ class EventSocket:
         program = conntrack.event_filter(
             marks.PIN, marks.WON, marks.ENDS, marks.TOLD, marks.GENERATION, (marks.SERIES, series)
         )
-        attach_program(self._socket, _SO_ATTACH_FILTER, program)
+        attach_program(self._socket, netlink_socket.SO_ATTACH_FILTER, program)
 
     def _widen(self) -> None:
         try:

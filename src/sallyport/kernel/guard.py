@@ -2,23 +2,26 @@
 
 What others do to the host must not open it. A flush of the ruleset takes the base table; the guard
 table, which we own, stays and does the same until the base is back. So nothing gets in meanwhile,
-nothing leaves untranslated and nothing passes by the access rules, and there is time to look: four
-times a second the tables are compared with what we loaded, once a second the rest of the host.
+nothing leaves untranslated and nothing passes by the access rules.
 
-Rejected: to listen to nftables' notifications. While anyone listens, the kernel writes one for each
-element of each pinhole, which takes a binding 6 microseconds to open and as many to close. Also
-rejected: a base that is owned and persists (`flags owner, persist`), which no flush would touch
-either. It takes Linux 6.9 and an nft that can write it, and routes and sysctls need looking after
-anyway.
+The kernel gives notice of each transaction and names the process that made it; then the base table
+is compared with what we loaded, and put back. Sysctls, reserved ports and routes give no notice and
+are compared twice a second; the table then too, in case a notice was lost.
+
+Rejected: to compare alone, which cannot say who did it. Notices cost each transaction of a worker
+3.5 microseconds (8.7 to 12.2, measured), so a binding 7: the kernel writes one also where a socket
+filter drops it. Also rejected: a base that is owned and persists (`flags owner, persist`), which no
+flush would touch either. It takes Linux 6.9 and an nft that can write it, and routes and sysctls
+need looking after anyway.
 """
 
 import asyncio
 import contextlib
 import select
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 
 from sallyport.core.policy.rules import Network, Policy
 from sallyport.core.runtime.environment import Journal
@@ -35,15 +38,17 @@ from sallyport.kernel.base_table import (
 )
 from sallyport.kernel.host import HostSettings
 from sallyport.kernel.interface_names import InterfaceNames, InterfaceWatch
+from sallyport.kernel.ruleset import Ruleset, RulesetWatch
+from sallyport.wire.ruleset import RulesetChange
 
-# Nothing hangs on being quick: the guard table stands meanwhile. One look takes 0.2 ms.
-LOOK_SECONDS = 0.25
+# What gives no notice is to be back within a second. One look takes half a millisecond.
+LOOK_SECONDS = 0.5
 
-# Every so many looks the sysctls and routes too: they are files and questions, 0.3 ms.
-_LOOKS_PER_ROUND = 4
+# A culprit is among the last of them; who changes rules all the time fills no log line.
+_SUSPECTS = 8
 
-# A transaction that comes just while we read is rare: twice in a row does not happen.
-_READINGS = 5
+# Another program's transaction comes just while we load the base: rare, and twice in a row more so.
+_LOADINGS = 3
 
 
 class Guard:
@@ -59,19 +64,23 @@ class Guard:
         self._names = InterfaceNames(
             name for network in policy.networks for name in network.interfaces
         )
-        self._watch = InterfaceWatch(self._names)
+        self._interfaces = InterfaceWatch(self._names)
+        self._ruleset = Ruleset()
+        self._changes = RulesetWatch()
         self._wanted: tuple[Policy, GatewayRules] | None = None
         self._installed: tuple[Policy, GatewayRules] | None = None
         self._table = GUARD_TABLES[1]
         self._owner: socket.socket | None = None
-        self._base = b""
-        self._looks = 0
+        # What the kernel held of the base table when all was well; None: load it again to be sure.
+        self._base: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._poller: FairPoller | None = None
+        self._damage: str | None = None
+        # Who changed rules since the base was last as it should be, of many the last.
+        self._suspects: deque[RulesetChange] = deque(maxlen=_SUSPECTS)
+        self._troubles: dict[Callable[[], list[str]], str] = {}
         self.repairs = 0
         """How often something was put in order since the start."""
-        self.trouble: str | None = None
-        """What could not be put in order, and is tried again; None when all is well."""
 
     def install(self, policy: Policy, rules: GatewayRules) -> None:
         """Put these rules in place of those that stand; raises StartupError, with none changed."""
@@ -85,67 +94,92 @@ class Guard:
     def run_in(self, loop: asyncio.AbstractEventLoop, poller: FairPoller) -> None:
         """Look after everything from now on; called once."""
         self._poller = poller
-        poller.watch(self._watch, partial(self._follow_interfaces), events=select.EPOLLIN)
+        poller.watch(self._interfaces, self._heed_interfaces, events=select.EPOLLIN)
+        poller.watch(self._changes, self._heed_changes, events=select.EPOLLIN)
         self._later(loop)
 
     def remove(self) -> None:
         """Take both tables away, if they are ours; idempotent, never raises."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._poller is not None:
-            self._poller.forget(self._watch)
-            self._poller = None
-        self._watch.close()
+        for watch in (self._interfaces, self._changes):
+            if self._poller is not None:
+                self._poller.forget(watch)
+            watch.close()
+        self._poller = None
+        self._ruleset.close()
         if self._owner is not None:
             with contextlib.suppress(StartupError):
                 table.load(render_removal(BASE_TABLE))
             self._owner.close()
             self._owner = None
 
+    @property
+    def trouble(self) -> str | None:
+        """What could not be put in order, and is tried again; None when all is well."""
+        return "; ".join(self._troubles.values()) or None
+
     def look(self) -> None:
-        """Compare with what should be, and put it in order; never raises."""
-        self._looks += 1
-        found: list[str] = []
-        trouble: list[str] = []
-        parts: list[tuple[str, Callable[[], list[str]]]] = [
-            (f"table {BASE_TABLE}", self._repair_base),
-        ]
-        if self._looks % _LOOKS_PER_ROUND == 0:
-            parts += [
-                ("sysctls and routes", self._repair_settings),
-                (f"table {self._table}", self._follow_forwarding),
-            ]
-        for what, repair in parts:
-            try:
-                found += repair()
-            except (StartupError, KernelError, OSError) as error:
-                trouble.append(f"{what}: {error}")
-        if found:
-            self.repairs += 1
-            self._journal.record("guard.repaired", level="error", found="; ".join(found))
-        self._note("; ".join(trouble) or None)
+        """Compare everything with what should be, and put it in order; never raises."""
+        self._put_in_order(self._repair_base, self._repair_settings, self._follow_interfaces)
 
     # -- the rest ---------------------------------------------------------------------------------
 
+    def _put_in_order(self, *repairs: Callable[[], list[str]]) -> None:
+        found: list[str] = []
+        for repair in repairs:
+            try:
+                found += repair()
+            except (StartupError, KernelError, OSError) as error:
+                self._note(repair, str(error))
+            else:
+                self._troubles.pop(repair, None)
+        if found:
+            self.repairs += 1
+            self._journal.record("guard.repaired", level="error", found="; ".join(found))
+
+    def _note(self, repair: Callable[[], list[str]], trouble: str) -> None:
+        if self._troubles.get(repair) != trouble:
+            self._journal.record("guard.degraded", level="error", problem=trouble)
+        self._troubles[repair] = trouble
+
     def _repair_base(self) -> list[str]:
-        now = table.contents(BASE_TABLE)
-        if now is None or now == self._base:
+        self._suspects += self._changes.drain()
+        now = self._ruleset.contents(BASE_TABLE)
+        if now is None:
+            # A program changes rules at this moment; of that there will be a notice.
             return []
-        self._load_base()
-        return [f"table {BASE_TABLE} was " + ("changed" if now else "removed")]
+        if now == self._base:
+            self._suspects.clear()
+            return []
+        if self._base is not None:
+            self._damage = f"table {BASE_TABLE} was {'changed' if now else 'removed'}"
+            if self._suspects:
+                self._damage += f" by {', '.join(dict.fromkeys(map(str, self._suspects)))}"
+        try:
+            self._load_base()
+        except StartupError as error:
+            raise StartupError(f"{self._damage}, and cannot be put back: {error}") from None
+        found, self._damage = self._damage, None
+        return [found] if found else []
 
     def _repair_settings(self) -> list[str]:
         return [f"{what} was changed" for what in self._settings.repair()]
 
-    def _follow_forwarding(self) -> list[str]:
-        if self._current() != self._installed:
-            self._renew()
+    def _keep_up(self) -> list[str]:
+        """Follow what the interfaces are called now, and whether the host forwards for others."""
+        current, before = self._current(), self._installed
+        if current is None or before is None or current == before:
+            return []
+        policy, _ = current
+        if policy != before[0]:
+            inside, outside = (interfaces(policy, external=external) for external in (False, True))
+            self._settings.follow(inside, outside, self._names.take_renamed())
+        self._renew()
+        if policy != before[0]:
+            names = ", ".join(name for network in policy.networks for name in network.interfaces)
+            self._journal.record("guard.followed", interfaces=names)
         return []
-
-    def _note(self, trouble: str | None) -> None:
-        if trouble is not None and trouble != self.trouble:
-            self._journal.record("guard.degraded", level="error", problem=trouble)
-        self.trouble = trouble
 
     def _later(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(LOOK_SECONDS, self._look_again, loop)
@@ -156,21 +190,15 @@ class Guard:
         finally:
             self._later(loop)
 
-    def _follow_interfaces(self, _events: int) -> None:
-        try:
-            self._watch.drain()
-            if self._installed is not None and self._current() != self._installed:
-                self._follow()
-        except (StartupError, KernelError, OSError) as error:
-            self._note(str(error))
+    def _heed_interfaces(self, _events: int) -> None:
+        self._put_in_order(self._follow_interfaces)
 
-    def _follow(self) -> None:
-        assert self._wanted is not None  # noqa: S101 - there is none installed otherwise
-        policy = self._named(self._wanted[0])
-        self._settings.follow(interfaces(policy, external=False), interfaces(policy, external=True))
-        self._renew()
-        names = ", ".join(name for network in policy.networks for name in network.interfaces)
-        self._journal.record("guard.followed", interfaces=names)
+    def _follow_interfaces(self) -> list[str]:
+        self._interfaces.drain()
+        return self._keep_up()
+
+    def _heed_changes(self, _events: int) -> None:
+        self._put_in_order(self._repair_base)
 
     def _current(self) -> tuple[Policy, GatewayRules] | None:
         """Return what should be installed, as interfaces are called now."""
@@ -192,7 +220,7 @@ class Guard:
         assert current is not None  # noqa: S101 - called with something to install
         name = GUARD_TABLES[0] if self._table == GUARD_TABLES[1] else GUARD_TABLES[1]
         for taken in GUARD_TABLES:
-            owner = table.owner_of(taken)
+            owner = self._ruleset.owner_of(taken)
             if owner and (self._owner is None or taken == name):
                 raise StartupError(
                     f"table {taken} exists already (netlink port {owner});"
@@ -212,11 +240,15 @@ class Guard:
     def _load_base(self, rules: tuple[Policy, GatewayRules] | None = None) -> None:
         wanted = rules or self._installed
         assert wanted is not None  # noqa: S101 - looked after only when installed
-        table.load(render_base(*wanted))
-        # Others' transactions in between interrupt the reading; removed again at once, it is empty,
-        # and the next look finds another one than this.
-        read = (table.contents(BASE_TABLE) for _ in range(_READINGS))
-        self._base = next((found for found in read if found is not None), None) or b"none"
+        self._base = None
+        for _ in range(_LOADINGS):
+            self._changes.drain()
+            table.load(render_base(*wanted))
+            found = self._ruleset.contents(BASE_TABLE)
+            # With a second transaction beside ours this may be what its maker left of it.
+            if found is not None and len(self._changes.drain()) == 1:
+                self._base = found
+                return
 
 
 def interfaces(policy: Policy, *, external: bool) -> Iterable[str]:

@@ -15,6 +15,7 @@ from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
 from sallyport.kernel import marks, routes, sysctls, table
 from sallyport.kernel.pins_table import pins_table
+from sallyport.kernel.ruleset import Ruleset
 
 # `reset tcp option` is the newest thing our rules need; owned tables came in 5.12.
 _MINIMUM_KERNEL = (5, 18)
@@ -50,13 +51,14 @@ def require() -> None:
     lack = missing()
     if lack is not None:
         raise StartupError(lack)
-    for name in map(pins_table, range(marks.SERIES_COUNT)):
-        owner = table.owner_of(name)
-        if owner is not None:
-            raise StartupError(
-                f"table {name} exists already (netlink port {owner});"
-                " another instance runs in this network namespace"
-            )
+    with Ruleset() as ruleset:
+        for name in map(pins_table, range(marks.SERIES_COUNT)):
+            owner = ruleset.owner_of(name)
+            if owner is not None:
+                raise StartupError(
+                    f"table {name} exists already (netlink port {owner});"
+                    " another instance runs in this network namespace"
+                )
 
 
 def free_series(taken: Iterable[int] = ()) -> int:
@@ -64,9 +66,10 @@ def free_series(taken: Iterable[int] = ()) -> int:
 
     Raises StartupError when all are in use.
     """
-    for series in sorted(set(range(marks.SERIES_COUNT)) - set(taken)):
-        if table.owner_of(pins_table(series)) is None:
-            return series
+    with Ruleset() as ruleset:
+        for series in sorted(set(range(marks.SERIES_COUNT)) - set(taken)):
+            if ruleset.owner_of(pins_table(series)) is None:
+                return series
     raise StartupError(f"all {marks.SERIES_COUNT} pins tables are in use; wait until workers end")
 
 
@@ -141,9 +144,20 @@ class HostSettings:
             self.restore()
             raise
 
-    def follow(self, inside: Iterable[str], outside: Iterable[str]) -> None:
-        """Take other names of the interfaces, and set what they need; raises StartupError."""
+    def follow(
+        self,
+        inside: Iterable[str],
+        outside: Iterable[str],
+        renamed: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Take other names of the interfaces, and set what they need; raises StartupError.
+
+        `renamed`: interfaces that are there still, by their old and new name. Their sysctls keep
+        their values, and what they were before we came.
+        """
         self._inside, self._outside = tuple(inside), tuple(outside)
+        for old, new in renamed:
+            self._changes.rename(f"/conf/{old}/", f"/conf/{new}/")
         self._set()
 
     def repair(self) -> list[str]:
@@ -212,7 +226,8 @@ class HostSettings:
             # could make itself the way out.
             name = f"net/ipv6/conf/{interface}/accept_ra"
             was_forwarding = sysctls.find(f"net/ipv6/conf/{interface}/forwarding") == "1"
-            if name in self._changes or (sysctls.find(name) == "1" and not was_forwarding):
+            is_ours = name in self._changes and sysctls.find(name) is not None
+            if is_ours or (sysctls.find(name) == "1" and not was_forwarding):
                 make(name, "2")
         is_first = _FORWARD6 not in self._changes
         if not is_first or sysctls.read(_FORWARD6) != "1":

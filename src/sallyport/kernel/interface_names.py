@@ -25,6 +25,7 @@ class InterfaceNames:
         self._configured = frozenset(configured)
         self._owned: dict[int, str] = {}
         self._current: dict[int, str] = {}
+        self._renamed: list[tuple[str, str]] = []
 
     def note(self, report: LinkReport) -> None:
         """Take one report."""
@@ -32,6 +33,9 @@ class InterfaceNames:
             self._owned.pop(report.number, None)
             self._current.pop(report.number, None)
             return
+        before = self._current.get(report.number, report.name)
+        if before != report.name and report.number in self._owned:
+            self._renamed.append((before, report.name))
         self._current[report.number] = report.name
         if report.name in self._configured:
             self._owned.setdefault(report.number, report.name)
@@ -50,6 +54,11 @@ class InterfaceNames:
         if configured not in self._current.values():
             found.add(configured)
         return tuple(sorted(found))
+
+    def take_renamed(self) -> list[tuple[str, str]]:
+        """Return the old and new names of ours that were renamed since the last call, in order."""
+        renamed, self._renamed = self._renamed, []
+        return renamed
 
     @property
     def unmanaged(self) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from sallyport.core.pinholes.datapath import Orphan, Pinhole
 from sallyport.errors import KernelError, OutOfResources
 from sallyport.flags import Transport
-from sallyport.kernel import marks, table
+from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.pins_table import pins_table
+from sallyport.kernel.ruleset import Ruleset
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport
 
@@ -38,11 +39,12 @@ class Orphans:
         A worker that lives has its pins table, and its numbers are its own. Not returned are flows
         that are being killed, and those whose end is recorded.
         """
-        living = {
-            marks.series_bits(series)
-            for series in range(marks.SERIES_COUNT)
-            if table.owner_of(pins_table(series)) is not None
-        } - {self._own}
+        with Ruleset() as ruleset:
+            living = {
+                marks.series_bits(series)
+                for series in range(marks.SERIES_COUNT)
+                if ruleset.owner_of(pins_table(series)) is not None
+            } - {self._own}
         reports = self._requests.dump(_ADMITTED, _ADMITTED | marks.KILL)
         return [_orphan(report, self._own) for report in reports if self._is_one(report, living)]
 

@@ -96,6 +96,11 @@ class SysctlChanges:
             self._save()
         write(name, value)
 
+    def rename(self, old: str, new: str) -> None:
+        """Know the sysctls with `old` in their names by `new` instead; raises StartupError."""
+        self._made = {name.replace(old, new): values for name, values in self._made.items()}
+        self._save()
+
     def forget(self, name: str) -> None:
         """Do not put this back."""
         self._made.pop(name, None)

@@ -41,60 +41,6 @@ def load(script: str) -> None:
         raise StartupError(f"nft refused our table: {_complaint(done.stderr)}")
 
 
-def owner_of(table: str) -> int | None:
-    """Return the netlink port of the process that owns a table.
-
-    0: no process does; None: there is no such table.
-
-    For the first netlink socket of a program the port is its process id. Raises KernelError.
-    """
-    with netlink_socket.connect() as sock:
-        sock.send(nftset.get_table(table, 1))
-        (answer, *_rest) = netlink.messages(sock.recv(netlink_socket.RECEIVE_SIZE))
-    if answer.errno is None:
-        return nftset.table_owner(answer.payload) or 0
-    if answer.errno == netlink_socket.ENOENT:
-        return None
-    raise KernelError(f"look for table {table}", answer.errno)
-
-
-def contents(table: str) -> bytes | None:
-    """Return what the kernel holds of a table, to be compared; empty when there is none.
-
-    None when it changed while it was read. Costs about 0.1 ms for a table of ours. Raises
-    KernelError.
-    """
-    with netlink_socket.connect() as sock:
-        sock.settimeout(NFT_SECONDS)
-        parts: list[bytes] = []
-        requests = nftset.get_table(table, 1), nftset.list_chains(2), nftset.list_rules(table, 3)
-        for sequence, request in enumerate(requests, 1):
-            sock.send(request)
-            bodies = _answers(sock, table, is_list=sequence > 1)
-            if bodies is None:
-                return None
-            parts += bodies
-        return b"".join(parts)
-
-
-def _answers(sock: socket.socket, table: str, *, is_list: bool) -> list[bytes] | None:
-    bodies: list[bytes] = []
-    while True:
-        for answer in netlink.messages(sock.recv(netlink_socket.RECEIVE_SIZE)):
-            if answer.kind == netlink.TYPE_DONE:
-                return bodies
-            if answer.errno:
-                if answer.errno != netlink_socket.ENOENT:
-                    raise KernelError(f"read table {table}", answer.errno)
-                return []
-            if answer.flags & netlink.FLAG_DUMP_INTERRUPTED:
-                return None
-            if body := nftset.body_in(table, answer.payload):
-                bodies.append(body)
-        if not is_list:
-            return bodies
-
-
 def claim(script: str, table: str) -> socket.socket:
     """Run a script that makes an owned table and give the socket that owns it, not blocking.
 
@@ -189,7 +135,7 @@ class OwnedTable:
     def __init__(self, name: str, owner: socket.socket) -> None:
         self._name = name
         self._socket = owner
-        self._sequence = 0
+        self._sequence = nftset.SEQUENCES.start
 
     def change(self, removed: nftset.Changes, added: nftset.Changes) -> None:
         """Delete and then add elements, all or none; no change asks nothing of the kernel.
@@ -199,7 +145,9 @@ class OwnedTable:
         """
         if not removed and not added:
             return
-        self._sequence += 1
+        # The last answer of 65 000 batches ago is not waiting any more.
+        following = self._sequence + 1
+        self._sequence = following if following in nftset.SEQUENCES else nftset.SEQUENCES.start
         batch = nftset.batch(self._name, removed, added, self._sequence)
         self._commit("change elements", batch)
 

@@ -186,7 +186,11 @@ RECORDS: Final[Mapping[str, Record]] = {
     ),
     "guard.degraded": Record("The guard cannot be put in place.", ("problem",)),
     "guard.followed": Record("The guard follows interfaces that changed.", ("interfaces",)),
-    "guard.repaired": Record("Our tables were changed, and are as they were again.", ("found",)),
+    "guard.repaired": Record(
+        "Our tables or settings were changed, and are as they were again. Of a table `found` names"
+        " who changed rules just then, with the number of the process as the host counts.",
+        ("found",),
+    ),
     "worker.ended": Record(
         "A worker process ended; another one takes its place.",
         ("number", "status", "replaced_in_seconds"),

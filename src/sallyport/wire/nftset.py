@@ -4,7 +4,7 @@ Only what changes per pinhole is here. Rules are text and nft's business (kernel
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 
 from sallyport.addresses import Endpoint
@@ -16,9 +16,6 @@ _BATCH_END = 0x11
 # The batch header's res_id names the subsystem in network byte order.
 _BATCH_RESOURCE: int = struct.unpack("=H", struct.pack(">H", Subsystem.NFTABLES))[0]
 
-_GET_TABLE = netlink.message_type(Subsystem.NFTABLES, 1)
-_GET_CHAIN = netlink.message_type(Subsystem.NFTABLES, 4)
-_GET_RULE = netlink.message_type(Subsystem.NFTABLES, 7)
 _CREATE = netlink.message_type(Subsystem.NFTABLES, 12)
 _DELETE = netlink.message_type(Subsystem.NFTABLES, 14)
 _FLAGS = {
@@ -28,7 +25,6 @@ _FLAGS = {
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
-_TABLE_NAME, _TABLE_OWNER = 1, 7
 
 # An attribute's length has 16 bits. 512 of our widest elements (a range of IPv6 sources: twice 44
 # bytes of key, 4 of data, 28 of framing) are 60 KiB, so a list of that many always fits.
@@ -41,6 +37,9 @@ field of the last at least that of the first."""
 Changes = Sequence[tuple[str, Sequence[bytes]]]
 """Elements per set name, in the order they are to be applied."""
 
+SEQUENCES = range(0x5A11_0000, 0x5A12_0000)
+"""The sequence numbers of our batches. The kernel's notice of a transaction carries its number, so
+the guard tells workers' pinholes, thousands a second, from what others do (wire/ruleset.py)."""
 
 _SERVICE = struct.Struct(">B3xH2x")
 _PORT = struct.Struct(">H2x")
@@ -151,43 +150,3 @@ def _edge(kind: int) -> tuple[bytes, bytes]:
 
 
 _BEGIN, _END = _edge(_BATCH_BEGIN), _edge(_BATCH_END)
-
-
-def get_table(table: str, sequence: int) -> bytes:
-    """Ask for one table of family inet; the answer is ENOENT when there is none."""
-    name = netlink.text(_TABLE_NAME, table)
-    return netlink.message(_GET_TABLE, netlink.FLAG_REQUEST, sequence, Family.INET, name)
-
-
-def list_chains(sequence: int) -> bytes:
-    """Ask for the chains of all tables of family inet."""
-    flags = netlink.FLAG_REQUEST | netlink.FLAG_DUMP
-    return netlink.message(_GET_CHAIN, flags, sequence, Family.INET, b"")
-
-
-def list_rules(table: str, sequence: int) -> bytes:
-    """Ask for the rules of one table of family inet."""
-    flags = netlink.FLAG_REQUEST | netlink.FLAG_DUMP
-    name = netlink.text(_TABLE_NAME, table)
-    return netlink.message(_GET_RULE, flags, sequence, Family.INET, name)
-
-
-def body_in(table: str, payload: bytes) -> bytes:
-    """Return what a table, chain or rule of this table is made of; empty when it is of another.
-
-    The header in front of it changes with every transaction on the host.
-    """
-    body = payload[netlink.GENERIC_SIZE :]
-    return body if body.startswith(netlink.text(_TABLE_NAME, table)) else b""
-
-
-def table_owner(payload: bytes) -> int | None:
-    """Read the owner's netlink port from an answer to `get_table`; None when no process owns it.
-
-    Raises ProtocolError when the payload is not a list of attributes.
-    """
-    found: Iterable[tuple[int, bytes]] = netlink.attributes(payload[netlink.GENERIC_SIZE :])
-    for kind, value in found:
-        if kind == _TABLE_OWNER:
-            return int.from_bytes(value, "big")
-    return None
