@@ -4,7 +4,7 @@ Begin with `ApplicationFilter`. The version is `API_VERSION`; a filter declares 
 written for, and a gateway of another version refuses it.
 """
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
@@ -36,7 +36,7 @@ from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
-from sallyport.core.policy.rules import Verdict
+from sallyport.core.policy.rules import Rule, Verdict
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,
@@ -102,11 +102,13 @@ __all__ = [
     "NotEmulated",
     "OutOfResources",
     "PolicyDenied",
+    "PortRange",
     "PrimaryConnection",
     "Priority",
     "ProtocolDefinition",
     "ProtocolError",
     "QuotaExceeded",
+    "Rule",
     "Scope",
     "SecondaryConnection",
     "Session",

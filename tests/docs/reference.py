@@ -294,7 +294,7 @@ def _toml(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "" if not value else f"`{value}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 

@@ -17,7 +17,7 @@ from tests.filters.published import NAT, PROXIED, Way
 from tests.filters.talk import IPV4, IPV6, READY, Family
 
 from sallyport import limits
-from sallyport.filters.ftp import FtpFilter
+from sallyport.filters.ftp import FtpFilter, FtpSettings
 from sallyport.testing import Dialogue
 
 # The long form (--soak) plays two thousand conversations of each kind.
@@ -79,6 +79,9 @@ def _cut(turn: tuple[list[Turn], list[int]]) -> list[tuple[str, list[bytes]]]:
     return cut
 
 
+# An hour of ticks takes a second.
+QUICK = FtpSettings(transfer_wait=20)
+
 # Lines that carry an address, and what we say where one cannot be opened.
 _ASKED = re.compile(rb"(?m)^(?:\xff[\xf4\xf2])*(PORT|EPRT) [0-9a-f,|.:]+\r$")
 _NAMED = re.compile(rb"(?m)^(227|228|229)[ -].*\r$")
@@ -108,7 +111,6 @@ def said_by(who: str, turns: list[tuple[str, list[bytes]]]) -> bytes:
 @pytest.fixture(autouse=True)
 def _quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten what is waited for: a day of ticks takes a second."""
-    monkeypatch.setattr(limits, "TRANSFER_START_SECONDS", 20.0)
     monkeypatch.setattr(limits, "ACCEPT_TIMEOUT_SECONDS", 20.0)
     monkeypatch.setattr(limits, "FTP_REPLY_SECONDS", 8.0)
 
@@ -132,13 +134,13 @@ OUTSIDE6 = [IPV6.reply_passive, b"227 (0,0,0,0,19,137)\r\n", b"229 (x)\r\n"]
 @settings(deadline=None)
 @given(conversations(_data_verbs(IPV4), OUTSIDE4))
 def test_a_client_inside_behind_nat(turns: list[tuple[str, list[bytes]]]) -> None:
-    check(Dialogue(FtpFilter()), turns, {"10.0.0.8:1553", "203.0.113.9:5001"})
+    check(Dialogue(FtpFilter(QUICK)), turns, {"10.0.0.8:1553", "203.0.113.9:5001"})
 
 
 @settings(deadline=None)
 @given(conversations(_data_verbs(IPV6), OUTSIDE6))
 def test_a_client_inside_routed(turns: list[tuple[str, list[bytes]]]) -> None:
-    dialogue = Dialogue(FtpFilter(), version=6)
+    dialogue = Dialogue(FtpFilter(QUICK), version=6)
     check(dialogue, turns, {"[fd00:a::8]:1553", "[fd00:a::8]:1554", "[2001:db8::9]:5001"})
 
 
@@ -151,7 +153,7 @@ def test_a_client_inside_routed(turns: list[tuple[str, list[bytes]]]) -> None:
     )
 )
 def test_a_published_server(way: Way, turns: list[tuple[str, list[bytes]]]) -> None:
-    dialogue = Dialogue(FtpFilter(), published=way.rule)
+    dialogue = Dialogue(FtpFilter(QUICK), published=way.rule)
     allowed = {"10.0.0.8:5001", "203.0.113.9:1553"}
     if way is PROXIED:
         turns = [t for t in turns if NAT.ask not in b"".join(t[1])]  # rewritten, and so told anew

@@ -10,7 +10,7 @@ from sallyport import limits
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import OutOfResources, ProtocolError
-from sallyport.filters.tftp import TFTP, TftpFilter
+from sallyport.filters.tftp import TFTP, TftpFilter, TftpSettings
 from sallyport.flags import BindFlags, Transport
 from sallyport.testing import Dialogue
 from sallyport.testing.world import make_policy
@@ -394,3 +394,21 @@ def test_a_server_that_answers_outside_the_binding_is_not_heard(family: Family) 
 
 def test_rules_know_the_protocol_as_udp_port_69() -> None:
     assert (TFTP.name, TFTP.transport, TFTP.port) == ("tftp", Transport.UDP, 69)
+
+
+@both_families
+def test_a_client_that_may_only_read_is_refused_a_write(family: Family) -> None:
+    dialogue = Dialogue(TftpFilter(TftpSettings(read_only=True)), version=family.version)
+    dialogue.client_says(WRQ).client_hears(b"\0\x05\0\x02Read-only access.\0").pinholes()
+    dialogue.noted("request.refused", "rule-is-read-only")
+
+    reading = Dialogue(TftpFilter(TftpSettings(read_only=True)), version=family.version)
+    reading.client_says(RRQ).pinholes(family.pinhole)
+
+
+def test_a_rule_may_say_so_for_what_it_allows() -> None:
+    policy = make_policy(protocols=frozenset({"tftp"}))
+    rules = tuple(replace(r, filters={"tftp": {"read_only": True}}) for r in policy.access_rules)
+    dialogue = Dialogue(TftpFilter(), policy=replace(policy, access_rules=rules))
+
+    dialogue.client_says(WRQ).client_hears(b"\0\x05\0\x02Read-only access.\0").pinholes()

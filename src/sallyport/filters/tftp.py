@@ -7,6 +7,7 @@ port 69 itself has chosen that one; what the client goes on to say to it comes b
 """
 
 from collections import deque
+from dataclasses import dataclass
 from math import ceil
 
 from sallyport import api, limits
@@ -21,6 +22,14 @@ TFTP = api.ProtocolDefinition(
 """The protocol as access rules know it."""
 
 
+@dataclass(frozen=True, slots=True)
+class TftpSettings:
+    """The keys of `[filters.tftp]`, which each rule may set otherwise."""
+
+    read_only: bool = False
+    """Whether clients may read files only."""
+
+
 class TftpFilter(api.ApplicationFilter):
     """TFTP transfers from the port that the server chooses (RFC 1350, 2347)."""
 
@@ -28,23 +37,34 @@ class TftpFilter(api.ApplicationFilter):
     api_version = 1
     protocols = (TFTP,)
     hooks = api.Hooks.of(api.UdpDestination)
+    settings = TftpSettings
+
+    def __init__(self, settings: TftpSettings | None = None) -> None:
+        self._settings = settings or TftpSettings()
 
     def attach_to_session(self, session: api.Session) -> api.SessionFilter:
         """Make the memory for one client."""
-        return TftpSession(session)
+        return TftpSession(session, self._settings)
 
 
 class TftpSession(api.SessionFilter):
     """Attaches a dialogue to every port that asks for a file, and ends it with its transfer."""
 
-    def __init__(self, session: api.Session) -> None:
+    def __init__(self, session: api.Session, settings: TftpSettings) -> None:
         self.session = session
+        self._settings = settings
 
     async def on_event(self, event: api.Event) -> None:
         """Take one event of the session."""
         match event:
             case api.UdpDestination():
-                event.connection.attach_data_filter(TftpDialogue(self.session, self))
+                own = event.connection.rule.filters.get("tftp", {})
+                dialogue = TftpDialogue(
+                    self.session,
+                    self,
+                    is_read_only=bool(own.get("read_only", self._settings.read_only)),
+                )
+                event.connection.attach_data_filter(dialogue)
             case api.EstablishedConnection(context=TftpDialogue() as dialogue):
                 dialogue.answered()
             case api.ConnectionTerminating(context=TftpDialogue() as dialogue):
@@ -56,7 +76,10 @@ class TftpDialogue(api.DataFilter):
 
     connection: api.PrimaryConnection
 
-    def __init__(self, session: api.Session, session_filter: api.SessionFilter) -> None:
+    def __init__(
+        self, session: api.Session, session_filter: api.SessionFilter, *, is_read_only: bool = False
+    ) -> None:
+        self._is_read_only = is_read_only
         self._session = session
         self._session_filter = session_filter
         self._request = b""
@@ -146,6 +169,9 @@ class TftpDialogue(api.DataFilter):
         if request.asks_for(b"multicast"):
             # RFC 2090: the data would come from elsewhere and go to a group (attack T04).
             self._refuse(ErrorCode.OPTION_REFUSED, "Multicast is refused.", "multicast")
+            return
+        if request.is_write and self._is_read_only:
+            self._refuse(ErrorCode.ACCESS_VIOLATION, "Read-only access.", "rule-is-read-only")
             return
         if request.oddity is not None:
             self.connection.note("request.odd", reason=request.oddity)

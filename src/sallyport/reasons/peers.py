@@ -31,6 +31,29 @@ REASONS: Final = (
         _REFUSED,
         "Nothing, if the client goes on without it; PORT, EPRT, PASV and EPSV do the same.",
     ),
+    _peer(
+        "rule-is-read-only",
+        "The rule lets clients read only, and the command or request may change something at the"
+        " server.",
+        "It was answered with an error in the server's place and not passed on.",
+        "If the client may write, take read_only out of the settings of the rule.",
+        "filters.ftp.read_only",
+    ),
+    _peer(
+        "verb-is-denied",
+        "The rule denies the command.",
+        _REFUSED,
+        "If the client may use it, take the verb out of deny in the settings of the rule.",
+        "filters.ftp.deny",
+    ),
+    _peer(
+        "tls-is-refused",
+        "The client asked for TLS, and the rule wants commands that can be read: by tls, read_only"
+        " or deny.",
+        _REFUSED,
+        'Let the client speak plain FTP; or write tls = "pass", without read_only and deny.',
+        "filters.ftp.tls",
+    ),
     _peer("bad-command", "The line is no FTP command.", _REFUSED, _CLIENT),
     _peer("bad-port-argument", "The argument of PORT is not six numbers.", _REFUSED, _CLIENT),
     _peer("bad-eprt-argument", "The argument of EPRT is no address and port.", _REFUSED, _CLIENT),

@@ -61,9 +61,18 @@ full_proxy = false
 
 [filters.ftp]
 """
-DEFAULT_FILTERS = {
-    "ftp": {"trust_pasv_address": "server", "strict_data_port": False},
-    "tftp": {},
+DEFAULT_FILTERS: dict[str, dict[str, object]] = {
+    "ftp": {
+        "read_only": False,
+        "deny": (),
+        "tls": "pass",
+        "passive_range": None,
+        "any_peer": False,
+        "transfer_wait": 3600,
+        "trust_pasv_address": "server",
+        "strict_data_port": False,
+    },
+    "tftp": {"read_only": False},
 }
 NETWORKS = """\
 [networks.internal]
@@ -148,8 +157,8 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
     )
     assert configuration.policy.access_rules[0].allowed_addresses is AllowedAddresses.CLASS_C
     assert configuration.policy.filter_settings["ftp"] == {
+        **DEFAULT_FILTERS["ftp"],
         "trust_pasv_address": "replace",
-        "strict_data_port": False,
     }
 
 

@@ -106,6 +106,20 @@ def test_every_key_of_the_language_has_its_meaning() -> None:
     assert policy.is_timed
 
 
+def test_the_settings_of_ftp_are_values_in_a_rule() -> None:
+    text = 'read_only = true\ndeny = ["SITE"]\npassive_range = "50000-50099"\ntransfer_wait = 90'
+    (rule,) = read(("strict_data_port = true", text)).policy.access_rules
+
+    assert rule.filters == {
+        "ftp": {
+            "read_only": True,
+            "deny": ("SITE",),
+            "passive_range": PortRange(50000, 50099),
+            "transfer_wait": 90,
+        }
+    }
+
+
 def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configuration() -> None:
     spoken = {(one.name, one.dialled_port, one.is_in_tls) for one in read().supervised}
 
@@ -159,6 +173,23 @@ def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configurat
             "strict_dataport = true",
             "f:38: unknown key 'strict_dataport' in access_rules.filters.ftp; write"
             " 'strict_data_port'",
+        ),
+        (
+            "strict_data_port = true",
+            'deny = ["SITE", "dele"]',
+            'f:38: deny cannot be "dele"; write a list of verbs in capitals, such as ["SITE",'
+            ' "DELE"]',
+        ),
+        (
+            "strict_data_port = true",
+            'passive_range = "50099-50000"',
+            'f:38: passive_range cannot be "50099-50000"; write a range of ports, such as'
+            ' "50000-50099"',
+        ),
+        (
+            "strict_data_port = true",
+            'tls = "off"',
+            'f:38: tls cannot be "off"; write "pass" or "refuse"',
         ),
         (
             "[access_rules.filters.ftp]",

@@ -211,7 +211,8 @@ def test_a_filter_is_built_with_a_value_of_its_settings(talk: Catalogue) -> None
         ),
         (
             "[filters.tftp]\nvolume = 1\n",
-            "7: unknown key 'volume' in filters.tftp; write one of: path, enabled, ports",
+            "7: unknown key 'volume' in filters.tftp; write one of: read_only, path, enabled,"
+            " ports",
         ),
         (
             "[filters.talk]\nenable = false\n",

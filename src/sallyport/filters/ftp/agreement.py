@@ -36,15 +36,18 @@ class Agreement(FtpTransfer):
         "_is_filtered",
         "_on_change",
         "_opening",
+        "_transfer_wait",
         "explanation",
         "is_established",
         "is_over",
         "is_patient",
     )
 
-    def __init__(self, on_change: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, on_change: Callable[[], Awaitable[None]], transfer_wait: float) -> None:
+        """`transfer_wait`: how many seconds a transfer that was asked for may take to begin."""
         super().__init__()
         self._on_change = on_change
+        self._transfer_wait = transfer_wait
         self._opening: Opening | None = None
         self._is_filtered = False
         self.is_patient = True
@@ -74,11 +77,11 @@ class Agreement(FtpTransfer):
         self._opening, self._is_filtered = opening, opening.is_filtered
 
     def serve(self, command: Command) -> None:
-        """Be for `command`, and wait for its connection as long as a transfer may take to begin."""
+        """Be for `command`, and wait for its connection as long as it may take to come."""
         self.command = command.verb.decode("ascii")
         if command.argument is not None:
             self.argument = command.argument.decode("utf-8", errors="surrogateescape")
-        self._wait(limits.TRANSFER_START_SECONDS)
+        self._wait(self._transfer_wait)
 
     def free(self) -> None:
         """Be for no command: another one may use what this one could not."""

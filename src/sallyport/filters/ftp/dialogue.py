@@ -42,6 +42,7 @@ from sallyport.filters.ftp.verbs import (
     KNOWN_VERBS,
     REFUSED_VERBS,
     RESTARTS,
+    SECRET_VERBS,
     TLS_MECHANISMS,
     TRANSFERS,
     WITHDRAWING,
@@ -78,7 +79,8 @@ class FtpDialogue(ServerSide):
         Nothing new may connect (attack F22), unless a transfer was asked for and not answered.
         """
         self._has_client_ended = True
-        if unfinished := self.unfinished_line():
+        unfinished = self.unfinished_line()
+        if unfinished and not self._restrictions.is_any:
             self._last_words = harmless(unfinished)
         if not self._has_work:
             self._withdraw("client-closed")
@@ -219,7 +221,9 @@ class FtpDialogue(ServerSide):
             return
         self._has_bad_line = self._may_be_tls = False
         verb, self._command = command.verb, command
-        if (handle := self._HANDLERS.get(verb)) is not None:
+        if self._restrictions.is_any and (refusal := self._restrictions.refusal(command)):
+            self._refuse(*refusal)
+        elif (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
         elif verb in PORT_FORMATS:
             await self._port(command)
@@ -271,9 +275,8 @@ class FtpDialogue(ServerSide):
         """Record what was said and how it was answered; `is_recorded`: why stands in the log."""
         said: dict[str, object] = {"code": code, "reason": reason}
         if self._command is not None:
-            # The verbs that are refused name addresses or mechanisms, never a secret.
             said["verb"] = self._command.verb
-            if self._command.argument:
+            if self._command.argument and self._command.verb not in SECRET_VERBS:
                 said["named"] = self._command.argument
         if is_recorded:  # a refusal is one record: here is only what the client was told
             self.connection.note("command.answered", level="debug", **said)

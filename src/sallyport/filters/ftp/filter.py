@@ -46,12 +46,23 @@ class FtpSession(api.SessionFilter):
     async def on_event(self, event: api.Event) -> None:
         """Implement `SessionFilter.on_event`."""
         match event:
-            case api.ConnectTcp():
-                # Priority.NAT: who edits addresses is the first to see what the client says.
-                own: dict[str, Any] = dict(event.connection.rule.filters.get("ftp", {}))
-                dialogue = FtpDialogue(self, replace(self._settings, **own))
-                event.connection.attach_data_filter(dialogue, api.Priority.NAT)
+            case api.ConnectTcp(connection=api.PrimaryConnection() as connection):
+                self._begin(connection)
             case api.EstablishedConnection(context=Agreement() as agreement):
                 await agreement.established()
             case api.ConnectionTerminating(context=Agreement() as agreement):
                 await agreement.ended(event.explanation)
+
+    def _begin(self, connection: api.PrimaryConnection) -> None:
+        settings, is_ciphered = self._settings_of(connection.rule), connection.protocol.is_in_tls
+        if is_ciphered and settings.hides_nothing:
+            connection.note("connect.refused", **connection.parties(), reason="tls-is-refused")
+            connection.deny()
+            return
+        # Priority.NAT: who edits addresses is the first to see what the client says.
+        dialogue = FtpDialogue(self, settings, is_ciphered=is_ciphered)
+        connection.attach_data_filter(dialogue, api.Priority.NAT)
+
+    def _settings_of(self, rule: api.Rule) -> FtpSettings:
+        own: dict[str, Any] = dict(rule.filters.get("ftp", {}))
+        return replace(self._settings, **own) if own else self._settings

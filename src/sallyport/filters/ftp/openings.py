@@ -21,7 +21,7 @@ class FtpOpenings:
         self._session_filter = session_filter
         self.is_published = connection.protocol.direction is api.Direction.INBOUND
         """Whether the server is ours to protect, and not the client."""
-        self._far_end = api.IpFilter.of(connection.peer.address)
+        self._far_end = None if settings.any_peer else api.IpFilter.of(connection.peer.address)
         self._flags = api.BindFlags.TIMEOUT
         if api.ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in connection.flags:
             self._flags |= api.BindFlags.PROXY_MODE  # full proxy is inherited, never chosen
@@ -45,7 +45,7 @@ class FtpOpenings:
         return await self._permit(server, transfer)
 
     async def _bind(self, inside: api.Endpoint, transfer: FtpTransfer) -> Opening:
-        """Bind a port at which the far end, and no other host, reaches `inside` once."""
+        """Bind a port at which the far end, and no other host but by setting, reaches `inside`."""
         return await self._connection.session.bind_for_client(
             [inside],
             transport=api.Transport.TCP,

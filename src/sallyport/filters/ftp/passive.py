@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from sallyport.api import AddressNotAllowed, Endpoint
+from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.wire.ftp import formats
 from sallyport.wire.ftp.replies import ReplyLine
 
@@ -22,7 +23,7 @@ class PassiveReply:
     """A reply that says where the server listens."""
 
     server: Endpoint
-    """Where the server listens, by its own address."""
+    """Where the server listens, by its own address, or another host in its place."""
     _raw: bytes
     _span: formats.Span
     _named: Endpoint | None
@@ -40,13 +41,13 @@ class PassiveReply:
 
 
 def read_passive(
-    line: ReplyLine, server: Endpoint, own: Container[object], *, replaces: bool
+    line: ReplyLine, server: Endpoint, own: Container[object], settings: FtpSettings
 ) -> PassiveReply | None:
     """Read the final line of a 227 or 229; None when it names nothing ("227 Logout.", attack V04).
 
     `server`: the server as we know it; `own`: addresses of ours that stand for it to its clients;
-    `replaces`: whether any other address is taken for the server's own. All zeros and loopback are
-    in any case: they cannot be a third host. Raises ProtocolError for what cannot be read strictly,
+    `settings` say what another address means. All zeros and loopback are the server itself in any
+    case: they cannot be a third host. Raises ProtocolError for what cannot be read strictly,
     AddressNotAllowed for another host (attack V01).
     """
     if line.code == 229:
@@ -57,10 +58,14 @@ def read_passive(
     if found is None:
         return None
     named = found.endpoint
-    is_its_own = named.address == server.address or named.address in own
-    if not (is_its_own or named.address.is_unspecified or named.address.is_loopback or replaces):
+    host = named.address
+    is_its_own = host == server.address or host in own
+    is_replaced = settings.trust_pasv_address == "replace"
+    if is_its_own or host.is_unspecified or host.is_loopback or is_replaced:
+        host = server.address
+    elif not settings.any_peer:
         raise AddressNotAllowed("passive-address-is-not-the-servers")
-    return PassiveReply(Endpoint(server.address, named.port), line.raw, found.span, named)
+    return PassiveReply(Endpoint(host, named.port), line.raw, found.span, named)
 
 
 def masked(raw: bytes, inside: Endpoint, outside: Endpoint) -> bytes:

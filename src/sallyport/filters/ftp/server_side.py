@@ -13,6 +13,7 @@ from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
 from sallyport.filters.ftp.openings import FtpOpenings
 from sallyport.filters.ftp.passive import masked, read_passive
 from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
+from sallyport.filters.ftp.restrictions import Restrictions
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.stream import FtpStream
 from sallyport.filters.ftp.verbs import (
@@ -21,7 +22,6 @@ from sallyport.filters.ftp.verbs import (
     GREETING,
     PASSIVE_CODES,
     PASSIVE_VERBS,
-    REFUSED_VERBS,
 )
 from sallyport.wire.ftp.replies import ReplyLine, reply
 
@@ -39,6 +39,7 @@ class ServerSide(FtpStream):
         super().__init__(is_ciphered=is_ciphered)
         self._session_filter = session_filter
         self._settings = settings
+        self._restrictions = Restrictions(settings)
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._agreement: Agreement | None = None
@@ -81,7 +82,7 @@ class ServerSide(FtpStream):
         """Open what a new data connection needs; raises BindError."""
         if self._has_client_ended and not self._has_work:
             raise api.Terminating("client-closed")
-        agreement = Agreement(self._changed)
+        agreement = Agreement(self._changed, self._settings.transfer_wait)
         opening = await make(where, agreement)
         agreement.made(opening)
         self._agreement = agreement
@@ -101,7 +102,7 @@ class ServerSide(FtpStream):
         if exchange is None or line.code is None:
             self._text(line)
         elif not line.is_final or line.is_preliminary:
-            if not (exchange.verb == b"FEAT" and _offers_what_we_refuse(line)):
+            if exchange.verb != b"FEAT" or not self._restrictions.offers_what_is_refused(line):
                 self._queue.go_on(exchange, line)
         else:
             self._current = None
@@ -181,12 +182,7 @@ class ServerSide(FtpStream):
     async def _passive_answered(self, exchange: Exchange, line: ReplyLine) -> bytes:
         if not line.is_whole:
             raise api.ProtocolError("reply-line-too-long", line.raw[:80])
-        found = read_passive(
-            line,
-            self.connection.server,
-            self._own_addresses,
-            replaces=self._settings.trust_pasv_address == "replace",
-        )
+        found = read_passive(line, self.connection.server, self._own_addresses, self._settings)
         if found is None:
             return self._mask(line)
         if self._openings.is_published and not line.is_certain:
@@ -287,15 +283,6 @@ class ServerSide(FtpStream):
 def _may_name_address(line: ReplyLine) -> bool:
     """Whether a line is, or looks like, one that says where to connect."""
     return line.code in PASSIVE_CODES or line.raw[:3] in _PASSIVE_TEXTS
-
-
-def _offers_what_we_refuse(line: ReplyLine) -> bool:
-    """Whether a line of the reply to FEAT names a verb that we refuse (RFC 2389 section 3.2)."""
-    if line.is_first or line.is_final:
-        return False
-    verb, _, argument = line.text.upper().strip().partition(b" ")
-    is_other_auth = verb == b"AUTH" and not any(name in argument for name in (b"TLS", b"SSL"))
-    return verb in REFUSED_VERBS or is_other_auth
 
 
 # For the operator, in the journal and in `explain`.

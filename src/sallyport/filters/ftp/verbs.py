@@ -55,6 +55,33 @@ KNOWN_VERBS = frozenset(
 """RFC 959, 1123, 2389, 2640, 3659, 4217, 7151 and what servers in use add: of these we know that
 their argument is no address, and whether a transfer follows."""
 
+SECRET_VERBS = frozenset({b"ACCT", b"PASS"})
+"""Their argument is kept out of records."""
+
+READING = frozenset(
+    b"ABOR ACCT ALLO AUTH AVBL CCC CDUP CLNT CSID CWD DSIZ EPRT EPSV FEAT HASH HELP HOST LANG LIST "
+    b"MD5 MDTM MLSD MLST MMD5 MODE NLST NOOP OPTS PASS PASV PBSZ PORT PROT PWD QUIT RANG REIN REST "
+    b"RETR SIZE SMNT STAT STRU SYST TYPE USER XCRC XCUP XCWD XMD5 XPWD XSHA XSHA1 XSHA256 "
+    b"XSHA512".split()
+)
+"""They change nothing at the server; MDTM does with a time before the name. Any other verb may,
+SITE among them and those that we do not know."""
+
+WRITING = KNOWN_VERBS - READING
+"""They change something at the server."""
+
+TAKING_NAMES = frozenset({b"APPE", b"RNTO", b"STOR", b"STOU"})
+"""Their argument is the name that something will have."""
+
+TAKING_PATHS = frozenset(
+    b"CDUP CWD DELE LIST MDTM MFCT MFF MFMT MKD MLSD MLST NLST RETR RMD RMDA RNFR SIZE SMNT STAT "
+    b"XCUP XCWD XMKD XRMD".split()
+)
+"""Their argument is the path of something that is there."""
+
+TLS_VERBS = frozenset({b"AUTH", b"CCC", b"PBSZ", b"PROT"})
+"""They mean nothing without TLS (RFC 4217)."""
+
 TLS_MECHANISMS = frozenset({b"TLS", b"TLS-C", b"TLS-P", b"SSL"})
 """The mechanisms of AUTH after which the stream is opaque (RFC 4217; TLS-C and TLS-P are older)."""
 

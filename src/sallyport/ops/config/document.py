@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sallyport import limits
+from sallyport.addresses import PortRange
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.config.rule_shapes import (
@@ -50,7 +51,13 @@ _TABLES = (
 )
 
 # What types without a description take, in the words of TOML.
-_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+_PLAIN = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    PortRange: 'a range of ports, such as "50000-50099"',
+}
 
 # "adress" finds "addresses", and words that only share a few letters are not guessed.
 _SIMILAR = 0.5
@@ -358,8 +365,10 @@ def read_table(
 
 def _convert(value: object, wanted: object, path: KeyPath, report: Report) -> object:
     try:
+        if PortRange in (wanted, *get_args(wanted)):
+            return PortRange.parse(str(value))  # to msgspec it would be a table
         return msgspec.convert(value, wanted)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec.ValidationError is one
         # msgspec names the element of a list: "... - at `$[1]`".
         if isinstance(value, list) and (element := re.search(r"`\$\[(\d+)\]", str(error))):
             index = int(element[1])
