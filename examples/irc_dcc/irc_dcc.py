@@ -1,6 +1,7 @@
-"""IRC DCC: an offer that a client inside makes leads to it, by one port open to one connection.
+"""IRC DCC in one file: a short form of the filter `dcc` that comes with Sallyport, to learn from.
 
-The taker of an offer is known by nickname only, so the port is open to every host. That is for
+An offer that a client inside makes leads to it, by one port open to one connection. The taker is
+known by nickname only, so the port is open to every host. That is for
 the operator to want (attack I06); otherwise offers are refused, and the client is told.
 
     [filters.irc-dcc]
@@ -37,7 +38,7 @@ from sallyport.api import (
 from sallyport.wire import irc
 from sallyport.wire.interjection import Interjector
 
-IRC = ProtocolDefinition("irc", Transport.TCP, 6667)
+IRC = ProtocolDefinition("irc-example", Transport.TCP, 6667)
 
 # Open offers and running transfers of one client (attack I08).
 MAX_CHANNELS = 8

@@ -4,7 +4,7 @@ Begin with `ApplicationFilter`. The version is `API_VERSION`; a filter declares 
 written for, and a gateway of another version refuses it.
 """
 
-from sallyport.addresses import Endpoint, PortRange
+from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
@@ -93,6 +93,7 @@ __all__ = [
     "FutureConnection",
     "Hooks",
     "InvalidArgument",
+    "IpAddress",
     "IpFilter",
     "KernelError",
     "Line",

@@ -186,6 +186,15 @@ MAX_DATAGRAM_BYTES = 65535
 # the server's own limit. Parallel downloaders open about ten, and a NAT may hide several of them.
 MAX_CONTROLS_PER_PEER = 64
 
+# -- IRC ------------------------------------------------------------------------------------------
+
+# Open offers and running transfers of one client by DCC; the ninth is refused (attack I08).
+MAX_DCC_CHANNELS = 8
+
+# Nicknames whose address is remembered for one connection, the latest seen: a person offers files
+# to whom they have just spoken with. 1024 take about 200 KiB.
+MAX_IRC_NICKNAMES = 1024
+
 # -- RTSP and SIP --------------------------------------------------------------------------------
 
 # Start line and headers of one message. Digests, long URLs and a dozen hops stay below 4 KiB; what

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.shipped import UNNAMED
 
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
@@ -152,7 +153,7 @@ def test_check_config_says_that_a_file_is_fine(
     assert capsys.readouterr().out == (
         f"{good} is fine: 2 networks, 0 network rules, 0 access rules, 0 publishing rules\n"
         "supervised, allowed or denied by rules: ftp, tftp\n"
-        "not supervised, ordinary traffic: none\n"
+        f"not supervised, ordinary traffic: {', '.join(UNNAMED)}\n"
     )
 
 
@@ -194,7 +195,7 @@ def test_check_config_in_json_says_that_a_file_is_fine(
         "errors": [],
         "warnings": [],
         "supervised": ["ftp", "tftp"],
-        "unsupervised": [],
+        "unsupervised": UNNAMED,
     }
 
 

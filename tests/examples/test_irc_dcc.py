@@ -30,7 +30,7 @@ def irc(version: int = 4, *, any_peer: bool = True) -> Dialogue:
     return Dialogue(
         DccFilter(DccSettings(any_peer=any_peer)),
         version=version,
-        policy=make_policy(protocols=frozenset({"irc"})),
+        policy=make_policy(protocols=frozenset({"irc-example"})),
     )
 
 

@@ -6,6 +6,7 @@ from tests.filters.published import Way
 from tests.filters.talk import IPV4, IPV6, OK, READY, Family
 from tests.testing.scanner import Scanner
 
+from sallyport.filters.dcc import DccFilter, DccSettings
 from sallyport.filters.ftp import FtpFilter
 from sallyport.filters.tftp import TftpFilter
 from sallyport.testing import (
@@ -126,6 +127,33 @@ TFTP = [
 @pytest.mark.parametrize(("name", "check"), contract_checks(FtpFilter, FTP))
 def test_ftp_keeps_every_promise(name: str, check: Check) -> None:
     assert "IPv" in name
+
+    check()
+
+
+DCC = [
+    Conversation(
+        "an offer",
+        [
+            server_says(b":srv 001 me :hi\r\n", passes=True),
+            client_says(b"PRIVMSG bob :\x01DCC SEND a %s 5000 9\x01\r\n" % own, asks=True, binds=1),
+            peer_connects(),
+            client_says(b"PING x\r\n", passes=True),
+            peer_finishes(),
+            client_closes(),
+            server_closes(),
+        ],
+        versions=(version,),
+    )
+    for version, own in ((4, b"167772168"), (6, b"fd00:a::8"))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), contract_checks(lambda: DccFilter(DccSettings(any_peer=True)), DCC)
+)
+def test_dcc_keeps_every_promise(name: str, check: Check) -> None:
+    assert "offer" in name
 
     check()
 

@@ -1,14 +1,12 @@
 """DCC SEND between two people on a real IRC server, one of them behind the gateway."""
 
 import json
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 import pytest
 from tests.interop.ircd import PATIENCE, IrcClient, IrcServer, why_no_ircd
@@ -20,7 +18,6 @@ from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "irc_dcc" / "irc_dcc.py"
 FILE = bytes(n * 7 % 251 for n in range(1024 * 1024 + 1))
 OFFER = (
     rb":alice!\S+ PRIVMSG bob :\x01DCC SEND notes\.txt"
@@ -42,13 +39,12 @@ def ircd(lab: Lab) -> Iterator[IrcServer]:
 
 @contextmanager
 def gateway(lab: Lab, data_path: str, setting: str) -> Iterator[RunningGateway]:
-    """Run a gateway that has the example for a filter."""
-    shutil.copy(EXAMPLE, lab.folder)
+    """Run a gateway whose rule names IRC."""
     file = lab.folder / "chat.toml"
     text = configuration(
         gateway=f'data_path = "{data_path}"',
         protocols=("irc",),
-        rest=f'[filters.irc-dcc]\npath = "irc_dcc.py"\n{setting}',
+        rest=f"[filters.dcc]\n{setting}",
     )
     file.write_text(text, encoding="ascii")
     running = RunningGateway(lab, ("--config", str(file)), name="chat")
@@ -106,21 +102,25 @@ def test_a_file_offered_inside_arrives_outside(
     server, outside = ircd.host.address(family), lab.servers[1]
     peers: list[str] = []
     with (
-        gateway(lab, data_path, "any_peer = true"),
+        gateway(lab, data_path, "") as running,
         IrcClient(lab.client, server, "alice") as alice,
         IrcClient(outside, server, "bob") as bob,
         listening(lab.client, family) as listener,
     ):
         own, port = written(lab.client, family), listener.getsockname()[1]
+        alice.say(b"WHOIS bob")  # the gateway hears where bob is
+        alice.hears(rb":\S+ 311 alice bob ")
         sender = threading.Thread(target=give, args=(listener, peers))
         sender.start()
         alice.say(b"PRIVMSG bob :\x01DCC SEND notes.txt %s %d %d\x01" % (own, port, len(FILE)))
         heard = bob.hears(OFFER)
+        (held,) = json.loads(running.ask("bindings", "list", "--json").stdout)["bindings"]
         content = take(outside, heard["address"], int(heard["port"]), int(heard["size"]))
         sender.join(PATIENCE)
 
     assert sha256(content).digest() == sha256(FILE).digest()
     assert peers == [str(outside.address(family))]
+    assert held["peers"] == [str(outside.address(family))]
     assert heard["address"] == written(lab.gateway if family == 4 else lab.client, family)
 
 
@@ -135,7 +135,7 @@ def test_without_the_setting_the_offer_is_refused_and_nobody_hears_of_it(
         IrcClient(lab.servers[1], server, "bob") as bob,
     ):
         alice.say(b"PRIVMSG bob :\x01DCC SEND notes.txt %s 5000 1\x01" % own)
-        alice.hears(rb":sallyport NOTICE \* :DCC is refused: any-peer-is-off\r\n")
+        alice.hears(rb":sallyport NOTICE \* :DCC is refused: taker-is-unknown\r\n")
         alice.say(b"PRIVMSG bob :never mind")
         heard = bob.hears(rb":alice!\S+ PRIVMSG bob :(?P<text>.*)\r\n")
         held = json.loads(strict.ask("bindings", "list", "--json").stdout)

@@ -13,6 +13,7 @@ from tests.interop.matrix import GiveServer
 from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp
 from tests.ops.config.offered import write
+from tests.shipped import KNOWN
 
 from sallyport.errors import StartupError
 from sallyport.kernel.sysctls import STATE_FOLDER
@@ -327,9 +328,7 @@ def test_a_file_with_a_mistake_changes_nothing(lab: Lab, reloadable: Reloadable)
 
     assert done.returncode == 78
     assert done.stdout == ""
-    assert done.stderr == (
-        f"{reloadable.file}:20: no filter speaks 'fpt'; write one of: ftp, tftp, port-mapping\n"
-    )
+    assert done.stderr == (f"{reloadable.file}:20: no filter speaks 'fpt'; write one of: {KNOWN}\n")
     assert traces(lab) == before
     assert asked(gateway, "rules", "show")["access_rules"][0]["protocols"] == ["ftp"]
 

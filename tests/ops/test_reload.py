@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.shipped import KNOWN
 
 from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.assembly import RestartNeeded
@@ -56,7 +57,7 @@ def test_what_the_file_says_now_is_in_force_afterwards() -> None:
 
 
 def test_mistakes_are_an_answer() -> None:
-    problem = "no filter speaks 'fpt'; write one of: ftp, tftp, port-mapping"
+    problem = f"no filter speaks 'fpt'; write one of: {KNOWN}"
     one, journal = reloader(Replacing(ConfigErrors([ConfigError(str(FILE), 9, problem)])))
 
     answer = asyncio.run(one.answer({}))

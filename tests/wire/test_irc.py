@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import ProtocolError
-from sallyport.wire.irc import Offer, parse_offer
+from sallyport.wire.irc import Offer, parse_offer, parse_resume, parse_seen
 
 PROXY = Endpoint.parse("203.0.113.1:40000")
 
@@ -121,3 +121,37 @@ def test_any_bytes_are_an_offer_or_none_or_refused(data: bytes) -> None:
         except ProtocolError:
             continue
         assert found is None or 0 <= found.port <= 65535
+
+
+def test_an_offer_says_to_whom_it_is_made() -> None:
+    assert offer(b"PRIVMSG Bob :\x01DCC SEND a 167772168 5000\x01").taker == b"bob"
+
+
+@pytest.mark.parametrize("kind", [b"RESUME", b"accept"])
+def test_a_resume_names_the_port_of_the_offer(kind: bytes) -> None:
+    said = b':bob!u@h PRIVMSG me :\x01DCC %s "a b" %d 4096\x01'
+    found = parse_resume(said % (kind, 40000))
+
+    assert found is not None
+    assert found.port == 40000
+    assert found.naming(5000) == said % (kind, 5000)
+    assert parse_resume(b"PRIVMSG bob :\x01DCC SEND a 167772168 5000\x01") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b":Bob!~u@203.0.113.7 JOIN #x", (b"bob", ip_address("203.0.113.7"))),
+        (b"@a=b :bob!~u@2001:db8::7 PRIVMSG me :hi", (b"bob", ip_address("2001:db8::7"))),
+        (b":bob!~u@[2001:db8::7] QUIT :", (b"bob", ip_address("2001:db8::7"))),
+        (b":bob!~u@cloak.example PRIVMSG me :hi", (b"bob", None)),
+        (b":srv 302 me :bob*=+~u@203.0.113.7 ", (b"bob", ip_address("203.0.113.7"))),
+        (b":srv 311 me bob ~u 203.0.113.7 * :Bob", (b"bob", ip_address("203.0.113.7"))),
+        (b":srv 352 me #x ~u 203.0.113.7 srv Bob H :0 Bob", (b"bob", ip_address("203.0.113.7"))),
+        (b":srv 372 me :- bob!u@203.0.113.7 ", None),
+        (b"PING :bob!u@203.0.113.7", None),
+        (b":bob!u@203.0.113.7", None),
+    ],
+)
+def test_i06_a_server_says_where_a_nickname_is(line: bytes, expected: object) -> None:
+    assert parse_seen(line) == expected

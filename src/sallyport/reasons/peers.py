@@ -189,11 +189,12 @@ REASONS: Final = (
     # other protocols at a port of FTP or of a line protocol
     *(
         _peer(
-            f"not-ftp-{found}",
-            f"The connection to an FTP port begins like {name}.",
+            f"not-{protocol.lower()}-{found}",
+            f"The connection to a port of {protocol} begins like {name}.",
             "The connection was reset: it could never ask for a data connection.",
             "Look for a browser, a scanner or a client with the wrong port.",
         )
+        for protocol in ("FTP", "IRC")
         for found, name in (
             ("http", "HTTP"),
             ("tls", "TLS"),

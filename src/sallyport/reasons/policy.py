@@ -200,6 +200,15 @@ REASONS: Final = (
         "Change or remove that rule in the filter's file if the line should pass.",
     ),
     _policy(
+        "taker-is-unknown",
+        "A client offered a file or a chat by DCC to a nickname whose address the IRC server has"
+        " not named.",
+        "The offer was not passed on, and the client got a notice.",
+        "Ask for the nickname first (WHOIS); where the server hides addresses, any_peer = true"
+        " under [filters.dcc] opens the port of an offer to the first host that connects.",
+        "filters.dcc.any_peer",
+    ),
+    _policy(
         "peer-is-not-admitted",
         "The address that a filter wants to send to is not one that its binding admits.",
         "Nothing was sent.",

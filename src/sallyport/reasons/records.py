@@ -141,6 +141,12 @@ RECORDS: Final[Mapping[str, Record]] = {
     "line.dropped": Record(
         "What became of a line whose bind was refused.", (*_PARTIES[:2], "reason")
     ),
+    "dcc.refused": Record(
+        "An offer by DCC was not passed on, and its client got a notice.", (*_PARTIES, "reason")
+    ),
+    "dcc.answered": Record(
+        "What a client was told whose offer was not let be.", (*_PARTIES[:2], "reason")
+    ),
     "request.refused": Record(
         "A TFTP request was answered in the server's place.", (*_PARTIES, "code", "reason")
     ),

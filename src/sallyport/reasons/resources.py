@@ -45,6 +45,13 @@ REASONS: Final = (
         " MAX_DATAGRAM_CONVERSATIONS.",
     ),
     _resource(
+        "too-many-dcc-channels",
+        "The client has as many open offers and transfers by DCC as one may.",
+        "The new offer was not passed on, and the client got a notice.",
+        "Wait for one to end, or for a minute: an offer that was not taken is over then. The limit"
+        " is fixed: MAX_DCC_CHANNELS.",
+    ),
+    _resource(
         "too-many-private-sessions",
         "A filter asked for more sessions of its own for one client than there may be.",
         "The filter's call was refused.",

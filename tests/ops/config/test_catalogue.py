@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.ops.config.offered import SCANNER, TALK, catalogue, offer, write
+from tests.shipped import FILTERS
 
 from sallyport.errors import ConfigErrors
 from sallyport.ops.config.catalogue import Catalogue, FilterKind, FilterUnusable, read_file
@@ -28,7 +29,7 @@ def complaint(path: Path, name: str = "talk") -> str:
 def test_our_own_filters_are_offered_like_any_other_and_come_first() -> None:
     found = Catalogue.installed()
 
-    assert found.builtin == ("ftp", "tftp")
+    assert found.builtin == FILTERS
     assert found.names[:2] == ("ftp", "tftp")
     assert str(found.find("ftp").origin) == "builtin"
 

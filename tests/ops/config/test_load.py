@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.shipped import FILTERS, KNOWN, UNNAMED_SETTINGS
 
 from sallyport.addresses import Endpoint, IpInterface, PortRange
 from sallyport.core.policy.hosts import Hosts
@@ -73,6 +74,7 @@ DEFAULT_FILTERS: dict[str, dict[str, object]] = {
         "strict_data_port": False,
     },
     "tftp": {"read_only": False},
+    **UNNAMED_SETTINGS,
 }
 NETWORKS = """\
 [networks.internal]
@@ -230,7 +232,7 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
         ),
         (
             EXAMPLE.replace('"ftp", "tftp"]', '"ftp", "ftp-server"]'),
-            "f:22: no filter speaks 'ftp-server'; write one of: ftp, tftp, port-mapping",
+            "f:22: no filter speaks 'ftp-server'; write one of: " + KNOWN,
         ),
         (
             EXAMPLE.replace('to = ["external"]', 'to = ["external",\n"dmz"]'),
@@ -287,7 +289,7 @@ def test_a_file_means_the_same_as_its_text(tmp_path: Path) -> None:
 
     read, parsed = load(path), parse(EXAMPLE, "anything")
     assert (read.gateway, read.policy) == (parsed.gateway, parsed.policy)
-    assert [one.kind.name for one in read.filters] == ["ftp", "tftp"]
+    assert [one.kind.name for one in read.filters] == [*FILTERS]
 
 
 PIECES = st.sampled_from([*EXAMPLE.splitlines(keepends=True), "= 0x" + "f" * 5000, "[", "'", "\0"])

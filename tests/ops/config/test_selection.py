@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.ops.config.offered import SCANNER, TALK, catalogue, offer, write
+from tests.shipped import FILTERS, KNOWN, UNNAMED
 
 from sallyport.api import Direction
 from sallyport.errors import ConfigErrors
@@ -69,20 +70,20 @@ def supervised(text: str, offered: Catalogue | None = None) -> tuple[list[str], 
 
 def test_what_a_rule_names_is_supervised_whatever_the_rule_says(talk: Catalogue) -> None:
     for action in ("allow", "deny"):
-        assert supervised(rule("talk", action), talk) == (["ftp", "talk", "tftp"], [])
+        assert supervised(rule("talk", action), talk) == (["ftp", "talk", "tftp"], UNNAMED)
     switched_off = rule("talk", "deny") + "[filters.talk]\nenabled = false\n"
-    assert supervised(switched_off, talk) == (["ftp", "talk", "tftp"], [])
+    assert supervised(switched_off, talk) == (["ftp", "talk", "tftp"], UNNAMED)
 
 
 def test_what_is_on_by_default_is_supervised_without_a_rule_until_it_is_switched_off() -> None:
-    assert supervised("") == (["ftp", "tftp"], [])
-    assert supervised("[filters.ftp]\nenabled = false\n") == (["tftp"], ["ftp"])
+    assert supervised("") == (["ftp", "tftp"], UNNAMED)
+    assert supervised("[filters.ftp]\nenabled = false\n") == (["tftp"], ["ftp", *UNNAMED])
     named = rule("ftp", "deny") + "[filters.ftp]\nenabled = false\n"
-    assert supervised(named) == (["ftp", "tftp"], [])
+    assert supervised(named) == (["ftp", "tftp"], UNNAMED)
 
 
 def test_a_protocol_with_a_filter_that_no_rule_names_is_ordinary_traffic(talk: Catalogue) -> None:
-    assert supervised("[filters.talk]\n", talk) == (["ftp", "tftp"], ["talk"])
+    assert supervised("[filters.talk]\n", talk) == (["ftp", "tftp"], sorted([*UNNAMED, "talk"]))
 
 
 def test_what_a_rule_names_takes_its_port_from_what_is_supervised_by_default(
@@ -91,7 +92,7 @@ def test_what_a_rule_names_takes_its_port_from_what_is_supervised_by_default(
     offer(tmp_path, TALK.replace("5005", "21"), "talk = Talk")
     offered = catalogue(tmp_path, monkeypatch)
 
-    assert supervised(rule("talk", "deny"), offered) == (["talk", "tftp"], ["ftp"])
+    assert supervised(rule("talk", "deny"), offered) == (["talk", "tftp"], ["ftp", *UNNAMED])
 
 
 def test_a_packages_filter_is_found_by_the_protocol_that_a_rule_names(talk: Catalogue) -> None:
@@ -121,7 +122,7 @@ def test_a_broken_package_that_nothing_needs_stops_nobody(
         "6: filter 'talk' (package acme 1.2) fails: ZeroDivisionError: division by zero"
     ]
     assert complaints(rule("talk"), offered) == [
-        "9: no filter speaks 'talk'; write one of: ftp, tftp, port-mapping;"
+        "9: no filter speaks 'talk'; write one of: " + KNOWN + ";"
         " filter 'talk' (package acme 1.2) fails: ZeroDivisionError: division by zero"
     ]
 
@@ -146,8 +147,7 @@ def test_a_scanner_runs_where_it_has_a_section(tmp_path: Path) -> None:
 
 def test_without_a_file_those_on_by_default_run() -> None:
     assert [(one.kind.name, one.running is None) for one in defaults(Catalogue.installed())] == [
-        ("ftp", False),
-        ("tftp", False),
+        (name, name not in ("ftp", "tftp")) for name in FILTERS
     ]
 
 
@@ -238,7 +238,7 @@ def test_a_file_that_is_switched_off_is_named_where_a_protocol_is_missing() -> N
     section = '[filters.talk]\npath = "talk.py"\nenabled = false\n'
 
     assert complaints(rule("talk") + section) == [
-        "9: no filter speaks 'talk'; write one of: ftp, tftp, port-mapping;"
+        "9: no filter speaks 'talk'; write one of: " + KNOWN + ";"
         " [filters.talk] has enabled = false"
     ]
 
@@ -273,7 +273,7 @@ def test_filters_that_share_a_definition_run_beside_each_other(tmp_path: Path) -
     assert running(read(rule("ftp") + section, folder=tmp_path)) == ["ftp", "talk"]
     assert running(read(rule("tftp") + section, folder=tmp_path)) == ["tftp"]
     assert complaints(rule("sip") + section, folder=tmp_path) == [
-        "9: no filter speaks 'sip'; write one of: ftp, tftp, port-mapping"
+        "9: no filter speaks 'sip'; write one of: " + KNOWN
     ]
 
 
@@ -348,7 +348,7 @@ def test_a_key_without_a_default_has_to_be_given(tmp_path: Path) -> None:
 
 def test_a_published_protocol_is_not_one_that_clients_inside_may_be_allowed() -> None:
     assert complaints(rule("ftp-server")) == [
-        "9: no filter speaks 'ftp-server'; write one of: ftp, tftp, port-mapping"
+        "9: no filter speaks 'ftp-server'; write one of: " + KNOWN
     ]
     assert Direction.INBOUND in {
         protocol.direction
@@ -365,5 +365,5 @@ def test_the_readmes_filter_can_be_run_beside_it(tmp_path: Path) -> None:
 
     configuration = parse(example + mappings + section, str(tmp_path / "f"))
 
-    assert [one.kind.name for one in configuration.filters] == ["ftp", "tftp", "irc-dcc"]
+    assert [one.kind.name for one in configuration.filters] == [*FILTERS, "irc-dcc"]
     assert configuration.policy.filter_settings["irc-dcc"] == {"any_peer": True}

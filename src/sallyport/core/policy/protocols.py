@@ -23,8 +23,10 @@ class ProtocolDefinition:
 
     `refusal` is what a client is told, in the protocol's own words, when policy refuses its primary
     connection: whole lines before the end of the stream, or one datagram. Empty: a TCP client is
-    reset and a datagram is dropped. `spoken_at` is where it is spoken instead of at
-    `port`, because an operator says so; `is_in_tls`: it begins with TLS there. Two definitions that
+    reset and a datagram is dropped. `other_ports` are more ports at which clients inside find
+    servers of it. A filter that speaks it over two transports defines it once for each, by the same
+    name, so that one rule names both. `spoken_at` is where it is spoken instead of at `port`,
+    because an operator says so; `is_in_tls`: it begins with TLS there. Two definitions that
     differ in nothing else are the same one.
     """
 
@@ -33,6 +35,7 @@ class ProtocolDefinition:
     port: int
     direction: Direction = Direction.OUTBOUND
     refusal: bytes = field(default=b"", compare=False)
+    other_ports: tuple[int, ...] = field(default=(), compare=False)
     spoken_at: int | None = field(default=None, compare=False)
     is_in_tls: bool = field(default=False, compare=False)
 

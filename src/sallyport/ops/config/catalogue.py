@@ -28,6 +28,9 @@ from sallyport.errors import ConfigError, ConfigErrors, DeclarationError, Operat
 from sallyport.ops.config.toml_lines import line_map, read_toml
 from sallyport.ops.watchdog import at_most
 
+ON_BY_DEFAULT = ("ftp", "tftp")
+"""The filters whose protocols are supervised where no rule names them; without a file, allowed."""
+
 GROUP = "sallyport.filters"
 """The entry point group; the filters that come with Sallyport are in it like all others."""
 
@@ -195,9 +198,10 @@ def _check_types(found: ApplicationFilter | type[ApplicationFilter], title: str)
         isinstance(one, ProtocolDefinition) for one in protocols
     ):
         raise FilterUnusable(f"{title}: its protocols are no tuple of ProtocolDefinition")
-    names = [one.name for one in found.protocols]
+    names = [(one.name, one.transport) for one in found.protocols]
     if len(set(names)) != len(names):
-        raise FilterUnusable(f"{title} defines a protocol twice: {', '.join(names)}")
+        twice = ", ".join(name for name, _transport in names)
+        raise FilterUnusable(f"{title} defines a protocol twice: {twice}")
     hooks: object = found.hooks
     if not isinstance(hooks, Hooks):
         raise FilterUnusable(f"{title}: its hooks are no Hooks")
@@ -308,9 +312,10 @@ def _is_ours(offer: EntryPoint) -> bool:
     return offer.dist is not None and offer.dist.name == _OURS
 
 
-def _place(offer: EntryPoint) -> tuple[bool, str, str]:
-    """Order offers: ours first, then by name; the same on every machine."""
-    return not _is_ours(offer), offer.name, str(_origin_of(offer))
+def _place(offer: EntryPoint) -> tuple[bool, bool, str, str]:
+    """Order offers: ours first, what is on by default before the rest, then by name."""
+    is_off = offer.name not in ON_BY_DEFAULT
+    return not _is_ours(offer), is_off, offer.name, str(_origin_of(offer))
 
 
 def _origin_of(offer: EntryPoint) -> Origin:

@@ -25,7 +25,7 @@ from sallyport.core.policy.rules import (
 )
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
 from sallyport.ops.config.access import read_access_rules
-from sallyport.ops.config.catalogue import Catalogue
+from sallyport.ops.config.catalogue import ON_BY_DEFAULT, Catalogue
 from sallyport.ops.config.document import (
     GatewayShape,
     NetworkRuleShape,
@@ -37,7 +37,7 @@ from sallyport.ops.config.document import (
 )
 from sallyport.ops.config.named import read_named
 from sallyport.ops.config.publishing import read_rules
-from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice, Selection
+from sallyport.ops.config.selection import Choice, Selection
 from sallyport.ops.config.settings import (
     FIRST_FREE_PORT,
     DataPathChoice,

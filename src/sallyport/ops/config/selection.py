@@ -20,6 +20,7 @@ from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Tran
 from sallyport.errors import ConfigErrors
 from sallyport.ops.config.catalogue import (
     LOADER_KEYS,
+    ON_BY_DEFAULT,
     Catalogue,
     FilterKind,
     FilterUnusable,
@@ -28,9 +29,6 @@ from sallyport.ops.config.catalogue import (
 )
 from sallyport.ops.config.document import Report, nearest, read_table, shown
 from sallyport.ops.config.toml_lines import KeyPath
-
-ON_BY_DEFAULT = ("ftp", "tftp")
-"""The filters whose protocols are supervised where no rule names them; without a file, allowed."""
 
 FRONT_END_PROTOCOLS = ("port-mapping",)
 """What rules call a right that a client asks for at a front end; no filter speaks it."""
@@ -166,7 +164,9 @@ class Selection:
         outbound = [one for one in kind.protocols if one.direction is Direction.OUTBOUND]
         ports = self._ports.get(kind.name)
         if ports is None:
-            yield from outbound
+            for one in outbound:
+                yield one
+                yield from (replace(one, spoken_at=port) for port in one.other_ports)
             return
         for i, port in enumerate(ports):
             number = int(str(port).removeprefix("tls:"))
@@ -277,10 +277,10 @@ class Selection:
 
         Several may share a definition: one holds the dialogue, another hashes what it transfers.
         """
-        theirs = {one.name: one for one in kind.protocols}
+        theirs = {(one.name, one.transport): one for one in kind.protocols}
         for other in self._kinds.values():
             for one in other.protocols:
-                if theirs.get(one.name, one) != one:
+                if theirs.get((one.name, one.transport), one) != one:
                     return (
                         f"filters {kind.name!r} ({kind.origin}) and {other.name!r} ({other.origin})"
                         f" define {one.name!r} differently; write enabled = false for one of them"

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sallyport.ops.config.catalogue import Catalogue, FilterKind, FilterUnusable
-from sallyport.ops.config.selection import ON_BY_DEFAULT, Choice
+from sallyport.ops.config.catalogue import ON_BY_DEFAULT, Catalogue, FilterKind, FilterUnusable
+from sallyport.ops.config.selection import Choice
 from sallyport.ops.control.schema import FilterRow, FilterState
 
 

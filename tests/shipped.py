@@ -1,0 +1,13 @@
+"""What comes with Sallyport, as messages and lists name it: one place for tests that quote them."""
+
+FILTERS = ("ftp", "tftp", "dcc")
+"""The filters in the order in which they are listed."""
+
+UNNAMED = ["irc"]
+"""The protocols that are ordinary traffic until a rule names them, in alphabetical order."""
+
+KNOWN = "ftp, tftp, irc, port-mapping"
+"""What rules for clients inside may name."""
+
+UNNAMED_SETTINGS: dict[str, dict[str, object]] = {"dcc": {"any_peer": False}}
+"""The settings of the filters that are off by default, as they are without a section."""
