@@ -16,7 +16,7 @@ from tests.ops.config.offered import write
 from tests.shipped import KNOWN
 
 from sallyport.errors import StartupError
-from sallyport.kernel.sysctls import STATE_FOLDER
+from sallyport.kernel.state_file import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.network import Lab
 from sallyport.wire.ftp.formats import read_epsv_reply

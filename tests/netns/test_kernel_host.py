@@ -9,7 +9,7 @@ from tests.netns.kernel_bench import POLICY, RULES, both_guards
 
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
-from sallyport.kernel import host, sysctls, table
+from sallyport.kernel import host, state_file, table
 from sallyport.kernel.base_table import GUARD_TABLES, render_guard
 from sallyport.kernel.guard import Guard
 from sallyport.kernel.host import HostSettings
@@ -100,8 +100,9 @@ def test_x06_after_a_crash_the_successor_puts_the_true_originals_back(tmp_path: 
 
 
 def test_the_originals_are_found_by_the_namespace_and_not_by_the_socket() -> None:
-    assert HostSettings(PortRange(40000, 59999), [], [])._changes._file == sysctls.state_file()
-    assert sysctls.state_file().name.startswith("netns-")
+    file = HostSettings(PortRange(40000, 59999), [], [])._changes._file
+    assert file == state_file.of_namespace("state")
+    assert state_file.of_namespace("state").name.startswith("netns-")
 
 
 def test_a_failed_start_puts_everything_back(tmp_path: Path) -> None:

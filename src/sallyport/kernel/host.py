@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
-from sallyport.kernel import marks, routes, sysctls, table
+from sallyport.kernel import marks, routes, state_file, sysctls, table
 from sallyport.kernel.pins_table import pins_table
 from sallyport.kernel.ruleset import Ruleset
 
@@ -125,12 +125,12 @@ class HostSettings:
         port_range: PortRange,
         inside: Iterable[str],
         outside: Iterable[str],
-        state_file: Path | None = None,
+        file: Path | None = None,
     ) -> None:
         """Describe the changes, for the interfaces of all networks; raises StartupError."""
         self._port_range = port_range
         self._inside, self._outside = tuple(inside), tuple(outside)
-        self._changes = sysctls.SysctlChanges(state_file or sysctls.state_file())
+        self._changes = sysctls.SysctlChanges(file or state_file.of_namespace("state"))
 
     def apply(self) -> None:
         """Make the changes; install the guard first, or packets pass unguarded.

@@ -6,18 +6,15 @@ crash, also with another control socket. Put back is only what is still as we le
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from sallyport.errors import StartupError
+from sallyport.kernel import state_file
 
 SYSCTL = Path("/proc/sys")
-
-STATE_FOLDER = Path("/run/sallyport")
 
 _INTERFACE = r"[^/]{1,15}"
 
@@ -59,11 +56,6 @@ def write(name: str, value: str) -> None:
 def dotted(name: str) -> str:
     """Write a sysctl's name as sysctl(8) does."""
     return name.replace("/", ".")
-
-
-def state_file(folder: Path = STATE_FOLDER) -> Path:
-    """Return the file of this network namespace."""
-    return folder / f"netns-{os.stat('/proc/self/ns/net').st_ino}.state"
 
 
 class SysctlChanges:
@@ -120,42 +112,18 @@ class SysctlChanges:
             self._file.parent.rmdir()
 
     def _save(self) -> None:
-        # Replaced as a whole: a crash in between leaves the old file, not half of the new one.
-        draft = self._file.with_suffix(".new")
-        try:
-            self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            draft.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(draft, flags, 0o600), "w", encoding="ascii") as out:
-                json.dump(self._made, out)
-            draft.replace(self._file)
-        except OSError as error:
-            raise StartupError(
-                f"cannot write {self._file}: {error.strerror}; make {self._file.parent} a folder"
-                " of this user (RuntimeDirectory=sallyport in a systemd unit does)"
-            ) from None
+        state_file.write(self._file, json.dumps(self._made).encode())
 
 
 def _load(file: Path) -> dict[str, tuple[str, str]]:
-    try:
-        number = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    kept = state_file.read(file)
+    if kept is None:
         return {}
-    except OSError as error:
-        raise StartupError(f"cannot read {file}: {error.strerror}") from None
-    with open(number, "rb") as kept:
-        status = os.fstat(number)
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise StartupError(
-                f"{file} says what to write to sysctls, and others than this user can write it;"
-                " remove it"
-            )
-        try:
-            made = json.loads(kept.read())
-            return {
-                name: (str(before), str(ours))
-                for name, (before, ours) in made.items()
-                if _OURS.fullmatch(name)
-            }
-        except (ValueError, AttributeError, TypeError):
-            return {}
+    try:
+        return {
+            name: (str(before), str(ours))
+            for name, (before, ours) in json.loads(kept).items()
+            if _OURS.fullmatch(name)
+        }
+    except (ValueError, AttributeError, TypeError):
+        return {}

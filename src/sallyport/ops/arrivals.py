@@ -6,15 +6,16 @@ rules name their ports. Front ends follow another configuration: what was accept
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
+from sallyport.addresses import IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.pcp.leases import Leases
+from sallyport.frontends.pcp.leases import LeaseBook, Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.frontends.pcp.server import PcpServer
 from sallyport.frontends.tproxy import Interceptor
@@ -86,6 +87,7 @@ class FrontEnds:
         self._gateway = gateway
         self._tasks = tasks
         self._leases: Leases | None = None
+        self._has_leases = asyncio.Event()
 
     def serve(self, sockets: Mapping[Place, socket.socket], protocols: Protocols) -> None:
         """Accept at exactly these places; from now on clients inside may speak these protocols.
@@ -119,8 +121,24 @@ class FrontEnds:
             self._leases = Leases(self._gateway, PORT_MAPPING)
         self._leases.bound(*bounds)
         responder = PcpResponder(self._gateway, self._leases, speaks_nat_pmp=settings.nat_pmp)
-        server = PcpServer(responder, self._gateway.journal, self._tasks)
+        server = PcpServer(responder, self._gateway.journal, self._tasks, self._has_leases)
         self._datagrams.answer_ourselves({PORT_MAPPING.port: server.received})
+
+    def hand_over_leases(self) -> LeaseBook | None:
+        """End the mappings that clients asked for, and return them for another process.
+
+        Requests wait from now on. None when no front end has mappings.
+        """
+        self._has_leases.clear()
+        return None if self._leases is None else self._leases.hand_over()
+
+    async def take_over_leases(
+        self, book: LeaseBook | None, serves: Callable[[IpAddress], bool]
+    ) -> None:
+        """Make the mappings of another process again, of these clients, and answer requests."""
+        if book is not None and self._leases is not None:
+            await self._leases.take_over(book, serves)
+        self._has_leases.set()
 
     def stop_accepting(self) -> None:
         """Accept nothing more; what was accepted goes on. Idempotent."""

@@ -154,8 +154,10 @@ class Assembly:
         gateway: Gateway,
         front_ends: FrontEnds,
         adoption: Adoption | None,
+        share: Share,
     ) -> None:
         """`adoption` is None where no flow outlives its process."""
+        self.share = share
         self.configuration = configuration
         self.gateway = gateway
         self.front_ends = front_ends
@@ -236,7 +238,7 @@ def assemble(
     adoption = None
     if kernel is not None:
         adoption = Adoption(gateway, gateway.sessions, kernel, kernel.orphans, share.has)
-    return Assembly(prepared.configuration, gateway, front_ends, adoption)
+    return Assembly(prepared.configuration, gateway, front_ends, adoption, share)
 
 
 def _affordable_controls() -> int:

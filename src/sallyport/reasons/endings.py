@@ -20,6 +20,11 @@ REASONS: Final = (
         "The transfer of an earlier process ended in the moment in which it was found.",
         "It is over; how many bytes it carried is not known.",
     ),
+    _end(
+        "handed-over",
+        "The next worker, or the next gateway, has the mapping from now on.",
+        "It goes on there, at the same port.",
+    ),
     _end("closed", "Both sides closed the connection.", "It ended in order."),
     _end("client-closed", "The client closed its control connection.", _NOTHING_NEW),
     _end("server-closed", "The server closed its control connection.", "It ended in order."),

@@ -105,6 +105,11 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A passive transfer or its permission is over: the summary of it.",
         (*_SUMMARY, "to", "from_client_bytes", "to_client_bytes"),
     ),
+    "lease.lost": Record(
+        "A mapping that a client had asked for could not be made again by the next process; PCP's"
+        " epoch tells the client.",
+        ("client", "proxy", "reason"),
+    ),
     "transfer.adopted": Record(
         "A transfer that an earlier process let in was found, and is watched again.",
         ("session", "client", "peer"),

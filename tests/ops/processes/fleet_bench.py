@@ -25,11 +25,14 @@ from sallyport.ops.processes.messages import (
     Body,
     ConfigSource,
     Drain,
+    HandOver,
+    MappingsAnswer,
     Plan,
     Prepare,
     Render,
     Stop,
     Take,
+    TakeOver,
     WorkerAnswer,
     WorkerRequest,
 )
@@ -128,6 +131,9 @@ class Bench:
         self.journal = NotingJournal()
         self.processes: dict[int, PlayedProcess] = {}
         self.plan = plan()
+        self.book: dict[str, object] | None = None
+        """What a worker hands over."""
+        self.taken_over: list[tuple[int, dict[str, object] | None]] = []
         self.errors: dict[tuple[int, str], SallyportError] = {}
         """What a process answers to a kind of request instead."""
         self.fleet = Fleet(self._spawn, cast("Ground", self), self.journal)
@@ -143,7 +149,7 @@ class Bench:
         """Return what is set when an event has been recorded."""
         return self.journal.awaited.setdefault(event, asyncio.Event())
 
-    def play(self, pid: int, body: Body) -> object:
+    def play(self, pid: int, body: Body) -> object:  # noqa: PLR0911 - one answer for each request
         kind = type(body).__name__.lower()
         if error := self.errors.get((pid, kind)):
             raise error
@@ -158,6 +164,11 @@ class Bench:
                 return ["status", "rules.show"]
             case Adopt():
                 return 0
+            case HandOver():
+                return MappingsAnswer(self.book)
+            case TakeOver():
+                self.taken_over.append((pid, body.book))
+                return None
             case Ask():
                 return {"by": pid, "command": body.command}
         raise AssertionError(body)

@@ -42,9 +42,9 @@ def test_the_guard_stands_before_anybody_serves(monkeypatch: pytest.MonkeyPatch)
     bench = played(act, monkeypatch)
 
     kinds = [kind for pid, kind in bench.asked if pid == 101]
-    assert kinds == ["prepare", "render", "take", "adopt", "stop"]
+    assert kinds == ["prepare", "render", "take", "takeover", "adopt", "stop"]
     kinds = [kind for pid, kind in bench.asked if pid == 102]
-    assert kinds == ["prepare", "take", "adopt", "stop"]
+    assert kinds == ["prepare", "take", "takeover", "adopt", "stop"]
 
 
 def test_each_worker_has_a_series_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,8 @@ def test_one_that_ends_is_replaced_and_reads_what_is_in_force(
 
     bench = played(act, monkeypatch)
 
-    assert [kind for pid, kind in bench.asked if pid == 103] == ["prepare", "take", "stop"]
+    kinds = [kind for pid, kind in bench.asked if pid == 103]
+    assert kinds == ["prepare", "take", "takeover", "stop"]
     assert [kind for pid, kind in bench.asked if pid == 101][-1] == "stop"
 
 
@@ -230,6 +231,22 @@ def test_a_new_generation_takes_the_clients_and_the_old_one_runs_dry(
     assert kinds[-1] == "drain"
     assert bench.asked.index((104, "take")) < bench.asked.index((101, "drain"))
     assert "worker.ended" not in bench.journal.events()
+
+
+def test_mappings_go_to_the_new_generation_when_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.book = {"began": 1.0, "leases": ["one"]}
+        await bench.fleet.renew(ConfigSource(file="/etc/s.toml", text="before"))
+
+    bench = played(act, monkeypatch)
+
+    both = {"began": 1.0, "leases": ["one", "one"]}
+    assert bench.taken_over == [(101, None), (102, None), (103, both), (104, both)]
+    order = [
+        bench.asked.index(step) for step in ((104, "take"), (101, "handover"), (103, "takeover"))
+    ]
+    assert order == sorted(order)
 
 
 def test_a_generation_that_cannot_serve_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,17 @@ class Binding:
         for connection in self.connections:
             self.engine.registry.withdraw(connection, reason)
 
+    def hand_over(self, reason: str) -> None:
+        """Close its ports and release them at once, also while a transfer runs, which goes on.
+
+        Another process binds them next. Never raises.
+        """
+        self.withdraw(reason)
+        for connection in self.connections:
+            if connection.reservations is not None and connection.state is not State.CLOSED:
+                connection.reservations.give_back(connection.proxy_address)
+                connection.reservations = None
+
     def kill(self, reason: str = "killed") -> None:
         """Close its ports and reset every connection at once. Idempotent, never raises."""
         for connection in self.connections:

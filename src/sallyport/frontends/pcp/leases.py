@@ -4,7 +4,7 @@ One lease is one binding without a primary. The client, the transport and its (f
 identify it; who asked for it first owns it until it ends. Nothing here knows a wire format.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, IpAddress, IpNetwork
@@ -15,7 +15,13 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend, Peers
 from sallyport.core.runtime.deadlines import Deadline
-from sallyport.errors import AddressInUse, AddressNotAllowed, AddressNotAvailable, PolicyDenied
+from sallyport.errors import (
+    AddressInUse,
+    AddressNotAllowed,
+    AddressNotAvailable,
+    BindError,
+    PolicyDenied,
+)
 from sallyport.flags import BindFlags, Transport
 from sallyport.ipfilter import IpFilter
 
@@ -87,6 +93,41 @@ class Wish:
     def key(self) -> Key:
         """What identifies the mapping."""
         return self.client.address, self.transport, self.client.port
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLease:
+    """What another process must know of a mapping to make it again."""
+
+    client: Endpoint
+    transport: Transport
+    owner: str
+    """In hexadecimal."""
+    external: Endpoint
+    count: int
+    peer_ranges: tuple[tuple[IpAddress, IpAddress], ...] | None
+    """The addresses that may connect, by first and last; None: any."""
+    peer_ports: frozenset[int] | None
+    expires_at: float
+
+    @property
+    def peers(self) -> AllowedPeers:
+        """Who may connect."""
+        if self.peer_ranges is None:
+            return AllowedPeers(None, self.peer_ports)
+        addresses = IpFilter()
+        for first, last in self.peer_ranges:
+            addresses = addresses.include_range(first, last)
+        return AllowedPeers(addresses, self.peer_ports)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseBook:
+    """All mappings of a process that hands them over; times are of the host's monotonic clock."""
+
+    began: float
+    """When mappings were last lost."""
+    leases: tuple[KeptLease, ...] = ()
 
 
 class Lease:
@@ -176,6 +217,57 @@ class Leases:
         for key in tuple(self._leases):
             self._end(key, "front-end-switched-off")
 
+    def hand_over(self) -> LeaseBook:
+        """End every mapping here and return what another process needs to make them again.
+
+        What runs through them goes on; their ports are free at once.
+        """
+        book = LeaseBook(self.began, tuple(self._kept()))
+        for key in tuple(self._leases):
+            lease = self._forget(key)
+            if lease is not None:
+                lease.binding.hand_over("handed-over")
+        return book
+
+    async def take_over(self, book: LeaseBook, serves: Callable[[IpAddress], bool]) -> None:
+        """Make the mappings of another process again that are of clients whom `serves` names.
+
+        Each has its external port, its owner and what is left of its lifetime. When one cannot be
+        made it is recorded, and clients learn from the epoch that mappings were lost.
+        """
+        self.began = book.began
+        for kept in book.leases:
+            seconds = kept.expires_at - self._gateway.clock()
+            if seconds <= 0 or not serves(kept.client.address):
+                continue
+            try:
+                wish = _wish_for(kept)
+                lease = await self._bind(wish, kept.peers)
+                self._keep(wish.key, lease, lease.binding.extend(seconds))
+            except BindError as refusal:
+                self.began = self._gateway.clock()
+                self._gateway.journal.record(
+                    "lease.lost",
+                    level="warning",
+                    client=kept.client,
+                    proxy=kept.external,
+                    reason=refusal.reason,
+                )
+
+    def _kept(self) -> Iterator[KeptLease]:
+        for (client, transport, port), lease in self._leases.items():
+            if not lease.is_over:
+                yield KeptLease(
+                    Endpoint(client, port),
+                    transport,
+                    lease.owner.hex(),
+                    lease.external,
+                    lease.count,
+                    None if (peers := lease.peers.addresses) is None else peers.ranges,
+                    lease.peers.ports,
+                    lease.expires_at,
+                )
+
     def _of(self, key: Key) -> Lease | None:
         lease = self._leases.get(key)
         if lease is not None and lease.is_over:
@@ -227,7 +319,7 @@ class Leases:
         await lease.binding.set_peers(peers.addresses, peers.ports)
         lease.peers = peers
 
-    def _keep(self, key: Key, lease: Lease, seconds: int) -> None:
+    def _keep(self, key: Key, lease: Lease, seconds: float) -> None:
         if lease.deadline is not None:
             lease.deadline.cancel()
         lease.expires_at = self._gateway.clock() + seconds
@@ -246,3 +338,16 @@ class Leases:
         if lease is not None and lease.deadline is not None:
             lease.deadline.cancel()
         return lease
+
+
+def _wish_for(kept: KeptLease) -> Wish:
+    return Wish(
+        client=kept.client,
+        transport=kept.transport,
+        lifetime=0,
+        owner=bytes.fromhex(kept.owner),
+        count=kept.count,
+        external_port=kept.external.port,
+        must_have=True,
+        peers=kept.peers,
+    )

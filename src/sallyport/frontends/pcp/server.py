@@ -24,7 +24,15 @@ _Waiting = deque[tuple[bytes, Endpoint, Callable[[bytes], None]]]
 class PcpServer:
     """Passes requests to the responder, one client's in turn; made inside a running loop."""
 
-    def __init__(self, responder: PcpResponder, journal: Journal, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        responder: PcpResponder,
+        journal: Journal,
+        tasks: asyncio.TaskGroup,
+        ready: asyncio.Event,
+    ) -> None:
+        """`ready` is set while mappings are in our hands; requests wait for it."""
+        self._ready = ready
         self._responder = responder
         self._journal = journal
         self._tasks = tasks
@@ -44,6 +52,7 @@ class PcpServer:
 
     async def _serve(self, client: IpAddress, waiting: _Waiting) -> None:
         while waiting:
+            await self._ready.wait()
             data, source, send = waiting[0]
             try:
                 answer = await self._responder.answer(data, source)

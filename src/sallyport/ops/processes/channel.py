@@ -9,9 +9,11 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
+from sallyport import limits
 from sallyport.ops.processes.messages import Frames, frame
 
 # Linux: SCM_MAX_FD.
@@ -68,6 +70,23 @@ class Channel:
             raise ValueError(f"{len(self._descriptors)} descriptors came instead of {count}")
         return [self._descriptors.popleft() for _ in range(count)]
 
+    def finish(self, message: Struct) -> None:
+        """Send a last message, wait until the other end has room for it, and close this end."""
+        if not self._is_open:
+            return
+        self._socket.settimeout(limits.WORKER_ANSWER_SECONDS)
+        with suppress(OSError):
+            while self._outgoing:
+                data, _numbers = self._outgoing.popleft()
+                self._socket.sendall(data)
+            self._socket.sendall(frame(message))
+        self.close()
+
+    def read_rest(self) -> None:
+        """Hear what the other end said before it ended; idempotent."""
+        while self._is_open and self._readable():
+            pass
+
     def close(self) -> None:
         """Close this end and what was not taken; idempotent, `lost` is not told."""
         if not self._is_open:
@@ -82,13 +101,14 @@ class Channel:
         self._outgoing.clear()
         self._descriptors.clear()
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Read what is there now; tell whether there was anything."""
         try:
             data, ancillary, _flags, _address = self._socket.recvmsg(
                 _READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data, ancillary = b"", []
         for level, kind, value in ancillary:
@@ -98,12 +118,13 @@ class Channel:
                 self._descriptors.extend(numbers)
         if not data:
             self._end()
-            return
+            return False
         try:
             for body in self._frames.feed(data):
                 self._on_message(body)
         except ValueError:  # not our language: msgspec's errors are of this kind too
             self._end()
+        return True
 
     def _write(self) -> None:
         while self._outgoing:

@@ -10,11 +10,20 @@ from sallyport.core.pinholes.lifecycle import State
 class Draining:
     """One gateway that is to end; new connections must be kept away from it already."""
 
-    def __init__(self, gateway: Gateway, over: Callable[[], None], *, keeps_sessions: bool) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        over: Callable[[], None],
+        set_aside: Callable[[], None],
+        *,
+        keeps_sessions: bool,
+    ) -> None:
         """Call `over` once, when nothing runs any more.
 
         `keeps_sessions`: a control connection counts as running too, and not only a transfer.
+        `set_aside` takes what outlives this process out of the sessions, before they are killed.
         """
+        self._set_aside = set_aside
         self._gateway = gateway
         self._over = over
         self._keeps_sessions = keeps_sessions
@@ -38,10 +47,17 @@ class Draining:
             self.give_up()
 
     def give_up(self) -> None:
-        """Reset both ends of all that still runs, wait for its sums, and end. Idempotent."""
+        """Reset both ends of all that still runs, wait for its sums, and end. Idempotent.
+
+        Where another generation has taken over, that adopts the transfers, and they go on.
+        """
         if self._is_given_up or self._is_over:
             return
         self._is_given_up = True
+        if self._keeps_sessions:
+            self._end()
+            return
+        self._set_aside()
         for session in tuple(self._gateway.sessions):
             session.kill("gateway-stopping")
         # A killed flow is counted when its entry is gone; that takes about a second.

@@ -11,10 +11,10 @@ from msgspec import Raw
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
 from sallyport.errors import NotFound, OperatorError, StartupError
-from sallyport.ops.arrivals import Place
 from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.processes import merge
 from sallyport.ops.processes.ground import Ground, GuardRules
+from sallyport.ops.processes.kept_mappings import Book, together
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.member import Member, WorkerLost
 from sallyport.ops.processes.messages import (
@@ -23,12 +23,16 @@ from sallyport.ops.processes.messages import (
     Body,
     ConfigSource,
     Drain,
+    HandOver,
+    MappingsAnswer,
     Plan,
     Prepare,
     Render,
     Stop,
     Take,
+    TakeOver,
 )
+from sallyport.ops.processes.plans import places, require_same
 from sallyport.ops.processes.spawn import Spawn
 from sallyport.ops.processes.values import value_of
 
@@ -71,11 +75,12 @@ class Fleet:
         self._plan = await _at_start(first.ask(Prepare(source), Plan))
         return self._plan
 
-    async def serve(self, undo: ExitStack) -> list[str]:
+    async def serve(self, undo: ExitStack, book: Book | None = None) -> list[str]:
         """Set up what the configuration asks for and have all workers serve.
 
-        Pushes on `undo` what takes it away once the workers have ended. Returns the commands that
-        they answer. Raises StartupError.
+        Pushes on `undo` what takes it away once the workers have ended. `book` is what clients had
+        asked for before (kept_mappings). Returns the commands that they answer. Raises
+        StartupError.
         """
         plan, first = self.plan, self._members[1]
         self._listeners = Listeners(plan.workers)
@@ -89,6 +94,8 @@ class Fleet:
             for member in others:
                 starting.create_task(_at_start(self._begin(member)))
         self._watch()
+        for member in (first, *others):
+            await self._take_over(member, book)
         await self._adopt()
         return commands
 
@@ -133,7 +140,7 @@ class Fleet:
             ):
                 if isinstance(done, BaseException):
                     self._fail(member, done)
-            self._listeners.close(self._listeners.places - _places(plan))
+            self._listeners.close(self._listeners.places - places(plan))
             return plan
 
     async def renew(self, source: ConfigSource) -> Plan:
@@ -149,7 +156,7 @@ class Fleet:
             try:
                 plan = await new[0].ask(Prepare(source), Plan)
                 rules = await self._render(new[0])
-                _require_same(is_same=fixed(plan) == fixed(self.plan) and rules == self._rules)
+                require_same(self.plan, plan, has_same_rules=rules == self._rules)
                 for member in new[1:]:
                     await member.ask(Prepare(source), Plan)
                 for member in new:
@@ -160,6 +167,9 @@ class Fleet:
                     member.kill()
                 raise
             self._source, self._plan = source, plan
+            book = together([await self._hand_over(member) for member in before])
+            for member in new:
+                await self._take_over(member, book)
             for member in before:
                 member.is_outgoing = True
                 member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
@@ -195,11 +205,11 @@ class Fleet:
         """Return every worker, by number."""
         return list(self._members.values())
 
-    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> Book | None:
         """Let running transfers finish, and reset what still runs after `seconds`.
 
         Nothing new begins: who connects is refused. `hurry` resets at once. Returns when no worker
-        is left; one that hangs is ended meanwhile.
+        is left; one that hangs is ended meanwhile. The result is what clients had asked for.
         """
         self._is_stopping = True
         self._listeners.close(self._listeners.places)
@@ -216,6 +226,7 @@ class Fleet:
         finally:
             hurried.cancel()
             ended.cancel()
+        return together(member.left for member in alive)
 
     async def stop(self) -> None:
         """End every worker: pinholes close, running transfers go on. Idempotent."""
@@ -266,7 +277,7 @@ class Fleet:
             member.series = self._ground.free_series(self.plan, taken)
         there = self._listeners.of(member.index)
         # Not those that are left: a worker would go on accepting where nothing is published.
-        sockets = {place: there[place] for place in _places(self.plan)}
+        sockets = {place: there[place] for place in places(self.plan)}
         take = Take(
             worker=member.number,
             index=member.index,
@@ -295,8 +306,7 @@ class Fleet:
         if member.is_outgoing:
             del self._members[member.number]
             self._journal.record("worker.left", number=member.number)
-            if status:
-                self._spawn_task(self._adopt_in_turn())
+            self._spawn_task(self._adopt_in_turn())
             return
         if self._is_stopping or self._look is None:
             return
@@ -320,11 +330,25 @@ class Fleet:
                 member.restarts += 1
                 member.start()
                 await self._begin(member)
+                await self._take_over(member, None)
             except (OperatorError, OSError) as error:
                 self._fail(member, error)
             else:
                 self._journal.record("worker.replaced", number=member.number, pid=member.pid)
                 await self._adopt()
+
+    @staticmethod
+    async def _hand_over(member: Member) -> Book | None:
+        """Return the mappings that clients of a worker have asked for, which ends them there."""
+        with suppress(WorkerLost, RequestRefused):
+            return (await member.ask(HandOver(), MappingsAnswer)).book
+        return None
+
+    @staticmethod
+    async def _take_over(member: Member, book: Book | None) -> None:
+        """Let a worker make its clients' mappings again, and answer who asks for one."""
+        with suppress(WorkerLost, RequestRefused):
+            await member.ask(TakeOver(book), type(None))
 
     async def _adopt(self) -> None:
         """Let workers take in what another process has left: one by one, or two would find it."""
@@ -362,29 +386,6 @@ class Fleet:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _require_same(*, is_same: bool) -> None:
-    if not is_same:
-        raise StartupError(
-            "the configuration has changed; reload it first, or restart, and then renew the workers"
-        )
-
-
-def _places(plan: Plan) -> set[Place]:
-    return {*plan.intercepting, *plan.published}
-
-
-def fixed(plan: Plan) -> tuple[object, ...]:
-    """Return what of a plan the supervisor was set up for and cannot change."""
-    return (
-        plan.workers,
-        plan.control_socket,
-        plan.port_range,
-        plan.interfaces,
-        plan.intercepting,
-        plan.published,
-    )
 
 
 async def _all_over(members: Iterable[Member]) -> None:

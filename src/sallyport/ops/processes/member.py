@@ -13,7 +13,7 @@ from sallyport.errors import OperatorError
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.lifeline import Lifeline
-from sallyport.ops.processes.messages import Body, Prepare, Take, WorkerAnswer, WorkerRequest
+from sallyport.ops.processes.messages import Body, Left, Prepare, Take, WorkerAnswer, WorkerRequest
 from sallyport.ops.processes.spawn import Process, Spawn
 
 _T = TypeVar("_T")
@@ -50,6 +50,8 @@ class Member:
         self._process: Process | None = None
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Raw]] = {}
+        self.left: dict[str, object] | None = None
+        """What its last process that ended in order has left for the next."""
         self.over = asyncio.Event()
         """Set while there is no process."""
         self.over.set()
@@ -123,6 +125,8 @@ class Member:
     def _on_report(self, body: bytes) -> None:
         self.lifeline.alive(self._loop.time())
         report = messages.decode_report(body)
+        if isinstance(report, Left):
+            self.left = report.book
         if not isinstance(report, WorkerAnswer):
             return
         waiting = self._waiting.get(report.number)

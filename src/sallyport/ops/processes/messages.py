@@ -106,6 +106,26 @@ class Drain(Struct, frozen=True, tag=True):
     """Whether control connections go on too, or only transfers that run."""
 
 
+class HandOver(Struct, frozen=True, tag=True):
+    """End the mappings that clients asked for and answer with `MappingsAnswer`."""
+
+
+class MappingsAnswer(Struct, frozen=True):
+    """The mappings as `values.plain` of LeaseBook; None when there is no front end for them."""
+
+    book: dict[str, object] | None = None
+
+
+class TakeOver(Struct, frozen=True, tag=True):
+    """Make the mappings of another process again, and answer clients that ask for mappings.
+
+    Comes after the first `Take`, also when there is nothing to take over.
+    """
+
+    book: dict[str, object] | None = None
+    """Those of all clients; a worker takes its own clients'."""
+
+
 class Adopt(Struct, frozen=True, tag=True):
     """Look for transfers that a process has left, and answer with how many were adopted.
 
@@ -117,7 +137,7 @@ class Stop(Struct, frozen=True, tag=True):
     """End now."""
 
 
-Body = Prepare | Render | Take | Ask | Drain | Adopt | Stop
+Body = Prepare | Render | Take | Ask | Drain | HandOver | TakeOver | Adopt | Stop
 
 
 class WorkerRequest(Struct, frozen=True):
@@ -147,7 +167,13 @@ class Beat(Struct, frozen=True, tag=True):
     """The worker's event loop turns."""
 
 
-Report = WorkerAnswer | Beat
+class Left(Struct, frozen=True, tag=True):
+    """What a worker that ends has left for the next process; its last word."""
+
+    book: dict[str, object] | None
+
+
+Report = WorkerAnswer | Beat | Left
 
 _requests = msgspec.json.Decoder(WorkerRequest)
 _reports = msgspec.json.Decoder(Report)

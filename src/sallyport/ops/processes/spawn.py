@@ -95,4 +95,5 @@ class ChildProcess:
     def _exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        self._channel.read_rest()
         self._ended(self._child.wait())

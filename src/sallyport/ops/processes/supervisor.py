@@ -9,16 +9,19 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from sallyport.errors import StartupError
+from sallyport.kernel import state_file
 from sallyport.ops.control.schema import DrainBegun, Status, WorkerRow
 from sallyport.ops.control.server import ControlServer, Handler
 from sallyport.ops.logs import EventJournal
+from sallyport.ops.processes import kept_mappings
 from sallyport.ops.processes.address_follower import AddressFollower
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
@@ -69,6 +72,7 @@ class Supervisor:
         self._hurrying = asyncio.Event()
         self._fleet = Fleet(spawn, ground, journal)
         self._handlers: dict[str, Handler] = {}
+        self._mappings = state_file.of_namespace("mappings")
         self._reloader = Reloader(file, self._reload, journal)
         self._renewer = Reloader(file or Path(), self._renew, journal)
 
@@ -95,7 +99,9 @@ class Supervisor:
             if starting.done() and not starting.cancelled():
                 seconds = self._fleet.plan.drain_seconds
                 self._journal.record("gateway.stopping", drain_seconds=seconds)
-                await self._fleet.drain(seconds, self._hurrying)
+                left = await self._fleet.drain(seconds, self._hurrying)
+                with suppress(StartupError):
+                    kept_mappings.save(self._mappings, left)
         self._journal.record("gateway.stopped")
 
     def _stop(self) -> None:
@@ -123,7 +129,7 @@ class Supervisor:
         ground = undo.enter_context(ExitStack())
         # A second time: workers end before what they stand on is taken away.
         undo.push_async_callback(self._fleet.stop)
-        for command in await self._fleet.serve(ground):
+        for command in await self._fleet.serve(ground, kept_mappings.load(self._mappings)):
             self._handlers[command] = partial(self._answer, command)
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain

@@ -21,6 +21,7 @@ from msgspec import Raw
 from sallyport import limits
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import OperatorError, SallyportError
+from sallyport.frontends.pcp.leases import LeaseBook
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ops import logs
 from sallyport.ops.arrivals import Place
@@ -34,22 +35,27 @@ from sallyport.ops.processes import messages
 from sallyport.ops.processes.channel import Channel
 from sallyport.ops.processes.drain import Draining
 from sallyport.ops.processes.ground import GuardRules
+from sallyport.ops.processes.kept_mappings import Book
 from sallyport.ops.processes.messages import (
     Adopt,
     Ask,
     Beat,
     Body,
     Drain,
+    HandOver,
+    Left,
+    MappingsAnswer,
     Plan,
     Prepare,
     Publication,
     Render,
     Stop,
     Take,
+    TakeOver,
     WorkerAnswer,
 )
 from sallyport.ops.processes.source import read_source
-from sallyport.ops.processes.values import plain
+from sallyport.ops.processes.values import plain, value_of
 from sallyport.ops.world import AsyncWorld
 
 # linux/prctl.h
@@ -93,6 +99,7 @@ class Worker:
         self._handlers: Mapping[str, Handler] = {}
         self._channel: Channel | None = None
         self._draining: Draining | None = None
+        self._left: Book | None = None
 
     def listen(self, sock: socket.socket) -> None:
         """Take requests from the supervisor at the other end of `sock`."""
@@ -111,6 +118,9 @@ class Worker:
 
     def _on_request(self, body: bytes) -> None:
         request = messages.decode_request(body)
+        if isinstance(request.body, TakeOver):
+            self._tasks.create_task(self._take_over(request.number, request.body))
+            return
         try:
             result = messages.encode(self._do(request.body))
         except Exception as error:  # noqa: BLE001 - a fence: a request never ends the worker
@@ -121,22 +131,25 @@ class Worker:
             self._send(WorkerAnswer(request.number, Raw(result)))
 
     def _do(self, body: Body) -> object:
+        result: object = None
         match body:
             case Prepare():
-                return self._prepare(body)
+                result = self._prepare(body)
             case Render():
-                return plain(self._guard_rules(body.ports))
+                result = plain(self._guard_rules(body.ports))
             case Take():
-                return self._take(body)
+                result = self._take(body)
             case Ask():
-                return self._ask(body)
+                result = self._ask(body)
+            case HandOver():
+                result = MappingsAnswer(self._hand_over())
+            case Adopt():
+                result = self._serving().adopt()
             case Drain():
                 self._drain(body)
-            case Adopt():
-                return self._serving().adopt()
             case Stop():
                 self.over.set()
-        return None
+        return result
 
     def _prepare(self, body: Prepare) -> Plan:
         if body.source is None:
@@ -189,6 +202,31 @@ class Worker:
         self._handlers = Handlers(gateway, self._journal, self._configuration).table()
         return sorted(self._handlers)
 
+    def _hand_over(self) -> Book | None:
+        if self._assembly is None:
+            return None
+        book = self._assembly.front_ends.hand_over_leases()
+        return None if book is None else cast("Book", plain(book))
+
+    async def _take_over(self, number: int, body: TakeOver) -> None:
+        assembly = self._serving()
+        try:
+            book = None if body.book is None else value_of(LeaseBook, body.book)
+        except ValueError as error:
+            book = None
+            self._journal.record("request.failed", level="error", error=repr(error))
+        await assembly.front_ends.take_over_leases(book, assembly.share.has)
+        self._send(WorkerAnswer(number))
+
+    def _set_aside(self) -> None:
+        self._left = self._left or self._hand_over()
+
+    def leave(self) -> None:
+        """Say the last word, once `over` is set: what the next process has to know."""
+        self._set_aside()
+        if self._channel is not None:
+            self._channel.finish(Left(self._left))
+
     def _configuration(self) -> Configuration:
         return self._serving().configuration
 
@@ -210,7 +248,10 @@ class Worker:
         elif self._draining is None:
             self._assembly.front_ends.stop_accepting()
             self._draining = Draining(
-                self._assembly.gateway, self.over.set, keeps_sessions=body.keeps_sessions
+                self._assembly.gateway,
+                self.over.set,
+                self._set_aside,
+                keeps_sessions=body.keeps_sessions,
             )
             self._draining.start(body.seconds)
         else:
@@ -272,6 +313,7 @@ async def _serve(sock: socket.socket, journal: EventJournal, poller: FairPoller)
                     worker = Worker(journal, poller, tasks, undo)
                     worker.listen(sock)
                     await worker.over.wait()
+                    worker.leave()
                 raise _Over  # noqa: TRY301 - caught below, on purpose
         except* _Over:
             pass

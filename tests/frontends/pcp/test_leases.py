@@ -1,0 +1,134 @@
+"""Mappings that move from one process to another: the same port, owner and end."""
+
+import asyncio
+import json
+from typing import cast
+
+import pytest
+
+from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.engine.gateway import Gateway
+from sallyport.flags import Transport
+from sallyport.frontends.pcp.leases import AllowedPeers, LeaseBook, Leases, NotTheOwner, Wish
+from sallyport.frontends.pcp.responder import PORT_MAPPING
+from sallyport.ipfilter import IpFilter
+from sallyport.ops.processes.values import plain, value_of
+from sallyport.testing import VirtualWorld, make_gateway
+from sallyport.testing.world import make_policy
+
+CLIENT = Endpoint.parse("10.0.0.8:8080")
+ROUTED = Endpoint.parse("[fd00:a::8]:8080")
+PEERS = AllowedPeers(IpFilter.of("198.51.100.0/24", "2001:db8::/64"), frozenset({20}))
+
+
+def make(world: VirtualWorld) -> tuple[Gateway, Leases]:
+    """Make a gateway that grants mappings, and its leases."""
+    policy = make_policy(protocols=frozenset({"port-mapping"}))
+    gateway, _path, _world = make_gateway(policy=policy, world=world)
+    leases = Leases(gateway, PORT_MAPPING)
+    leases.bound(120, 86400)
+    return gateway, leases
+
+
+def ours(_client: IpAddress) -> bool:
+    return True
+
+
+def moved(leases: Leases) -> LeaseBook:
+    """Hand mappings over as two processes do, in JSON."""
+    words = json.loads(json.dumps(plain(leases.hand_over())))
+    return value_of(LeaseBook, words)
+
+
+@pytest.fixture
+def world() -> VirtualWorld:
+    made = VirtualWorld()
+    made.seconds = 1000.0
+    return made
+
+
+def test_the_next_process_has_the_same_port_owner_peers_and_end(world: VirtualWorld) -> None:
+    _, before = make(world)
+    wish = Wish(CLIENT, Transport.UDP, 600, b"nonce", peers=PEERS)
+    lease, _seconds = asyncio.run(before.grant(wish))
+    world.seconds += 100
+    gateway, after = make(world)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    (binding,) = gateway.bindings()
+    assert binding.proxy_address == lease.external
+    assert binding.expires_in == 500
+    renewed, seconds = asyncio.run(after.grant(wish))
+    assert (renewed.external, renewed.peers, seconds) == (lease.external, PEERS, 600)
+    with pytest.raises(NotTheOwner):
+        asyncio.run(after.grant(Wish(CLIENT, Transport.UDP, 600, b"other")))
+
+
+def test_a_routed_mapping_moves_too(world: VirtualWorld) -> None:
+    _, before = make(world)
+    asyncio.run(before.grant(Wish(ROUTED, Transport.TCP, 600)))
+    gateway, after = make(world)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    assert [binding.proxy_address for binding in gateway.bindings()] == [ROUTED]
+
+
+def test_the_epoch_goes_on_when_every_mapping_is_there_again(world: VirtualWorld) -> None:
+    _, before = make(world)
+    asyncio.run(before.grant(Wish(CLIENT, Transport.TCP, 600)))
+    world.seconds += 100
+    _, after = make(world)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    assert after.began == 1000
+
+
+def test_one_that_cannot_be_made_is_recorded_and_the_epoch_begins_anew(
+    world: VirtualWorld,
+) -> None:
+    _, before = make(world)
+    lease, _seconds = asyncio.run(before.grant(Wish(CLIENT, Transport.TCP, 600)))
+    world.seconds += 100
+    gateway, after = make(world)
+    session = gateway.client_session(CLIENT.address)
+    bind = session.bind_for_client(
+        [CLIENT], transport=Transport.TCP, protocol=PORT_MAPPING, proxy_address=lease.external
+    )
+    asyncio.run(bind)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    assert after.began == 1100
+    (lost,) = [fields for event, fields in world.journal.records if event == "lease.lost"]
+    assert lost["proxy"] == lease.external
+
+
+def test_other_workers_clients_and_what_is_over_are_left_out(world: VirtualWorld) -> None:
+    _, before = make(world)
+    asyncio.run(before.grant(Wish(CLIENT, Transport.TCP, 600)))
+    book = moved(before)
+    gateway, after = make(world)
+
+    asyncio.run(after.take_over(book, lambda client: client != CLIENT.address))
+    world.seconds += 601
+    asyncio.run(after.take_over(book, ours))
+
+    assert not list(gateway.bindings())
+
+
+def test_a_port_is_free_for_the_next_process_while_a_transfer_runs(world: VirtualWorld) -> None:
+    gateway, before = make(world)
+    lease, _seconds = asyncio.run(before.grant(Wish(CLIENT, Transport.TCP, 600)))
+    number = lease.binding.connections[0].pinhole.id
+    peer = Endpoint.parse("198.51.100.9:20")
+    gateway.registry.flow_established(number, peer)
+
+    before.hand_over()
+
+    path = gateway.data_paths[lease.binding.connections[0].data_path]
+    path.reserve(Transport.TCP, lease.external)
+    assert peer in lease.binding.connections[0].running
+    assert cast("object", lease.binding.connections[0].reservations) is None
