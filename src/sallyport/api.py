@@ -32,6 +32,7 @@ from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.hooks import Hooks, Scope, Source
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.model.session import Session
+from sallyport.core.model.transcript import Hop, Transcript, counted
 from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
@@ -92,6 +93,7 @@ __all__ = [
     "FirstBytes",
     "FutureConnection",
     "Hooks",
+    "Hop",
     "InvalidArgument",
     "IpAddress",
     "IpFilter",
@@ -120,9 +122,11 @@ __all__ = [
     "StreamEnd",
     "Terminating",
     "Traffic",
+    "Transcript",
     "Transport",
     "UdpDestination",
     "Verdict",
+    "counted",
     "foreign_protocol",
     "foreign_server",
 ]

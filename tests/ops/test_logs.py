@@ -3,8 +3,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from typing import get_args
 
 import pytest
 
@@ -96,6 +97,34 @@ def test_peers_write_no_lines_and_no_escapes_of_their_own(
         assert line.split("text=", 1)[1] == json.dumps(text) + "\n"
     else:
         assert json.loads(line)["text"] == text
+
+
+class EveryOther:
+    """Wants every second record."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.lines: list[bytes] = []
+
+    def interested(self, level: str, fields: Mapping[str, object]) -> list[int]:
+        self.asked.append(f"{level} {fields['number']}")
+        return [] if len(self.asked) % 2 else [1]
+
+    def take(self, numbers: list[int], line: bytes) -> None:
+        self.lines.append(line)
+
+
+def test_a_listener_has_the_records_it_wants_also_below_the_level_and_the_log_does_not(
+    pipe: tuple[int, Reader],
+) -> None:
+    journal = EventJournal("info", Format.TEXT, pipe[0])
+    listener = journal.listener = EveryOther()
+    for number, level in enumerate((*get_args(Level)[1::-1], "info")):
+        journal.record("a.b", level=level, number=number)
+
+    assert listener.asked == ["debug 0", "trace 1", "info 2"]
+    assert [json.loads(line)["number"] for line in listener.lines] == [1]
+    assert pipe[1]().count("\n") == 1
 
 
 def test_on_a_terminal_events_are_text() -> None:

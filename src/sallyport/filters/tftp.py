@@ -146,6 +146,10 @@ class TftpDialogue(api.DataFilter):
         if self._binding is not None and event.connection in self._binding.connections:
             self.connection.close(event.reason)
 
+    def transcript(self, hop: api.Hop, *, is_running: bool) -> api.Transcript:
+        """Implement `DataFilter.transcript`."""
+        return _TftpTranscript()
+
     @property
     def _awaits_answer(self) -> bool:
         return self._binding is not None and self._binding.state is api.State.ARMED
@@ -225,3 +229,20 @@ class TftpDialogue(api.DataFilter):
         """Noise leaves nothing behind; beside a transfer it does no harm to it."""
         if self._binding is None:
             self.connection.close(reason)
+
+
+class _TftpTranscript(api.Transcript):
+    """Shows which file is asked for; all other packets are counted."""
+
+    def lines(self, data: bytes) -> list[str]:
+        """Implement `Transcript.lines`."""
+        try:
+            request = tftp.parse_request(data)
+        except api.ProtocolError:
+            return [api.counted(data)]
+        words = (request.name, request.mode, *request.words)
+        return [" ".join([request.opcode.name, *map(ascii, map(_decoded, words))])]
+
+
+def _decoded(word: bytes) -> str:
+    return word.decode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final, get_args
+from typing import Final, Protocol, get_args
 
 import msgspec
 
@@ -45,6 +45,16 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Onlooking(Protocol):
+    """Wants some of the records while they are made; must not record anything itself."""
+
+    def interested(self, level: Level, fields: Mapping[str, object]) -> list[int]:
+        """Return the numbers of those who want a record with these fields."""
+
+    def take(self, numbers: list[int], line: bytes) -> None:
+        """Send a record, one line of JSON, to those who want it."""
+
+
 class EventJournal:
     """The core's `Journal`, written to a descriptor; it counts refusals by their reason.
 
@@ -67,6 +77,8 @@ class EventJournal:
         self._always: Mapping[str, object] = {} if worker is None else {"worker": worker}
         self.refusals: Counter[str] = Counter()
         """How often what was refused, written or not."""
+        self.listener: Onlooking | None = None
+        """Is given the records that it wants, of any level, written or not."""
         self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
         self._render = _render_text if form is Format.TEXT else _render_json
         self._clock = _Clock()
@@ -84,12 +96,19 @@ class EventJournal:
         try:
             if event.endswith(".refused") and level != "debug":
                 self.refusals[str(fields.get("reason"))] += 1
-            if level not in self._levels:
+            listener = self.listener
+            if level not in self._levels and listener is None:
                 return
             if level in _TROUBLE and (known := REASONS.get(str(fields.get("reason")))):
                 # In the words of `sallyport reasons`: there is no second text.
                 fields.update(meaning=known.happened, remedy=known.remedy)
-            line = self._render(self._clock.text(), level, event, {**self._always, **fields})
+            fields = {**self._always, **fields}
+            when = self._clock.text()
+            if listener is not None and (numbers := listener.interested(level, fields)):
+                listener.take(numbers, _render_json(when, level, event, fields))
+            if level not in self._levels:
+                return
+            line = self._render(when, level, event, fields)
         except Exception:  # noqa: BLE001 - a field without text
             self._unwritable += 1
             return

@@ -163,6 +163,27 @@ RECORDS: Final[Mapping[str, Record]] = {
     ),
     "datagram.dropped": Record("A datagram was dropped.", (*_PARTIES, "reason")),
     "datagram.lost": Record("A datagram could not be sent.", (*_PARTIES[:2], "to", "error")),
+    # a trace: made only for an operator who looks, and in no log
+    "trace.said": Record(
+        "A line that one side said or was told; credentials are masked, payload is counted.",
+        (*_PARTIES, "sender", "receiver", "text"),
+    ),
+    "trace.decided": Record(
+        "How a request was decided, step by step.",
+        (*_PARTIES, "asked", "named", "peers", "steps", "reason"),
+    ),
+    "trace.carried_out": Record(
+        "What a data path was asked to do, and how long it took.",
+        (
+            *_PARTIES,
+            "action",
+            "proxy",
+            "target",
+            "peers",
+            "data_path",
+            "microseconds",
+        ),
+    ),
     # filters
     "filter.failed": Record(
         "A filter raised an error; its client's session ends.",

@@ -72,6 +72,7 @@ DEFAULT_FILTERS: dict[str, dict[str, object]] = {
         "transfer_wait": 3600,
         "trust_pasv_address": "server",
         "strict_data_port": False,
+        "trace_users": False,
     },
     "tftp": {"read_only": False},
     **UNNAMED_SETTINGS,

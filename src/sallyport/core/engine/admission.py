@@ -40,7 +40,9 @@ class Admission:
         `asker`: the user whom the front end knows, and which front end that is. Raises
         PolicyDenied, or QuotaExceeded when the client has too many of them.
         """
-        verdict = self.judge(protocol, client.address, server.address, asker)
+        trail = self._engine.tracing.trail(client.address)
+        verdict = self.judge(protocol, client.address, server.address, asker, trail)
+        self._trace(trail, verdict, protocol, client, server)
         return self._admit(protocol, client, server, verdict, asker)
 
     def judge(
@@ -64,7 +66,11 @@ class Admission:
         or this client of it has too many of them, InvalidArgument for an unknown protocol.
         """
         protocol = self._roster.protocol(rule.protocol)
-        verdict = self._engine.policy.decide_published(rule, rule.protocol, client.address)
+        trail = self._engine.tracing.trail(client.address)
+        verdict = self._engine.policy.decide_published(
+            rule, rule.protocol, client.address, trail=trail
+        )
+        self._trace(trail, verdict, protocol, client, rule.server)
         return self._admit(protocol, client, rule.server, verdict, ANYONE)
 
     def _admit(
@@ -128,6 +134,19 @@ class Admission:
             runner=self._engine.new_runner(session),
             frontend=asker.frontend,
         )
+
+    def _trace(
+        self,
+        trail: Trail | None,
+        verdict: Verdict,
+        protocol: ProtocolDefinition,
+        client: Endpoint,
+        server: Endpoint,
+    ) -> None:
+        if trail is not None:
+            self._engine.tracing.decided(
+                trail, verdict.reason, client=client, server=server, protocol=protocol.name
+            )
 
     def _refused(
         self,

@@ -21,6 +21,7 @@ from sallyport.core.pinholes.datapath import DataPath
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
+from sallyport.core.policy.trail import Trail
 from sallyport.errors import (
     AddressNotAllowed,
     BadContext,
@@ -49,8 +50,9 @@ class Binder:
     async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
         """Do what `Session.bind_for_client` promises."""
         engine = self._engine
+        trail = Trail() if request.session.is_traced else None
         try:
-            protocol, rule, relation = self._grants.check(request)
+            protocol, rule, relation = self._grants.check(request, trail)
             path, is_filtered = self._path_for(request, protocol)
             addresses, reservations = choose_listen_addresses(engine, request, relation, path)
             if reservations is None:
@@ -61,8 +63,12 @@ class Binder:
                             request.session, address, request.flags, rule
                         )
         except BindError as refusal:
+            if trail is not None:
+                engine.tracing.bind_decided(request, trail, refusal.reason)
             engine.bind_refused(request, refusal)
             raise
+        if trail is not None:
+            engine.tracing.bind_decided(request, trail, "allowed-by-rule")
         if rule.max_binds_per_minute is not None:
             self._grants.spend(request.session, request.primary, rule, len(addresses))
         binding = Binding(engine, engine.new_binding_id(), request, protocol, rule)
@@ -163,9 +169,12 @@ class Binder:
         """Carry out `Session.allow_future_connect` and `Session.redirect_connections`."""
         engine, session = self._engine, request.session
         request.require_sense()
-        rules = [self._rule_towards(request, address) for address in request.addresses]
+        trail = Trail() if session.is_traced else None
+        rules = [self._rule_towards(request, address, trail) for address in request.addresses]
         for rule in rules:
-            self._grants.check_quota(session, request.primary, rule, len(rules))
+            self._grants.check_quota(session, request.primary, rule, len(rules), trail)
+        if trail is not None:
+            engine.tracing.permission_decided(request, trail)
         path, is_filtered = engine.path_for(
             session, request.protocol, request.flags, permitted_event(request.transport)
         )
@@ -266,10 +275,10 @@ class Binder:
                 connection.path = path
             connection.is_filtered = True
 
-    def _rule_towards(self, request: FutureRequest, address: Endpoint) -> Rule:
+    def _rule_towards(self, request: FutureRequest, address: Endpoint, trail: Trail | None) -> Rule:
         """Find the rule that lets the client connect to `address`."""
         rule, _ = self._grants.ask_policy(
-            request.session, request.protocol, request.primary, peer=address.address
+            request.session, request.protocol, request.primary, peer=address.address, trail=trail
         )
         if address.port < rule.min_server_port:
             raise AddressNotAllowed("server-port-below-minimum")

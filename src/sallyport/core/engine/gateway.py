@@ -26,6 +26,7 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.events import ConnectionTerminating, Event
 from sallyport.core.model.filter import ApplicationFilter, DataFilter
 from sallyport.core.model.session import Session
+from sallyport.core.model.tracing import Tracing
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Link, StreamEnd, UserPath
 from sallyport.core.pinholes.ports import Ports
 from sallyport.core.pinholes.registry import OpeningRegistry
@@ -80,6 +81,7 @@ class Gateway:
         self._offer_engine(Binder(self, self.grants), EventDispatcher(self), Ledger(self))
         self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
+        self.tracing = Tracing(self.journal, self.registry, lambda: self.sessions)
         self._controls = ControlQuota(max_controls)
         admission = Admission(self, self.sessions, self.roster, self._controls)
         self.judge = admission.judge
@@ -169,6 +171,7 @@ class Gateway:
         )
         if primary.chain.is_empty:
             primary.chain.attach(DataFilter(), Priority.MIDDLE, None, "")
+        self.tracing.started(primary)
         primary.chain.begin(link, client, server)
 
     def end_primary(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sallyport.addresses import Endpoint
 from sallyport.core.model.adopted_transfer import AdoptedTransfer
 from sallyport.core.model.binding import Binding
-from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.connection import parties_of
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import (
     NO_PARAMETERS,
@@ -21,11 +21,9 @@ from sallyport.core.model.events import (
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
-from sallyport.core.model.session import Session
 from sallyport.core.pinholes.lifecycle import CLOSED
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Rule
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
 
@@ -48,7 +46,7 @@ class Ledger:
         self._note_refusal(
             refusal,
             protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
-            **_parties(request.session, request.primary),
+            **parties_of(request.session, request.primary),
             named=", ".join(map(str, request.client_addresses)),
         )
 
@@ -58,7 +56,7 @@ class Ledger:
             refusal,
             binding=binding.id,
             protocol=binding.protocol.name,
-            **_parties(binding.session, binding.primary, binding.rule),
+            **parties_of(binding.session, binding.primary, binding.rule),
             named=", ".join(str(_named(one)) for one in binding.connections),
         )
 
@@ -82,7 +80,7 @@ class Ledger:
         self._journal.record(
             "binding.denied",
             level="warning",
-            **_parties(binding.session, binding.primary, binding.rule),
+            **parties_of(binding.session, binding.primary, binding.rule),
             protocol=binding.protocol.name,
             binding=binding.id,
             reason="denied-by-filter",
@@ -153,7 +151,7 @@ class Ledger:
         self._journal.record(
             "flow.denied",
             level="warning",
-            **_parties(connection.session, connection.primary, connection.rule),
+            **parties_of(connection.session, connection.primary, connection.rule),
             protocol=connection.protocol.name,
             proxy=connection.proxy_address,
             peer=peer,
@@ -304,7 +302,7 @@ class Ledger:
         self._journal.record(
             event,
             level=level,
-            **_parties(connection.session, connection.primary, connection.rule),
+            **parties_of(connection.session, connection.primary, connection.rule),
             protocol=connection.protocol.name,
             reason=reason,
             seconds=round(seconds, 3),
@@ -329,22 +327,6 @@ class Ledger:
 def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
     """Return the settings of the filter that asked for it, if that has any."""
     return connection.session.filter_set.parameters.get(connection.asked_by, NO_PARAMETERS)
-
-
-def _parties(
-    session: Session, primary: PrimaryConnection | None, rule: Rule | None = None
-) -> dict[str, object]:
-    """Return who asked, whom, and by which rule: what every record needs to stand alone."""
-    if primary is None:
-        named = {} if rule is None else {"rule": rule.name}
-        return {"session": session.id, "client": session.client_address, **named}
-    return {
-        "session": session.id,
-        "connection": primary.id,
-        "client": primary.client,
-        "server": primary.server,
-        "rule": (rule or primary.rule).name,
-    }
 
 
 def _count_transfer(connection: SecondaryConnection | FutureConnection) -> None:

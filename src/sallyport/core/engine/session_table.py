@@ -84,6 +84,7 @@ class SessionTable:
             return
         session.is_ending = session.is_over = True
         self._delist(session)
+        self._engine.tracing.ended(session)
         session.factories.clear()
         self.dismiss_filters(session)
         self._roster.left(session.filter_set)
@@ -96,7 +97,9 @@ class SessionTable:
 
     def _new(self, client: IpAddress, asker: Asker, *, is_private: bool) -> Session:
         name = f"{self._name}s{next(self._numbers)}"
-        return self._made(name, client, asker, self._roster.joined(), is_private=is_private)
+        made = self._made(name, client, asker, self._roster.joined(), is_private=is_private)
+        self._engine.tracing.begun(made)
+        return made
 
     def _made(
         self,

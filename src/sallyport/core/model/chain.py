@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.model.engine import Engine
+from sallyport.core.model.transcript import Hop, Witness, watched
 from sallyport.core.pinholes.datapath import Link, StreamEnd
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.core.runtime.serial import SerialRunner, Work
@@ -184,6 +185,7 @@ class Chain:
         "_runner",
         "_slots",
         "_under_way",
+        "_witness",
         "holds_accepted",
         "holds_dialled",
         "is_begun",
@@ -209,6 +211,7 @@ class Chain:
         self._factories: list[DataFilterFactory] = []
         self._link: Link | None = None
         self._under_way = 0
+        self._witness: Witness | None = None
         self.holds_accepted = False
         self.holds_dialled = False
         self.is_datagrams = connection.transport is Transport.UDP
@@ -253,6 +256,14 @@ class Chain:
     def is_passing(self) -> bool:
         """Whether bytes that one filter sent to another are still queued."""
         return self._under_way > 0 and not self._runner.is_closed
+
+    def watch(self, witness: Witness | None) -> None:
+        """Notify `witness` of what passes both ends from now on; None: of nothing any more."""
+        self._witness = witness
+        if self.is_begun and not self.is_over:
+            first, last = self._slots[0].data_filter, self._slots[-1].data_filter
+            first.client = watched(first.client, witness, Hop.CLIENT_HEARS)
+            last.server = watched(last.server, witness, Hop.SERVER_HEARS)
 
     # -- for the holder of the sockets (`datapath.Tap`) ---------------------------------------
 
@@ -380,6 +391,9 @@ class Chain:
         may end the flow from within its call, hence the checks.
         """
         slots = self._slots
+        if self._witness is not None:
+            client = watched(client, self._witness, Hop.CLIENT_HEARS)
+            server = watched(server, self._witness, Hop.SERVER_HEARS)
         for i, slot in enumerate(slots):
             if self.is_over:
                 return
@@ -400,6 +414,8 @@ class Chain:
 
     def _received(self, data: bytes, *, is_client: bool) -> None:
         if not self.is_over:
+            if self._witness is not None:
+                self._witness.passed(Hop.CLIENT_SAYS if is_client else Hop.SERVER_SAYS, data)
             slot = self._slots[0 if is_client else -1]
             to = slot.data_filter
             self._runner.run(to.from_client if is_client else to.from_server, (data,), slot.owner)

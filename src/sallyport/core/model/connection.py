@@ -309,3 +309,19 @@ class PrimaryConnection(Askable):
         require_running(is_over=not self.is_open)
         if not self.chain.is_begun:
             raise BadContext("the-connection-is-not-there-yet")
+
+
+def parties_of(
+    session: "Session", primary: PrimaryConnection | None, rule: Rule | None = None
+) -> dict[str, object]:
+    """Return who asked, whom, and by which rule: what every record needs to stand alone."""
+    if primary is None:
+        named = {} if rule is None else {"rule": rule.name}
+        return {"session": session.id, "client": session.client_address, **named}
+    return {
+        "session": session.id,
+        "connection": primary.id,
+        "client": primary.client,
+        "server": primary.server,
+        "rule": (rule or primary.rule).name,
+    }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sallyport.core.model.request import BindRequest, FutureRequest
     from sallyport.core.model.secondary import SecondaryConnection
     from sallyport.core.model.session import Session
+    from sallyport.core.model.tracing import Tracing
 
 
 class Engine(Protocol):
@@ -46,6 +47,7 @@ class Engine(Protocol):
     """
 
     journal: Journal
+    tracing: "Tracing"
     policy: Policy
     registry: OpeningRegistry
     held: dict[str, int]

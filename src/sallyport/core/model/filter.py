@@ -26,6 +26,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.chain import MISSING_END, Slot
 from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.model.hooks import Hooks
+from sallyport.core.model.transcript import Hop, Transcript
 from sallyport.core.pinholes.datapath import StreamEnd
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import BadContext
@@ -159,6 +160,14 @@ class DataFilter:
         """
         if self.slot is not None:
             self.slot.close(explanation)
+
+    def transcript(self, hop: Hop, *, is_running: bool) -> Transcript | None:
+        """Return what an operator may see of the bytes that go by `hop`, while one traces the flow.
+
+        Credentials and payload are never part of it. `is_running`: the trace begins in the middle
+        of the conversation, perhaps of a line. None, the default: how many bytes, and no more.
+        """
+        return None
 
     def detach(self) -> None:
         """Release what the data filter holds: called exactly once, when the flow is over."""

@@ -77,6 +77,8 @@ class Session:
         self.has_failed = False
         """Whether it ends because a filter failed in it."""
         self.is_over = False
+        self.is_traced = False
+        """Whether an operator looks at it (`Tracing`)."""
         self.openings: dict[int, Opening] = {}
         """The bound ports and permissions it holds, by the id of their pinhole."""
 

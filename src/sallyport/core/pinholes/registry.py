@@ -131,6 +131,10 @@ class Opening:
         """Take note of the end; called exactly once, after the data path has let go."""
 
 
+Observer = Callable[[str, Sequence[Opening], float], None]
+"""Is told `open` or `close`, of which openings, and how many seconds the data path took."""
+
+
 class OpeningRegistry:
     """Holds every opening that has not ended; every data path reports to it (`FlowSink`).
 
@@ -145,6 +149,8 @@ class OpeningRegistry:
         self._clock = clock
         self._ids = count(1)
         self._by_id: dict[int, Opening] = {}
+        self.observer: Observer | None = None
+        """Is told what the data path was asked to do, while an operator looks."""
         for data_path in data_paths:
             data_path.attach(self)
 
@@ -173,7 +179,10 @@ class OpeningRegistry:
         asked = [opening.pinhole for opening in real]
         try:
             if real:
+                began = self._clock() if self.observer is not None else 0.0
                 await real[0].path.open(asked)
+                if self.observer is not None:
+                    self.observer("open", real, self._clock() - began)
             for opening, pinhole in zip(real, asked, strict=True):
                 if opening.pinhole is not pinhole:
                     await self._catch_up(opening, pinhole)
@@ -350,7 +359,10 @@ class OpeningRegistry:
             opening.is_open = False
             # The data path may report, from within this call, a flow it admitted just before; a
             # filter notified of that flow may kill the opening. Hence the checks that follow.
+            began = self._clock() if self.observer is not None else 0.0
             opening.path.close([opening.pinhole.id])
+            if self.observer is not None:
+                self.observer("close", [opening], self._clock() - began)
         if opening.running:
             if opening.state is ARMED:
                 opening.state = after(opening.state, ADMIT)

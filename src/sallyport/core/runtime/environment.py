@@ -4,8 +4,8 @@ from typing import Literal, Protocol
 
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 
-# From the least to the most severe.
-Level = Literal["debug", "info", "warning", "error"]
+# From the least to the most severe. A trace is for an operator who looks at it, and in no log.
+Level = Literal["trace", "debug", "info", "warning", "error"]
 
 
 class Journal(Protocol):

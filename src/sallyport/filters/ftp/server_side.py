@@ -16,6 +16,7 @@ from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
 from sallyport.filters.ftp.restrictions import Restrictions
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.stream import FtpStream
+from sallyport.filters.ftp.transcript import CommandTranscript, ReplyTranscript
 from sallyport.filters.ftp.verbs import (
     DATA_VERBS,
     EPSV_ALL,
@@ -52,6 +53,15 @@ class ServerSide(FtpStream):
         self._is_auth_open = False
         self._has_client_ended = False
         self._has_server_ended = False
+
+    def transcript(self, hop: api.Hop, *, is_running: bool) -> api.Transcript:
+        """Implement `DataFilter.transcript`."""
+        kind = CommandTranscript if hop.is_of_client else ReplyTranscript
+        return kind(
+            is_running=is_running,
+            is_ciphered=lambda: self.is_ciphered,
+            shows_users=self._settings.trace_users,
+        )
 
     async def started(self) -> None:
         """Take both ends."""

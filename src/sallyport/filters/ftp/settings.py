@@ -39,6 +39,8 @@ class FtpSettings:
     NAT of its own that names its inside address (attack V01)."""
     strict_data_port: bool = False
     """Accept data connections only from port 20 or the port below the control port (attack F27)."""
+    trace_users: bool = False
+    """Whether `sallyport trace` shows the names that users log in with; it shows no password."""
 
     @property
     def hides_nothing(self) -> bool:
