@@ -1,6 +1,7 @@
 """Benches for the contract: `build` makes one with a rule and filters of its own, `bench` any."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -35,8 +36,8 @@ def setup(request: pytest.FixtureRequest) -> Setup:
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[Ground]:
-    """One network for the whole suite."""
-    with Ground.prepared("contract") as prepared:
+    """One network for all contract tests of this process; other processes have theirs."""
+    with Ground.prepared(f"contract{os.getpid()}") as prepared:
         yield prepared
 
 

@@ -27,6 +27,7 @@ SILENCE = 0.5
 OUTGOING = 4  # PACKET_OUTGOING, linux/if_packet.h
 # What IPv6 needs on any link: neighbours, routers, multicast listeners (RFC 4861, 3810).
 LINK_LOCAL_TYPES = frozenset({130, 131, 132, 133, 134, 135, 136, 143})
+IGMP, IGMP_REPORT, IGMP_ROUTERS = 2, 0x22, bytes([224, 0, 0, 22])  # RFC 3376 section 4.2
 
 # Of every kind: strangers, the server, clients, the gateway inside and outside, loopback,
 # link-local, multicast, unspecified, broadcast, mapped.
@@ -183,13 +184,19 @@ def heard_inside(lab: Lab) -> Iterator[list[bytes]]:
                 return
             if direction == OUTGOING or kind not in {0x0800, 0x86DD}:
                 continue
-            if kind == 0x86DD and is_of_the_link(frame[14:]):
+            if is_of_the_link(frame[14:]):
                 continue
             found.append(frame[14:])
 
 
 def is_of_the_link(packet: bytes) -> bool:
-    """Return whether a packet is about neighbours or multicast listeners."""
+    """Return whether a packet is about neighbours or multicast listeners.
+
+    A kernel that begins to forward joins groups of its link, and reports that (RFC 3376, 3810).
+    """
+    if packet[0] >> 4 == 4:
+        report = packet[(packet[0] & 0xF) * 4 :]
+        return packet[9] == IGMP and packet[16:20] == IGMP_ROUTERS and report[0] == IGMP_REPORT
     first, at = packet[6], 40
     if first == 0:
         first, at = packet[40], 40 + 8 + packet[41] * 8

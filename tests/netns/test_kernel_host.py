@@ -39,7 +39,7 @@ _NAMES = (
 
 @pytest.fixture
 def gateway() -> Iterator[None]:
-    with Lab.build("kdh") as lab, lab.gateway.entered():
+    with Lab.build("kdo") as lab, lab.gateway.entered():
         lab.gateway.run(["ip", "link", "add", "third0", "type", "veth"])
         table.load(both_guards(POLICY, RULES))
         table.load("delete table inet sallyport_guard1")

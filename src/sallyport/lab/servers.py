@@ -49,11 +49,14 @@ class FtpServer(Service):
         return SOFTWARE[self.software](self)
 
     def _answers(self) -> bool:
+        # Some bind one address after the other.
         try:
-            with self.host.entered(), create_connection((str(self.host.address4), self.port)):
-                return True
+            with self.host.entered():
+                for address in (self.host.address4, self.host.address6):
+                    create_connection((str(address), self.port)).close()
         except ConnectionRefusedError:
             return False
+        return True
 
     def file_beside(self, ending: str, text: str = "") -> Path:
         """Write a file of the server's own, outside the folder that clients see."""
