@@ -19,6 +19,7 @@ ELSEWHERE = {
     "ops/config/access.py": ("ops/config/test_load.py", "one table of a configuration"),
     "ops/config/rule_shapes.py": ("ops/config/test_document.py", "shapes of its tables"),
     "cli/wrap.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
+    "frontends/datagram_conversation.py": ("frontends/test_udp.py", "begun and fed by its reader"),
     "frontends/pcp/server.py": ("interop/test_pcp.py", "a queue in front of the responder"),
     "core/engine/ledger.py": ("core/engine/test_gateway.py", "its counts are seen from outside"),
     "core/engine/session_table.py": ("core/model/test_session.py", "finds sessions for others"),

@@ -176,6 +176,10 @@ DATAGRAM_IDLE_SECONDS = 120.0
 # T04).
 MAX_DATAGRAM_CONVERSATIONS = 4096
 
+# The part of them for clients outside, of published servers: who forges their sources must not take
+# what clients inside need.
+MAX_PUBLISHED_CONVERSATIONS = MAX_DATAGRAM_CONVERSATIONS // 2
+
 # Datagrams read in one round of the event loop, so that a flood of them does not stop all else.
 MAX_DATAGRAMS_PER_TURN = 64
 

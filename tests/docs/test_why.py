@@ -71,7 +71,7 @@ def ask(gateway: Gateway, protocol: ProtocolDefinition, case: Case, port: int) -
     """Do what the case is about, as a client would."""
     client = Endpoint.parse(f"{case.arguments['client']}:50000")
     server = Endpoint.parse(f"{case.arguments['server']}:{protocol.port}")
-    rule = gateway.policy.published_at(client.address, server)
+    rule = gateway.policy.published_at(client.address, server, protocol.transport)
     try:
         if rule is None:
             primary = gateway.admit_primary(protocol, client, server)

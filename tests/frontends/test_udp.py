@@ -7,6 +7,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import pairwise
 
@@ -19,14 +20,17 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.events import Event, UdpDestination
 from sallyport.core.model.filter import ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.model.session import Session
-from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.hosts import Hosts
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.frontends import sockets, udp
+from sallyport.frontends import datagram_conversation, sockets, udp
 from sallyport.frontends.udp import (
     DatagramInterceptor,
     intercepting_datagram_socket,
     original_destination,
+    publishing_datagram_socket,
 )
 from sallyport.testing.memory import pause
 from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
@@ -34,6 +38,15 @@ from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
 CLIENT = Endpoint.parse("10.0.0.8:50000")
 SERVER = Endpoint.parse("203.0.113.9:7")
 ECHO = ProtocolDefinition("echo", Transport.UDP, 7)
+ECHO_SERVER = ProtocolDefinition("echo-server", Transport.UDP, 7, Direction.INBOUND)
+OUTSIDE = Endpoint.parse("198.51.100.7:50000")
+PUBLISHED = PublishingRule(
+    "our echo server",
+    "echo-server",
+    listen=Endpoint.parse("203.0.113.1:7"),
+    server=Endpoint.parse("10.0.0.20:7"),
+    transport=Transport.UDP,
+)
 
 
 class Recorder(DataFilter):
@@ -85,7 +98,7 @@ class EchoFilter(ApplicationFilter):
 
     name = "echo"
     api_version = 1
-    protocols = (ECHO,)
+    protocols = (ECHO, ECHO_SERVER)
 
     def __init__(self, one: SessionFilter) -> None:
         self._one = one
@@ -97,12 +110,13 @@ class EchoFilter(ApplicationFilter):
 class Bench:
     """An interceptor over a gateway in memory; the server outside is a socket on loopback."""
 
-    def __init__(self, protocol: str = "echo") -> None:
+    def __init__(self, protocol: str = "echo", *published: PublishingRule) -> None:
         self.filter = Recording()
         self.gateway: Gateway
         self.world: VirtualWorld
+        policy = make_policy(protocols=frozenset({protocol}))
         self.gateway, _, self.world = make_gateway(
-            [EchoFilter(self.filter)], policy=make_policy(protocols=frozenset({protocol}))
+            [EchoFilter(self.filter)], policy=replace(policy, publishing_rules=published)
         )
         self.interceptor = DatagramInterceptor(self.gateway, {7: ECHO})
 
@@ -135,7 +149,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
             return made
 
         opened: list[socket.socket] = []
-        monkeypatch.setattr(udp, "_socket_towards_server", towards)
+        monkeypatch.setattr(datagram_conversation, "_socket_towards_server", towards)
         yield server
         for made in opened:  # of conversations that a test left alone
             made.close()
@@ -318,13 +332,143 @@ def test_t04_one_clients_conversations_are_bounded_beside_everybody_elses(
     assert bench.filter.heard[-1] == b"client: honest"
 
 
+def asks_from_outside(
+    bench: Bench, client: Endpoint = OUTSIDE, data: bytes = b"ask", interface: int = 0
+) -> list[bytes]:
+    """Have a client outside speak to the published address; give what it hears."""
+    heard: list[bytes] = []
+    bench.interceptor.received(client, PUBLISHED.listen, data, interface, heard.append)
+    return heard
+
+
+@pytest.mark.usefixtures("outside")
+def test_the_session_of_a_published_conversation_is_its_servers() -> None:
+    bench = Bench("echo", PUBLISHED)
+    heard = asks_from_outside(bench)
+
+    (primary,) = bench.primaries
+    assert bench.filter.heard == [b"client: ask"]
+    assert (primary.client, primary.server, primary.peer) == (OUTSIDE, PUBLISHED.server, OUTSIDE)
+    assert primary.session.client_address == PUBLISHED.server.address
+    assert primary.direction is Direction.INBOUND
+    assert primary.gateway_address == PUBLISHED.listen
+    assert primary.inside_address is not None
+    assert primary.inside_address.address == ip_address("127.0.0.1")
+    primary.chain.from_dialled(b"answer")
+    assert heard == [b"answer"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_published_conversation_is_forgotten_when_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_PUBLISHED_CONVERSATIONS", 1)
+    bench = Bench("echo", PUBLISHED)
+    for _ in range(3):
+        asks_from_outside(bench, data=b"bye")
+        assert bench.interceptor.conversations == {}
+
+    asks_from_outside(bench)
+    assert len(bench.primaries) == 1
+
+
+@pytest.mark.usefixtures("outside")
+def test_clients_outside_never_take_the_conversations_that_clients_inside_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_PUBLISHED_CONVERSATIONS", 2)
+    bench = Bench("echo", PUBLISHED)
+    for number in range(4):
+        spoofed = Endpoint(ip_address(f"198.51.100.{number + 20}"), 50000)
+        assert asks_from_outside(bench, spoofed) == []
+    bench.says(b"honest")
+
+    assert bench.world.journal.reasons("connect.refused") == ["too-many-conversations"] * 2
+    assert [primary.client for primary in bench.primaries][-1] == CLIENT
+
+
+@pytest.mark.usefixtures("outside")
+def test_one_outside_client_takes_no_more_than_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CONTROLS_PER_PEER", 2)
+    bench = Bench("echo", PUBLISHED)
+    for number in range(4):
+        assert asks_from_outside(bench, OUTSIDE.with_port(50000 + number)) == []
+    asks_from_outside(bench, Endpoint.parse("198.51.100.8:50000"))
+
+    assert len(bench.primaries) == 3
+    assert bench.world.journal.reasons("connect.refused") == ["too-many-controls"] * 2
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_client_outside_hears_nothing_of_a_refusal_and_one_inside_does() -> None:
+    told = replace(ECHO, refusal=b"refused"), replace(ECHO_SERVER, refusal=b"refused")
+    bench = Bench("other", replace(PUBLISHED, sources=Hosts.of("internal")))
+    bench.interceptor.speak({7: told[0]})
+
+    assert asks_from_outside(bench) == []
+    assert asks_from_outside(bench, CLIENT) == [b"refused"]
+    assert bench.world.journal.reasons("connect.refused") == [
+        "client-is-not-published-to",
+        "peer-is-gateway",
+    ]
+
+
+@pytest.mark.usefixtures("outside")
+def test_x08_who_forges_a_source_outside_from_inside_reaches_no_published_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {1: "int0", 2: "ext0"}
+    monkeypatch.setattr(socket, "if_indextoname", names.__getitem__)
+    bench = Bench("echo", PUBLISHED)
+
+    asks_from_outside(bench, interface=1)
+    assert bench.world.journal.reasons("connect.refused") == ["source-not-of-its-interface"]
+    asks_from_outside(bench, interface=2)
+    assert len(bench.primaries) == 1
+
+
+@pytest.mark.usefixtures("outside")
+def test_an_answer_that_cannot_be_sent_is_lost_and_ends_nothing() -> None:
+    bench = Bench("echo", PUBLISHED)
+
+    def fail(_data: bytes) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    bench.interceptor.received(OUTSIDE, PUBLISHED.listen, b"ask", 0, fail)
+    (primary,) = bench.primaries
+    primary.chain.from_dialled(b"answer")
+
+    assert primary.is_open
+
+
+def test_a_published_socket_hears_where_each_datagram_was_going() -> None:
+    listener = publishing_datagram_socket(Endpoint.parse("127.0.0.1:0"), "ours")
+    with listener, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker:
+        listener.settimeout(5)
+        speaker.sendto(b"ask", listener.getsockname())
+        data, ancillary, _flags, sender = listener.recvmsg(100, 200)
+
+    assert (data, sender) == (b"ask", sender)
+    found = original_destination(ancillary)
+    assert found is not None
+    assert str(found.address) == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_cannot_be_published_at() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as theirs:
+        theirs.bind(("127.0.0.1", 0))
+        taken = Endpoint.parse(f"127.0.0.1:{theirs.getsockname()[1]}")
+        with pytest.raises(StartupError, match=r"'ours': cannot listen at .*; free the port"):
+            publishing_datagram_socket(taken, "ours")
+
+
 def test_a_server_without_a_route_ends_the_conversation_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def unreachable(_primary: PrimaryConnection) -> socket.socket:
         raise OSError(101, "Network is unreachable")
 
-    monkeypatch.setattr(udp, "_socket_towards_server", unreachable)
+    monkeypatch.setattr(datagram_conversation, "_socket_towards_server", unreachable)
     bench = Bench()
     bench.says(b"one")
 

@@ -1,7 +1,7 @@
 """TFTP through the gateway: real servers and clients, and raw ones for what those never do."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from tests.interop.office import configuration
 
 from sallyport import limits
+from sallyport.addresses import IpAddress
 from sallyport.lab.clients import TransferDirection, digest
 from sallyport.lab.gateway import RunningGateway, end_plain_nat, plain_nat
 from sallyport.lab.host import Host
@@ -76,15 +77,13 @@ SIZES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name, each on a host of its own; the last host is for raw ones."""
-    hosts = dict(zip(SERVERS, lab.servers, strict=False))
+@contextmanager
+def tftp_servers(hosts: Mapping[str, Host], lab: Lab) -> Iterator[GiveTftp]:
+    """Give the server of a name, each on a host of its own, from when it is asked for."""
     running: dict[str, TftpServer] = {}
 
     def give(software: str) -> TftpServer:
-        reason = why_not(software)
-        if reason:
+        if reason := why_not(software):
             pytest.skip(reason)
         if software not in running:
             running[software] = TftpServer(software, hosts[software], lab.folder / software)
@@ -95,20 +94,36 @@ def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
+    """Give the server of a name outside; the last host is for raw ones."""
+    with tftp_servers(dict(zip(SERVERS, lab.servers, strict=False)), lab) as give:
+        yield give
+
+
 def over(cells: list[Cell]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("cell", cells, ids=str)
 
 
 def attempt(
-    cell: Cell, client: Host, server: TftpServer, folder: Path, timeout: float = 15.0
+    cell: Cell,
+    client: Host,
+    server: TftpServer,
+    folder: Path,
+    *,
+    timeout: float = 15.0,
+    address: IpAddress | None = None,
 ) -> tuple[bool, str]:
-    """Make the transfer of one cell; tell whether it arrived whole, and what the client said."""
+    """Make the transfer of one cell; tell whether it arrived whole, and what the client said.
+
+    `address` is where the client finds the server; None: at its own address.
+    """
     name = f"{cell}.bin"
     here, there = folder / name, server.folder / name
     upload = cell.direction is TransferDirection.UPLOAD
     (here if upload else there).write_bytes(bytes(n * 7 % 251 for n in range(cell.size)))
     options = {name: WISHES[name] for name in WISHES if name in OPTIONS[cell.client]}
-    address = server.host.address(cell.family)
+    address = address or server.host.address(cell.family)
     job = TftpJob(address, cell.direction, name, here, options if cell.has_options else {}, timeout)
     outcome = transfer(cell.client, client, job)
     if upload and not outcome.error:

@@ -7,6 +7,7 @@ import pytest
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
+from sallyport.flags import Transport
 from sallyport.kernel.base_table import (
     GUARD_TABLES,
     GatewayRules,
@@ -115,8 +116,8 @@ def test_masquerade_can_be_left_out_and_the_nat_chain_stays() -> None:
     assert "type nat hook postrouting priority srcnat; policy accept;" in text
 
 
-def published(listen: str, server: str) -> Policy:
-    rule = PublishingRule("r", "ftp-server", Endpoint.parse(listen), Endpoint.parse(server))
+def published(listen: str, server: str, transport: Transport = Transport.TCP) -> Policy:
+    rule = PublishingRule("r", "x", Endpoint.parse(listen), Endpoint.parse(server), transport)
     return replace(POLICY, publishing_rules=(rule,))
 
 
@@ -124,13 +125,29 @@ def test_what_a_server_behind_nat_opens_leaves_from_where_it_is_published() -> N
     text = lines(published("203.0.113.2:21", "10.0.0.20:21"))
 
     assert (
-        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto 6'
+        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
         " snat ip to 203.0.113.2:1024-39999"
     ) in text
     assert (
         'iifname { "ext0" } ip daddr 203.0.113.2 tcp dport 21 fib daddr type local'
         " ct mark set ct mark | 0x80000000 accept"
     ) in guard_lines(published("203.0.113.2:21", "10.0.0.20:21"))
+
+
+def test_a_server_of_datagrams_is_known_by_its_port_too() -> None:
+    policy = published("203.0.113.2:69", "10.0.0.20:6969", Transport.UDP)
+    own = [line for line in lines(policy) if "snat" in line]
+
+    assert own == [
+        'oifname { "ext0" } ip saddr 10.0.0.20 udp sport 6969 ct mark & 0x80000000 != 0'
+        " snat ip to 203.0.113.2:69",
+        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
+        " snat ip to 203.0.113.2:1024-39999",
+    ]
+    assert (
+        'iifname { "ext0" } ip daddr 203.0.113.2 udp dport 69 fib daddr type local'
+        " ct mark set ct mark | 0x80000000 accept"
+    ) in guard_lines(policy)
 
 
 def test_an_unpublished_or_routed_server_is_not_translated_by_itself() -> None:

@@ -50,9 +50,28 @@ def test_intercepted_datagrams_are_tracked_apart_both_ways() -> None:
     assert [line for line in text if "ct zone set 23057" in line] == [
         'udp dport 69 meta nfproto ipv4 iifname { "int0" } fib daddr type != local'
         " ct zone set 23057",
-        "udp sport { 69 } fib saddr type != local ct zone set 23057",
+        'oifname { "int0" } udp sport { 69 } fib saddr type != local ct zone set 23057',
     ]
     assert not [line for line in guard_lines() if "ct zone set 23057" in line]
+
+
+def test_datagrams_for_a_published_server_are_tracked_apart_wherever_they_arrive() -> None:
+    nat = published("203.0.113.2:69", "10.0.0.20:6969", Transport.UDP)
+    place = Endpoint.parse("[fd00:a::8]:69")
+    item = Interception(6, 69, (1069,), Transport.UDP, server=place.address)
+    routed = published(str(place), str(place), Transport.UDP)
+
+    assert [line for line in guard_lines(nat) if "ct zone set 23057" in line] == [
+        'iifname { "ext0" } ip daddr 203.0.113.2 udp dport 69 ct zone set 23057',
+        'oifname { "ext0" } ip saddr 203.0.113.2 udp sport 69 ct zone set 23057',
+    ]
+    text = guard_lines(routed, replace(RULES, interceptions=(item,)))
+    assert [line for line in text if "ct zone set 23057" in line] == [
+        'iifname { "ext0" } ip6 daddr fd00:a::8 udp dport 69 ct zone set 23057',
+        'oifname { "ext0" } ip6 saddr fd00:a::8 udp sport 69 ct zone set 23057',
+    ]
+    (delivery,) = (line for line in text if "tproxy ip6 to [::1]:1069" in line)
+    assert delivery.startswith('iifname { "ext0" } ip6 daddr fd00:a::8 udp dport 69 ')
 
 
 def test_a_leg_towards_a_client_is_tracked_apart_where_nothing_is_translated() -> None:

@@ -50,8 +50,10 @@ def policy(*published: PublishingRule, versions: str = "127.0.0.1 ::1") -> Polic
     )
 
 
-def publish(listen: Endpoint = LISTEN, server: Endpoint = SERVER) -> PublishingRule:
-    return PublishingRule(name=str(listen), protocol="ftp-server", listen=listen, server=server)
+def publish(
+    listen: Endpoint = LISTEN, server: Endpoint = SERVER, transport: Transport = Transport.TCP
+) -> PublishingRule:
+    return PublishingRule(str(listen), "x", listen=listen, server=server, transport=transport)
 
 
 def test_each_transport_and_version_that_is_spoken_has_a_place() -> None:
@@ -73,10 +75,20 @@ def test_a_published_server_on_a_routed_relation_is_intercepted() -> None:
 
     assert arrivals.intercepting(policy(publish()), {}) == []
     assert arrivals.intercepting(routed, {}) == ["tcp4", "tcp6"]
+    datagrams = policy(publish(listen=SERVER, transport=Transport.UDP))
+    assert arrivals.intercepting(datagrams, {}) == ["udp4", "udp6"]
+
+
+def test_what_is_published_behind_nat_has_a_place_for_its_transport() -> None:
+    places = [arrivals.publishing(publish(transport=transport)) for transport in Transport]
+
+    assert places == ["tcp 203.0.113.1:21", "udp 203.0.113.1:21"]
 
 
 def test_the_kernel_delivers_each_protocol_to_the_socket_of_its_transport_and_version() -> None:
-    places = policy(publish(listen=SERVER), versions="127.0.0.1")
+    datagrams = publish(listen=SERVER.with_port(69), server=SERVER.with_port(69))
+    datagrams = replace(datagrams, transport=Transport.UDP)
+    places = policy(publish(listen=SERVER), datagrams, versions="127.0.0.1")
 
     found = arrivals.interceptions(places, BOTH, {"tcp4": [5001], "udp4": [5002]})
 
@@ -84,6 +96,7 @@ def test_the_kernel_delivers_each_protocol_to_the_socket_of_its_transport_and_ve
         Interception(4, 21, (5001,)),
         Interception(4, 69, (5002,), Transport.UDP),
         Interception(4, 21, (5001,), server=SERVER.address),
+        Interception(4, 69, (5002,), Transport.UDP, server=SERVER.address),
     }
 
 
@@ -115,7 +128,7 @@ def test_each_socket_is_served_once_by_the_front_end_of_its_transport(
 
         monkeypatch.setattr(arrivals, name, make)
     tcp, udp, at = FakeSocket(5001), FakeSocket(5002), FakeSocket(21)
-    everywhere = sockets({"tcp4": tcp, "udp4": udp, str(LISTEN): at})
+    everywhere = sockets({"tcp4": tcp, "udp4": udp, f"tcp {LISTEN}": at})
     front_ends = FrontEnds(
         cast("Gateway", None), cast("asyncio.TaskGroup", None), cast("FairPoller", None)
     )

@@ -4,6 +4,10 @@ A request goes to port 69; the server answers from a fresh port, its transfer id
 port of the server that answers is the one, for this request and for good (attack T03); no other
 host is let in (attack T02). The request leaves as the client wrote it. A server that answers from
 port 69 itself has chosen that one; what the client goes on to say to it comes by way of us.
+
+For a published server it is the same seen from the other side: the server may open one flow to the
+client outside, from the first port that it chooses, and the request reaches it in the name of the
+address where that flow begins.
 """
 
 from collections import deque
@@ -22,6 +26,13 @@ TFTP = api.ProtocolDefinition(
 """The protocol as access rules know it."""
 
 
+TFTP_SERVER = api.ProtocolDefinition("tftp-server", api.Transport.UDP, 69, api.Direction.INBOUND)
+"""The protocol as publishing rules know it; a client outside hears nothing of a refusal."""
+
+Way = api.SecondaryConnection | api.FutureConnection
+"""How the answer comes: at a bound port, or, from a server inside, by a permission."""
+
+
 @dataclass(frozen=True, slots=True)
 class TftpSettings:
     """The keys of `[filters.tftp]`, which each rule may set otherwise."""
@@ -35,7 +46,7 @@ class TftpFilter(api.ApplicationFilter):
 
     name = "tftp"
     api_version = 1
-    protocols = (TFTP,)
+    protocols = (TFTP, TFTP_SERVER)
     hooks = api.Hooks.of(api.UdpDestination)
     settings = TftpSettings
 
@@ -83,9 +94,11 @@ class TftpDialogue(api.DataFilter):
         self._session = session
         self._session_filter = session_filter
         self._request = b""
-        self._binding: api.Binding | None = None
+        self._way: Way | None = None
         self._early: deque[bytes] = deque(maxlen=limits.MAX_TFTP_EARLY)
-        self._traffic: api.Traffic | None = None
+        self._progress: tuple[int, int] | None = None
+        self._passed = 0
+        """Bytes that came by us on their way to the port that answered."""
         self._silent_looks = 0
         self._looks_needed = limits.TFTP_SILENT_LOOKS
 
@@ -98,7 +111,7 @@ class TftpDialogue(api.DataFilter):
                 await self._serve(data, tftp.parse_request(data))
         except tftp.NotARequest as error:
             if self._goes_to_port_69:
-                self._say(data)
+                self._pass(data)
             elif self._awaits_answer:
                 # The kernel has passed the answer on, and its news of it is still on the way.
                 self._early.append(data)
@@ -122,28 +135,32 @@ class TftpDialogue(api.DataFilter):
         self._early.clear()
         if self._goes_to_port_69:
             for data in early:
-                self._say(data)
+                self._pass(data)
 
     async def deadline_passed(self) -> None:
         """Look whether the transfer goes on; one that is over takes no place any more."""
-        binding = self._binding
-        if binding is None or binding.state is not api.State.LIVE:
+        way = self._way
+        if way is None or way.state is not api.State.LIVE:
             self.set_deadline(limits.TFTP_LOOK_SECONDS if self._awaits_answer else None)
             return
-        traffic = binding.connections[0].traffic()
-        is_answered = bool(traffic.from_peer_bytes and traffic.to_peer_bytes)
-        if traffic == self._traffic and is_answered:
+        traffic = way.traffic()
+        progress = traffic.from_peer_bytes, traffic.to_peer_bytes + self._passed
+        if self._is_published:
+            # A client that does not answer may never have asked: its address can be forged, and
+            # its server repeats itself.
+            progress = 0, progress[1]
+        if progress == self._progress and (all(progress) or self._is_published):
             self._silent_looks += 1
         else:
-            self._traffic, self._silent_looks = traffic, 0
+            self._progress, self._silent_looks = progress, 0
         if self._silent_looks >= self._looks_needed:
-            binding.kill("finished")
+            way.kill("finished" if progress[1] else "idle")
         else:
             self.set_deadline(limits.TFTP_LOOK_SECONDS)
 
     def transfer_over(self, event: api.ConnectionTerminating) -> None:
         """End with the latest transfer; earlier ones of this port may end before it."""
-        if self._binding is not None and event.connection in self._binding.connections:
+        if event.connection is self._way:
             self.connection.close(event.reason)
 
     def transcript(self, hop: api.Hop, *, is_running: bool) -> api.Transcript:
@@ -152,16 +169,20 @@ class TftpDialogue(api.DataFilter):
 
     @property
     def _awaits_answer(self) -> bool:
-        return self._binding is not None and self._binding.state is api.State.ARMED
+        return self._way is not None and self._way.state is api.State.ARMED
+
+    @property
+    def _is_published(self) -> bool:
+        return self.connection.direction is api.Direction.INBOUND
 
     @property
     def _goes_to_port_69(self) -> bool:
         """Whether the transfer is one with the port that the request went to."""
-        binding = self._binding
+        way = self._way
         return (
-            binding is not None
-            and binding.state is api.State.LIVE
-            and binding.connections[0].latest_peer == self.connection.server
+            way is not None
+            and way.state is api.State.LIVE
+            and way.latest_peer == self.connection.server
         )
 
     async def _serve(self, data: bytes, request: tftp.Request) -> None:
@@ -179,19 +200,34 @@ class TftpDialogue(api.DataFilter):
             return
         if request.oddity is not None:
             self.connection.note("request.odd", reason=request.oddity)
-        before, self._binding = self._binding, None
-        if before is not None:
-            before.withdraw("replaced")
+        if self._way is not None:
+            # Two transfers between the same two ports cannot be told apart.
+            end = self._way.kill if self._goes_to_port_69 else self._way.withdraw
+            self._way = None
+            end("replaced")
         self._request = data
         self._early.clear()
-        self._traffic, self._silent_looks = None, 0
+        self._progress, self._passed, self._silent_looks = None, 0, 0
         # Twice the time after which either side repeats what was lost (RFC 2349), if it says one.
         patience = 2 * (request.value_of(b"timeout") or 0)
         self._looks_needed = max(
             limits.TFTP_SILENT_LOOKS, ceil(patience / limits.TFTP_LOOK_SECONDS)
         )
         self.set_deadline(limits.TFTP_LOOK_SECONDS)
-        self._binding = await self._session.bind_for_client(
+        self._way = await self._open()
+        self._send()
+
+    async def _open(self) -> Way:
+        if self._is_published:
+            return await self._session.allow_future_connect(
+                self.connection.client,
+                transport=api.Transport.UDP,
+                protocol=TFTP_SERVER,
+                session_filter=self._session_filter,
+                context=self,
+                primary=self.connection,
+            )
+        binding = await self._session.bind_for_client(
             [self.connection.client],
             transport=api.Transport.UDP,
             protocol=TFTP,
@@ -201,15 +237,19 @@ class TftpDialogue(api.DataFilter):
             ip_filter=api.IpFilter.of(self.connection.server.address),
             primary=self.connection,
         )
-        self._send()
+        return binding.connections[0]
 
     def _send(self) -> None:
-        """Send the request in the name of the bound port: there the server will answer."""
+        """Send the request in the name of the opened port: there the server will answer."""
         self._say(self._request)
 
+    def _pass(self, data: bytes) -> None:
+        self._passed += len(data)
+        self._say(data)
+
     def _say(self, data: bytes) -> None:
-        if self._binding is not None:
-            self._binding.connections[0].send_to(self.connection.server, data)
+        if self._way is not None:
+            self._way.send_to(self.connection.server, data)
 
     def _refuse(
         self, code: ErrorCode, text: str, reason: str, *, is_recorded: bool = False
@@ -227,7 +267,7 @@ class TftpDialogue(api.DataFilter):
 
     def _end_if_idle(self, reason: str) -> None:
         """Noise leaves nothing behind; beside a transfer it does no harm to it."""
-        if self._binding is None:
+        if self._way is None:
             self.connection.close(reason)
 
 

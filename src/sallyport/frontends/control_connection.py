@@ -141,14 +141,14 @@ def appearance(primary: PrimaryConnection) -> Endpoint:
     Sends nothing to the server, so the port may not be a real one yet. Raises OSError when there
     is no way to the server.
     """
-    if not _appears_as_gateway(primary):
+    if not appears_as_gateway(primary):
         return primary.client
     with gateway_socket(Transport.UDP, primary.server, primary.source) as probe:
         probe.connect(name_of(primary.server))
         return endpoint_of(probe.getsockname())
 
 
-def _appears_as_gateway(primary: PrimaryConnection) -> bool:
+def appears_as_gateway(primary: PrimaryConnection) -> bool:
     """Whether the server sees us, and not the client's own address."""
     if primary.direction is Direction.INBOUND:
         return ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION in primary.flags
@@ -157,7 +157,7 @@ def _appears_as_gateway(primary: PrimaryConnection) -> bool:
 
 def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
-    if _appears_as_gateway(primary):
+    if appears_as_gateway(primary):
         return gateway_socket(Transport.TCP, primary.server, primary.source)
     # In the client's name, but from another port: with the client's own port both legs would be
     # one conntrack entry, and accounting and kills would mix.

@@ -1,6 +1,8 @@
 """The sockets at which control traffic arrives, and those that speak for another host."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import StartupError
@@ -57,6 +59,37 @@ def gateway_socket(transport: Transport, peer: Endpoint, source: IpAddress | Non
             # The port is chosen when the peer is known: by then two peers may share one.
             made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             made.bind(name_of(Endpoint(source, 0)))
+        return made
+
+
+@contextmanager
+def explained(listen: Endpoint, rule: str) -> Iterator[None]:
+    """Say what to do when a socket for a published server fails; raises StartupError for OSError.
+
+    `rule` is the name of the publishing rule.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StartupError(
+            f"publishing rule {rule!r}: cannot listen at {listen}: {error.strerror};"
+            " free the port, or publish at another"
+        ) from None
+
+
+def publishing(
+    transport: Transport, version: int, *, may_be_absent: bool, is_shared: bool
+) -> socket.socket:
+    """Make a socket, not bound yet, for the clients of a server published behind NAT.
+
+    An address that may be absent need not be on this host yet; one that is shared may have several
+    sockets of ours. Raises OSError.
+    """
+    with closed_on_error(make(transport, version)) as made:
+        if may_be_absent:
+            let_bind_absent(made)
+        if is_shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         return made
 
 

@@ -14,13 +14,19 @@ from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.errors import BindError, PolicyDenied, StartupError
+from sallyport.errors import BindError, PolicyDenied
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import ControlConnection
-from sallyport.frontends.sockets import INTERCEPTION, control_listener, interception_socket
+from sallyport.frontends.sockets import (
+    INTERCEPTION,
+    control_listener,
+    explained,
+    interception_socket,
+    publishing,
+)
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
-from sallyport.io.sockets import endpoint_of, let_bind_absent, let_end, make
+from sallyport.io.sockets import endpoint_of, let_end
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
@@ -42,21 +48,14 @@ def publishing_socket(
 ) -> socket.socket:
     """Make the socket at which the clients of a server published behind NAT arrive.
 
-    `rule` is the name of the publishing rule. An address that may be absent need not be on this
-    host yet; one that is shared may have several sockets of ours. Raises StartupError.
+    `rule` is the name of the publishing rule; `sockets.publishing` explains the rest. Raises
+    StartupError.
     """
-    try:
-        made = make(Transport.TCP, listen.version)
-        if may_be_absent:
-            let_bind_absent(made)
-        if is_shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with explained(listen, rule):
+        made = publishing(
+            Transport.TCP, listen.version, may_be_absent=may_be_absent, is_shared=is_shared
+        )
         return control_listener(made, listen)
-    except OSError as error:
-        raise StartupError(
-            f"publishing rule {rule!r}: cannot listen at {listen}: {error.strerror};"
-            " free the port, or publish at another"
-        ) from None
 
 
 class Interceptor:
@@ -109,7 +108,7 @@ class Interceptor:
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""
         policy = self._gateway.policy
-        if rule := policy.published_at(client.address, dialled):
+        if rule := policy.published_at(client.address, dialled, Transport.TCP):
             return self._gateway.admit_published(rule, client)
         protocol = self._protocols.get(dialled.port)
         if protocol is None:

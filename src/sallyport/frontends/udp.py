@@ -1,8 +1,10 @@
-"""Transparent interception of datagrams (SecureNAT clients).
+"""How the first datagrams reach us: intercepted on their way, or at a port of our own.
 
-The kernel hands us, by TPROXY, datagrams that clients send to servers outside, and tells where each
-was going. What one client port says to one server port is a conversation: a primary connection for
-the core, without a handshake at its beginning and without an end of its own.
+Of clients inside (SecureNAT) and of clients of a published server on a routed relation, the kernel
+hands us by TPROXY what they send, and tells where each datagram was going. A server published
+behind NAT has a plain socket at an address of the gateway. What one client port says to one server
+port is a conversation: a primary connection for the core, without a handshake at its beginning and
+without an end of its own.
 """
 
 import asyncio
@@ -16,19 +18,17 @@ from ipaddress import IPv4Address, IPv6Address
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
-from sallyport.core.model.connection import PrimaryConnection
-from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Relation
-from sallyport.core.runtime.deadlines import Deadline
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError
 from sallyport.flags import Transport
+from sallyport.frontends.datagram_conversation import DatagramConversation, Speak
 from sallyport.frontends.sockets import (
     INTERCEPTION,
+    explained,
     foreign_socket,
-    gateway_socket,
     interception_socket,
+    publishing,
 )
-from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
 
 # Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
@@ -47,14 +47,37 @@ def intercepting_datagram_socket(version: int) -> socket.socket:
     Raises StartupError when the capability is missing.
     """
     with closed_on_error(interception_socket(Transport.UDP, version)) as made:
-        if version == 6:
-            made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
-            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        _ask_for_destination(made)
         made.bind(name_of(INTERCEPTION[version]))
         return made
+
+
+def publishing_datagram_socket(
+    listen: Endpoint, rule: str, *, may_be_absent: bool = False, is_shared: bool = False
+) -> socket.socket:
+    """Make the socket at which the clients of a server published behind NAT arrive.
+
+    `rule` is the name of the publishing rule; `sockets.publishing` explains the rest. Raises
+    StartupError.
+    """
+    with explained(listen, rule):
+        made = publishing(
+            Transport.UDP, listen.version, may_be_absent=may_be_absent, is_shared=is_shared
+        )
+        with closed_on_error(made):
+            _ask_for_destination(made)
+            made.bind(name_of(listen))
+            return made
+
+
+def _ask_for_destination(made: socket.socket) -> None:
+    """Ask the kernel to say of each datagram where it was going and where it came in."""
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
+        made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
 def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | None:
@@ -86,10 +109,12 @@ OwnService = Callable[[bytes, Endpoint, Callable[[bytes], None]], None]
 
 
 class DatagramInterceptor:
-    """Takes intercepted datagrams and keeps the conversations they belong to.
+    """Takes first datagrams, intercepted and published, and keeps their conversations.
 
-    A client has as many conversations as `Gateway.admit_primary` lets it; all clients together
-    have `limits.MAX_DATAGRAM_CONVERSATIONS`. What is over a bound is dropped, with a record.
+    A client has as many conversations as `Gateway.admit_primary` and `admit_published` let it; all
+    clients together have `limits.MAX_DATAGRAM_CONVERSATIONS`, those outside a part of them. What is
+    over a bound is dropped, with a record. A client outside hears nothing of a refusal: its address
+    is not proven, and two gateways that refuse each other's refusals would never end.
     """
 
     def __init__(self, gateway: Gateway, protocols: Mapping[int, ProtocolDefinition]) -> None:
@@ -98,10 +123,13 @@ class DatagramInterceptor:
         self._listeners: list[socket.socket] = []
         self._services: Mapping[int, OwnService] = {}
         self.conversations: dict[tuple[Endpoint, Endpoint], DatagramConversation] = {}
+        """By the client, and where it sends what it says."""
+        self._published = 0
 
     def serve(self, listener: socket.socket) -> None:
-        """Start to read from such a socket as the function above makes; it stays the caller's."""
-        asyncio.get_running_loop().add_reader(listener, self._drain, listener)
+        """Start to read from such a socket as the functions above make; it stays the caller's."""
+        own = endpoint_of(listener.getsockname())
+        asyncio.get_running_loop().add_reader(listener, self._drain, listener, own)
         self._listeners.append(listener)
 
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
@@ -122,7 +150,7 @@ class DatagramInterceptor:
         for listener in tuple(self._listeners):
             self.leave(listener)
 
-    def _drain(self, listener: socket.socket) -> None:
+    def _drain(self, listener: socket.socket, own: Endpoint) -> None:
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 data, ancillary, _flags, sender = listener.recvmsg(
@@ -130,51 +158,75 @@ class DatagramInterceptor:
                 )
             except BlockingIOError:
                 return
-            server = original_destination(ancillary)
-            if server is not None:
-                interface = arriving_interface(ancillary)
-                self.received(endpoint_of(sender), server, data, interface)
+            dialled = original_destination(ancillary)
+            if dialled is not None:
+                client = endpoint_of(sender)
+                speak = partial(_speak_at, listener, client) if dialled == own else None
+                self.received(client, dialled, data, arriving_interface(ancillary), speak)
 
-    def received(self, client: Endpoint, server: Endpoint, data: bytes, interface: int = 0) -> None:
+    def received(
+        self,
+        client: Endpoint,
+        dialled: Endpoint,
+        data: bytes,
+        interface: int = 0,
+        speak: Speak | None = None,
+    ) -> None:
         """Pass a datagram to its conversation, a new one if need be.
 
-        `interface` is the index of the one where it arrived; 0 when that is not known.
+        `interface` is the index of the one where it arrived; 0 when that is not known. `speak`
+        answers the client; None: no socket of ours is at the address that it spoke to.
         """
-        conversation = self.conversations.get((client, server))
+        conversation = self.conversations.get((client, dialled))
         if conversation is None:
-            conversation = self._begin(client, server, data, interface)
+            speak = speak or partial(_speak_as, dialled, client)
+            conversation = self._begin(client, dialled, data, interface, speak)
         if conversation is not None:
             conversation.client_said(data)
 
     def _begin(
-        self, client: Endpoint, server: Endpoint, data: bytes, interface: int
-    ) -> "DatagramConversation | None":
-        service = self._services.get(server.port)
-        if service is not None and self._gateway.policy.is_own(server.address):
+        self, client: Endpoint, dialled: Endpoint, data: bytes, interface: int, speak: Speak
+    ) -> DatagramConversation | None:
+        policy = self._gateway.policy
+        service = self._services.get(dialled.port)
+        if service is not None and policy.is_own(dialled.address):
             if not self._is_forged(client, interface):
-                service(data, client, partial(_speak_as, server, client))
+                service(data, client, speak)
             return None
-        protocol = self._protocols.get(server.port)
-        if protocol is None:
+        published = policy.published_at(client.address, dialled, Transport.UDP)
+        protocol = self._protocols.get(dialled.port)
+        if published is None and protocol is None:
             return None
-        if self._is_forged(client, interface):
+        name = published.protocol if published else protocol.name if protocol else ""
+        if reason := self._excess(client, interface, is_published=published is not None):
             # Without an answer: it would go to a host that asked for nothing.
-            self._refused(protocol, client, server, "source-not-of-its-interface")
-            return None
-        if len(self.conversations) >= limits.MAX_DATAGRAM_CONVERSATIONS:
-            self._refused(protocol, client, server, "too-many-conversations")
+            self._refused(name, client, dialled, reason)
             return None
         try:
-            primary = self._gateway.admit_primary(protocol, client, server)
+            if published is not None:
+                primary = self._gateway.admit_published(published, client)
+            elif protocol is not None:
+                primary = self._gateway.admit_primary(protocol, client, dialled)
         except BindError:  # it is in the journal already
-            if protocol.refusal:
+            if published is None and protocol is not None and protocol.refusal:
                 with suppress(OSError):
-                    _speak_as(server, client, protocol.refusal)
+                    speak(protocol.refusal)
             return None
-        conversation = DatagramConversation(self._gateway, primary, self._forget)
-        self.conversations[client, server] = conversation
+        conversation = DatagramConversation(self._gateway, primary, dialled, speak, self._forget)
+        self.conversations[client, dialled] = conversation
+        self._published += published is not None
         conversation.begin()
         return conversation
+
+    def _excess(self, client: Endpoint, interface: int, *, is_published: bool) -> str | None:
+        """Return why nothing may begin, whatever policy says; None when something may."""
+        if self._is_forged(client, interface):
+            return "source-not-of-its-interface"
+        if len(self.conversations) >= limits.MAX_DATAGRAM_CONVERSATIONS:
+            return "too-many-conversations"
+        if is_published and self._published >= limits.MAX_PUBLISHED_CONVERSATIONS:
+            return "too-many-conversations"
+        return None
 
     def _is_forged(self, client: Endpoint, interface: int) -> bool:
         """Whether the source is our own, or of a network that is not at this interface (X08).
@@ -186,170 +238,32 @@ class DatagramInterceptor:
         if policy.is_own(client.address):
             return True
         network = policy.network_of(client.address)
-        if network is None or self._gateway.policy.is_outside(network) or not interface:
+        if network is None or not interface:
             return False  # policy has no rule for such a source
         try:
             return socket.if_indextoname(interface) not in network.interfaces
         except OSError:  # it is gone by now
             return True
 
-    def _refused(
-        self, protocol: ProtocolDefinition, client: Endpoint, server: Endpoint, reason: str
-    ) -> None:
+    def _refused(self, protocol: str, client: Endpoint, server: Endpoint, reason: str) -> None:
         self._gateway.journal.record(
             "connect.refused",
             level="warning",
             client=client,
             server=server,
-            protocol=protocol.name,
+            protocol=protocol,
             reason=reason,
         )
 
-    def _forget(self, primary: PrimaryConnection) -> None:
-        self.conversations.pop((primary.client, primary.server), None)
+    def _forget(self, conversation: DatagramConversation) -> None:
+        primary = conversation.primary
+        if self.conversations.pop((primary.client, conversation.dialled), None) is not None:
+            self._published -= primary.direction is Direction.INBOUND
 
 
-class DatagramConversation:
-    """What one client port and one server port say to each other (`datapath.Link`).
-
-    It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its
-    filter says so; what comes while a filter waits for something is lost, as datagrams are.
-    """
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        primary: PrimaryConnection,
-        over: Callable[[PrimaryConnection], None],
-    ) -> None:
-        self.primary = primary
-        self._gateway = gateway
-        self._over = over
-        self._server = _ServerEnd(primary, self._server_said)
-        self._has_started = False
-        self._idle: Deadline | None = None
-
-    def begin(self) -> None:
-        """Announce the conversation to the filters; data filters start when all have answered."""
-        self.primary.link = self
-        self._gateway.announce_primary(self.primary, self._start)
-
-    def client_said(self, data: bytes) -> None:
-        """Pass a datagram of the client to the data filter; the conversation is not idle."""
-        if not self.primary.is_open:  # its filter ended it at the start
-            return
-        self._stop_idling()
-        self._idle = self._gateway.call_later(
-            limits.DATAGRAM_IDLE_SECONDS, partial(self.primary.close, "idle")
-        )
-        if self._is_free:
-            self.primary.chain.from_accepted(data)
-
-    def abort(self) -> None:
-        """End the conversation (`datapath.Link`); datagrams know neither reset nor end."""
-        self.close()
-
-    def close(self) -> None:
-        """End the conversation (`datapath.Link`)."""
-        self._stop_idling()
-        self._server.close()
-        self._over(self.primary)
-
-    def _start(self) -> None:
-        primary = self.primary
-        try:
-            gateway_address = self._server.open()
-        except OSError as error:
-            end_unreachable(primary, error)
-            return
-        self._has_started = True
-        self._gateway.start_primary(
-            primary,
-            gateway_address=gateway_address,
-            link=self,
-            client=_ClientEnd(primary),
-            server=None if primary.is_emulated else self._server,
-        )
-
-    def _server_said(self, data: bytes) -> None:
-        if self._is_free:
-            self.primary.chain.from_dialled(data)
-
-    @property
-    def _is_free(self) -> bool:
-        """Whether the data filters can take a datagram: it is not over, and they do not wait."""
-        return self._has_started and self.primary.is_open and not self.primary.chain.is_busy
-
-    def _stop_idling(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-
-
-class _ClientEnd:
-    """Where the filter speaks to the client: in the name of the server it had spoken to."""
-
-    def __init__(self, primary: PrimaryConnection) -> None:
-        self._primary = primary
-
-    def send(self, data: bytes) -> None:
-        client, server = self._primary.client, self._primary.server
-        try:
-            _speak_as(server, client, data)
-        except OSError as error:
-            self._primary.note("datagram.lost", level="debug", to=client, error=str(error))
-
-    def shutdown(self) -> None:
-        """Datagrams have no end."""
-
-
-class _ServerEnd:
-    """Where the filter speaks to the server, which sees the name of this socket and no other."""
-
-    def __init__(self, primary: PrimaryConnection, said: Callable[[bytes], None]) -> None:
-        self._primary = primary
-        self._said = said
-        self._socket: socket.socket | None = None
-        self._is_heard = False
-
-    def open(self) -> Endpoint:
-        """Make the socket and return its name. Raises OSError."""
-        self._socket = _socket_towards_server(self._primary)
-        return endpoint_of(self._socket.getsockname())
-
-    def send(self, data: bytes) -> None:
-        if self._socket is None:
-            return
-        if not self._is_heard:
-            # Only now: many filters never use this socket, and no answer comes before we send.
-            self._is_heard = True
-            asyncio.get_running_loop().add_reader(self._socket, self._drain)
-        try:
-            self._socket.send(data)
-        except OSError as error:
-            self._primary.note(
-                "datagram.lost", level="debug", to=self._primary.server, error=str(error)
-            )
-
-    def shutdown(self) -> None:
-        """Datagrams have no end."""
-
-    def close(self) -> None:
-        if self._socket is not None:
-            if self._is_heard:
-                asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
-
-    def _drain(self) -> None:
-        for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
-            try:
-                if self._socket is None:  # what the server said made the filter end it
-                    return
-                data = self._socket.recv(limits.MAX_DATAGRAM_BYTES)
-            except OSError:  # nothing more, or the server's host says that its port is closed
-                return
-            self._said(data)
+def _speak_at(listener: socket.socket, client: Endpoint, data: bytes) -> None:
+    """Send one datagram to the client from the socket that it spoke to. Raises OSError."""
+    listener.sendto(data, name_of(client))
 
 
 def _speak_as(server: Endpoint, client: Endpoint, data: bytes) -> None:
@@ -359,17 +273,3 @@ def _speak_as(server: Endpoint, client: Endpoint, data: bytes) -> None:
     # and of sockets in use it looks for connected ones only.
     with foreign_socket(Transport.UDP, server) as made:
         made.sendto(data, name_of(client))
-
-
-def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
-    """Make a socket connected to the server: as the gateway, or on a routed relation as the client.
-
-    Raises OSError.
-    """
-    if primary.relation is Relation.ROUTE:
-        made = foreign_socket(Transport.UDP, primary.client.with_port(0))
-    else:
-        made = gateway_socket(Transport.UDP, primary.server, primary.source)
-    with closed_on_error(made):
-        made.connect(name_of(primary.server))
-        return made

@@ -17,9 +17,18 @@ from dataclasses import dataclass
 
 from sallyport.addresses import MAX_PORT, IpAddress, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
+from sallyport.flags import Transport
 from sallyport.kernel import interception, marks
 from sallyport.kernel.interception import Interception
-from sallyport.kernel.nft_text import between, chain, inside, leaving, names, outside
+from sallyport.kernel.nft_text import (
+    between,
+    chain,
+    coming_from,
+    inside,
+    leaving,
+    names,
+    outside,
+)
 
 BASE_TABLE = "sallyport"
 
@@ -308,14 +317,24 @@ def _translation(source: IpAddress) -> str:
 
 
 def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
-    """What a published server opens leaves from the address at which its clients know it."""
+    """What a published server opens leaves from the address at which its clients know it.
+
+    Datagrams from the very port that is published leave from the port where its clients found it.
+    """
+    for rule in policy.publishing_rules:
+        if rule.transport is Transport.UDP and rule.server != rule.listen:
+            yield (
+                f"oifname {outside(policy)} {coming_from(rule.server, rule.transport)}"
+                f" ct mark & {marks.PIN:#x} != 0"
+                f" {_translation(rule.listen.address)}:{rule.listen.port}"
+            )
     places = {(rule.server.address, rule.listen.address) for rule in policy.publishing_rules}
     for server, listen in sorted(places, key=str):
         if server != listen:
             ip = "ip" if server.version == 4 else "ip6"
             yield (
                 f"oifname {outside(policy)} {ip} saddr {server} ct mark & {marks.PIN:#x} != 0"
-                f" meta l4proto 6 {_translation(listen)}{spread.removeprefix(' to ')}"
+                f" meta l4proto {{ 6, 17 }} {_translation(listen)}{spread.removeprefix(' to ')}"
             )
 
 

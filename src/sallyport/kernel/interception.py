@@ -11,7 +11,15 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.policy.rules import Policy, Relation
 from sallyport.flags import Transport
 from sallyport.kernel import marks, sharding
-from sallyport.kernel.nft_text import chain, inside, outside, port_of, prefixes, to
+from sallyport.kernel.nft_text import (
+    chain,
+    coming_from,
+    inside,
+    outside,
+    port_of,
+    prefixes,
+    to,
+)
 
 # Others number conntrack zones from 1 upwards; this one is high, and 16 bits is all there is.
 INTERCEPTED_ZONE = 0x5A11
@@ -81,7 +89,7 @@ def _intercept(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     for rule in policy.publishing_rules:
         # Marked only, for other firewalls: what is published behind NAT is a listener of ours. What
         # is not local must stay unmarked, or the guard would take it for a flow of a pinhole.
-        listen = f"{to(rule.listen, Transport.TCP)} fib daddr type local"
+        listen = f"{to(rule.listen, rule.transport)} fib daddr type local"
         yield f"iifname {outside(policy)} {listen} ct mark set ct mark | {marks.PIN:#x} accept"
 
 
@@ -173,7 +181,9 @@ def dialled(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
     the second command. Expectations of another zone do not clash, and match nothing outside it.
     """
     ports = {item.port for item in items if item.transport is Transport.TCP}
-    ports |= {rule.server.port for rule in policy.publishing_rules}
+    ports |= {
+        rule.server.port for rule in policy.publishing_rules if rule.transport is Transport.TCP
+    }
     if ports:
         listed = ", ".join(map(str, sorted(ports)))
         # In this direction alone: what comes back has no zone, and finds the entry all the same.
@@ -183,21 +193,32 @@ def dialled(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
 
 
 def zoned(policy: Policy, items: Sequence[Interception]) -> Iterator[str]:
-    """Track intercepted datagrams apart, by a chain each for both their ways.
+    """Track datagrams that we take in others' place apart, by a chain each for both their ways.
 
     Otherwise the entry "client to server, port 69" would be there already when a server answers
     from that same port, and the answer, to be told apart, would be given another port.
     """
-    datagrams = [item for item in items if item.transport is Transport.UDP and not item.is_to_us]
-    if not datagrams or not inside(policy):
-        return
     zone = f"ct zone set {INTERCEPTED_ZONE}"
-    arriving = [f"{_origin(policy, item)} {zone}" for item in datagrams]
-    yield chain("zone_in", ["type filter hook prerouting priority raw; policy accept;", *arriving])
-    ports = ", ".join(str(port) for port in sorted({item.port for item in datagrams}))
-    # What we say in a server's name; a server on the gateway itself is not intercepted.
-    leaving = f"udp sport {{ {ports} }} fib saddr type != local {zone}"
-    yield chain("zone_out", ["type filter hook output priority raw; policy accept;", leaving])
+    arriving, leaving = [], []
+    datagrams = [item for item in items if item.transport is Transport.UDP and not item.is_to_us]
+    ports = sorted({item.port for item in datagrams if item.server is None})
+    clients, strangers = inside(policy), outside(policy)
+    if ports and clients:
+        arriving = [f"{_origin(policy, item)} {zone}" for item in datagrams if item.server is None]
+        # What we say in a server's name; a server on the gateway itself is not intercepted.
+        listed = ", ".join(map(str, ports))
+        leaving = [f"oifname {clients} udp sport {{ {listed} }} fib saddr type != local {zone}"]
+    for rule in policy.publishing_rules if strangers else ():
+        # Published at an address of ours it is the same: the server may answer from its own port,
+        # which the client outside then sees as the one it spoke to.
+        if rule.transport is Transport.UDP:
+            arriving.append(f"iifname {strangers} {to(rule.listen, rule.transport)} {zone}")
+            leaving.append(f"oifname {strangers} {coming_from(rule.listen, rule.transport)} {zone}")
+    if arriving:
+        yield chain(
+            "zone_in", ["type filter hook prerouting priority raw; policy accept;", *arriving]
+        )
+        yield chain("zone_out", ["type filter hook output priority raw; policy accept;", *leaving])
 
 
 def _origin(policy: Policy, item: Interception) -> str:

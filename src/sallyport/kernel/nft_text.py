@@ -91,6 +91,12 @@ def to(listen: Endpoint, transport: Transport) -> str:
     return f"{ip} daddr {listen.address} {port_of(transport, listen.port)}"
 
 
+def coming_from(source: Endpoint, transport: Transport) -> str:
+    """Match what comes from one port of one host."""
+    ip = "ip" if source.version == 4 else "ip6"
+    return f"{ip} saddr {source.address} {transport.name.lower()} sport {source.port}"
+
+
 def port_of(transport: Transport, port: int) -> str:
     """Match what goes to one port of any host."""
     return f"{transport.name.lower()} dport {port}"

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from sallyport.addresses import IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Policy
+from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
@@ -29,12 +29,18 @@ Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
 
 Place = str
-"""Where a socket is: `tcp4` for one that TPROXY delivers to, or an address and port of ours."""
+"""Where a socket is: `tcp4` for one that TPROXY delivers to, or `udp 203.0.113.1:69`, with an
+address and port of ours."""
 
 
 def intercepting(policy: Policy, protocols: Protocols) -> list[Place]:
     """Return the places that TPROXY delivers to; raises StartupError without a loopback."""
     return [_place(*kind) for kind in _kinds(policy, protocols)]
+
+
+def publishing(rule: PublishingRule) -> Place:
+    """Return the place at an address of ours where a rule publishes its server."""
+    return f"{rule.transport.name.lower()} {rule.listen}"
 
 
 def interceptions(
@@ -50,15 +56,15 @@ def interceptions(
             is_to_us = (transport, wanted) == (Transport.UDP, PORT_MAPPING.port)
             yield Interception(version, wanted, listeners, transport, is_to_us=is_to_us)
         for rule in policy.publishing_rules:
-            if is_routed(rule) and (transport, version) == (Transport.TCP, rule.server.version):
+            if is_routed(rule) and (transport, version) == (rule.transport, rule.server.version):
                 yield Interception(
                     version, rule.server.port, listeners, transport, server=rule.server.address
                 )
 
 
 def _kinds(policy: Policy, protocols: Protocols) -> list[tuple[Transport, int]]:
-    routed = any(is_routed(rule) for rule in policy.publishing_rules)
-    transports = set(protocols) | ({Transport.TCP} if routed else set())
+    routed = {rule.transport for rule in policy.publishing_rules if is_routed(rule)}
+    transports = set(protocols) | routed
     if not transports:
         return []
     versions = _loopback_versions(policy)

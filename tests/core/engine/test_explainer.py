@@ -90,7 +90,9 @@ def policy_of(rules: list[AccessRule]) -> Policy:
 def happens(gateway: Gateway, question: Question) -> tuple[bool, str, str | None]:
     """Do what the question is about; return the verdict, the reason and the deciding rule."""
     client = Endpoint(question.client, 50000)
-    rule = gateway.policy.published_at(question.client, question.server)
+    rule = gateway.policy.published_at(
+        question.client, question.server, question.protocol.transport
+    )
     try:
         if rule is not None:
             primary = gateway.admit_published(rule, client)

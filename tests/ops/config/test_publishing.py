@@ -8,6 +8,7 @@ from tests.ops.config.offered import TALK, catalogue, offer
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import ConfigErrors, StartupError
+from sallyport.flags import Transport
 from sallyport.ops.config.load import parse
 from sallyport.ops.config.publishing import is_routed, require_own_addresses, settled
 
@@ -50,7 +51,7 @@ def complaints(*rules: str) -> list[str]:
     return [str(error) for error in caught.value.errors]
 
 
-def test_a_server_of_a_udp_protocol_cannot_be_published_and_opens_no_tcp_port(
+def test_a_rule_follows_the_transport_of_its_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definition = 'ProtocolDefinition("talk-server", Transport.UDP, 5005, Direction.INBOUND)'
@@ -59,12 +60,12 @@ def test_a_server_of_a_udp_protocol_cannot_be_published_and_opens_no_tcp_port(
     offer(tmp_path, text, "talk = Talk")
     offered = catalogue(tmp_path, monkeypatch)
 
-    with pytest.raises(ConfigErrors) as caught:
-        parse(NETWORKS + rule(protocol='"talk-server"'), "f", offered)
+    # One port over both transports: two rules.
+    both = rule() + rule(name='"talk"', protocol='"talk-server"')
+    rules = parse(NETWORKS + both, "f", offered).policy.publishing_rules
 
-    assert [str(error) for error in caught.value.errors] == [
-        "f:20: 'talk-server' is spoken over UDP, and only servers of TCP protocols can be"
-        " published; take this rule out"
+    assert [(one.transport, one.listen) for one in rules] == [
+        (transport, Endpoint.parse("203.0.113.1:21")) for transport in Transport
     ]
 
 
@@ -102,7 +103,7 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
     [
         (
             {"protocol": '"ftp"'},
-            "f:20: no filter publishes 'ftp'; write one of: ftp-server",
+            "f:20: no filter publishes 'ftp'; write one of: ftp-server, tftp-server",
         ),
         (
             {"listen": '"203.0.113.1"'},

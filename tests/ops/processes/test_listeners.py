@@ -7,6 +7,7 @@ import pytest
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
+from sallyport.flags import Transport
 from sallyport.kernel.sharding import worker_of
 from sallyport.ops.processes import listeners as module
 from sallyport.ops.processes.listeners import Listeners
@@ -20,9 +21,13 @@ def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, lambda _version: socket.create_server(("127.0.0.1", 0)))
 
 
-def free_place() -> str:
+def free_address() -> str:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def publish(listen: str, transport: Transport = Transport.TCP) -> Publication:
+    return Publication("ours", listen, transport.name)
 
 
 def test_each_worker_has_a_socket_at_each_place() -> None:
@@ -39,26 +44,26 @@ def test_each_worker_has_a_socket_at_each_place() -> None:
 
 
 def test_what_is_there_stays_and_what_is_missing_is_made() -> None:
-    listeners, place = Listeners(1), free_place()
+    listeners, listen = Listeners(1), free_address()
     listeners.open(["tcp4"], {})
     before = listeners.of(0)
 
-    assert listeners.open(["tcp4"], {place: Publication("ours")}) == {place}
+    assert listeners.open(["tcp4"], {"here": publish(listen)}) == {"here"}
 
     assert listeners.of(0)["tcp4"] == before["tcp4"]
-    assert listeners.ports()[place] == [Endpoint.parse(place).port]
+    assert listeners.ports()["here"] == [Endpoint.parse(listen).port]
     listeners.close(listeners.places)
     assert listeners.places == set()
 
 
 def test_clients_of_a_published_server_reach_the_socket_of_their_worker() -> None:
-    workers, place = 3, free_place()
+    workers, listen = 3, free_address()
     listeners = Listeners(workers)
-    listeners.open([], {place: Publication("ours")})
-    sockets = [socket.socket(fileno=os.dup(listeners.of(n)[place])) for n in range(workers)]
+    listeners.open([], {"here": publish(listen)})
+    sockets = [socket.socket(fileno=os.dup(listeners.of(n)["here"])) for n in range(workers)]
     expected: dict[int, set[str]] = {n: set() for n in range(workers)}
     accepted: dict[int, set[str]] = {n: set() for n in range(workers)}
-    at = Endpoint.parse(place)
+    at = Endpoint.parse(listen)
     with ExitStack() as undo:
         for number in range(1, 40):
             client = f"127.0.1.{number}"
@@ -78,14 +83,54 @@ def test_clients_of_a_published_server_reach_the_socket_of_their_worker() -> Non
     assert all(expected.values())
 
 
-def test_one_that_cannot_be_made_leaves_none_behind() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as theirs:
+def test_datagrams_for_a_published_server_reach_the_socket_of_their_clients_worker() -> None:
+    workers, listen = 3, free_address()
+    listeners = Listeners(workers)
+    listeners.open([], {"here": publish(listen, Transport.UDP)})
+    at = Endpoint.parse(listen)
+    heard: dict[int, set[str]] = {}
+    expected: dict[int, set[str]] = {n: set() for n in range(workers)}
+    for number in range(1, 40):
+        client = f"127.0.1.{number}"
+        expected[worker_of(ip_address(client), workers)].add(client)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker:
+            speaker.bind((client, 0))
+            speaker.sendto(b"ask", (str(at.address), at.port))
+    for number in range(workers):
+        with socket.socket(fileno=os.dup(listeners.of(number)["here"])) as listener:
+            listener.settimeout(10)
+            heard[number] = {listener.recvfrom(10)[1][0] for _ in expected[number]}
+    listeners.close(listeners.places)
+
+    assert heard == expected
+    assert all(expected.values())
+
+
+def test_a_port_may_be_published_over_both_transports() -> None:
+    listeners, listen = Listeners(1), free_address()
+    places = {kind.name: publish(listen, kind) for kind in Transport}
+
+    assert listeners.open([], places) == {"TCP", "UDP"}
+
+    types = {}
+    for place, descriptor in listeners.of(0).items():
+        with socket.socket(fileno=os.dup(descriptor)) as made:
+            types[place] = made.type
+    assert types == {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+    listeners.close(listeners.places)
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_one_that_cannot_be_made_leaves_none_behind(transport: Transport) -> None:
+    kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as theirs:
+        theirs.bind(("127.0.0.1", 0))
         taken = f"127.0.0.1:{theirs.getsockname()[1]}"
         listeners = Listeners(1)
         listeners.open(["tcp4"], {})
 
         with pytest.raises(StartupError, match="'ours': cannot listen"):
-            listeners.open(["tcp4", "udp4"], {taken: Publication("ours")})
+            listeners.open(["tcp4", "udp4"], {"here": publish(taken, transport)})
 
         assert listeners.places == {"tcp4"}
         listeners.close(listeners.places)

@@ -23,6 +23,7 @@ def test_neither_may_the_rules_of_the_guard() -> None:
 
 
 def test_places_are_those_of_interception_and_of_publishing() -> None:
-    made = plan(published={"203.0.113.1:21": {"rule": "ours"}})
+    place = "udp 203.0.113.1:69"
+    rule = {"rule": "ours", "listen": "203.0.113.1:69", "transport": "UDP"}
 
-    assert places(made) == {"tcp4", "203.0.113.1:21"}
+    assert places(plan(published={place: rule})) == {"tcp4", place}

@@ -62,7 +62,9 @@ class Explainer:
         """Return what would be decided now, or at the minute of the question; never raises."""
         trail, policy = Trail(), self._engine.policy
         minute = self._engine.minute_of_week() if question.minute is None else question.minute
-        published = policy.published_at(question.client, question.server)
+        published = policy.published_at(
+            question.client, question.server, question.protocol.transport
+        )
         if published is None:
             verdict = policy.decide(
                 question.protocol.name,

@@ -16,6 +16,7 @@ from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
 from sallyport.core.policy.terms import Frontend, Terms
 from sallyport.core.policy.trail import Trail
+from sallyport.flags import Transport
 
 
 class Relation(StrEnum):
@@ -102,7 +103,7 @@ class AccessRule(Terms):
 class PublishingRule(Terms):
     """One server of ours that clients outside may reach, and how far its bindings may go.
 
-    Clients dial `listen`: the gateway's address on a NAT relation, the server's own on a routed
+    Clients speak to `listen`: the gateway's address on a NAT relation, the server's own on a routed
     one. With `full_proxy` they appear to the server as the gateway's address on its network.
     The limits for a client count for each outside client, so that one cannot use up the rest.
     """
@@ -111,6 +112,8 @@ class PublishingRule(Terms):
     protocol: str
     listen: Endpoint
     server: Endpoint
+    transport: Transport = Transport.TCP
+    """The transport of the protocol."""
     sources: Hosts | None = None
     """The outside clients that are let in; None: any."""
     full_proxy: bool = False
@@ -166,8 +169,8 @@ class Policy:
     """Everything the administrator said about networks and rules; replaced as a whole.
 
     Promise: `networks` have unique names and at most one of them is external, rules name only
-    networks that exist, and no two publishing rules listen at one place. The configuration checks
-    it where it can point at the line; we check again.
+    networks that exist, and no two publishing rules of one transport listen at one place. The
+    configuration checks it where it can point at the line; we check again.
     """
 
     networks: tuple[Network, ...]
@@ -202,7 +205,9 @@ class Policy:
         for rule in self.access_rules:
             if not rule.sources.networks | rule.destinations.networks <= known:
                 raise ValueError(f"rule {rule.name!r} names a network that does not exist")
-        published = [(rule.interface, rule.listen) for rule in self.publishing_rules]
+        published = [
+            (rule.transport, rule.interface, rule.listen) for rule in self.publishing_rules
+        ]
         if len(set(published)) != len(published):
             raise ValueError("two publishing rules listen at one place")
         if any(rule.listen.version != rule.server.version for rule in self.publishing_rules):
@@ -350,13 +355,15 @@ class Policy:
             )
         return _allowed(rule, relation, trail)
 
-    def published_at(self, client: IpAddress, dialled: Endpoint) -> PublishingRule | None:
+    def published_at(
+        self, client: IpAddress, dialled: Endpoint, transport: Transport
+    ) -> PublishingRule | None:
         """Return the publishing rule that a connection concerns; None: it is a client's inside.
 
         Only who is outside is a client of a published server.
         """
         for rule in self.publishing_rules:
-            if rule.listen == dialled:
+            if rule.listen == dialled and rule.transport is transport:
                 network = self.network_of(client)
                 return rule if network is not None and self.is_outside(network) else None
         return None

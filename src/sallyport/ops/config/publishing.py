@@ -47,12 +47,6 @@ def read_rules(
         if shape.name in rules:
             report.add((*path, "name"), f"a rule named {shape.name!r} stands above; rename one")
         fault = selection.fault(shape.protocol, Direction.INBOUND, is_allowed=True)
-        if fault is None and selection.transport_of_published(shape.protocol) is not Transport.TCP:
-            # At a TCP port in its place a server would be reached that no rule named.
-            fault = (
-                f"{shape.protocol!r} is spoken over UDP, and only servers of TCP protocols can be"
-                " published; take this rule out"
-            )
         if fault is not None:
             report.add((*path, "protocol"), fault)
         server = _endpoint(shape.server, (*path, "server"), report)
@@ -66,6 +60,9 @@ def read_rules(
             protocol=shape.protocol,
             listen=listen,
             server=server,
+            transport=Transport.TCP
+            if fault is not None
+            else selection.transport_of_published(shape.protocol),
             sources=None
             if shape.sources is None
             else named.hosts(shape.sources, (*path, "from"), report),
@@ -103,9 +100,9 @@ def settled(
     holds there, whatever the interface of another rule has.
     """
     written = tuple(rule for rule in rules if rule.interface is None)
-    taken = {rule.listen for rule in written}
+    taken = {(rule.transport, rule.listen) for rule in written}
     found = [one for rule in rules for one in _followed(rule, addresses_at)]
-    return written + tuple(one for one in found if one.listen not in taken)
+    return written + tuple(one for one in found if (one.transport, one.listen) not in taken)
 
 
 def _followed(
@@ -173,7 +170,7 @@ def _check_places(
             "listen and server are addresses of two families; write two of one family",
         )
     for other in above:
-        if (rule.interface, rule.listen) == (other.interface, other.listen):
+        if _taken(rule) == _taken(other):
             report.add(
                 (*path, "listen"),
                 f"{_place(rule)}:{rule.listen.port} is taken by the rule {other.name!r}; write"
@@ -187,6 +184,11 @@ def _check_places(
                 f"{rule.server.address} is published at {_place(other)} by the rule"
                 f" {other.name!r}; publish it there as well",
             )
+
+
+def _taken(rule: PublishingRule) -> tuple[Transport, str | None, Endpoint]:
+    """Return what no two rules may have in common."""
+    return rule.transport, rule.interface, rule.listen
 
 
 def _place(rule: PublishingRule) -> str:

@@ -10,8 +10,9 @@ from typing import Final
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
+from sallyport.flags import Transport
 from sallyport.frontends.tproxy import intercepting_socket, publishing_socket
-from sallyport.frontends.udp import intercepting_datagram_socket
+from sallyport.frontends.udp import intercepting_datagram_socket, publishing_datagram_socket
 from sallyport.io.sockets import attach_program
 from sallyport.kernel import sharding
 from sallyport.ops.arrivals import Place
@@ -19,6 +20,11 @@ from sallyport.ops.processes.messages import Publication
 
 # Not in the socket module (asm-generic/socket.h).
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51
+
+_PUBLISHING: Final = {
+    Transport.TCP: publishing_socket,
+    Transport.UDP: publishing_datagram_socket,
+}
 
 
 class Listeners:
@@ -43,8 +49,8 @@ class Listeners:
                 opened.add(place)
                 for _ in range(self._workers):
                     self._sockets[place].append(_make(place, wanted[place], self._workers))
-                if wanted[place] is not None:
-                    _share_out(Endpoint.parse(place), self._sockets[place])
+                if publication := wanted[place]:
+                    _share_out(publication, self._sockets[place])
         except StartupError:
             self.close(opened)
             raise
@@ -75,8 +81,9 @@ class Listeners:
 
 def _make(place: Place, publication: Publication | None, workers: int) -> socket.socket:
     if publication is not None:
-        return publishing_socket(
-            Endpoint.parse(place),
+        publish = _PUBLISHING[Transport[publication.transport]]
+        return publish(
+            Endpoint.parse(publication.listen),
             publication.rule,
             may_be_absent=publication.may_be_absent,
             is_shared=workers > 1,
@@ -85,13 +92,13 @@ def _make(place: Place, publication: Publication | None, workers: int) -> socket
     return makers[place[:3]](int(place[3:]))
 
 
-def _share_out(listen: Endpoint, sockets: Sequence[socket.socket]) -> None:
+def _share_out(publication: Publication, sockets: Sequence[socket.socket]) -> None:
     """Let the kernel choose among the sockets at one address as it chooses among workers."""
     if len(sockets) < 2:
         return
-    for made in sockets:
-        # The index that the program returns is a socket's turn to listen. It stays: the supervisor
-        # keeps a duplicate of each for as long as the place is wanted.
+    # The index that the program returns is a socket's turn to be bound (UDP) or to listen. It
+    # stays: the supervisor keeps a duplicate of each for as long as the place is wanted.
+    for made in sockets if publication.transport == Transport.TCP.name else ():
         made.listen()
-    program = sharding.selector(listen.version, len(sockets))
+    program = sharding.selector(Endpoint.parse(publication.listen).version, len(sockets))
     attach_program(sockets[0], _SO_ATTACH_REUSEPORT_CBPF, program)

@@ -40,6 +40,9 @@ class Publication(Struct, frozen=True):
     """A socket at an address of the gateway, for a published server."""
 
     rule: str
+    listen: str
+    transport: str
+    """TCP or UDP."""
     may_be_absent: bool = False
     """The address may come to this host later."""
 

@@ -23,7 +23,7 @@ from sallyport.core.runtime.environment import Level
 from sallyport.errors import OperatorError, SallyportError
 from sallyport.frontends.pcp.leases import LeaseBook
 from sallyport.io.fair_poller import FairPoller
-from sallyport.ops import logs
+from sallyport.ops import arrivals, logs
 from sallyport.ops.arrivals import Place
 from sallyport.ops.assembly import Assembly, Prepared, Share, assemble
 from sallyport.ops.config.load import Configuration
@@ -272,8 +272,11 @@ def plan_of(prepared: Prepared) -> Plan:
         filters=[one.kind.name for one in prepared.configuration.filters if one.running],
         intercepting=prepared.intercepting(),
         published={
-            str(rule.listen): Publication(
-                rule.name, may_be_absent=rule.listen.address in prepared.policy.sources
+            arrivals.publishing(rule): Publication(
+                rule.name,
+                str(rule.listen),
+                rule.transport.name,
+                may_be_absent=rule.listen.address in prepared.policy.sources,
             )
             for rule in prepared.published()
         },
