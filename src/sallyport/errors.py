@@ -216,3 +216,13 @@ class NotFound(OperatorError):
     """No session or binding has this id."""
 
     code = "not-found"
+
+
+class RequestRefused(OperatorError):
+    """The gateway, or a worker of it, answered with an error; `refusal` is the code it gave."""
+
+    code = "request-refused"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = code

@@ -245,8 +245,29 @@ MAX_CONFIGURATION_BYTES = 1024 * 1024
 # range has 28 232. Below 1024 a small office is already short of them.
 MIN_MASQUERADE_PORTS = 1024
 
-# A request on the control socket is a command and an id; 4 KiB is ten times the longest.
-MAX_CONTROL_REQUEST_BYTES = 4096
+# The head of a request to the admin API: a path and an id, and what browsers add to every request,
+# a kilobyte or two. 16 KiB is what h11 itself and most servers allow.
+MAX_CONTROL_REQUEST_BYTES = 16 * 1024
+
+# Connections to the admin API at once: some operators, dashboards and pages with two streams each.
+# An answer that is not taken yet may hold 25 MB.
+MAX_CONTROL_CONNECTIONS = 64
+
+# Connections whose askers were told no and have not hung up, and how many seconds they get to read
+# it. More are closed before they have read it: strangers must not use our descriptors up.
+MAX_CONTROL_REFUSALS = 16
+CONTROL_REFUSAL_SECONDS = 1.0
+
+# Documents that wait for the reader of a stream: some seconds of a busy gateway, about 2 MiB. A
+# reader that is slower has lost some, and is told how many.
+MAX_STREAM_ITEMS = 8192
+
+# The same between a worker and its supervisor, in bytes: as much as waits for one reader.
+MAX_STREAM_BACKLOG_BYTES = 2 * 1024 * 1024
+
+# A stream without news says so this often: a reader gives up after CONTROL_REQUEST_SECONDS without
+# a byte, and one that has vanished is noticed.
+STREAM_SIGN_OF_LIFE_SECONDS = 5.0
 
 # The daemon spends at most this long on one request, so that a stopped `sallyport | less` does not
 # hold it up.

@@ -10,10 +10,10 @@ from sallyport.errors import (
     NotRunning,
     PolicyDenied,
     QuotaExceeded,
+    RequestRefused,
     SallyportError,
     StartupError,
 )
-from sallyport.ops.control.server import RequestRefused
 
 
 @pytest.mark.parametrize(

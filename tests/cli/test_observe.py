@@ -1,11 +1,10 @@
-import asyncio
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from tests.ops.control.served import served
 
 from sallyport.addresses import Endpoint
 from sallyport.cli import main
@@ -19,8 +18,8 @@ from sallyport.core.policy.rules import (
     PublishingRule,
     Relation,
 )
-from sallyport.core.runtime.environment import Level
 from sallyport.errors import NotFound, PolicyDenied
+from sallyport.ops.control.operations import Handler
 from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
@@ -32,7 +31,6 @@ from sallyport.ops.control.schema import (
     Status,
     rules_of,
 )
-from sallyport.ops.control.server import ControlServer, Handler
 
 STATUS = Status(
     release="0.1.0",
@@ -118,11 +116,6 @@ POLICY = Policy(
 )
 
 
-class Silence:
-    def record(self, _event: str, /, *, level: Level = "info", **fields: object) -> None:
-        pass
-
-
 def find_session(arguments: Mapping[str, object]) -> Sessions:
     if arguments["id"] != "8f3a":
         raise NotFound(f"no session has the id {arguments['id']}")
@@ -147,22 +140,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "bindings.kill": refuse,
         "rules.show": lambda _: rules_of(POLICY),
     }
-    started, loop, stopping = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        server = ControlServer(path, handlers, Silence())
-        await server.start()
-        started.set()
-        await stopping.wait()
-        await server.stop()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(5)
-    yield path
-    loop.call_soon_threadsafe(stopping.set)
-    thread.join()
-    loop.close()
+    with served(path, handlers):
+        yield path
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from tests.shipped import UNNAMED
 
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
+from sallyport.errors import RequestRefused
 from sallyport.ops import logs
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.control.schema import Mistake, Reloaded
-from sallyport.ops.control.server import RequestRefused
 from sallyport.ops.logs import EventJournal, Format
 from sallyport.ops.processes import source
 from sallyport.ops.processes.messages import ConfigSource

@@ -21,6 +21,7 @@ from sallyport.filters.dcc import DccSettings
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.ops.config import document, rule_shapes, selection
 from sallyport.ops.control import schema
+from sallyport.ops.control.operations import OPERATIONS
 from sallyport.reasons import REASONS, Group
 from sallyport.reasons.records import FIELDS, RECORDS
 
@@ -236,8 +237,8 @@ def documents() -> str:
         "# JSON documents",
         "",
         _NOTE,
-        "What `--json` prints and the control socket answers: one object on one line. Fields are",
-        "added within a version, and never changed or removed.",
+        "What `--json` prints and the [admin API](api.md) answers: one object on one line. Fields",
+        "are added within a version, and never changed or removed.",
         "",
     ]
     shapes = [
@@ -268,6 +269,52 @@ def documents() -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def api() -> str:
+    """Return the page of the admin API."""
+    lines = [
+        "# Admin API",
+        "",
+        _NOTE,
+        "HTTP/1.1 at the control socket; the same in the words of OpenAPI 3.1 is at",
+        "`/openapi.json`. [Documents](json.md) answer. An error is a [Problem](json.md#problem),",
+        "whose [code](reasons.md) is stable. To read takes `monitor_group`, to change",
+        "`control_group` ([configuration](configuration.md)); root and the gateway's own user may",
+        "do both. A stream is server-sent events, each a document; `Lost` says that some are",
+        "missing.",
+        "",
+        "```console",
+        "$ curl --unix-socket /run/sallyport/control.sock http://sallyport/v1/status",
+        "```",
+        "",
+        "| request | answer | what it is | may |",
+        "|---|---|---|---|",
+    ]
+    for one in OPERATIONS.values():
+        query = [
+            parameter for parameter in one.parameters if f"{{{parameter.name}}}" not in one.path
+        ]
+        asked = "&".join(f"{parameter.name}=…" for parameter in query if parameter.is_required)
+        more = [f"`{parameter.name}`" for parameter in query if not parameter.is_required]
+        lines.append(
+            _row(
+                f"`{one.method} {one.path}{'?' if asked else ''}{asked}`",
+                f"[{one.answer.__name__}](json.md#{one.answer.__name__.lower()})"
+                + (", a stream" if one.is_stream else ""),
+                one.summary + (f" Also: {', '.join(more)}." if more else ""),
+                one.access.name.lower(),
+            )
+        )
+    parameters = {
+        (parameter.name, parameter.meaning)
+        for one in OPERATIONS.values()
+        for parameter in one.parameters
+        if parameter.name != "id"
+    }
+    lines += ["", "## Parameters", "", "| parameter | meaning |", "|---|---|"]
+    lines += [_row(f"`{name}`", meaning) for name, meaning in sorted(parameters)]
+    return "\n".join([*lines, ""])
 
 
 def _type(found: Any) -> str:  # noqa: ANN401 - a type, or what typing makes of one
@@ -311,6 +358,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "log.md": log,
     "command_line.md": command_line,
     "json.md": documents,
+    "api.md": api,
 }
 
 

@@ -4,21 +4,16 @@ A target takes the segments of one input and returns what came out. Whatever seg
 input, the same must come out; a parser of whole messages is given them joined.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.runtime.environment import Level
-from sallyport.errors import ConfigErrors, DeclarationError, NotFound, ProtocolError
+from sallyport.errors import ConfigErrors, DeclarationError, ProtocolError
 from sallyport.filters.declarative import load_declarative
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.load import parse as parse_configuration
-from sallyport.ops.control.server import ControlServer
 from sallyport.wire import (
     conntrack,
     guard,
@@ -446,21 +441,6 @@ class _Journal:
         raise AssertionError(event, level, fields)
 
 
-def control_request(segments: Segments) -> object:
-    """Answer a request at the control socket; the answer is always a line of JSON."""
-
-    def show(arguments: object) -> object:
-        if arguments:
-            raise NotFound(f"nothing like {arguments}")
-        return {}
-
-    server = ControlServer(Path("/nowhere"), {"show": show}, _Journal())
-    answer = msgspec.json.encode(asyncio.run(server._answer(b"".join(segments))))
-    assert b"\n" not in answer
-    assert msgspec.json.decode(answer).keys() <= {"result", "error"}
-    return answer
-
-
 TARGETS = (
     Target("ftp-command", ftp_command, (ProtocolError,)),
     Target("ftp-port", ftp_port, (ProtocolError,)),
@@ -495,5 +475,4 @@ TARGETS = (
     Target(
         "configuration", configuration, (ConfigErrors,), calls_per_byte=200, calls_at_rest=20_000
     ),
-    Target("control-request", control_request),
 )

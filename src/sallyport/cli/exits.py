@@ -9,9 +9,9 @@ from sallyport.errors import (
     NotRunning,
     PolicyDenied,
     QuotaExceeded,
+    RequestRefused,
     SallyportError,
 )
-from sallyport.ops.control.server import RequestRefused
 
 
 class Exit(IntEnum):

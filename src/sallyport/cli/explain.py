@@ -8,10 +8,10 @@ from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output, or_dash
 from sallyport.ops.config.load import load
+from sallyport.ops.control.client import request
 from sallyport.ops.control.explain import explain as answer_to
 from sallyport.ops.control.explain import imagine
 from sallyport.ops.control.schema import Explained
-from sallyport.ops.control.server import request
 
 
 @click.command()

@@ -10,9 +10,9 @@ from sallyport.cli.render import Output, or_dash
 from sallyport.errors import NotRunning
 from sallyport.ops.config.catalogue import Catalogue, FilterUnusable
 from sallyport.ops.config.load import defaults, load
+from sallyport.ops.control.client import request
 from sallyport.ops.control.filter_rows import rows_installed, rows_of
 from sallyport.ops.control.schema import FilterRow, Filters
-from sallyport.ops.control.server import request
 
 
 @click.group()

@@ -8,6 +8,7 @@ import click
 from sallyport.cli.exits import Exit
 from sallyport.cli.options import with_output
 from sallyport.cli.render import Output, duration, or_dash, size
+from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
@@ -18,7 +19,6 @@ from sallyport.ops.control.schema import (
     Sessions,
     Status,
 )
-from sallyport.ops.control.server import request
 
 _T = TypeVar("_T", bound=Document)
 

@@ -16,8 +16,8 @@ from sallyport.ops.config.load import Configuration, parse, read_text
 from sallyport.ops.config.review import HostFacts, review
 from sallyport.ops.config.settings import socket_path_fault
 from sallyport.ops.config.toml_lines import line_map
+from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import Check, DrainBegun, Reloaded, mistakes_of
-from sallyport.ops.control.server import request
 from sallyport.ops.interfaces import lasting_addresses, local_addresses
 from sallyport.ops.processes.source import file_source, interface_source
 

@@ -4,8 +4,8 @@ import click
 
 from sallyport.cli.options import with_output
 from sallyport.cli.render import Output, duration, or_dash, size
+from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import Killed, Transfers
-from sallyport.ops.control.server import request
 
 
 @click.group()

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sallyport.errors import OperatorError
 from sallyport.lab.host import Host, end, wait_until
 from sallyport.lab.network import Lab
-from sallyport.ops.control.server import request
+from sallyport.ops.control.client import request
 
 # What transfers get to finish after the first signal; and after the second, which resets them.
 _STOP_SECONDS = (1.0, 8.0)

@@ -41,7 +41,15 @@ from sallyport.ops.world import AsyncWorld
 from sallyport.relay.datapath import UserDataPath
 
 # What sockets, tables and sysctls were made for at the start; the rest may change.
-_FIXED = ("data_path", "port_range", "control_socket", "masquerade", "workers")
+_FIXED = (
+    "data_path",
+    "port_range",
+    "control_socket",
+    "control_group",
+    "monitor_group",
+    "masquerade",
+    "workers",
+)
 
 
 class RestartNeeded(OperatorError):

@@ -93,9 +93,28 @@ REASONS: Final = (
     ),
     _operation(
         "bad-request",
-        "The control socket received what is no request.",
+        "The admin API received what is no request, or one with an argument too many or too few.",
         "The request was answered with this error and changed nothing.",
-        "Use the `sallyport` command of the same release as the gateway.",
+        "Do what the message says, or use the `sallyport` command of the gateway's release.",
+    ),
+    _operation(
+        "method-not-allowed",
+        "The admin API was asked by a method that means nothing at that path.",
+        "The request was answered with this error and changed nothing.",
+        "Use a method that the `allow` header names; `/openapi.json` lists them all.",
+    ),
+    _operation(
+        "not-permitted",
+        "The admin API was asked by a user and groups that have no right to this.",
+        "The request was answered with this error and changed nothing.",
+        "Ask as root or as the gateway's user, or as a member of the group that the key names.",
+        "gateway.control_group",
+    ),
+    _operation(
+        "too-many-askers",
+        "More connections to the admin API are open than it serves at once.",
+        "The new one was answered with this error.",
+        "End streams and pages that are not needed, and ask again.",
     ),
     _operation(
         "bad-question",
@@ -105,7 +124,7 @@ REASONS: Final = (
     ),
     _operation(
         "unknown-command",
-        "The control socket received a command that this gateway does not have.",
+        "The admin API was asked for a path that this gateway does not have.",
         "The request was answered with this error and changed nothing.",
         "Use the `sallyport` command of the same release as the gateway.",
     ),

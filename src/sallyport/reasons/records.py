@@ -231,7 +231,7 @@ RECORDS: Final[Mapping[str, Record]] = {
     "worker.left": Record("A worker that had handed over its clients has ended.", ("number",)),
     "worker.replaced": Record("A new worker process serves.", ("number", "pid")),
     "request.failed": Record(
-        "A command on the control socket met a fault of the program.", ("command", "error")
+        "A request to the admin API met a fault of the program.", ("command", "error")
     ),
     "daemon.fault": Record("A fault of the program; the gateway goes on.", ("message", "error")),
     "library.complained": Record(

@@ -25,7 +25,9 @@ from sallyport.ops.processes.messages import (
     Body,
     ConfigSource,
     Drain,
+    Follow,
     HandOver,
+    Leave,
     MappingsAnswer,
     Plan,
     Prepare,
@@ -33,6 +35,7 @@ from sallyport.ops.processes.messages import (
     Stop,
     Take,
     TakeOver,
+    Told,
     WorkerAnswer,
     WorkerRequest,
 )
@@ -71,6 +74,8 @@ class PlayedProcess:
     ) -> None:
         self.pid = pid
         self.is_alive = True
+        self.followed: dict[int, Follow] = {}
+        """The streams that it was asked for and may not leave yet, by their numbers."""
         self.is_silent = False
         self._heard = heard
         self._ended = ended
@@ -85,6 +90,11 @@ class PlayedProcess:
             return
         if self.is_silent:
             return
+        if isinstance(body, Leave):
+            del self.followed[body.stream]
+            return
+        if isinstance(body, Follow):
+            self.followed[message.number] = body
         try:
             answer = WorkerAnswer(
                 message.number, Raw(messages.encode(self._bench.play(self.pid, body)))
@@ -93,6 +103,11 @@ class PlayedProcess:
             answer = WorkerAnswer(message.number, fault=messages.fault_of(error))
         loop = asyncio.get_running_loop()
         loop.call_soon(self._heard, messages.encode(answer))
+
+    def tell(self, document: object, lost: int = 0) -> None:
+        """Send a document to whoever follows a stream."""
+        for number in self.followed:
+            self._heard(messages.encode(Told(number, Raw(messages.encode(document)), lost)))
 
     def kill(self) -> None:
         self.end(-9)
@@ -171,6 +186,8 @@ class Bench:
                 return None
             case Ask():
                 return {"by": pid, "command": body.command}
+            case Follow():
+                return None
         raise AssertionError(body)
 
     # -- Ground -----------------------------------------------------------------------------------

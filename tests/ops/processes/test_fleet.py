@@ -5,8 +5,7 @@ import pytest
 from tests.ops.processes.fleet_bench import Bench, plan, played, serve
 
 from sallyport import limits
-from sallyport.errors import ConfigError, ConfigErrors, NotFound, StartupError
-from sallyport.ops.control.server import RequestRefused
+from sallyport.errors import ConfigError, ConfigErrors, NotFound, RequestRefused, StartupError
 from sallyport.ops.processes.member import WorkerLost
 from sallyport.ops.processes.messages import ConfigSource
 

@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from sallyport.errors import ConfigError, ConfigErrors, NotFound
-from sallyport.ops.control.server import RequestRefused
+from sallyport.errors import ConfigError, ConfigErrors, NotFound, RequestRefused
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.messages import (
     Ask,

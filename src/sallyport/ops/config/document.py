@@ -70,6 +70,10 @@ RelationName = Annotated[Relation, Meta(description='"nat" or "route"')]
 # Linux: at most 15 bytes (IFNAMSIZ), no slash, no space. Quotes would end a string of a ruleset.
 InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:@+-]{1,15}$")]
 
+GroupName = Annotated[
+    str, Meta(min_length=1, description='the name of a group of this host, such as "adm"')
+]
+
 
 class GatewayShape(Struct, frozen=True):
     """`[gateway]`."""
@@ -85,7 +89,12 @@ class GatewayShape(Struct, frozen=True):
     control_socket: Annotated[str, Meta(description="a path in quotes")] = str(
         _DEFAULTS.control_socket
     )
-    """Where the gateway listens for the other commands; mode 0600."""
+    """Where the gateway listens for the other commands (the admin API). Root and the gateway's own
+    user may use it, and the groups below."""
+    control_group: GroupName | None = None
+    """The group of the host whose members may do everything there."""
+    monitor_group: GroupName | None = None
+    """The group of the host whose members may look at everything there, and change nothing."""
     masquerade: Annotated[bool, Meta(description="true or false")] = _DEFAULTS.masquerade
     """Whether a "nat" relation also translates ordinary outgoing traffic; false leaves that to the
     host's own rules."""

@@ -276,6 +276,8 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
         masquerade=shape.masquerade,
         workers=workers,
         drain_seconds=shape.drain_seconds,
+        control_group=shape.control_group,
+        monitor_group=shape.monitor_group,
     )
 
 

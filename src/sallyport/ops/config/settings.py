@@ -89,6 +89,10 @@ class GatewaySettings:
     masquerade: bool = True
     workers: int = 1
     drain_seconds: float = 30.0
+    control_group: str | None = None
+    """The group whose members may do all at the control socket, besides root and our own user."""
+    monitor_group: str | None = None
+    """The group whose members may only look."""
 
     def __post_init__(self) -> None:
         fault = port_range_fault(self.port_range, masquerade=self.masquerade, workers=self.workers)

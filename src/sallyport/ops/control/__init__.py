@@ -1,1 +1,1 @@
-"""The control socket: what an operator asks of a running gateway, and what it answers."""
+"""The admin API: what an operator asks of a running gateway, and what it answers."""

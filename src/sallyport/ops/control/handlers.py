@@ -1,4 +1,4 @@
-"""The answers of the control socket: the gateway's objects as rows of `ops.control.schema`."""
+"""The answers of the admin API: the gateway's objects as rows of `ops.control.schema`."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from sallyport.ops.config.load import Configuration
 from sallyport.ops.control import transfers
 from sallyport.ops.control.explain import explain
 from sallyport.ops.control.filter_rows import rows_of
+from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.control.schema import (
     BindingRow,
     Bindings,
@@ -32,7 +33,6 @@ from sallyport.ops.control.schema import (
     Transfers,
     rules_of,
 )
-from sallyport.ops.control.server import Handler
 from sallyport.ops.logs import EventJournal
 
 _TRANSPORTS: Mapping[Transport, Literal["tcp", "udp"]] = {
@@ -67,7 +67,7 @@ class Handlers:
         self._started = gateway.clock()
 
     def table(self) -> Mapping[str, Handler]:
-        """Return the handler of each command, for the control server."""
+        """Return the handler of each operation, by its name."""
         return {
             "status": self.status,
             "sessions.list": self.sessions,
@@ -82,6 +82,10 @@ class Handlers:
             "filters.list": self.filters,
             "explain": self.explain,
         }
+
+    def streams(self) -> Mapping[str, Stream]:
+        """Return what tells each stream, by the name of its operation."""
+        return {}
 
     def status(self, _arguments: Mapping[str, object]) -> Status:
         """Answer `status`."""

@@ -1,4 +1,4 @@
-"""What the control socket answers and `--json` prints: documents with `"version": 1`.
+"""What the admin API answers and `--json` prints: documents with `"version": 1`.
 
 Field names and meanings are a promise within a version: fields may be added, never changed.
 Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON reader can use them.
@@ -19,6 +19,22 @@ class Document(Struct, frozen=True, kw_only=True):
     """One answer; printed as a single JSON object."""
 
     version: Literal[1] = 1
+
+
+class Problem(Document, frozen=True, kw_only=True):
+    """Why a request was refused or failed."""
+
+    code: str
+    """A reason code; `sallyport reasons CODE` says what it means and what to do."""
+    message: str
+    """One line for people."""
+
+
+class Lost(Document, frozen=True, kw_only=True):
+    """In a stream: here documents are missing, because the reader was too slow."""
+
+    lost: int
+    """How many."""
 
 
 class FlowRow(Struct, frozen=True, kw_only=True):

@@ -1,77 +1,65 @@
-"""The control socket: one JSON line asks, one JSON line answers, then the connection ends.
+"""The control socket: HTTP for the admin API, one request a connection.
 
-Who may connect is the file system's decision: the socket is mode 0600. HTTP would bring a server
-and its framing for the same two lines.
+Of uvicorn only the protocol is used. Its server would take the process's signals, look ten times a
+second whether to end, and end by sleeping.
 """
 
 import asyncio
 import fcntl
-import inspect
+import http
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from sallyport import limits
-from sallyport.core.runtime.environment import Journal
-from sallyport.errors import NotRunning, OperatorError, SallyportError, StartupError
+from sallyport.errors import StartupError
+from sallyport.ops.control.access import Rights
+from sallyport.ops.control.schema import Problem
 
-Handler = Callable[[Mapping[str, object]], object]
-"""Takes a request's arguments, gives what msgspec can encode, or an awaitable of that; a
-SallyportError is an answer too."""
-
-_T = TypeVar("_T")
-
-# What msgspec raises for bytes that are no such JSON: text that is not UTF-8 and lists nested too
-# deep have exceptions of their own.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _Request(Struct, forbid_unknown_fields=True):
-    command: str
-    arguments: dict[str, object] = {}
-
-
-class _Fault(Struct):
-    code: str
-    message: str
-
-
-class _Answer(Struct, omit_defaults=True):
-    result: Raw = Raw(b"null")
-    error: _Fault | None = None
-
-
-class RequestRefused(OperatorError):
-    """The gateway answered with an error; `refusal` is the code it gave."""
-
-    code = "request-refused"
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.refusal = code
+_CLOSE: Final = (b"connection", b"close")
 
 
 class ControlServer:
-    """Answers requests by a table of handlers; one per gateway."""
+    """Serves an application at a UNIX socket to those who have rights there; one per gateway."""
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler], journal: Journal) -> None:
+    def __init__(self, path: Path, application: ASGIApp, rights: Rights) -> None:
         self._path = path
-        self._handlers = handlers
-        self._journal = journal
+        self._rights = rights
+        # Nothing is configured here but what the protocol looks at. Its own logging setup would
+        # replace ours.
+        self._config = Config(
+            application,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=limits.MAX_CONTROL_REQUEST_BYTES,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._state.default_headers = [_CLOSE]
+        self._refused: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Claim the path and listen; raises StartupError when another instance has it."""
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=_claim(self._path), limit=limits.MAX_CONTROL_REQUEST_BYTES
+        listener = _claim(self._path, self._rights.mode)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            self.connection, sock=listener
         )
+
+    def connection(self) -> "HttpConnection":
+        """Return the protocol of one connection."""
+        return HttpConnection(self._config, self._state, self._rights, self._refused)
 
     async def stop(self) -> None:
         """End all connections and remove the socket; idempotent."""
@@ -80,97 +68,99 @@ class ControlServer:
         server, self._server = self._server, None
         server.close()
         self._path.unlink(missing_ok=True)
-        for task in self._serving:
+        for task in tuple(self._state.tasks):
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*self._state.tasks, return_exceptions=True)
+        for connection in (*self._state.connections, *self._refused):
+            connection.transport.abort()
         await server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio runs connection callbacks as tasks
-        self._serving.add(task)
-        # drain() then means "the kernel has all of it", which is what the deadline is about.
-        writer.transport.set_write_buffer_limits(high=0)
-        try:
-            async with asyncio.timeout(limits.CONTROL_REQUEST_SECONDS):
-                try:
-                    answer = await self._answer(await reader.readuntil(b"\n"))
-                except asyncio.LimitOverrunError:
-                    problem = f"more than {limits.MAX_CONTROL_REQUEST_BYTES} bytes"
-                    answer = _Answer(error=_Fault("bad-request", problem))
-                writer.write(msgspec.json.encode(answer) + b"\n")
-                await writer.drain()
-            writer.close()
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            # The operator left, was too slow (TimeoutError is an OSError), or stop() ends us all.
-            writer.transport.abort()
-        finally:
-            self._serving.discard(task)
 
-    async def _answer(self, line: bytes) -> _Answer:
-        try:
-            request = msgspec.json.decode(line, type=_Request)
-        except _UNREADABLE as error:
-            return _Answer(error=_Fault("bad-request", str(error)))
-        handler = self._handlers.get(request.command)
-        if handler is None:
-            known = ", ".join(sorted(self._handlers))
-            problem = f"no command {request.command!r}; this gateway has: {known}"
-            return _Answer(error=_Fault("unknown-command", problem))
-        try:
-            result = handler(request.arguments)
-            if inspect.isawaitable(result):
-                result = await result
-            return _Answer(result=Raw(msgspec.json.encode(result)))
-        except RequestRefused as error:  # by a worker
-            return _Answer(error=_Fault(error.refusal, str(error)))
-        except SallyportError as error:
-            return _Answer(error=_Fault(error.code, str(error)))
-        except Exception as error:  # noqa: BLE001 - the daemon's fence: a question never ends it
-            self._journal.record(
-                "request.failed", level="error", command=request.command, error=repr(error)
+class HttpConnection(H11Protocol):
+    """One connection: it is asked who it is, may ask once, and must do so soon."""
+
+    def __init__(
+        self, config: Config, state: ServerState, rights: Rights, refused: "set[HttpConnection]"
+    ) -> None:
+        """`refused` has those that have been told no and have not hung up yet."""
+        super().__init__(config, state, {})
+        self._rights = rights
+        self._refused = refused
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let in who has rights and finds room."""
+        super().connection_made(transport)
+        access = self._rights.of_peer(transport.get_extra_info("socket"))
+        if access is None:
+            self._refuse(
+                http.HTTPStatus.FORBIDDEN,
+                Problem(
+                    code="not-permitted",
+                    message="this socket is not yours to use; ask as root, as the gateway's user,"
+                    " or as a member of its control_group or monitor_group",
+                ),
             )
-            return _Answer(error=_Fault("internal-error", repr(error)))
+        elif len(self.connections) > limits.MAX_CONTROL_CONNECTIONS:
+            self._refuse(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                Problem(
+                    code="too-many-askers",
+                    message=f"{limits.MAX_CONTROL_CONNECTIONS} connections are open; end some",
+                ),
+            )
+        else:
+            self.app_state = {"access": access}
+            self._look_again()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._refused.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it has been refused."""
+        if self not in self._refused:
+            super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio.Protocol allows it
+        """Answer who sends no more, as `nc -N` does; one who has asked nothing has left."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(http.HTTPStatus.BAD_REQUEST, Problem(code="bad-request", message=msg))
+
+    def _refuse(self, status: http.HTTPStatus, problem: Problem) -> None:
+        body = msgspec.json.encode(problem)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.connections.discard(self)
+        if len(self._refused) >= limits.MAX_CONTROL_REFUSALS:
+            self.transport.close()
+            return
+        # To close while the request is still unread would reset, and take the answer along.
+        self._refused.add(self)
+        self.transport.write_eof()
+        self.loop.call_later(limits.CONTROL_REFUSAL_SECONDS, self.transport.abort)
+
+    def _look_again(self) -> None:
+        self.loop.call_later(limits.CONTROL_REQUEST_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        """End a connection on which nothing was asked, or whose answer is not taken."""
+        if self not in self.connections:
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            self._look_again()
 
 
-def request(path: Path, command: str, /, *, expect: type[_T], **arguments: object) -> _T:
-    """Ask the gateway at `path` and give its answer as `expect`; blocks, with a deadline.
-
-    Raises NotRunning when no gateway listens, RequestRefused with the gateway's own error, and
-    OperatorError when the socket may not be used or the answer cannot be read.
-    """
-    question = msgspec.json.encode(_Request(command, arguments)) + b"\n"
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(limits.CONTROL_REQUEST_SECONDS)
-            connection.connect(os.fspath(path))
-            connection.sendall(question)
-            with connection.makefile("rb") as stream:
-                line = stream.readline()
-        if not line:
-            raise ConnectionError("it hung up")
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NotRunning(
-            f"no gateway listens on {path}; start one with `sallyport run`, or name its socket"
-            " with --control-socket"
-        ) from None
-    except PermissionError:
-        raise OperatorError(f"{path} is not yours to use; ask as the gateway's user") from None
-    except OSError as error:
-        raise OperatorError(f"{path} gives no answer: {error}; is the gateway stuck?") from None
-    try:
-        answer = msgspec.json.decode(line, type=_Answer)
-        if answer.error is not None:
-            raise RequestRefused(answer.error.code, answer.error.message)
-        return msgspec.json.decode(answer.result, type=expect)
-    except _UNREADABLE as error:
-        raise OperatorError(
-            f"the gateway at {path} speaks another version: {error}; use its own `sallyport`"
-        ) from None
-
-
-def _claim(path: Path) -> socket.socket:
-    """Return a listening socket at `path`, mode 0600, in place of one that a dead gateway left."""
+def _claim(path: Path, mode: int) -> socket.socket:
+    """Return a listening socket at `path`, in place of one that a dead gateway left."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -180,7 +170,7 @@ def _claim(path: Path) -> socket.socket:
         # Two gateways starting at once must not each take the other's new socket for a dead one.
         fcntl.flock(folder, fcntl.LOCK_EX)
         _remove_stale(path)
-        return _listen(path)
+        return _listen(path, mode)
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}; name another socket") from None
     finally:
@@ -209,12 +199,12 @@ def _remove_stale(path: Path) -> None:
     )
 
 
-def _listen(path: Path) -> socket.socket:
+def _listen(path: Path, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(os.fspath(path))
         # Between bind() and listen() no process can connect: the mode is right before it matters.
-        path.chmod(0o600)
+        path.chmod(mode)
         listener.listen()
     except OSError:
         listener.close()

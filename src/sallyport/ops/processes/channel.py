@@ -61,6 +61,11 @@ class Channel:
         self._outgoing.append((rest, tuple(copies)))
         self._write()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits until the other end reads on."""
+        return sum(len(data) for data, _numbers in self._outgoing)
+
     def take_descriptors(self, count: int) -> list[int]:
         """Return the next descriptors that came; they are the caller's now.
 

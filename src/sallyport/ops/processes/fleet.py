@@ -1,25 +1,21 @@
 """The workers of a gateway: started, asked, replaced when they fail, and ended together."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextlib import ExitStack, suppress
 from itertools import count
 from typing import Any, TypeVar
 
-from msgspec import Raw
-
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
-from sallyport.errors import NotFound, OperatorError, StartupError
-from sallyport.ops.control.server import RequestRefused
-from sallyport.ops.processes import merge
+from sallyport.errors import OperatorError, RequestRefused, StartupError
+from sallyport.ops.processes.command_router import CommandRouter
 from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.kept_mappings import Book, together
 from sallyport.ops.processes.listeners import Listeners
 from sallyport.ops.processes.member import Member, WorkerLost
 from sallyport.ops.processes.messages import (
     Adopt,
-    Ask,
     Body,
     ConfigSource,
     Drain,
@@ -56,6 +52,9 @@ class Fleet:
         # One change at a time: a worker that is being replaced reads what a reload may change.
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        router = CommandRouter(self._members)
+        self.ask, self.stream = router.ask, router.stream
+        self._router = router
         self._is_stopping = False
         self._look: asyncio.TimerHandle | None = None
 
@@ -175,32 +174,6 @@ class Fleet:
                 member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
             return plan
 
-    async def ask(self, command: str, arguments: Mapping[str, object]) -> tuple[object, list[int]]:
-        """Return the answer of the workers whom a request concerns, and which of them gave none.
-
-        Raises the error that they answer with, WorkerLost when none answers.
-        """
-        body = Ask(command, dict(arguments))
-        one = merge.destination(command, arguments, len(self._members))
-        if one is not None:
-            return await self._ask_one(one.worker, body), []
-        # One that starts knows no command yet.
-        members = [member for member in self._members.values() if member.is_serving]
-        asked = [member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS) for member in members]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        silent = [
-            member.number
-            for member, answer in zip(members, answers, strict=True)
-            if isinstance(answer, WorkerLost)
-        ]
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, WorkerLost):
-                raise answer
-        said = [one for one in answers if isinstance(one, Raw)]
-        if not said:
-            raise WorkerLost("no worker answers; ask again in a few seconds")
-        return merge.merge(command, said), silent
-
     def members(self) -> list[Member]:
         """Return every worker, by number."""
         return list(self._members.values())
@@ -286,21 +259,11 @@ class Fleet:
             places=list(sockets),
         )
         commands = await member.ask(take, list[str], descriptors=list(sockets.values()))
+        is_new = not member.is_serving
         member.serves()
+        if is_new:
+            await self._router.join(member)
         return commands
-
-    async def _ask_one(self, worker: int | None, body: Ask) -> object:
-        if worker is not None and worker not in self._members:
-            raise NotFound(f"no worker {worker}; `status` lists them")
-        serving = [one for one in self._members.values() if one.is_serving]
-        # What is the same for all is answered by those that have the clients.
-        serving.sort(key=lambda one: one.is_outgoing)
-        for member in serving:
-            if worker not in {None, member.number}:
-                continue
-            with suppress(WorkerLost):
-                return await member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS)
-        raise WorkerLost("no worker answers; ask again in a few seconds")
 
     def _ended(self, member: Member, status: int) -> None:
         if member.is_outgoing:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
@@ -10,10 +11,21 @@ from msgspec import Raw
 
 from sallyport import limits
 from sallyport.errors import OperatorError
+from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.lifeline import Lifeline
-from sallyport.ops.processes.messages import Body, Left, Prepare, Take, WorkerAnswer, WorkerRequest
+from sallyport.ops.processes.messages import (
+    Body,
+    Follow,
+    Leave,
+    Left,
+    Prepare,
+    Take,
+    Told,
+    WorkerAnswer,
+    WorkerRequest,
+)
 from sallyport.ops.processes.spawn import Process, Spawn
 
 _T = TypeVar("_T")
@@ -52,6 +64,7 @@ class Member:
         self._waiting: dict[int, asyncio.Future[Raw]] = {}
         self.left: dict[str, object] | None = None
         """What its last process that ended in order has left for the next."""
+        self._feeds: dict[int, Feed] = {}
         self.over = asyncio.Event()
         """Set while there is no process."""
         self.over.set()
@@ -104,29 +117,53 @@ class Member:
         Raises the error that the worker answers with (`messages.error_of`), and WorkerLost when it
         ends before or has said nothing after `seconds`.
         """
+        number = next(self._numbers)
+        result = await self._answer(number, body, descriptors, seconds)
+        return msgspec.json.decode(result, type=expect)
+
+    async def follow(self, body: Follow, feed: Feed) -> None:
+        """Let it tell `feed` a stream until that is closed; raises as `ask` does."""
+        number = next(self._numbers)
+        self._feeds[number] = feed
+        feed.at_end(partial(self._leave, number))
+        try:
+            await self._answer(number, body, (), limits.WORKER_ANSWER_SECONDS)
+        except OperatorError:
+            self._feeds.pop(number, None)
+            raise
+
+    def _leave(self, number: int) -> None:
+        if self._feeds.pop(number, None):
+            self.send(Leave(number))
+
+    async def _answer(
+        self, number: int, body: Body, descriptors: Sequence[int], seconds: float
+    ) -> Raw:
         if self._process is None:
             raise WorkerLost(f"worker {self.number} is being replaced")
-        number = next(self._numbers)
         self._waiting[number] = self._loop.create_future()
         if isinstance(body, Prepare | Take):
             self.lifeline.is_changing = True
         self._process.send(WorkerRequest(number, body), descriptors)
         try:
             async with asyncio.timeout(seconds):
-                result = await self._waiting[number]
+                return await self._waiting[number]
         except TimeoutError:
             raise WorkerLost(f"worker {self.number} gives no answer") from None
         finally:
             del self._waiting[number]
             if isinstance(body, Prepare | Take):
                 self.lifeline.is_changing = False
-        return msgspec.json.decode(result, type=expect)
 
     def _on_report(self, body: bytes) -> None:
         self.lifeline.alive(self._loop.time())
         report = messages.decode_report(body)
         if isinstance(report, Left):
             self.left = report.book
+        if isinstance(report, Told):
+            if feed := self._feeds.get(report.number):
+                feed.put(report.document, report.lost)
+            return
         if not isinstance(report, WorkerAnswer):
             return
         waiting = self._waiting.get(report.number)
@@ -143,6 +180,7 @@ class Member:
         self._process = None
         self.is_serving = False
         self.over.set()
+        self._feeds.clear()
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(WorkerLost(f"worker {self.number} has ended"))

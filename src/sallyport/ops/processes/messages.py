@@ -12,9 +12,14 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from sallyport.errors import ConfigError, ConfigErrors, OperatorError, SallyportError
+from sallyport.errors import (
+    ConfigError,
+    ConfigErrors,
+    OperatorError,
+    RequestRefused,
+    SallyportError,
+)
 from sallyport.ops.control.schema import Mistake, mistakes_of
-from sallyport.ops.control.server import RequestRefused
 
 _LENGTH = struct.Struct(">I")
 
@@ -52,6 +57,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     workers: int
     control_socket: str
+    control_group: str | None = None
+    monitor_group: str | None = None
     port_range: str
     interfaces: list[str]
     networks: list[str]
@@ -95,10 +102,26 @@ class Take(Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Ask(Struct, frozen=True, tag=True):
-    """Answer a request of the control socket."""
+    """Answer a request of the admin API."""
 
     command: str
     arguments: dict[str, object]
+
+
+class Follow(Struct, frozen=True, tag=True):
+    """Send what a stream has to tell from now on, by the number of this request.
+
+    The answer says that it has begun.
+    """
+
+    command: str
+    arguments: dict[str, object]
+
+
+class Leave(Struct, frozen=True, tag=True):
+    """End the stream that was asked for by this number."""
+
+    stream: int
 
 
 class Drain(Struct, frozen=True, tag=True):
@@ -140,7 +163,7 @@ class Stop(Struct, frozen=True, tag=True):
     """End now."""
 
 
-Body = Prepare | Render | Take | Ask | Drain | HandOver | TakeOver | Adopt | Stop
+Body = Prepare | Render | Take | Ask | Follow | Leave | Drain | HandOver | TakeOver | Adopt | Stop
 
 
 class WorkerRequest(Struct, frozen=True):
@@ -166,6 +189,15 @@ class WorkerAnswer(Struct, frozen=True, tag=True):
     fault: Fault | None = None
 
 
+class Told(Struct, frozen=True, tag=True):
+    """One document of a stream, by the number of the request that began it."""
+
+    number: int
+    document: Raw
+    lost: int = 0
+    """How many before it were not sent, because the supervisor did not keep up."""
+
+
 class Beat(Struct, frozen=True, tag=True):
     """The worker's event loop turns."""
 
@@ -176,7 +208,7 @@ class Left(Struct, frozen=True, tag=True):
     book: dict[str, object] | None
 
 
-Report = WorkerAnswer | Beat | Left
+Report = WorkerAnswer | Told | Beat | Left
 
 _requests = msgspec.json.Decoder(WorkerRequest)
 _reports = msgspec.json.Decoder(Report)

@@ -23,6 +23,8 @@ def _fixed(plan: Plan) -> tuple[object, ...]:
     return (
         plan.workers,
         plan.control_socket,
+        plan.control_group,
+        plan.monitor_group,
         plan.port_range,
         plan.interfaces,
         plan.intercepting,

@@ -18,8 +18,12 @@ import msgspec
 
 from sallyport.errors import StartupError
 from sallyport.kernel import state_file
+from sallyport.ops.control.access import Rights
+from sallyport.ops.control.application import Application, BeginFeed
+from sallyport.ops.control.feed import Feed
+from sallyport.ops.control.operations import OPERATIONS, Handler
 from sallyport.ops.control.schema import DrainBegun, Status, WorkerRow
-from sallyport.ops.control.server import ControlServer, Handler
+from sallyport.ops.control.server import ControlServer
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes import kept_mappings
 from sallyport.ops.processes.address_follower import AddressFollower
@@ -73,6 +77,7 @@ class Supervisor:
         self._fleet = Fleet(spawn, ground, journal)
         self._handlers: dict[str, Handler] = {}
         self._mappings = state_file.of_namespace("mappings")
+        self._streams: dict[str, BeginFeed] = {}
         self._reloader = Reloader(file, self._reload, journal)
         self._renewer = Reloader(file or Path(), self._renew, journal)
 
@@ -118,7 +123,11 @@ class Supervisor:
     async def _start(self, undo: AsyncExitStack) -> None:
         undo.push_async_callback(self._fleet.stop)
         plan = await self._fleet.open(self._read())
-        control = ControlServer(Path(plan.control_socket), self._handlers, self._journal)
+        control = ControlServer(
+            Path(plan.control_socket),
+            Application(self._handlers, self._streams, self._journal),
+            Rights.named(plan.control_group, plan.monitor_group),
+        )
         undo.push_async_callback(control.stop)
         await control.start()
         self._ground.require(plan)
@@ -131,6 +140,8 @@ class Supervisor:
         undo.push_async_callback(self._fleet.stop)
         for command in await self._fleet.serve(ground, kept_mappings.load(self._mappings)):
             self._handlers[command] = partial(self._answer, command)
+        for stream in (one.name for one in OPERATIONS.values() if one.is_stream):
+            self._streams[stream] = partial(self._follow, stream)
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
         follower = AddressFollower(self._fleet.follow, self._journal)
@@ -148,6 +159,16 @@ class Supervisor:
     async def _answer(self, command: str, arguments: Mapping[str, object]) -> object:
         answer, silent = await self._fleet.ask(command, arguments)
         return self._status(answer, silent) if isinstance(answer, Status) else answer
+
+    async def _follow(self, command: str, arguments: Mapping[str, object]) -> Feed:
+        """Begin a stream; what the supervisor itself has to tell goes into the same feed."""
+        feed = Feed()
+        try:
+            await self._fleet.stream(command, arguments, feed)
+        except BaseException:
+            feed.close()
+            raise
+        return feed
 
     def _status(self, together: Status, silent: list[int]) -> Status:
         """Add what the supervisor knows to the sum of what the workers say."""

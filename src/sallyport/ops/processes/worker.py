@@ -12,8 +12,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final, cast
 
 from msgspec import Raw
@@ -29,7 +31,7 @@ from sallyport.ops.assembly import Assembly, Prepared, Share, assemble
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.settings import DataPathChoice
 from sallyport.ops.control.handlers import Handlers
-from sallyport.ops.control.server import Handler
+from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.logs import EventJournal, Format
 from sallyport.ops.processes import messages
 from sallyport.ops.processes.channel import Channel
@@ -42,7 +44,9 @@ from sallyport.ops.processes.messages import (
     Beat,
     Body,
     Drain,
+    Follow,
     HandOver,
+    Leave,
     Left,
     MappingsAnswer,
     Plan,
@@ -52,6 +56,7 @@ from sallyport.ops.processes.messages import (
     Stop,
     Take,
     TakeOver,
+    Told,
     WorkerAnswer,
 )
 from sallyport.ops.processes.source import read_source
@@ -69,7 +74,7 @@ class OutOfTurn(OperatorError):
 
 
 class UnknownCommand(OperatorError):
-    """No such command on the control socket."""
+    """No such command or stream."""
 
     code = "unknown-command"
 
@@ -97,6 +102,10 @@ class Worker:
         self._prepared: Prepared | None = None
         self._assembly: Assembly | None = None
         self._handlers: Mapping[str, Handler] = {}
+        self._streams: Mapping[str, Stream] = {}
+        # What ends each stream that is followed, by the number of the request.
+        self._followed: dict[int, Callable[[], None]] = {}
+        self._lost: Counter[int] = Counter()
         self._channel: Channel | None = None
         self._draining: Draining | None = None
         self._left: Book | None = None
@@ -112,7 +121,7 @@ class Worker:
         self._send(Beat())
         asyncio.get_running_loop().call_later(limits.HEARTBEAT_SECONDS, self._beat)
 
-    def _send(self, report: WorkerAnswer | Beat) -> None:
+    def _send(self, report: WorkerAnswer | Told | Beat) -> None:
         if self._channel is not None:
             self._channel.send(report)
 
@@ -122,7 +131,7 @@ class Worker:
             self._tasks.create_task(self._take_over(request.number, request.body))
             return
         try:
-            result = messages.encode(self._do(request.body))
+            result = messages.encode(self._do(request.number, request.body))
         except Exception as error:  # noqa: BLE001 - a fence: a request never ends the worker
             if not isinstance(error, SallyportError):
                 self._journal.record("request.failed", level="error", error=repr(error))
@@ -130,7 +139,7 @@ class Worker:
         else:
             self._send(WorkerAnswer(request.number, Raw(result)))
 
-    def _do(self, body: Body) -> object:
+    def _do(self, number: int, body: Body) -> object:
         result: object = None
         match body:
             case Prepare():
@@ -145,6 +154,10 @@ class Worker:
                 result = MappingsAnswer(self._hand_over())
             case Adopt():
                 result = self._serving().adopt()
+            case Follow():
+                self._follow(number, body)
+            case Leave():
+                self._leave(body.stream)
             case Drain():
                 self._drain(body)
             case Stop():
@@ -199,7 +212,8 @@ class Worker:
         )
         gateway = self._assembly.gateway
         self._undo.callback(gateway.shut_down, "gateway-stopping")
-        self._handlers = Handlers(gateway, self._journal, self._configuration).table()
+        handlers = Handlers(gateway, self._journal, self._configuration)
+        self._handlers, self._streams = handlers.table(), handlers.streams()
         return sorted(self._handlers)
 
     def _hand_over(self) -> Book | None:
@@ -242,6 +256,26 @@ class Worker:
             raise UnknownCommand(f"no command {body.command!r}; this gateway has: {known}")
         return handler(body.arguments)
 
+    def _follow(self, number: int, body: Follow) -> None:
+        stream = self._streams.get(body.command)
+        if stream is None:
+            known = ", ".join(sorted(self._streams)) or "none"
+            raise UnknownCommand(f"no stream {body.command!r}; this gateway has: {known}")
+        self._followed[number] = stream(body.arguments, partial(self._tell, number))
+
+    def _leave(self, number: int) -> None:
+        if end := self._followed.pop(number, None):
+            end()
+        del self._lost[number]
+
+    def _tell(self, number: int, document: object) -> None:
+        """Send a document of a stream, or lose and count it: a slow reader stops no worker."""
+        assert self._channel is not None  # noqa: S101 - a request came by it
+        if self._channel.waiting_bytes > limits.MAX_STREAM_BACKLOG_BYTES:
+            self._lost[number] += 1
+            return
+        self._send(Told(number, Raw(messages.encode(document)), self._lost.pop(number, 0)))
+
     def _drain(self, body: Drain) -> None:
         if self._assembly is None:
             self.over.set()
@@ -265,6 +299,8 @@ def plan_of(prepared: Prepared) -> Plan:
     return Plan(
         workers=settings.workers,
         control_socket=str(settings.control_socket),
+        control_group=settings.control_group,
+        monitor_group=settings.monitor_group,
         port_range=str(settings.port_range),
         interfaces=[name for one in prepared.policy.networks for name in one.interfaces],
         networks=[network.name for network in prepared.policy.networks],

@@ -1,0 +1,151 @@
+"""What the admin API offers: each operation by its name, its HTTP method and path; pure.
+
+The application's routes, its OpenAPI document, the command line's client and docs/reference are
+made of this one table.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+from sallyport.ops.control.schema import (
+    Bindings,
+    Document,
+    DrainBegun,
+    Explained,
+    Filters,
+    Killed,
+    Reloaded,
+    Rules,
+    Sessions,
+    Status,
+    Transfers,
+)
+
+Handler = Callable[[Mapping[str, object]], object]
+"""Takes an operation's arguments, gives what msgspec can encode, or an awaitable of that; a
+SallyportError is an answer too."""
+
+Tell = Callable[[object], None]
+"""Give a document, which msgspec can encode, to the reader of a stream; never waits."""
+
+Stream = Callable[[Mapping[str, object], Tell], Callable[[], None]]
+"""Begin to tell, by a stream's arguments; returns what ends it. A SallyportError is an answer."""
+
+
+class Access(IntEnum):
+    """What a caller may do at the admin API; who may change may also read."""
+
+    READ = 1
+    CHANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of an operation: in the path where that names it, else in the query."""
+
+    name: str
+    meaning: str
+    kind: type[str] | type[int] = str
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that can be asked for."""
+
+    name: str
+    """What workers and handlers call it: `sessions.list`."""
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    answer: type[Document]
+    """The document that answers; of a stream, that of each event."""
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    is_stream: bool = False
+    """Whether it goes on for as long as it is read: server-sent events."""
+
+    @property
+    def access(self) -> Access:
+        """What it takes to ask for it."""
+        return Access.READ if self.method == "GET" else Access.CHANGE
+
+
+def _id(of: str) -> tuple[Parameter, ...]:
+    return (Parameter("id", f"The id of the {of}.", is_required=True),)
+
+
+_QUESTION = (
+    Parameter("client", "The address of the client inside.", is_required=True),
+    Parameter("server", "ADDRESS or ADDRESS:PORT of the server.", is_required=True),
+    Parameter("protocol", "The name of the protocol, such as ftp.", is_required=True),
+    Parameter("bind", "A port that peers would be let in to.", int),
+    Parameter("peer", "The address that would connect; by default the far end."),
+    Parameter("user", "The user whom a front end has authenticated."),
+    Parameter("at", 'A moment of the week, such as "tue 14:30"; by default now.'),
+)
+
+_ALL = (
+    Operation("status", "GET", "/v1/status", Status, "The gateway as a whole."),
+    Operation("sessions.list", "GET", "/v1/sessions", Sessions, "All sessions."),
+    Operation(
+        "sessions.show", "GET", "/v1/sessions/{id}", Sessions, "One session.", _id("session")
+    ),
+    Operation(
+        "sessions.kill",
+        "DELETE",
+        "/v1/sessions/{id}",
+        Killed,
+        "End a session: its control connections, bindings and transfers.",
+        _id("session"),
+    ),
+    Operation("bindings.list", "GET", "/v1/bindings", Bindings, "All bindings."),
+    Operation(
+        "bindings.show", "GET", "/v1/bindings/{id}", Bindings, "One binding.", _id("binding")
+    ),
+    Operation(
+        "bindings.kill",
+        "DELETE",
+        "/v1/bindings/{id}",
+        Killed,
+        "Close a binding and reset its connections.",
+        _id("binding"),
+    ),
+    Operation("transfers.list", "GET", "/v1/transfers", Transfers, "All transfers that run."),
+    Operation(
+        "transfers.kill",
+        "DELETE",
+        "/v1/transfers/{id}",
+        Killed,
+        "Reset a transfer at both ends; its control connection goes on.",
+        _id("transfer"),
+    ),
+    Operation("rules.show", "GET", "/v1/rules", Rules, "The policy in force."),
+    Operation("filters.list", "GET", "/v1/filters", Filters, "The protocol filters."),
+    Operation(
+        "explain",
+        "GET",
+        "/v1/explain",
+        Explained,
+        "What would be decided about a connection and a bind, and why.",
+        _QUESTION,
+    ),
+    Operation(
+        "reload",
+        "POST",
+        "/v1/reload",
+        Reloaded,
+        "Read the configuration file again; a file with mistakes changes nothing.",
+    ),
+    Operation(
+        "drain",
+        "POST",
+        "/v1/drain",
+        DrainBegun,
+        "Stop the gateway when its running transfers have finished.",
+    ),
+)
+
+OPERATIONS: Mapping[str, Operation] = {one.name: one for one in _ALL}
+"""Every operation, by its name."""
