@@ -73,3 +73,31 @@ def test_what_cannot_be_asked_is_told(
 ) -> None:
     assert main(["explain", *line, "--config", file]) != 0
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "remarks"),
+    [
+        ("", ["tls: the gateway reads no command after AUTH TLS", "PORT cannot be rewritten"]),
+        ('passive_range = "50000-50099"', ["passive mode works at ports 50000-50099"]),
+        (
+            'read_only = true\ndeny = ["SITE"]\nany_peer = true',
+            ["read_only: ", "deny: SITE", "tls: AUTH TLS is refused with 534", "any_peer: "],
+        ),
+    ],
+)
+def test_what_the_settings_of_a_rule_mean_is_said(
+    settings: str, remarks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        CONFIGURATION.replace(
+            "[filters.ftp]", f"[access_rules.filters.ftp]\n{settings}\n[filters.ftp]"
+        ),
+        encoding="utf-8",
+    )
+    line = ["explain", "10.77.0.8", "198.51.100.9", "ftp", "--config", str(path)]
+
+    assert main(line) == 0
+    said = capsys.readouterr().out
+    assert all(remark in said for remark in remarks), said

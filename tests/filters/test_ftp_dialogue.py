@@ -8,10 +8,12 @@ import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.policy.rules import Relation
 from sallyport.errors import BindError, OutOfResources
 from sallyport.filters.ftp import FTP, FtpFilter, FtpSettings, FtpTransfer
 from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.dialogue import FtpDialogue
+from sallyport.filters.ftp.passive_range import PassiveRanges
 from sallyport.flags import ConnectionFlags
 
 READY = b"220 ready\r\n"
@@ -70,6 +72,7 @@ class FakeConnection:
     gateway_address = Endpoint.parse("203.0.113.1:50001")
     flags = ConnectionFlags.NONE
     protocol = FTP
+    relation = Relation.NAT
 
     def __init__(self, *, is_filtered: bool, failure: BindError | None) -> None:
         self.session = self
@@ -119,7 +122,10 @@ class Talk:
     def __init__(self, *, is_filtered: bool = True, failure: BindError | None = None) -> None:
         self.client, self.server = FakeEnd(), FakeEnd()
         self.connection = FakeConnection(is_filtered=is_filtered, failure=failure)
-        self._dialogue = UntimedDialogue(FtpFilter().attach_to_session(Mock()), FtpSettings())
+        session_filter = FtpFilter().attach_to_session(Mock())
+        self._dialogue = UntimedDialogue(
+            session_filter, FtpSettings(), PassiveRanges(session_filter)
+        )
         self._dialogue.set_sockets(
             self.client, self.server, cast("Any", self.connection), self.connection.peer, None
         )

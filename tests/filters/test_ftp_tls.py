@@ -1,5 +1,7 @@
 """AUTH, CCC and REIN: the stream becomes opaque and readable again (attacks F30, F31)."""
 
+from dataclasses import replace
+
 import pytest
 from tests.filters.talk import (
     IPV4,
@@ -15,9 +17,7 @@ from tests.filters.talk import (
 )
 
 from sallyport import limits
-from sallyport.api import ConnectTcp, Event, Priority, Session, SessionFilter
-from sallyport.filters.ftp import FtpFilter, FtpSettings
-from sallyport.filters.ftp.dialogue import FtpDialogue
+from sallyport.filters.ftp import FTP, FTP_SERVER, FtpFilter
 from sallyport.testing import Dialogue
 
 HELLO = b"\x16\x03\x01\x00\x04hiya"
@@ -167,16 +167,7 @@ def test_a_handshake_that_was_not_agreed_on_is_no_handshake() -> None:
 class ImplicitTls(FtpFilter):
     """The FTP filter of a port at which TLS comes first."""
 
-    def attach_to_session(self, session: Session) -> SessionFilter:
-        return ImplicitTlsSession()
-
-
-class ImplicitTlsSession(SessionFilter):
-    async def on_event(self, event: Event) -> None:
-        if isinstance(event, ConnectTcp):
-            event.connection.attach_data_filter(
-                FtpDialogue(self, FtpSettings(), is_ciphered=True), Priority.NAT
-            )
+    protocols = replace(FTP, spoken_at=990, is_in_tls=True), FTP_SERVER
 
 
 def implicit() -> Dialogue:

@@ -309,7 +309,7 @@ class Held:
     def __init__(self) -> None:
         self.places: set[Endpoint] = set()
 
-    def reserve(self, _transport: Transport, address: Endpoint) -> None:
+    def reserve(self, _transport: Transport, address: Endpoint, *, is_shared: bool) -> None:
         if address in self.places:
             raise AddressInUse("port-already-reserved")
         self.places.add(address)

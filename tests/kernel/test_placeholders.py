@@ -138,3 +138,19 @@ def test_a_port_of_an_own_address_is_held_before_the_address_is_on_the_host(addr
     with pytest.raises(AddressInUse):
         ports.reserve(Transport.TCP, Endpoint(own, 40000))
     ports.close()
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_a_shared_port_is_held_by_several_processes_and_by_no_other_program(
+    ports: Placeholders, host: str
+) -> None:
+    at, other = free_port(host), Placeholders(limit=2)
+    try:
+        for one in (ports, other):
+            one.reserve(Transport.TCP, at, is_shared=True)
+        assert not can_bind(at)
+        ports.release(Transport.TCP, at)
+        assert not can_bind(at)
+    finally:
+        other.close()
+    assert can_bind(at)

@@ -58,6 +58,7 @@ def _show(output: Output, answer: Explained) -> None:
     }
     if answer.would_open is not None:
         facts["would open"] = answer.would_open
+    facts |= {f"note {i}": remark for i, remark in enumerate(answer.remarks, start=1)}
     if not answer.allowed:
         facts |= {"key to change": or_dash(answer.key), "what to do": answer.remedy}
     output.facts(facts)

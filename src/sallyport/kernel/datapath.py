@@ -157,15 +157,15 @@ class KernelDataPath:
         """Set who is told; called once, before anything is opened."""
         self._flows.attach(sink)
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
         """Hold a gateway port; see DataPath."""
         try:
-            self._placeholders.reserve(transport, address)
+            self._placeholders.reserve(transport, address, is_shared=is_shared)
         except AddressInUse:
             # Perhaps it waits to be given back.
             if not self._elements.sweep():
                 raise
-            self._placeholders.reserve(transport, address)
+            self._placeholders.reserve(transport, address, is_shared=is_shared)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Release a reserved port; idempotent, never raises.

@@ -49,8 +49,8 @@ class Placeholders:
             transport: {} for transport in Transport
         }
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
-        """Hold a port.
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
+        """Hold a port; `is_shared`: our other processes may hold it too.
 
         Raises AddressInUse, AddressNotAvailable, OutOfResources, or KernelError for the unforeseen.
         """
@@ -58,7 +58,12 @@ class Placeholders:
         if name in held:
             raise AddressInUse("port-already-reserved")
         try:
-            sock = _bound(transport, address, may_be_absent=address.address in self._absent)
+            sock = _bound(
+                transport,
+                address,
+                may_be_absent=address.address in self._absent,
+                is_shared=is_shared,
+            )
         except OSError as error:
             raise refusal(error, "reserve a port") from error
         if self._sockets < self._limit:
@@ -127,9 +132,13 @@ def _send_in_the_name(
     _send(sock, destination, data, [ancillary])
 
 
-def _bound(transport: Transport, address: Endpoint, *, may_be_absent: bool) -> socket.socket:
+def _bound(
+    transport: Transport, address: Endpoint, *, may_be_absent: bool, is_shared: bool
+) -> socket.socket:
     made = make(transport, address.version)
     try:
+        if is_shared:  # with sockets of the same user that say so as well, and no other
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if transport is Transport.UDP:
             # It is never read: a datagram that strays here must not take 200 KiB of memory a port.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)

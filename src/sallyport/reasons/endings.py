@@ -7,8 +7,10 @@ from sallyport.reasons.reason import Group, Reason
 _NORMAL = "Nothing is wrong."
 
 
-def _end(code: str, happened: str, means: str, remedy: str = _NORMAL) -> Reason:
-    return Reason(code, Group.END, happened, means, remedy)
+def _end(
+    code: str, happened: str, means: str, remedy: str = _NORMAL, key: str | None = None
+) -> Reason:
+    return Reason(code, Group.END, happened, means, remedy, key)
 
 
 _NOTHING_NEW = "Nothing new may connect; a transfer under way finishes."
@@ -157,11 +159,21 @@ REASONS: Final = (
         "See the documentation of the filters that are told of bindings.",
     ),
     _end(
+        "begins-with-tls",
+        "The connection speaks TLS from its first byte: the gateway reads nothing of it.",
+        "Data connections of this session cannot be let in: active transfers fail, and passive"
+        " ones work only where outbound connections are free, or at the ports of passive_range.",
+        "Use passive transfers, and write the server's passive ports as passive_range.",
+        "filters.ftp.passive_range",
+    ),
+    _end(
         "auth-tls",
         "Client and server agreed on TLS: from here on the gateway reads nothing.",
         "Data connections of this session cannot be let in: active transfers fail, and passive"
-        " ones work only where outbound connections are free.",
-        "Use passive transfers, or no TLS on the control connection; the server's AUTH decides.",
+        " ones work only where outbound connections are free, or at the ports of passive_range.",
+        "Use passive transfers, and write the server's passive ports as passive_range; or write"
+        ' tls = "refuse".',
+        "filters.ftp.passive_range",
     ),
     _end(
         "rule",

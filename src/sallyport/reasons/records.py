@@ -138,6 +138,14 @@ RECORDS: Final[Mapping[str, Record]] = {
         "From here on the gateway reads nothing of the connection.",
         (*_PARTIES[:2], "reason", "dropped_lines", "consequence"),
     ),
+    "range.opened": Record(
+        "A client speaks TLS, and the passive ports of its server are open to it.",
+        (*_PARTIES[:2], "ports"),
+    ),
+    "range.refused": Record(
+        "A client speaks TLS, and the passive ports of its server could not be opened to it.",
+        (*_PARTIES, "reason"),
+    ),
     "stream.clear_again": Record("The connection is in plain text again, and read.", _PARTIES[:2]),
     "protocol.foreign": Record(
         "A connection does not begin like its protocol.", (*_PARTIES, "who", "found")

@@ -68,8 +68,8 @@ class UserDataPath:
         """Set who is told; called once, before anything is opened."""
         self._context.sink = sink
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
-        """Hold a gateway port; see DataPath."""
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
+        """Hold a gateway port, for this process alone; see DataPath."""
         if (transport, address) in self._ports:
             raise AddressInUse("port-already-reserved")
         self._new_port(transport, address, is_reserved=True)

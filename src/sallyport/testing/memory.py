@@ -72,7 +72,7 @@ class MemoryDataPath:
         """Implement `DataPath.attach`."""
         self._sink = sink
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
         """Implement `DataPath.reserve`."""
         if address.address not in self.addresses:
             raise AddressNotAvailable("not-an-address-of-the-gateway")

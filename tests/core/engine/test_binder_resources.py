@@ -27,11 +27,11 @@ class PoorDataPath(MemoryDataPath):
         self.failure = failure
         self.left = after
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
         if not self.left:
             raise self.failure
         self.left -= 1
-        super().reserve(transport, address)
+        super().reserve(transport, address, is_shared=is_shared)
 
 
 def test_the_quota_counts_ports_and_permissions_of_all_the_clients_connections() -> None:

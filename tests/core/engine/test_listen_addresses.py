@@ -11,7 +11,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.engine.listen_addresses import ListenAddresses, choose_listen_addresses
 from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.rules import Relation
-from sallyport.errors import AddressNotAvailable, BindError, InvalidArgument
+from sallyport.errors import AddressInUse, AddressNotAvailable, BindError, InvalidArgument
 from sallyport.flags import BindFlags, Transport
 from sallyport.testing.world import make_policy
 
@@ -134,3 +134,38 @@ def test_without_a_primary_a_client_is_reached_where_its_network_reaches_out() -
     (address,), _ = choose(office, Relation.NAT, CLIENT, primary=None)
 
     assert address.address == EXTERNAL
+
+
+def test_a_port_that_is_shared_is_given_back_with_its_last_holder() -> None:
+    office = Office()
+    proxy = Endpoint(EXTERNAL, 50000)
+    held = []
+    for _ in range(3):
+        addresses, reservations = choose(office, Relation.NAT, CLIENT, proxy=proxy, is_shared=True)
+        assert addresses == [proxy]
+        assert reservations is not None
+        held.append(reservations)
+
+    for reservations in held:
+        assert office.data_path.reserved == {(Transport.TCP, proxy)}
+        reservations.give_back(proxy)
+    assert not office.data_path.reserved
+
+
+def test_a_port_that_is_shared_moves_to_no_other_data_path() -> None:
+    office = Office()
+    proxy = Endpoint(EXTERNAL, 50000)
+    _, reservations = choose(office, Relation.NAT, CLIENT, proxy=proxy, is_shared=True)
+    assert reservations is not None
+
+    with pytest.raises(AddressInUse, match="proxy-port-taken"):
+        reservations.hand_over(proxy, reservations)
+
+
+def test_a_port_that_is_held_is_not_shared() -> None:
+    office = Office()
+    proxy = Endpoint(EXTERNAL, 50000)
+    choose(office, Relation.NAT, CLIENT, proxy=proxy)
+
+    with pytest.raises(AddressInUse):
+        choose(office, Relation.NAT, CLIENT, proxy=proxy, is_shared=True)

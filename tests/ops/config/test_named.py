@@ -108,7 +108,11 @@ def test_every_key_of_the_language_has_its_meaning() -> None:
 
 def test_the_settings_of_ftp_are_values_in_a_rule() -> None:
     text = 'read_only = true\ndeny = ["SITE"]\npassive_range = "50000-50099"\ntransfer_wait = 90'
-    (rule,) = read(("strict_data_port = true", text)).policy.access_rules
+    changes = ("strict_data_port = true", text), ("max_bindings_per_client = 64\n", "")
+    configuration = read(*changes)
+    (rule,), (published,) = configuration.policy.access_rules, configuration.policy.publishing_rules
+    assert (rule.max_bindings_per_client, published.max_bindings_per_client) == (164, 64)
+    assert configuration.policy.kept_ports == frozenset(range(50000, 50100))
 
     assert rule.filters == {
         "ftp": {
@@ -185,6 +189,11 @@ def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configurat
             'passive_range = "50099-50000"',
             'f:38: passive_range cannot be "50099-50000"; write a range of ports, such as'
             ' "50000-50099"',
+        ),
+        (
+            "strict_data_port = true",
+            'passive_range = "50000-50099"',
+            "f:30: 64 is less than the 100 ports of a passive_range; write 100 or more",
         ),
         (
             "strict_data_port = true",

@@ -66,6 +66,8 @@ class Admission:
         or this client of it has too many of them, InvalidArgument for an unknown protocol.
         """
         protocol = self._roster.protocol(rule.protocol)
+        if rule.is_in_tls:
+            protocol = replace(protocol, spoken_at=rule.listen.port, is_in_tls=True)
         trail = self._engine.tracing.trail(client.address)
         verdict = self._engine.policy.decide_published(
             rule, rule.protocol, client.address, trail=trail

@@ -297,9 +297,12 @@ class Gateway:
         if reservations is None:
             pool = self._ports.of(transport, address)
             reservations = self._reservations[key] = PortReservations(
-                path, transport, address, pool, self.clock
+                path, transport, address, pool, self.clock, is_kept=self._is_kept
             )
         return reservations
+
+    def _is_kept(self, port: int) -> bool:
+        return port in self.policy.kept_ports
 
     def external_address(self, client: IpAddress) -> IpAddress | None:
         """Return where peers reach a client's ports (`Policy.external_address`)."""

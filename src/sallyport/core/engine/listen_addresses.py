@@ -39,7 +39,8 @@ def choose_listen_addresses(
     address = proxy.address if proxy is not None else _external_address(engine, request)
     reservations = engine.reservations_at(path, request.transport, address)
     if proxy is not None and proxy.port:
-        return reservations.exactly(proxy.port), reservations
+        hold = reservations.shared if request.is_shared else reservations.exactly
+        return hold(proxy.port), reservations
     return reservations.any_run(len(request.client_addresses)), reservations
 
 

@@ -20,6 +20,7 @@ Promises about calls, for each object:
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sallyport.addresses import Endpoint, IpAddress
@@ -28,7 +29,8 @@ from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.model.hooks import Hooks
 from sallyport.core.model.transcript import Hop, Transcript
 from sallyport.core.pinholes.datapath import StreamEnd
-from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Rule
 from sallyport.errors import BadContext
 
 if TYPE_CHECKING:
@@ -211,6 +213,14 @@ class ApplicationFilter(ABC):
     @abstractmethod
     def attach_to_session(self, session: "Session") -> SessionFilter:
         """Return a session filter: called once a session, before the filter's first event there."""
+
+    def remarks(self, rule: Rule, direction: Direction, *, is_translated: bool) -> Sequence[str]:
+        """Return what this filter makes of what `rule` allows, for `sallyport explain`.
+
+        `is_translated`: whether client and far end are behind NAT from each other. One sentence
+        each; the default says nothing.
+        """
+        return ()
 
     def shutdown(self) -> None:
         """Release everything (`FilterShutdown`): called once, after the filter's last session."""

@@ -43,6 +43,8 @@ class BindRequest(NamedTuple):
     primary: PrimaryConnection | None
     frontend: Frontend | None = None
     lifetime: float | None = None
+    is_shared: bool = False
+    """Whether the port of `proxy_address` may be that of other binds too, with other peers."""
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """

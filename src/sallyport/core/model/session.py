@@ -98,6 +98,7 @@ class Session:
         primary: PrimaryConnection | None = None,
         frontend: Frontend | None = None,
         lifetime: float | None = None,
+        shared: bool = False,
         armed: bool = True,
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
@@ -120,6 +121,8 @@ class Session:
         * `primary`: the binding ends with this connection.
         * `lifetime`: seconds after which it lets no peer in any more, unless `Binding.extend` comes
           first; the rule may give it less. None: as long as the rule lets it.
+        * `shared`: the port of `proxy_address` may be that of other bindings that share it, with
+          other peers.
         * `armed`: False reserves only, until `Binding.arm()`.
 
         Returns the binding; `Binding.proxy_address` is the address to announce. A refused call has
@@ -150,6 +153,7 @@ class Session:
             primary=primary,
             frontend=frontend,
             lifetime=lifetime,
+            is_shared=shared,
         )
         return await self._engine.bind(request, armed=armed)
 

@@ -178,9 +178,11 @@ class DataPath(Protocol):
     def attach(self, sink: FlowSink) -> None:
         """Set the receiver of the reports; called once, before anything is opened."""
 
-    def reserve(self, transport: Transport, address: Endpoint) -> None:
+    def reserve(self, transport: Transport, address: Endpoint, *, is_shared: bool = False) -> None:
         """Hold a gateway port, so that no local program gets it.
 
+        `is_shared`: other processes of this gateway may hold it too, for other peers; the user-mode
+        path does without, because one socket alone can accept.
         Raises AddressInUse when a local socket or another reservation has it,
         AddressNotAvailable when the address is not this host's, OutOfResources when descriptors
         are exhausted.

@@ -25,13 +25,19 @@ class PortReservations:
         address: IpAddress,
         pool: PortPool,
         clock: Callable[[], float],
+        *,
+        is_kept: Callable[[int], bool],
     ) -> None:
+        """`is_kept`: whether a port is kept for those who ask for it by its number."""
         self.path = path
         """The data path that keeps the ports from local programs."""
         self._transport = transport
         self._address = address
         self._pool = pool
         self._clock = clock
+        self._is_kept = is_kept
+        self._holders: dict[int, int] = {}
+        """How many binds hold each of the ports that are shared."""
 
     def exactly(self, port: int) -> list[Endpoint]:
         """Hold this port and return it, as a list of one.
@@ -45,6 +51,17 @@ class PortReservations:
             raise AddressInUse("proxy-port-taken")
         return held
 
+    def shared(self, port: int) -> list[Endpoint]:
+        """Hold this port together with all who share it, and return it, as a list of one.
+
+        Which of them a peer reaches is the data path's to tell. Raises as `exactly`.
+        """
+        place = Endpoint(self._address, port)
+        if port not in self._holders:
+            self.path.reserve(self._transport, place, is_shared=True)
+        self._holders[port] = self._holders.get(port, 0) + 1
+        return [place]
+
     def any_run(self, count: int) -> list[Endpoint]:
         """Hold a random run of `count` ports and return them, the lowest first.
 
@@ -53,12 +70,23 @@ class PortReservations:
         """
         for _ in range(limits.MAX_PORT_TRIES):
             base = self._pool.draw(count, self._clock())
-            if held := self._reserved(base, count):
+            if any(map(self._is_kept, range(base, base + count))):
+                self._give_up(base, count, [])
+            elif held := self._reserved(base, count):
                 return held
         raise AddressInUse("host-occupies-our-ports")
 
     def give_back(self, place: Endpoint) -> None:
-        """Release a port; it rests for `limits.PORT_REST_SECONDS` before it is drawn again."""
+        """Release a port; it rests for `limits.PORT_REST_SECONDS` before it is drawn again.
+
+        One that is shared is released with its last holder.
+        """
+        if place.port in self._holders:
+            self._holders[place.port] -= 1
+            if not self._holders[place.port]:
+                del self._holders[place.port]
+                self.path.release(self._transport, place)
+            return
         self.path.release(self._transport, place)
         self._pool.rest(place.port, self._clock() + limits.PORT_REST_SECONDS)
 
@@ -67,7 +95,10 @@ class PortReservations:
 
         For a moment no data path holds it, and a local program may take it: raises what
         `DataPath.reserve` raises, AddressInUse included; the port is then held in the pool alone.
+        One that others share stays where it is: raises AddressInUse.
         """
+        if place.port in self._holders:
+            raise AddressInUse("proxy-port-taken")
         self.path.release(self._transport, place)
         other.path.reserve(self._transport, place)
 

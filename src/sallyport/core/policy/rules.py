@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from sallyport import limits
-from sallyport.addresses import Endpoint, IpAddress, IpNetwork, text_of
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork, PortRange, text_of
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
 from sallyport.core.policy.terms import Frontend, Terms
@@ -117,6 +117,8 @@ class PublishingRule(Terms):
     sources: Hosts | None = None
     """The outside clients that are let in; None: any."""
     full_proxy: bool = False
+    is_in_tls: bool = False
+    """Whether the server speaks TLS from the first byte."""
     interface: str | None = None
     """The interface whose addresses are listened at; `listen` is then one of those that it has
     now, or, in a configuration, all zeros for any. None: `listen` is what was written."""
@@ -185,6 +187,8 @@ class Policy:
     """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The groups of each user."""
+    kept_ports: frozenset[int] = field(init=False)
+    """Ports that filters bind by their numbers, as their settings say; no other bind draws them."""
     is_timed: bool = field(init=False)
     """Whether some rule has a schedule, so that a verdict holds for one minute of the week."""
     _verdicts: dict[_Question, Verdict] = field(
@@ -214,6 +218,14 @@ class Policy:
             raise ValueError("a publishing rule listens in another family than its server")
         timed = any(rule.schedule is not None for rule in self.access_rules)
         object.__setattr__(self, "is_timed", timed)
+        object.__setattr__(self, "kept_ports", self._ports_of_filters())
+
+    def _ports_of_filters(self) -> frozenset[int]:
+        tables = [*self.filter_settings.values()]
+        for rule in (*self.access_rules, *self.publishing_rules):
+            tables += rule.filters.values()
+        ranges = [one for table in tables for one in table.values() if isinstance(one, PortRange)]
+        return frozenset(port for one in ranges for port in range(one.first, one.last + 1))
 
     def host_of(self, address: IpAddress) -> str:
         """Return the name under which everything of one host is counted.

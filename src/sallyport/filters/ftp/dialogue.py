@@ -33,6 +33,7 @@ from sallyport.filters.ftp.command_lines import (
     read_with_telnet,
     verb_of,
 )
+from sallyport.filters.ftp.passive_range import PassiveRanges
 from sallyport.filters.ftp.reply_queue import Exchange
 from sallyport.filters.ftp.server_side import ServerSide
 from sallyport.filters.ftp.settings import FtpSettings
@@ -64,10 +65,15 @@ class FtpDialogue(ServerSide):
     """
 
     def __init__(
-        self, session_filter: api.SessionFilter, settings: FtpSettings, *, is_ciphered: bool = False
+        self,
+        session_filter: api.SessionFilter,
+        settings: FtpSettings,
+        ranges: PassiveRanges,
+        *,
+        is_ciphered: bool = False,
     ) -> None:
         """Be a dialogue at its beginning; `is_ciphered`: TLS comes first, as at port 990."""
-        super().__init__(session_filter, settings, is_ciphered=is_ciphered)
+        super().__init__(session_filter, settings, ranges, is_ciphered=is_ciphered)
         self._has_bad_line = False
         self._command: Command | None = None
         """The command that is being handled, for the record of a refusal."""

@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from sallyport import api
+from sallyport.filters.ftp import consequences
 from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.dialogue import FtpDialogue
+from sallyport.filters.ftp.passive_range import PassiveRanges
 from sallyport.filters.ftp.settings import FtpSettings
 
 # RFC 959 section 5.4: besides 120 and 220 the one reply that a new connection may get.
@@ -26,7 +28,7 @@ class FtpFilter(api.ApplicationFilter):
     name = "ftp"
     api_version = 1
     protocols = (FTP, FTP_SERVER)
-    hooks = api.Hooks.of(api.ConnectTcp)
+    hooks = api.Hooks.of(api.ConnectTcp, api.ConnectionTerminating)
     settings = FtpSettings
 
     def __init__(self, settings: FtpSettings | None = None) -> None:
@@ -36,12 +38,23 @@ class FtpFilter(api.ApplicationFilter):
         """Implement `ApplicationFilter.attach_to_session`."""
         return FtpSession(self._settings)
 
+    def remarks(
+        self, rule: api.Rule, direction: api.Direction, *, is_translated: bool
+    ) -> list[str]:
+        """Implement `ApplicationFilter.remarks`."""
+        return consequences.of_settings(
+            settings_of(self._settings, rule),
+            is_published=direction is api.Direction.INBOUND,
+            is_translated=is_translated,
+        )
+
 
 class FtpSession(api.SessionFilter):
     """Attaches a dialogue to each control connection, and tells it how data connections ended."""
 
     def __init__(self, settings: FtpSettings) -> None:
         self._settings = settings
+        self._ranges = PassiveRanges(self)
 
     async def on_event(self, event: api.Event) -> None:
         """Implement `SessionFilter.on_event`."""
@@ -52,17 +65,22 @@ class FtpSession(api.SessionFilter):
                 await agreement.established()
             case api.ConnectionTerminating(context=Agreement() as agreement):
                 await agreement.ended(event.explanation)
+            case api.ConnectionTerminating(connection=api.PrimaryConnection() as connection):
+                await self._ranges.leave(connection)
 
     def _begin(self, connection: api.PrimaryConnection) -> None:
-        settings, is_ciphered = self._settings_of(connection.rule), connection.protocol.is_in_tls
+        settings = settings_of(self._settings, connection.rule)
+        is_ciphered = connection.protocol.is_in_tls
         if is_ciphered and settings.hides_nothing:
             connection.note("connect.refused", **connection.parties(), reason="tls-is-refused")
             connection.deny()
             return
         # Priority.NAT: who edits addresses is the first to see what the client says.
-        dialogue = FtpDialogue(self, settings, is_ciphered=is_ciphered)
+        dialogue = FtpDialogue(self, settings, self._ranges, is_ciphered=is_ciphered)
         connection.attach_data_filter(dialogue, api.Priority.NAT)
 
-    def _settings_of(self, rule: api.Rule) -> FtpSettings:
-        own: dict[str, Any] = dict(rule.filters.get("ftp", {}))
-        return replace(self._settings, **own) if own else self._settings
+
+def settings_of(settings: FtpSettings, rule: api.Rule) -> FtpSettings:
+    """Return the settings for what a rule allows: its own, and `settings` for the rest."""
+    own: dict[str, Any] = dict(rule.filters.get("ftp", {}))
+    return replace(settings, **own) if own else settings

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from sallyport import api, limits
+from sallyport.filters.ftp import consequences
 from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
 from sallyport.filters.ftp.openings import FtpOpenings
 from sallyport.filters.ftp.passive import masked, read_passive
+from sallyport.filters.ftp.passive_range import PassiveRanges
 from sallyport.filters.ftp.reply_queue import Exchange, ReplyQueue
 from sallyport.filters.ftp.restrictions import Restrictions
 from sallyport.filters.ftp.settings import FtpSettings
@@ -35,12 +37,18 @@ class ServerSide(FtpStream):
     """
 
     def __init__(
-        self, session_filter: api.SessionFilter, settings: FtpSettings, *, is_ciphered: bool
+        self,
+        session_filter: api.SessionFilter,
+        settings: FtpSettings,
+        ranges: PassiveRanges,
+        *,
+        is_ciphered: bool,
     ) -> None:
         super().__init__(is_ciphered=is_ciphered)
         self._session_filter = session_filter
         self._settings = settings
         self._restrictions = Restrictions(settings)
+        self._ranges = ranges
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._agreement: Agreement | None = None
@@ -68,7 +76,9 @@ class ServerSide(FtpStream):
         await super().started()
         self._openings = FtpOpenings(self.connection, self._session_filter, self._settings)
         self._queue = ReplyQueue(self.client.send)
-        if not self.is_ciphered:  # else the greeting is none of ours to see
+        if self.is_ciphered:  # the greeting is none of ours to see
+            await self._be_opaque("begins-with-tls", 0)
+        else:
             self._queue.expect(Exchange(GREETING))
 
     @property
@@ -176,7 +186,7 @@ class ServerSide(FtpStream):
                 return await self._passive_answered(exchange, line)
             return self._mask(line)
         if exchange.verb == b"AUTH":
-            self._auth_answered(line)
+            await self._auth_answered(line)
         elif exchange.verb == EPSV_ALL and line.is_refusal:
             self._is_epsv_only = False
         return line.raw
@@ -231,13 +241,13 @@ class ServerSide(FtpStream):
         code = int(unfinished[:3]) if unfinished[:3].isdigit() else None
         return self._mask(ReplyLine(unfinished, code, True, True))
 
-    def _auth_answered(self, line: ReplyLine) -> None:
+    async def _auth_answered(self, line: ReplyLine) -> None:
         """234 switches; with another 2yz or 334 some servers mean the same, and the client knows.
 
         Then the next bytes of the client decide, and lines it has sent ahead wait for them.
         """
         if line.code == 234:
-            self.accept_tls()
+            await self.accept_tls()
         elif line.is_success or line.code == 334:
             self._may_be_tls = True
             self._is_auth_open = bool(self._held)
@@ -247,7 +257,7 @@ class ServerSide(FtpStream):
         asked = self._queue.find(b"AUTH")
         return self._may_be_tls or (asked is not None and asked.is_doubtful)
 
-    def accept_tls(self) -> None:
+    async def accept_tls(self) -> None:
         """Switch: nothing said in plain text counts from here on (attack F30)."""
         self._withdraw("auth-tls")
         dropped = len(self._held) + bool(self.unfinished_line())
@@ -257,8 +267,22 @@ class ServerSide(FtpStream):
         self._may_be_tls = self._is_auth_open = False
         self._queue.hold_nothing()
         self._hold_back()
+        await self._be_opaque("auth-tls", dropped)
+
+    async def _be_opaque(self, reason: str, dropped: int) -> None:
+        """Open what TLS hides, as the settings say, and say once what cannot work."""
+        ports = self._settings.passive_range
+        if ports is not None:
+            await self._ranges.join(self.connection, ports)
         self.connection.note(
-            "stream.opaque", reason="auth-tls", dropped_lines=dropped, consequence=_OPAQUE
+            "stream.opaque",
+            reason=reason,
+            dropped_lines=dropped,
+            consequence=consequences.of_tls(
+                self._settings,
+                is_published=self._openings.is_published,
+                is_translated=self.connection.relation.value == "nat",
+            ),
         )
 
     def _note_not_opened(
@@ -295,9 +319,4 @@ def _may_name_address(line: ReplyLine) -> bool:
     return line.code in PASSIVE_CODES or line.raw[:3] in _PASSIVE_TEXTS
 
 
-# For the operator, in the journal and in `explain`.
-_OPAQUE = (
-    "the gateway cannot read PORT and PASV any more: active mode behind NAT cannot work after AUTH"
-    " TLS; use passive mode, or CCC after login"
-)
 _PASSIVE_TEXTS = frozenset(b"%d" % code for code in PASSIVE_CODES)

@@ -97,7 +97,7 @@ class FtpStream(api.DataFilter, ABC):
                 return
             data, self._client_first = first, None
         elif data[:1] == b"\x16" and self._is_at_line_start and self.may_switch_to_tls():
-            self.accept_tls()
+            await self.accept_tls()
             await self.from_client(data)
             return
         if IAC not in data and self._lines.is_line(data) and not self._is_partial:
@@ -178,7 +178,7 @@ class FtpStream(api.DataFilter, ABC):
         self._client_tls, self._server_tls = RecordTracker(), RecordTracker()
 
     @abstractmethod
-    def accept_tls(self) -> None:
+    async def accept_tls(self) -> None:
         """Switch, because the client did after the server had let it."""
 
     # -- inside -------------------------------------------------------------------------------

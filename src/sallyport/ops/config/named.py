@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from sallyport import limits
 from sallyport.addresses import PortRange, parse_address
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
@@ -96,18 +97,35 @@ def read_terms(
     A key means the field of its name; only those that are written as text are read here.
     """
     named = frozenset(protocols)
+    filters = {
+        name: settings
+        for name, table in shape.filters.items()
+        if (settings := selection.settings_in_rule(name, table, named, path)) is not None
+    }
     return {one.name: getattr(shape, one.name) for one in fields(Terms)} | {
+        "max_bindings_per_client": _most_bindings(
+            shape, selection.ports_kept(named, filters), (*path, "max_bindings_per_client"), report
+        ),
         "allowed_addresses": AllowedAddresses[shape.allowed_addresses.replace("-", "_").upper()],
         "client_ports": _ports(shape.client_ports, (*path, "client_ports"), report),
         "external_ports": None
         if shape.external_ports is None
         else _ports(shape.external_ports, (*path, "external_ports"), report),
-        "filters": {
-            name: settings
-            for name, table in shape.filters.items()
-            if (settings := selection.settings_in_rule(name, table, named, path)) is not None
-        },
+        "filters": filters,
     }
+
+
+def _most_bindings(shape: TermsShape, kept: int, path: KeyPath, report: Report) -> int:
+    """Return how many bindings a client may hold; `kept`: what its filters bind by themselves."""
+    written = shape.max_bindings_per_client
+    if written is None:
+        return limits.MAX_BINDINGS_PER_CLIENT + kept
+    if written < kept:
+        report.add(
+            path,
+            f"{written} is less than the {kept} ports of a passive_range; write {kept} or more",
+        )
+    return written
 
 
 def _ports(text: str, path: KeyPath, report: Report) -> PortRange:

@@ -67,6 +67,7 @@ def read_rules(
             if shape.sources is None
             else named.hosts(shape.sources, (*path, "from"), report),
             full_proxy=shape.full_proxy,
+            is_in_tls=selection.begins_with_tls(shape.protocol, server.port),
             interface=interface,
             **read_terms(shape, path, report, selection, [shape.protocol]),  # type: ignore[arg-type]
         )

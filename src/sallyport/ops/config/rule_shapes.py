@@ -53,8 +53,9 @@ UserName = Annotated[
 class TermsShape(Struct, frozen=True, kw_only=True):
     """The keys that access rules and publishing rules have in common."""
 
-    max_bindings_per_client: BindingCount = limits.MAX_BINDINGS_PER_CLIENT
-    """How many bindings one client may hold at once."""
+    max_bindings_per_client: BindingCount | None = None
+    """How many bindings one client may hold at once. Without the key 64, and as many more as a
+    passive_range of the rule has ports."""
     max_binds_per_minute: BindRate | None = None
     """How many bindings one client may ask for in a minute; without the key there is no limit."""
     max_lifetime: Lifetime | None = None

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from sallyport.addresses import MAX_PORT
+from sallyport.addresses import MAX_PORT, PortRange
 from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Transport
 from sallyport.errors import ConfigErrors
 from sallyport.ops.config.catalogue import (
@@ -179,6 +179,14 @@ class Selection:
             for one in outbound:
                 yield replace(one, spoken_at=number, is_in_tls=isinstance(port, str))
 
+    def begins_with_tls(self, protocol: str, port: int) -> bool:
+        """Whether a server that speaks an inbound protocol at `port` begins with TLS there."""
+        return any(
+            f"tls:{port}" in self._ports.get(kind.name, ())
+            for kind in self._kinds.values()
+            if protocol in _names(kind, Direction.INBOUND)
+        )
+
     def known_outbound(self) -> list[str]:
         """Return the protocols of clients inside for which a filter was found, running or not."""
         kinds = (*self._kinds.values(), *self._look(self._off))
@@ -221,6 +229,29 @@ class Selection:
             if settings is None
             else {key: getattr(settings, key) for key in written if hasattr(settings, key)}
         )
+
+    def ports_kept(
+        self, protocols: Collection[str], own: Mapping[str, Mapping[str, object]]
+    ) -> int:
+        """Return how many ports the filters of these protocols bind by their numbers for a client.
+
+        They are those of each setting that is a range of ports; `own`: the rule's own settings.
+        """
+        count = 0
+        for kind in self._kinds.values():
+            if any(one.name in protocols for one in kind.protocols):
+                settings = {**self._section_of(kind), **own.get(kind.name, {})}
+                count += sum(len(one) for one in settings.values() if isinstance(one, PortRange))
+        return count
+
+    def _section_of(self, kind: FilterKind) -> Mapping[str, object]:
+        """Return the settings of a filter's section; empty where they are not right."""
+        section = self._sections.get(kind.name, {})
+        keys = section.items() if isinstance(section, dict) else ()
+        theirs = {key: value for key, value in keys if key not in LOADER_KEYS}
+        shape: type[Any] = kind.settings or _NoKeys
+        settings = read_table(theirs, shape, (), Report("", {}))
+        return {one.name: getattr(settings, one.name) for one in fields(shape) if settings}
 
     def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
         path, section = ("filters", kind.name), self._sections.get(kind.name, {})

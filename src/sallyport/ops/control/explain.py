@@ -7,8 +7,8 @@ from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.engine.explainer import Explanation, Question
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.pinholes.ports import Ports
-from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Asker, PublishingRule, Relation
+from sallyport.core.policy.protocols import Direction, ProtocolDefinition
+from sallyport.core.policy.rules import Asker, PublishingRule, Relation, Verdict
 from sallyport.core.policy.schedules import read_minute
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import FilterRunning, Suspend
@@ -141,6 +141,7 @@ def _document(
         peer_network=found.get("peer-network"),
         interception=_interception(configuration, question, explanation.published),
         would_open=_opening(gateway, question, explanation) if verdict.allowed else None,
+        remarks=_remarks(gateway, question.protocol, verdict),
         steps=[
             StepRow(
                 question=step.question,
@@ -153,6 +154,23 @@ def _document(
             for step in explanation.steps
         ],
     )
+
+
+def _remarks(gateway: Gateway, protocol: ProtocolDefinition, verdict: Verdict) -> list[str]:
+    """Return what the filters of the protocol make of a rule that allows."""
+    rule = verdict.rule
+    if rule is None or not verdict.allowed:
+        return []
+    is_translated = verdict.relation is Relation.NAT
+    name, direction = protocol.name, Direction.OUTBOUND
+    if isinstance(rule, PublishingRule):
+        name, direction = rule.protocol, Direction.INBOUND
+    return [
+        remark
+        for one in gateway.roster.current.filters
+        if any(name == spoken.name for spoken in one.protocols)
+        for remark in one.remarks(rule, direction, is_translated=is_translated)
+    ]
 
 
 def _interception(

@@ -369,6 +369,8 @@ class Explained(Document, frozen=True, kw_only=True):
     """How the connection would reach the gateway."""
     would_open: str | None
     """What the bind would open; None when none was asked about, or when it is refused."""
+    remarks: list[str]
+    """What the filter of the protocol says about the rule that allows."""
     steps: list[StepRow]
 
 
