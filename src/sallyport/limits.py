@@ -319,3 +319,13 @@ WORKER_STOP_SECONDS = 5.0
 # A worker that works answers within a turn; who asks on the control socket is not kept waiting for
 # one that hangs.
 WORKER_ANSWER_SECONDS = 1.0
+
+# Packets that the guard drops and copies to us, a second and reason. A record of one takes 20
+# microseconds: even a flood costs us a thousandth of a processor, and a scan of 20 ports is whole.
+DROP_SAMPLES = 20
+
+# Sources that are told apart in a minute, and those of them that get a record of their own: what
+# an operator reads. Sources can be forged: the log must not grow with them.
+MAX_DROP_SOURCES = 256
+MAX_DROP_RECORDS = 20
+DROP_MINUTE_SECONDS = 60.0

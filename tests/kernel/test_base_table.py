@@ -178,7 +178,7 @@ def test_without_an_external_network_nobody_is_a_stranger_at_the_gateway_itself(
 def test_strangers_with_datagrams_are_dropped_at_our_ports_too() -> None:
     assert (
         'iifname { "ext0" } ct state new ct mark & 0x80000000 == 0'
-        " meta l4proto { 6, 17 } th dport 40000-59999 counter name strangers drop"
+        " meta l4proto { 6, 17 } th dport 40000-59999 goto drop_strangers"
     ) in lines()
 
 

@@ -15,10 +15,11 @@ Closing braces stand on lines of their own: nft 1.0.6 wants it.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sallyport import limits
 from sallyport.addresses import MAX_PORT, IpAddress, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
-from sallyport.kernel import interception, marks
+from sallyport.kernel import drops, interception, marks
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.nft_text import (
     between,
@@ -58,12 +59,14 @@ class GatewayRules:
 
     `masquerade` False leaves translating ordinary traffic to the host. `forwarded` are the IP
     versions that the host forwards for others than us: between interfaces of no network they pass.
+    `are_drops_sampled`: whether some of what is dropped is copied to `kernel.drops`.
     """
 
     port_range: PortRange
     masquerade: bool = True
     interceptions: tuple[Interception, ...] = ()
     forwarded: frozenset[int] = frozenset()
+    are_drops_sampled: bool = False
 
     def __post_init__(self) -> None:
         wanted = {
@@ -112,7 +115,7 @@ def render_guard(policy: Policy, rules: GatewayRules, name: str, *, is_owned: bo
 
 def _guarding(policy: Policy, rules: GatewayRules, priority: str) -> list[str]:
     return [
-        _counters(),
+        *_drops(is_sampled=rules.are_drops_sampled),
         _forward(policy, rules, priority),
         _OURS,
         chain("managed", _managed(policy, rules)),
@@ -125,9 +128,17 @@ def _guarding(policy: Policy, rules: GatewayRules, priority: str) -> list[str]:
 # -- what happens to packets ------------------------------------------------------------
 
 
-def _counters() -> str:
-    counters = ("strangers", "invalid", "spoofed")
-    return "".join(f"    counter {name} {{\n    }}\n" for name in counters)
+def _drops(*, is_sampled: bool) -> Iterator[str]:
+    """Yield for each reason a counter, and the chain that counts a packet and drops it.
+
+    A few a second are copied to us, for the log.
+    """
+    rate = f"limit rate {limits.DROP_SAMPLES}/second burst {limits.DROP_SAMPLES} packets"
+    for name in drops.REASONS:
+        yield f"    counter {name} {{\n    }}\n"
+        log = f'log prefix "{name}" group {drops.GROUP} snaplen {drops.SAMPLED_BYTES}'
+        sampling = [f"{rate} {log}"] if is_sampled else []
+        yield chain(f"drop_{name}", [*sampling, f"counter name {name} drop"])
 
 
 def _forward(policy: Policy, rules: GatewayRules, priority: str) -> str:
@@ -159,11 +170,11 @@ def _unmanaged(policy: Policy, rules: GatewayRules) -> Iterator[str]:
 _ASKED_FOR = [
     "ct state established accept",
     "ct state related meta l4proto { 1, 58 } accept",
-    "ct state invalid counter name invalid drop",
+    "ct state invalid goto drop_invalid",
     "ct status dnat accept",
 ]
 
-_FOREIGN = chain("foreign", [*_ASKED_FOR, "counter name strangers drop"])
+_FOREIGN = chain("foreign", [*_ASKED_FOR, "goto drop_strangers"])
 
 _ACCEPT_ENDS = [
     "tcp flags & (fin | rst) == 0 accept",
@@ -185,7 +196,7 @@ _OURS = "\n".join(
                 f"ct mark & {marks.GENERATION:#x} == 0 goto killed",
                 "ct state related accept",
                 # Untranslatable packets would leave with inside addresses.
-                "ct state invalid counter name invalid drop",
+                "ct state invalid goto drop_invalid",
                 f"ct mark & {marks.WON:#x} == 0 goto unproven",
                 # A new connection begins with a new pinhole. conntrack lets the SYN of one pass
                 # on the entry of the last, which one side has reset or left half closed, and with
@@ -244,7 +255,7 @@ def _managed(policy: Policy, rules: GatewayRules) -> Iterator[str]:
             yield f"iifname {names([network])} oifname {names([network])} accept"
     for rule in policy.network_rules:
         yield from _relation_rules(policy, rule)
-    yield "counter name strangers drop"
+    yield "goto drop_strangers"
 
 
 def _relation_rules(policy: Policy, rule: NetworkRule) -> Iterator[str]:
@@ -269,7 +280,7 @@ def _input(policy: Policy, rules: GatewayRules, priority: str) -> Iterator[str]:
         # datagram that got in would become a flow of the gateway's, out of reach of later pinholes.
         yield (
             f"iifname {strangers} ct state new ct mark & {marks.PIN:#x} == 0"
-            f" meta l4proto {{ 6, 17 }} th dport {rules.port_range} counter name strangers drop"
+            f" meta l4proto {{ 6, 17 }} th dport {rules.port_range} goto drop_strangers"
         )
 
 

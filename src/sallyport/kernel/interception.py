@@ -106,7 +106,7 @@ def _door(policy: Policy) -> Iterator[str]:
         f"iifname {strangers} meta l4proto 58 icmpv6 type {{ 133, 134, 135, 136 }}"
         " ip6 hoplimit 255 accept"
     )
-    drop = "counter name spoofed drop"
+    drop = "goto drop_spoofed"
     yield f"iifname {strangers} ct state != established fib saddr type local {drop}"
     clients = [network for network in policy.networks if not policy.is_outside(network)]
     for version, ip in ((4, "ip"), (6, "ip6")):

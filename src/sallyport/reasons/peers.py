@@ -23,6 +23,32 @@ _LINES = "Look at the client: a correct one ends each line in CR LF and has no N
 
 
 REASONS: Final = (
+    # what the guard drops
+    _peer(
+        "no-pinhole-for-this-packet",
+        "A packet from outside, or from an interface of no network, began a connection for which no"
+        " binding and no publishing rule is there: a stranger, a scan, or a peer that comes too"
+        " late.",
+        "It was dropped without an answer; pinholes that are open are as good as before.",
+        "If it should have come in, see by `bindings list` whether it was expected, from whom, and"
+        " until when.",
+    ),
+    _peer(
+        "packet-fits-no-connection",
+        "A packet belongs to no connection that the kernel knows, and begins none: a late one, or a"
+        " probe.",
+        "It was dropped without an answer.",
+        "Nothing, as long as they are few; many of them from a host of yours say that packets take"
+        " two ways.",
+    ),
+    _peer(
+        "source-address-is-forged",
+        "A packet from outside had an address of the gateway, or of a network inside, as its"
+        " source.",
+        "It was dropped without an answer.",
+        "If the host is one of yours, its network lacks the interface it came by.",
+        "networks.interfaces",
+    ),
     # FTP, the client's side
     _peer(
         "verb-carries-an-address",

@@ -225,6 +225,14 @@ RECORDS: Final[Mapping[str, Record]] = {
         "The addresses of the host have changed, and the gateway could not follow.", ("problem",)
     ),
     "guard.degraded": Record("The guard cannot be put in place.", ("problem",)),
+    "guard.dropped": Record(
+        "The guard drops what a source sends: its first packet in a minute. Of a flood, samples.",
+        ("reason", "peer", "to", "transport", "interface"),
+    ),
+    "guard.drops": Record(
+        "What the guard has dropped in a minute, beside the first packets: samples, by source.",
+        ("sampled", "sources", "most"),
+    ),
     "guard.followed": Record("The guard follows interfaces that changed.", ("interfaces",)),
     "guard.repaired": Record(
         "Our tables or settings were changed, and are as they were again. Of a table `found` names"

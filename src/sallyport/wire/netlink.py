@@ -24,6 +24,7 @@ class Subsystem(IntEnum):
     """The parts of nfnetlink we speak to (high byte of the message type)."""
 
     CTNETLINK = 1
+    ULOG = 4
     NFTABLES = 10
 
 

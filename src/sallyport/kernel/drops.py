@@ -1,0 +1,136 @@
+"""What the guard drops, as samples that its rules copy to us, and how it gets into the log.
+
+The kernel copies so many packets a second at most and lets the rest go uncounted by source: a flood
+costs us no more than a scan. Each source is in the log once in a minute, so many of them at most;
+the minute ends with one record that has the whole.
+"""
+
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from sallyport import limits
+from sallyport.core.runtime.environment import Journal
+from sallyport.errors import KernelError
+from sallyport.kernel import netlink_socket
+from sallyport.wire import netlink, nflog
+from sallyport.wire.nflog import DroppedPacket
+
+GROUP: Final = 0x5A11
+"""The group of the kernel's packet log that our rules write to. Others count from 0 upwards."""
+
+SAMPLED_BYTES: Final = 128
+"""Enough for the headers, and for no payload to speak of."""
+
+REASONS: Final = {
+    "strangers": "no-pinhole-for-this-packet",
+    "invalid": "packet-fits-no-connection",
+    "spoofed": "source-address-is-forged",
+}
+"""Why the guard drops, by the word of its rule and counter."""
+
+_TRANSPORTS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+
+
+class DropWatch:
+    """The samples of what the guard drops; never blocks."""
+
+    def __init__(self) -> None:
+        """Ask the kernel for them.
+
+        Raises KernelError when another program has the group, or the kernel has no packet log.
+        """
+        self._socket = netlink_socket.connect()
+        try:
+            self._ask(nflog.bind_request(GROUP, 1), 1)
+            self._ask(nflog.copy_request(GROUP, SAMPLED_BYTES, 2), 2)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.settimeout(0)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def drain(self) -> list[DroppedPacket]:
+        """Take the samples that there are; some may have been lost in a flood. Raises OSError."""
+        found: list[DroppedPacket] = []
+        while True:
+            try:
+                data = self._socket.recv(netlink_socket.RECEIVE_SIZE)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                continue
+            samples = map(nflog.read_packet, netlink.messages(data))
+            found += [sample for sample in samples if sample is not None]
+
+    def _ask(self, request: bytes, sequence: int) -> None:
+        self._socket.send(request)
+        answer = self._socket.recv(netlink_socket.RECEIVE_SIZE)
+        if refused := netlink.verdict(answer, sequence):
+            raise KernelError("listen to the packet log", refused)
+
+
+class DropLog:
+    """Decides which samples become records."""
+
+    def __init__(self, journal: Journal, interface_name: Callable[[int], str]) -> None:
+        """`interface_name` returns the name of an interface by its number."""
+        self._journal = journal
+        self._interface_name = interface_name
+        self._sources: Counter[str] = Counter()
+
+    def note(self, sample: DroppedPacket) -> None:
+        """Take one sample: the first of a source in this minute is recorded."""
+        source = str(getattr(sample.source, "address", sample.source))
+        is_new = source not in self._sources
+        if is_new and len(self._sources) >= limits.MAX_DROP_SOURCES:
+            source = "others"
+        self._sources[source] += 1
+        if not is_new or len(self._sources) > limits.MAX_DROP_RECORDS or source == "others":
+            return
+        self._journal.record(
+            "guard.dropped",
+            level="info",
+            reason=REASONS.get(sample.prefix, sample.prefix),
+            peer=sample.source,
+            to=sample.destination,
+            transport=_TRANSPORTS.get(sample.protocol, str(sample.protocol)),
+            interface=self._interface_name(sample.interface),
+        )
+
+    def minute_is_over(self) -> None:
+        """Record the whole of what was sampled, by source, if there was more than was recorded."""
+        sources, self._sources = self._sources, Counter()
+        total = sources.total()
+        if total > len(sources) or len(sources) > limits.MAX_DROP_RECORDS:
+            most = [f"{source} {count}" for source, count in sources.most_common(_MOST)]
+            self._journal.record(
+                "guard.drops",
+                level="info",
+                sampled=total,
+                sources=len(sources),
+                most=most,
+            )
+
+
+# As many as a line of text has room for.
+_MOST: Final = 5
+
+
+def interface_name(number: int) -> str:
+    """Return the name of an interface; its number when it has gone."""
+    try:
+        return socket.if_indextoname(number)
+    except OSError:
+        return str(number)
