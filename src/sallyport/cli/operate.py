@@ -11,6 +11,7 @@ from sallyport.cli.options import PATH, with_format, with_output
 from sallyport.cli.render import Output
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import ConfigError, ConfigErrors
+from sallyport.kernel.cuts import forwarded
 from sallyport.ops import logs
 from sallyport.ops.config.load import Configuration, parse, read_text
 from sallyport.ops.config.review import HostFacts, review
@@ -81,7 +82,8 @@ def check_config(output: Output, file: Path) -> Exit:
     """Read FILE as `run` would on this host, and show everything that is wrong in it.
 
     Errors end in exit code 78. Warnings are about what `run` would start with, though it hardly
-    means what was meant: a rule that never matches, an interface that is not there.
+    means what was meant: a rule that never matches, an interface that is not there, connections
+    that the host forwards now and a start would cut (root alone may know these).
     """
     configuration: Configuration | None = None
     errors: Sequence[ConfigError] = ()
@@ -89,7 +91,7 @@ def check_config(output: Output, file: Path) -> Exit:
     try:
         text = read_text(file)
         configuration = parse(text, str(file))
-        host = HostFacts(lasting_addresses(), local_addresses())
+        host = HostFacts(lasting_addresses(), local_addresses(), forwarded())
         errors, warnings = review(configuration, str(file), line_map(text), host)
     except ConfigErrors as found:
         errors = found.errors

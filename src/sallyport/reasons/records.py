@@ -224,6 +224,9 @@ RECORDS: Final[Mapping[str, Record]] = {
     "gateway.not_followed": Record(
         "The addresses of the host have changed, and the gateway could not follow.", ("problem",)
     ),
+    "guard.cuts": Record(
+        "Connections that the host forwarded without us do so no more.", ("found", "connections")
+    ),
     "guard.degraded": Record("The guard cannot be put in place.", ("problem",)),
     "guard.dropped": Record(
         "The guard drops what a source sends: its first packet in a minute. Of a flood, samples.",

@@ -5,13 +5,14 @@ An error is what `run` would refuse. A warning is what it would run with, though
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 from sallyport.addresses import IpAddress
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.rules import AccessRule, Policy
 from sallyport.errors import ConfigError
+from sallyport.kernel.cuts import ForwardedFlow, cuts
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import is_routed
 from sallyport.ops.config.toml_lines import KeyPath
@@ -25,6 +26,8 @@ class HostFacts:
     """Of each interface the addresses that others may know."""
     addresses: Collection[IpAddress]
     """Every address of this host."""
+    forwarded: Collection[ForwardedFlow] = ()
+    """What the host forwards now, if we may know."""
 
 
 class Findings(NamedTuple):
@@ -45,7 +48,7 @@ def review(
     policy = configuration.policy
     return Findings(
         errors=placed(_foreign_addresses(policy, host)),
-        warnings=placed(_doubts(policy, host)),
+        warnings=placed(chain(_doubts(policy, host), _cuts(configuration, host))),
     )
 
 
@@ -53,6 +56,12 @@ def _doubts(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
     yield from _missing_interfaces(policy, host)
     yield from _bare_interfaces(policy, host)
     yield from _useless_rules(policy)
+
+
+def _cuts(configuration: Configuration, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    ports = {(one.transport, one.dialled_port) for one in configuration.supervised}
+    for cut in cuts(configuration.policy, ports, host.forwarded, host.addresses):
+        yield ("networks", cut.network), str(cut)
 
 
 def _line(lines: Mapping[KeyPath, int], path: KeyPath) -> int:

@@ -13,8 +13,10 @@ from sallyport.errors import KernelError
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
+from sallyport.kernel.cuts import cuts, forwarded
 from sallyport.kernel.drops import DropLog, DropWatch, interface_name
 from sallyport.kernel.guard import Guard, interfaces
+from sallyport.ops.interfaces import local_addresses
 from sallyport.ops.processes.messages import Plan
 
 
@@ -55,6 +57,7 @@ class Ground:
         if plan.lack is not None:
             return
         policy = rules.policy
+        self._tell_cuts(policy, rules.gateway)
         inside, outside = (interfaces(policy, external=external) for external in (False, True))
         changes = host.HostSettings(rules.gateway.port_range, inside, outside)
         drops = self._sample_drops(undo)
@@ -104,6 +107,16 @@ class Ground:
 
         poller.watch(watch, readable, events=select.EPOLLIN)
         loop.call_later(limits.DROP_MINUTE_SECONDS, minute_is_over)
+
+    def _tell_cuts(self, policy: Policy, rules: GatewayRules) -> None:
+        """Record what of the host's traffic passes no more from now on."""
+        supervised = {
+            (one.transport, one.port) for one in rules.interceptions if one.server is None
+        }
+        for cut in cuts(policy, supervised, forwarded(), local_addresses()):
+            self._journal.record(
+                "guard.cuts", level="warning", found=str(cut), connections=cut.connections
+            )
 
     def replace(self, rules: GuardRules) -> None:
         """Put other rules in the place of those there are; raises StartupError."""
