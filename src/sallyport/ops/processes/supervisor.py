@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import ConfigSource
 from sallyport.ops.processes.spawn import ChildProcess, Spawn
 from sallyport.ops.reload import Reloader
+from sallyport.ops.service_manager import ServiceManager
 
 ReadSource = Callable[[], ConfigSource]
 """Read what the configuration says now; raises ConfigErrors."""
@@ -49,7 +50,11 @@ def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> No
     spawn = partial(ChildProcess, level=journal.level, form=journal.form)
 
     async def serve() -> None:
-        await Supervisor(read, journal, spawn, Ground(journal), file).run()
+        manager = ServiceManager.of_environment(os.environ, os.getpid())
+        with closing(manager), manager.watched(asyncio.get_running_loop()):
+            await Supervisor(
+                read, journal, spawn, Ground(journal), file=file, manager=manager
+            ).run()
 
     asyncio.run(serve())
 
@@ -63,13 +68,17 @@ class Supervisor:
         journal: EventJournal,
         spawn: Spawn,
         ground: Ground,
-        file: Path | None = None,
+        *,
+        file: Path | None,
+        manager: ServiceManager,
     ) -> None:
-        """`spawn` starts a worker's process, `ground` is the host; others as in `run`."""
+        """`spawn` starts a worker's process, `ground` is the host, `manager` that of the service;
+        others as in `run`."""
         self._read = read
         self._journal = journal
         self._spawn = spawn
         self._ground = ground
+        self._manager = manager
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._stopping = asyncio.Event()
@@ -104,6 +113,7 @@ class Supervisor:
             if starting.done() and not starting.cancelled():
                 seconds = self._fleet.plan.drain_seconds
                 self._journal.record("gateway.stopping", drain_seconds=seconds)
+                self._manager.stopping(f"running transfers have {seconds:g} s to finish")
                 left = await self._fleet.drain(seconds, self._hurrying)
                 with suppress(StartupError):
                     kept_mappings.save(self._mappings, left)
@@ -155,6 +165,7 @@ class Supervisor:
             control_socket=plan.control_socket,
             workers=plan.workers,
         )
+        self._manager.ready(f"serving {', '.join(plan.networks)}; workers: {plan.workers}")
 
     async def _answer(self, command: str, arguments: Mapping[str, object]) -> object:
         answer, silent = await self._fleet.ask(command, arguments)
@@ -192,7 +203,8 @@ class Supervisor:
         )
 
     async def _reload(self) -> list[str]:
-        return (await self._fleet.replace(self._read())).filters
+        with self._manager.reloading():
+            return (await self._fleet.replace(self._read())).filters
 
     async def _renew(self) -> list[str]:
         return (await self._fleet.renew(self._read())).filters
