@@ -131,6 +131,19 @@ def test_what_runs_when_the_life_of_a_binding_is_over_may_finish() -> None:
     assert office.reasons("binding.closed") == ["finished"]
 
 
+def test_datagrams_are_forwarded_no_longer_when_the_life_of_a_binding_is_over() -> None:
+    office = Office()
+    flags = BindFlags.ALLOW_MULTIPLE | BindFlags.BIDIRECTIONAL
+    binding = bind(office, lifetime=100, transport=Transport.UDP, flags=flags)
+    assert office.data_path.send(PEER, binding.proxy_address)
+    office.pass_time(100)
+
+    assert office.data_path.send(PEER, binding.proxy_address) is None
+    assert office.data_path.flows == {}
+    assert list(office.gateway.bindings()) == []
+    assert office.reasons("binding.closed") == ["lifetime-is-over"]
+
+
 def test_a_rule_gives_a_life_no_longer_than_its_own_limit_each_time() -> None:
     office = Office(max_lifetime=60)
     binding = bind(office, lifetime=100)

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 from tests.interop.office import configuration
+from tests.interop.test_tftp import hears_nothing, speaking
 
 from sallyport.addresses import IpAddress
 from sallyport.lab.gateway import RunningGateway
@@ -44,10 +45,12 @@ def ask(host: Host, data: bytes, gateway: str, *, seconds: float = 5.0) -> bytes
     return answer
 
 
-def map_request(client: IpAddress, port: int, lifetime: int, options: bytes = b"") -> bytes:
+def map_request(
+    client: IpAddress, port: int, lifetime: int, options: bytes = b"", *, udp: bool = False
+) -> bytes:
     head = b"\2\1\0\0" + lifetime.to_bytes(4, "big") + pcp.pack(client)
     ports = port.to_bytes(2, "big") + bytes(2)
-    return head + NONCE + bytes((6, 0, 0, 0)) + ports + bytes(16) + options
+    return head + NONCE + bytes((17 if udp else 6, 0, 0, 0)) + ports + bytes(16) + options
 
 
 def peer_filter(peer: IpAddress) -> bytes:
@@ -90,6 +93,30 @@ def test_a_mapped_port_is_reached_by_the_peers_it_names_and_by_no_stranger(
         ask(lab.client, map_request(client, 8080, 0), INSIDE[family])
         assert not reaches(lab.server, str(external), port)
     assert json.loads(gateway.ask("bindings", "list", "--json").stdout)["bindings"] == []
+
+
+@pytest.mark.parametrize("how", ["deleted", "killed"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_mapping_of_datagrams_that_is_over_forwards_nothing_and_is_listed_no_longer(
+    gateway: RunningGateway, lab: Lab, family: int, how: str
+) -> None:
+    client = lab.client.address(family)
+    with speaking(lab.client, family) as inner, speaking(lab.server, family) as peer:
+        port = inner.getsockname()[1]
+        answer = ask(lab.client, map_request(client, port, 600, udp=True), INSIDE[family])
+        external = str(pcp.address_of(answer[44:60])), int.from_bytes(answer[42:44], "big")
+        peer.sendto(b"in", external)
+        inner.sendto(b"out", inner.recvfrom(100)[1])
+        assert peer.recvfrom(100)[0] == b"out"
+        (row,) = json.loads(gateway.ask("bindings", "list", "--json").stdout)["bindings"]
+
+        if how == "killed":
+            assert gateway.ask("bindings", "kill", row["id"]).returncode == 0
+        else:
+            ask(lab.client, map_request(client, port, 0, udp=True), INSIDE[family])
+        assert json.loads(gateway.ask("bindings", "list", "--json").stdout)["bindings"] == []
+        peer.sendto(b"late", external)
+        assert hears_nothing(inner)
 
 
 def test_a_real_nat_pmp_client_gets_the_address_and_a_port(

@@ -14,6 +14,9 @@ def _end(
 
 
 _NOTHING_NEW = "Nothing new may connect; a transfer under way finishes."
+_TIME_IS_OVER = (
+    "Nothing new may connect. A connection under way finishes; datagrams are forwarded no longer."
+)
 
 REASONS: Final = (
     _end("finished", "The transfer came to its end.", "The binding is used up."),
@@ -45,7 +48,7 @@ REASONS: Final = (
     _end(
         "max-lifetime-reached",
         "The binding is as old as max_lifetime of its rule lets one become.",
-        _NOTHING_NEW,
+        _TIME_IS_OVER,
         "Raise max_lifetime of the rule if bindings should live longer.",
     ),
     _end(
@@ -79,18 +82,18 @@ REASONS: Final = (
     _end(
         "deleted-by-client",
         "The client deleted its mapping, by PCP or NAT-PMP.",
-        _NOTHING_NEW,
+        _TIME_IS_OVER,
     ),
     _end(
         "lifetime-is-over",
         "The client did not renew its binding in time.",
-        _NOTHING_NEW,
+        _TIME_IS_OVER,
         "A program that still needs the port asks again by itself; look whether it runs.",
     ),
     _end(
         "front-end-switched-off",
         "The configuration no longer has the section of this front end.",
-        _NOTHING_NEW,
+        _TIME_IS_OVER,
         "Write [frontends.pcp] again if clients should ask for ports themselves.",
     ),
     _end("withdrawn", "The filter that asked for the binding took it back.", _NOTHING_NEW),

@@ -9,6 +9,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
+from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 
 # The state of a binding is the first of these that one of its connections has.
@@ -141,7 +142,7 @@ class Binding:
         if most is not None and (wanted is None or most < wanted):
             reason, seconds = "max-lifetime-reached", most
         if seconds is not None:
-            self.lifetime = self.engine.call_later(seconds, lambda: self.withdraw(reason))
+            self.lifetime = self.engine.call_later(seconds, lambda: self.end(reason))
         return seconds
 
     def wait(self, seconds: float) -> None:
@@ -160,6 +161,17 @@ class Binding:
         """
         for connection in self.connections:
             self.engine.registry.withdraw(connection, reason)
+
+    def end(self, reason: str) -> None:
+        """Close its ports because its time is over, or its owner wants that. Never raises.
+
+        A connection under way may finish. Datagrams have no end that could be waited for: they are
+        forwarded no longer.
+        """
+        if self.transport is Transport.UDP:
+            self.kill(reason)
+        else:
+            self.withdraw(reason)
 
     def hand_over(self, reason: str) -> None:
         """Close its ports and release them at once, also while a transfer runs, which goes on.

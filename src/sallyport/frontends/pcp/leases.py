@@ -331,7 +331,7 @@ class Leases:
     def _end(self, key: Key, reason: str) -> None:
         lease = self._forget(key)
         if lease is not None:
-            lease.binding.withdraw(reason)
+            lease.binding.end(reason)
 
     def _forget(self, key: Key) -> Lease | None:
         lease = self._leases.pop(key, None)
