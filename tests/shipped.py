@@ -6,7 +6,7 @@ FILTERS = ("ftp", "tftp", "dcc")
 UNNAMED = ["irc"]
 """The protocols that are ordinary traffic until a rule names them, in alphabetical order."""
 
-KNOWN = "ftp, tftp, irc, port-mapping"
+KNOWN = "ftp, tftp, irc, port-mapping, socks-connect, socks-bind, socks-udp"
 """What rules for clients inside may name."""
 
 UNNAMED_SETTINGS: dict[str, dict[str, object]] = {"dcc": {"any_peer": False}}

@@ -38,6 +38,26 @@ def parse_address(text: str) -> IpAddress:
         raise ValueError(f"{text!r} is not an IP address") from None
 
 
+# RFC 6052 section 2.1: an address of IPv4 behind this prefix is reached through a NAT64.
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def embedded(address: IpAddress) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address is another spelling of; None: of none.
+
+    `::ffff:10.0.0.1` (RFC 4291), `::10.0.0.1`, 6to4 (RFC 3056) and NAT64 (RFC 6052): each leads to
+    the IPv4 host where a router translates, so a check that does not know them is none.
+    """
+    if isinstance(address, IPv4Address):
+        return None
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    number = int(address)
+    if address in _NAT64 or 1 < number < 1 << 32:
+        return IPv4Address(number & 0xFFFF_FFFF)
+    return None
+
+
 def text_of(address: IpAddress) -> str:
     """Return the usual text of an address (IPv6: RFC 5952)."""
     return _text_of(address.packed)

@@ -220,6 +220,19 @@ MAX_SIP_VIAS = 32
 # (attack P08).
 MAX_SDP_MEDIA = 16
 
+# -- SOCKS ----------------------------------------------------------------------------------------
+
+# From the first byte to the last of a request: a person types nothing of it, a password takes us 50
+# ms, and a round trip to far away half a second.
+SOCKS_HANDSHAKE_SECONDS = 20.0
+
+# Connections of one host that have not said yet what they want: a browser opens some dozens at
+# once. Each takes a descriptor and a few KiB.
+MAX_SOCKS_HANDSHAKES = 128
+
+# glibc asks two servers twice, five seconds each (resolv.conf(5)); clients give up earlier.
+NAME_LOOKUP_SECONDS = 10.0
+
 # -- the user-mode data path ----------------------------------------------------------------------
 
 # Flows of one ALLOW_MULTIPLE pinhole at once. Each costs a descriptor (UDP) or two (TCP), and the

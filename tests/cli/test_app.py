@@ -18,6 +18,7 @@ VERBS = [
     "rules",
     "filters",
     "reasons",
+    "passwd",
     "wrap",
     "lab",
 ]

@@ -53,6 +53,14 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
         "Clients ask for ports themselves, by PCP (RFC 6887) and NAT-PMP (RFC 6886). The section"
         " switches the front end on; rules for the protocol `port-mapping` say who may.",
     ),
+    (
+        "[frontends.socks]",
+        document.SocksShape,
+        "Clients name their servers and ask for ports themselves, by SOCKS 5 (RFC 1928), 4 and 4a."
+        " The section switches the front end on; rules for the protocols `socks-connect`,"
+        " `socks-bind` and `socks-udp` say who may. What goes to a port of a filter, such as 21, is"
+        " that filter's protocol.",
+    ),
     ("[[users]]", rule_shapes.UserShape, "A user whom front ends authenticate and rules name."),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),

@@ -42,6 +42,7 @@ def test_a_reason_of_policy_that_refuses_names_the_key_or_says_that_there_is_non
         "allowed-by-rule",
         "peer-is-gateway",
         "client-is-gateway",
+        "peer-is-never-served",
         "refused-by-rule",
         "peer-is-not-admitted",
     }

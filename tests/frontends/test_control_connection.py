@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 import pytest
-from tests.relay.test_pump import pair
+from tests.io.test_pump import pair
 
 from sallyport import limits
 from sallyport.addresses import Endpoint

@@ -43,7 +43,7 @@ def rule(listen: Endpoint, server: Endpoint) -> PublishingRule:
 def test_a_place_that_is_taken_is_one_line_that_names_the_rule() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = endpoint_of(taken.getsockname())
-        with pytest.raises(StartupError, match=r"'ours': cannot listen at 127\.0\.0\.1:\d+: Addr"):
+        with pytest.raises(StartupError, match=r"ours: cannot listen at 127\.0\.0\.1:\d+: Addr"):
             publishing_socket(place, "ours")
 
 

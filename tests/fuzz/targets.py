@@ -28,12 +28,14 @@ from sallyport.wire import (
     rtsp,
     ruleset,
     sdp,
+    socks,
     tftp,
 )
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
 from sallyport.wire.sip import messages as sip_messages
 from sallyport.wire.sip import uri
+from sallyport.wire.socks import NotSocks, Reading, SocksRefusal
 from sallyport.wire.telnet import with_plain_head, without_commands
 from sallyport.wire.tls import RecordTracker
 
@@ -265,6 +267,48 @@ def natpmp_request(segments: Segments) -> object:
         return natpmp.refuse(packet, natpmp.NatPmpResult.UNSUPP_OPCODE, 0)
 
 
+def socks_messages(segments: Segments) -> object:
+    """Read a client's whole half of a handshake; no byte is read twice, and none beyond the end."""
+    data = memoryview(b"".join(segments))
+    found: list[object] = []
+
+    def read(reading: Reading[object]) -> object:
+        nonlocal data
+        try:
+            wanted = next(reading)
+            while True:
+                assert wanted > 0
+                if len(data) < wanted:
+                    raise NotSocks
+                piece, data = bytes(data[:wanted]), data[wanted:]
+                wanted = reading.send(piece)
+        except StopIteration as done:
+            return done.value
+
+    try:
+        found.append(version := read(socks.read_version()))
+        if version == 5:
+            found.append(methods := read(socks.read_methods()))
+            assert isinstance(methods, frozenset)
+            if 2 in methods:
+                found.append(read(socks.read_credentials()))
+            found.append(read(socks.read_request()))
+        else:
+            found.append(read(socks.read_request_4()))
+    except SocksRefusal as refusal:
+        found.append(socks.answer(refusal.version, refusal.reply))
+    return found
+
+
+def socks_datagram(segments: Segments) -> object:
+    """Read a datagram of an association; one to an address reads the same when it is written."""
+    data = b"".join(segments)
+    read = socks.parse_datagram(data)
+    if not isinstance(read.host, str) and not read.fragment:
+        assert socks.write_datagram(Endpoint(read.host, read.port), read.payload) == data
+    return read
+
+
 def irc_offer(segments: Segments) -> object:
     """Read a DCC offer; with our address in it, it reads as ours."""
     text = b"".join(segments)
@@ -459,6 +503,8 @@ TARGETS = (
     Target("tftp", tftp_request, (ProtocolError,)),
     Target("pcp", pcp_request),
     Target("natpmp", natpmp_request),
+    Target("socks", socks_messages, (NotSocks,)),
+    Target("socks-datagram", socks_datagram, (ProtocolError,)),
     Target("irc", irc_offer, (ProtocolError,)),
     Target("text-messages", text_messages),
     Target("sip", sip_datagram, (ProtocolError,), calls_per_byte=100),

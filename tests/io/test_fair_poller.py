@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from tests.io.test_pump import pair
 from tests.relay.loopback import run
-from tests.relay.test_pump import pair
 
 from sallyport.io.fair_poller import FairPoller
 

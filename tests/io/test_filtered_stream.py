@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 
 import pytest
+from tests.io.test_pump import pair
 from tests.relay.loopback import descriptors, run
-from tests.relay.test_pump import pair
 from tests.taps import WritingTap
 
 from sallyport import limits

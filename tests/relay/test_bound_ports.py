@@ -12,10 +12,10 @@ from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.io.fair_poller import FairPoller
+from sallyport.io.pipes import Pipes
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
-from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpPort
 
 HERE = Endpoint.parse("127.0.0.1:2000")

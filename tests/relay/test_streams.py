@@ -9,8 +9,8 @@ from tests.relay.loopback import HOSTS, Bench, bench, descriptors, endpoint_of, 
 
 from sallyport import limits
 from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
-from sallyport.relay import pump
-from sallyport.relay.pipes import LARGE_PIPE_BYTES
+from sallyport.io import pump
+from sallyport.io.pipes import LARGE_PIPE_BYTES
 
 
 def reset(sock: socket.socket) -> None:

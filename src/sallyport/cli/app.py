@@ -8,6 +8,7 @@ import click
 from sallyport import __version__
 from sallyport.cli import explain, filters, observe, operate, reasons, transfers
 from sallyport.cli.exits import Exit, exit_code
+from sallyport.cli.passwd import passwd
 from sallyport.cli.wrap import wrap
 from sallyport.errors import ConfigErrors, SallyportError
 
@@ -42,6 +43,7 @@ for _command in (
     filters.filters,
     reasons.reasons,
     wrap,
+    passwd,
     operate.lab,
 ):
     app.add_command(_command)

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from typing import Final
+from contextlib import suppress
+from typing import Final, Protocol
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -15,6 +16,7 @@ from sallyport.frontends.sockets import foreign_socket, gateway_socket
 from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
+from sallyport.io.pipes import Pipes
 from sallyport.io.sockets import (
     closed_on_error,
     endpoint_of,
@@ -23,6 +25,7 @@ from sallyport.io.sockets import (
     name_of,
     prepare_leg,
 )
+from sallyport.io.spliced_stream import SplicedStream
 
 _REASONS: Final = {
     Ending.ACCEPTED_RESET: "client-reset",
@@ -31,10 +34,21 @@ _REASONS: Final = {
 }
 
 
+class Words(Protocol):
+    """What a client that asked us for its connection is told before the server's first byte."""
+
+    def connected(self, ours: Endpoint) -> bytes:
+        """Return what it is told when the server has answered us at `ours`."""
+
+    def failed(self, error: OSError | None) -> bytes:
+        """Return what it is told when it gets no connection; None: a filter denies it."""
+
+
 class ControlConnection:
     """A client that was admitted, until its stream has begun (`datapath.Link`).
 
-    Nothing is read before the server has answered.
+    Nothing is read before the server has answered. With `words` the client hears them, and its
+    bytes are spliced where no filter looks at them.
     """
 
     def __init__(
@@ -45,8 +59,13 @@ class ControlConnection:
         primary: PrimaryConnection,
         *,
         accepted: socket.socket,
+        words: Words | None = None,
+        pipes: Pipes | None = None,
     ) -> None:
         """Take over `accepted`, a leg (`sockets.prepare_leg`)."""
+        self._words = words
+        self._pipes = pipes
+        self._error: OSError | None = None
         self._gateway = gateway
         self._poller = poller
         self._tasks = tasks
@@ -63,7 +82,11 @@ class ControlConnection:
     def abort(self) -> None:
         """Reset the client and stop dialling the server (`datapath.Link.abort`)."""
         self._let_go()
-        self._accepted.close()
+        if self._words is None:
+            self._accepted.close()
+        else:
+            self._say(self._words.failed(self._error))
+            let_end(self._accepted)
 
     def close(self) -> None:
         """Close the client's socket and stop dialling (`datapath.Link.close`).
@@ -93,7 +116,8 @@ class ControlConnection:
             else:
                 dialled = await _dial(primary)
                 self._start(dialled, endpoint_of(dialled.getsockname()))
-        except (OSError, TimeoutError) as error:
+        except OSError as error:  # a time limit is one too
+            self._error = error
             end_unreachable(primary, error)
         except Exception as error:  # noqa: BLE001 - a fence: our fault ends one connection only
             reason = "internal-error"
@@ -104,6 +128,11 @@ class ControlConnection:
         self._dialling = None
         self._poller.forget(self._accepted)
         primary = self._primary
+        if self._words is not None:
+            self._say(self._words.connected(ours))
+            if dialled is not None and self._pipes is not None and primary.chain.is_empty:
+                self._splice(dialled, ours, self._pipes)
+                return
         stream = FilteredStream(
             asyncio.get_running_loop(),
             self._poller,
@@ -126,6 +155,27 @@ class ControlConnection:
             server=stream.dialled,
         )
         stream.start(primary.chain)
+
+    def _splice(self, dialled: socket.socket, ours: Endpoint, pipes: Pipes) -> None:
+        """Let the bytes of a connection that no filter looks at pass through the kernel."""
+        primary = self._primary
+
+        def over(broken: socket.socket | None) -> None:
+            if broken is None:
+                primary.close("closed")
+            else:
+                primary.kill("client-reset" if broken is self._accepted else "server-reset")
+
+        legs = (self._accepted, dialled)
+        stream = SplicedStream(asyncio.get_running_loop(), pipes, self._poller, legs, over)
+        self._gateway.start_primary(
+            primary, gateway_address=ours, link=stream, client=None, server=None
+        )
+        stream.start()
+
+    def _say(self, words: bytes) -> None:
+        with suppress(OSError):  # a client that has gone
+            self._accepted.send(words)
 
     def _over(self, ending: Ending) -> None:
         """End the connection with its stream, if it has not ended the stream itself."""

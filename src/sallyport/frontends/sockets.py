@@ -63,17 +63,16 @@ def gateway_socket(transport: Transport, peer: Endpoint, source: IpAddress | Non
 
 
 @contextmanager
-def explained(listen: Endpoint, rule: str) -> Iterator[None]:
+def explained(listen: Endpoint, owner: str) -> Iterator[None]:
     """Say what to do when a socket for a published server fails; raises StartupError for OSError.
 
-    `rule` is the name of the publishing rule.
+    `owner` says what of the configuration wants it.
     """
     try:
         yield
     except OSError as error:
         raise StartupError(
-            f"publishing rule {rule!r}: cannot listen at {listen}: {error.strerror};"
-            " free the port, or publish at another"
+            f"{owner}: cannot listen at {listen}: {error.strerror}; free the port, or write another"
         ) from None
 
 

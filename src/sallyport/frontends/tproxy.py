@@ -44,14 +44,14 @@ def intercepting_socket(version: int) -> socket.socket:
 
 
 def publishing_socket(
-    listen: Endpoint, rule: str, *, may_be_absent: bool = False, is_shared: bool = False
+    listen: Endpoint, owner: str, *, may_be_absent: bool = False, is_shared: bool = False
 ) -> socket.socket:
     """Make the socket at which the clients of a server published behind NAT arrive.
 
-    `rule` is the name of the publishing rule; `sockets.publishing` explains the rest. Raises
+    `owner` says what of the configuration wants it; `sockets.publishing` explains the rest. Raises
     StartupError.
     """
-    with explained(listen, rule):
+    with explained(listen, owner):
         made = publishing(
             Transport.TCP, listen.version, may_be_absent=may_be_absent, is_shared=is_shared
         )

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from sallyport.addresses import IpAddress
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule
@@ -18,19 +18,20 @@ from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.frontends.pcp.server import PcpServer
+from sallyport.frontends.socks.server import SocksServer
 from sallyport.frontends.tproxy import Interceptor
 from sallyport.frontends.udp import DatagramInterceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
-from sallyport.ops.config.settings import PcpSettings
+from sallyport.ops.config.settings import PcpSettings, SocksSettings
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
 
 Place = str
 """Where a socket is: `tcp4` for one that TPROXY delivers to, or `udp 203.0.113.1:69`, with an
-address and port of ours."""
+address and port of ours; `socks 10.0.0.1:1080` where SOCKS is spoken."""
 
 
 def intercepting(policy: Policy, protocols: Protocols) -> list[Place]:
@@ -41,6 +42,11 @@ def intercepting(policy: Policy, protocols: Protocols) -> list[Place]:
 def publishing(rule: PublishingRule) -> Place:
     """Return the place at an address of ours where a rule publishes its server."""
     return f"{rule.transport.name.lower()} {rule.listen}"
+
+
+def socks_place(listen: Endpoint) -> Place:
+    """Return the place at an address of ours where SOCKS is spoken."""
+    return f"socks {listen}"
 
 
 def interceptions(
@@ -89,6 +95,7 @@ class FrontEnds:
     def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, poller: FairPoller) -> None:
         self._streams = Interceptor(gateway, {}, tasks, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
+        self._socks = SocksServer(gateway, tasks, poller)
         self._served: dict[Place, socket.socket] = {}
         self._gateway = gateway
         self._tasks = tasks
@@ -101,6 +108,7 @@ class FrontEnds:
         Takes the sockets over: of a place that is served already the new duplicate is closed.
         """
         self._streams.speak(protocols.get(Transport.TCP, {}))
+        self._socks.speak(protocols.get(Transport.TCP, {}))
         self._datagrams.speak(protocols.get(Transport.UDP, {}))
         for place in self._served.keys() - sockets.keys():
             self._leave(place)
@@ -146,6 +154,10 @@ class FrontEnds:
             await self._leases.take_over(book, serves)
         self._has_leases.set()
 
+    def offer_socks(self, settings: SocksSettings | None) -> None:
+        """Know the users of these settings from now on; where it listens `serve` is told."""
+        self._socks.know({} if settings is None else settings.passwords)
+
     def stop_accepting(self) -> None:
         """Accept nothing more; what was accepted goes on. Idempotent."""
         for place in tuple(self._served):
@@ -156,11 +168,14 @@ class FrontEnds:
         self.stop_accepting()
         self._streams.close()
         self._datagrams.close()
+        self._socks.close()
 
     def _leave(self, place: Place) -> None:
         listener = self._served.pop(place)
         self._front_end(place).leave(listener)
         listener.close()
 
-    def _front_end(self, place: Place) -> Interceptor | DatagramInterceptor:
+    def _front_end(self, place: Place) -> Interceptor | DatagramInterceptor | SocksServer:
+        if place.startswith("socks"):
+            return self._socks
         return self._datagrams if place.startswith("udp") else self._streams

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from sallyport import limits
-from sallyport.addresses import IpAddress, PortRange
+from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.engine.adoption import Adoption
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.filter import ApplicationFilter
@@ -93,7 +93,7 @@ class Prepared:
         if not is_in_force:
             require_own_addresses(policy)
         if lack is not None:
-            _require_plain(policy, lack)
+            _require_plain(configuration, policy, lack)
         choices = [one.running for one in configuration.filters]
         filters = tuple(one for one in choices if one is not None)
         wanted = list(configuration.supervised)
@@ -121,6 +121,11 @@ class Prepared:
     def published(self) -> list[PublishingRule]:
         """Return the rules that need a socket at an address of ours."""
         return [rule for rule in self.policy.publishing_rules if not is_routed(rule)]
+
+    def socks_listens(self) -> tuple[Endpoint, ...]:
+        """Return the addresses of ours at which SOCKS is spoken."""
+        socks = self.configuration.socks
+        return () if socks is None else socks.listen
 
     def require_same(self, before: Configuration) -> None:
         """Check that a gateway that runs with `before` can take this; raises RestartNeeded."""
@@ -189,6 +194,7 @@ class Assembly:
         self.configuration = prepared.configuration
         self.front_ends.serve(sockets, prepared.protocols)
         self.front_ends.offer_pcp(prepared.configuration.pcp)
+        self.front_ends.offer_socks(prepared.configuration.socks)
 
     def adopt(self) -> int:
         """Adopt the transfers that no process watches; return how many. Raises KernelError.
@@ -243,6 +249,7 @@ def assemble(
     undo.callback(front_ends.close)
     front_ends.serve(sockets, prepared.protocols)
     front_ends.offer_pcp(prepared.configuration.pcp)
+    front_ends.offer_socks(prepared.configuration.socks)
     adoption = None
     if kernel is not None:
         adoption = Adoption(gateway, gateway.sessions, kernel, kernel.orphans, share.has)
@@ -298,9 +305,9 @@ def _by_port(supervised: Iterable[ProtocolDefinition]) -> Protocols:
     return found
 
 
-def _require_plain(policy: Policy, lack: str) -> None:
+def _require_plain(configuration: Configuration, policy: Policy, lack: str) -> None:
     """Check that what is published works without interception; raises StartupError."""
-    if not policy.publishing_rules:
+    if not policy.publishing_rules and configuration.socks is None:
         raise StartupError(f"nothing can be intercepted, and no server is published: {lack}")
     for rule in policy.publishing_rules:
         if is_routed(rule) or not rule.full_proxy:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sallyport import limits
 from sallyport.reasons.reason import Group, Reason
 
 
@@ -48,6 +49,33 @@ REASONS: Final = (
         "It was dropped without an answer.",
         "If the host is one of yours, its network lacks the interface it came by.",
         "networks.interfaces",
+    ),
+    # SOCKS
+    _peer(
+        "not-socks",
+        "What a client said at the port of SOCKS is no SOCKS.",
+        "The connection was reset, because no answer would be understood.",
+        "Look which program it is: a browser that was told of an HTTP proxy says such things.",
+    ),
+    _peer(
+        "socks-request-refused",
+        "A client asked by SOCKS for what is not offered: a command or a kind of address that does"
+        " not exist, or version 4 where a password is wanted.",
+        "It was told so, and nothing was opened.",
+        _CLIENT,
+    ),
+    _peer(
+        "name-is-not-known",
+        "A client of SOCKS named a host, and no address was found for the name.",
+        "It was told that the host cannot be reached.",
+        "Look the name up on the gateway: its resolver is the one that counts.",
+    ),
+    _peer(
+        "too-many-handshakes",
+        f"A host has {limits.MAX_SOCKS_HANDSHAKES} connections that have not said yet what they"
+        " want.",
+        "The newest was reset.",
+        _CLIENT,
     ),
     # FTP, the client's side
     _peer(

@@ -17,6 +17,27 @@ REASONS: Final = (
         "Nothing is wrong.",
     ),
     _policy(
+        "peer-is-never-served",
+        "The client named an address at which no server on the network is: link-local, multicast,"
+        " reserved, a cloud's metadata, or another spelling of an address of another network.",
+        "Nothing was sent there.",
+        "See what the program meant; a name may lead to such an address on purpose.",
+    ),
+    _policy(
+        "wrong-password",
+        "A client of SOCKS gave a name and a password that do not belong together.",
+        "It was told so, and nothing was opened.",
+        "Try the password; `sallyport passwd` makes a new hash for [[users]].",
+        "users.password",
+    ),
+    _policy(
+        "no-method-in-common",
+        "A client of SOCKS offers no way to prove who it is that is accepted here.",
+        "It was told so, and nothing was opened.",
+        "Give the program a name and a password, or write another authentication.",
+        "frontends.socks.authentication",
+    ),
+    _policy(
         "denied-by-rule",
         'The first access rule that matches has action = "deny".',
         "The client may not use this protocol towards this peer; nothing was opened.",

@@ -65,6 +65,11 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A filter denied a control connection.", (*_PARTIES, "reason", "filter")
     ),
     "connect.failed": Record("The server was not reached.", (*_PARTIES, "reason", "error")),
+    "socks.refused": Record(
+        "A client asked by SOCKS for what it does not get; what the rules say of a server is in"
+        " connect.refused.",
+        ("client", "reason", "user", "command", "host"),
+    ),
     # bindings and transfers
     "binding.reserved": Record("A port is held; nothing can connect yet.", _BOUND),
     "binding.armed": Record("A pinhole is open.", _BOUND),

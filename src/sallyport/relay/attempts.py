@@ -49,7 +49,7 @@ class StreamAttempt:
         loop = self._context.loop
         try:
             self._client_leg = self._context.client_leg(
-                self._opening.pinhole, self.peer, is_alone=self._peer_leg is None
+                self._opening, self.peer, is_alone=self._peer_leg is None
             )
             prepare_leg(self._client_leg)
         except OSError:

@@ -14,9 +14,9 @@ from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
+from sallyport.io.pipes import Pipes
 from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
 from sallyport.relay import sockets
-from sallyport.relay.pipes import Pipes
 
 
 @dataclass(slots=True)
@@ -37,12 +37,15 @@ class RelayContext:
     """Holds one datagram between reading and sending, never longer."""
 
     def client_leg(
-        self, pinhole: Pinhole, peer: Endpoint, *, is_alone: bool = False
+        self, opening: "OpenPinhole", peer: Endpoint, *, is_alone: bool = False
     ) -> socket.socket:
         """Make a socket towards the client: connecting (TCP) or connected (UDP). Raises OSError.
 
         `is_alone`: there is no leg towards the peer (emulation).
         """
+        if opening.take is not None:
+            return socket.socket(fileno=opening.take(peer))
+        pinhole = opening.pinhole
         assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
         with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
             if self.is_transparent and not pinhole.is_proxied:
@@ -104,7 +107,7 @@ class OpenPinhole:
     It is open from when it enters its port; without one it can only be delivered to (emulation).
     """
 
-    __slots__ = ("attempts", "flows", "is_open", "owner", "pinhole", "port")
+    __slots__ = ("attempts", "flows", "is_open", "owner", "pinhole", "port", "take")
 
     def __init__(self, pinhole: Pinhole) -> None:
         self.pinhole = pinhole
@@ -112,6 +115,8 @@ class OpenPinhole:
         self.is_open = False
         self.owner: Endpoint | None = None
         """UDP, single: the source that came first, for the life of the pinhole."""
+        self.take: Callable[[Endpoint], int] | None = None
+        """Gives the client's end of a flow, where no client is dialled (`UserPath.lend`)."""
         self.attempts: set[RelayAttempt] = set()
         self.flows: set[Flow] = set()
 

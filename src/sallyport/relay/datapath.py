@@ -6,19 +6,19 @@ here runs in callbacks of one event loop and never waits.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
+from sallyport.io.pipes import Pipes
 from sallyport.io.sockets import name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
-from sallyport.relay.pipes import Pipes
 from sallyport.relay.tcp import TcpPort
 from sallyport.relay.udp import UdpPort, start_flow
 
@@ -140,6 +140,11 @@ class UserDataPath:
         else:
             start_flow(self._context, opening, peer, tap)
         self._changed(opening)
+
+    def lend(self, pinhole_id: int, take: Callable[[Endpoint], int]) -> None:
+        """Let flows end in sockets of the caller's; see UserPath."""
+        for opening in self._find([pinhole_id]):
+            opening.take = take
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises."""

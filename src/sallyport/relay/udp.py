@@ -133,7 +133,7 @@ def start_flow(
     Without a way back there is no peer, and a tap speaks for it (emulation).
     """
     try:
-        client_leg = context.client_leg(opening.pinhole, peer, is_alone=way_back is None)
+        client_leg = context.client_leg(opening, peer, is_alone=way_back is None)
     except OSError:
         if tap is not None:
             tap.end()

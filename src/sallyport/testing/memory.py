@@ -5,7 +5,7 @@ A path of kind USER asks the filters about every peer, as a user data path does.
 
 import types
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
@@ -54,6 +54,8 @@ class MemoryDataPath:
         """The running flows that have data filters."""
         self.sent: list[tuple[Endpoint, Endpoint, bytes]] = []
         """Every datagram of `send_from`, as (listen, peer, data)."""
+        self.lent: dict[int, Callable[[Endpoint], int]] = {}
+        """Who gives the client's end of a flow, by pinhole; no flow here asks for it."""
         self.fail_next: Exception | None = None
         self.is_slow = False
         self._sink: FlowSink
@@ -139,6 +141,10 @@ class MemoryDataPath:
             self._sink.flow_refused(pinhole.id, peer)
         else:
             self._begin(pinhole, peer, tap, is_emulated=True)
+
+    def lend(self, pinhole_id: int, take: Callable[[Endpoint], int]) -> None:
+        """Implement `UserPath.lend`; `lent` has what was given."""
+        self.lent[pinhole_id] = take
 
     # -- the peers ----------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ def test_one_that_cannot_be_made_leaves_none_behind(transport: Transport) -> Non
         listeners = Listeners(1)
         listeners.open(["tcp4"], {})
 
-        with pytest.raises(StartupError, match="'ours': cannot listen"):
+        with pytest.raises(StartupError, match="ours: cannot listen"):
             listeners.open(["tcp4", "udp4"], {"here": publish(taken, transport)})
 
         assert listeners.places == {"tcp4"}

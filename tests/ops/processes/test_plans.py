@@ -24,6 +24,6 @@ def test_neither_may_the_rules_of_the_guard() -> None:
 
 def test_places_are_those_of_interception_and_of_publishing() -> None:
     place = "udp 203.0.113.1:69"
-    rule = {"rule": "ours", "listen": "203.0.113.1:69", "transport": "UDP"}
+    rule = {"owner": "ours", "listen": "203.0.113.1:69", "transport": "UDP"}
 
     assert places(plan(published={place: rule})) == {"tcp4", place}

@@ -107,7 +107,9 @@ class Binder:
             raise InvalidArgument("not-a-client-address")
         if not connection.holds_port and client != connection.proxy_address:
             raise InvalidArgument("routed-address-is-the-proxy-address")
-        rule, _ = self._grants.ask_policy(binding.session, binding.protocol, binding.primary)
+        rule, _ = self._grants.ask_policy(
+            binding.session, binding.protocol, binding.primary, frontend=binding.frontend
+        )
         self._grants.check_client_address(binding.session, client, binding.flags, rule)
         await self._engine.registry.retarget(connection, client)
 
@@ -162,7 +164,11 @@ class Binder:
         if isinstance(connection, FutureConnection) and pinhole.target is not None:
             far_end = pinhole.target
         self._grants.ask_policy(
-            connection.session, connection.protocol, connection.primary, peer=far_end.address
+            connection.session,
+            connection.protocol,
+            connection.primary,
+            peer=far_end.address,
+            frontend=connection.frontend,
         )
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
@@ -225,7 +231,7 @@ class Binder:
             return False
         pinhole = connection.pinhole
         try:
-            self._grants.ask_policy(session, protocol, binding.primary)
+            self._grants.ask_policy(session, protocol, binding.primary, frontend=binding.frontend)
             connection.pinhole = pinhole._replace(
                 sources=pinhole.sources if ip_filter is None else ip_filter,
                 is_answered=pinhole.is_answered or is_answered,

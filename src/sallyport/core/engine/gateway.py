@@ -153,11 +153,12 @@ class Gateway:
         *,
         gateway_address: Endpoint | None,
         link: Link,
-        client: StreamEnd,
+        client: StreamEnd | None,
         server: StreamEnd | None,
     ) -> None:
         """Begin the chain of a primary connection; the caller feeds `primary.chain` from now on.
 
+        `client` is None when the chain is empty and the caller passes on what no filter sees;
         `server` is None when a filter plays the server. `gateway_address` is the gateway's own on
         the far end's side; None when no server was dialled. A connection without a data filter
         gets one that passes everything.
@@ -169,6 +170,8 @@ class Gateway:
             **primary.parties(),
             relation=primary.relation,
         )
+        if client is None:
+            return
         if primary.chain.is_empty:
             primary.chain.attach(DataFilter(), Priority.MIDDLE, None, "")
         self.tracing.started(primary)

@@ -16,6 +16,7 @@ from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
+from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.serial import SerialRunner
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class Negotiated(Opening, Askable):
         `reason` is a short stable word; the journal and `ConnectionTerminating` carry it.
         """
         self.engine.registry.withdraw(self, reason)
+
+    @property
+    def frontend(self) -> Frontend | None:
+        """The front end by which the client itself asked for it; None: a filter asked."""
+        return None
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:
         """Close it and reset both ends of its flows at once. Idempotent, never raises.

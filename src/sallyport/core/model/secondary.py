@@ -15,6 +15,7 @@ from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.pinholes.reservations import PortReservations
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
 from sallyport.ipfilter import IpFilter
@@ -78,6 +79,11 @@ class SecondaryConnection(Negotiated):
     def binding(self) -> "Binding | None":
         """The binding it is part of; None when every connection of the binding has ended."""
         return self.session.bindings.get(self.binding_id)
+
+    @property
+    def frontend(self) -> Frontend | None:
+        """The front end by which the client itself asked for it; None: a filter asked."""
+        return None if self.binding is None else self.binding.frontend
 
     @property
     def proxy_address(self) -> Endpoint:

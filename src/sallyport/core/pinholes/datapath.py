@@ -268,7 +268,15 @@ class FoundFlows(Protocol):
 
 
 class UserPath(DataPath, Protocol):
-    """The user-mode data path, which can also deliver a connection that no peer made."""
+    """The user-mode data path, where either end of a flow may be another than a host."""
+
+    def lend(self, pinhole_id: int, take: Callable[[Endpoint], int]) -> None:
+        """Let the flows of an open pinhole end in sockets of the caller's: no client is dialled.
+
+        `take` is called with each peer that is let in, and returns the descriptor of a socket that
+        is connected to the client; it is the data path's from then on. It raises OSError to refuse
+        the peer. Without an effect when the pinhole is closed.
+        """
 
     def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
         """Dial `pinhole.target` as if `peer` had connected; the tap has no accepted socket.

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from sallyport import limits
-from sallyport.addresses import Endpoint, IpAddress, IpNetwork, PortRange, text_of
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork, PortRange, embedded, text_of
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
 from sallyport.core.policy.terms import Frontend, Terms
@@ -237,8 +237,11 @@ class Policy:
         return str(ip_network((address, self.ipv6_host_prefix), strict=False))
 
     def is_own(self, address: IpAddress) -> bool:
-        """Whether `address` leads to the gateway itself, by whatever name (attacks X08, K06)."""
-        return address in self.gateway_addresses or address.is_loopback or address.is_unspecified
+        """Whether `address` leads to the gateway itself, in whatever spelling (X08, K06, U01)."""
+        if address in self.gateway_addresses or address.is_loopback or address.is_unspecified:
+            return True
+        inner = embedded(address)
+        return inner is not None and self.is_own(inner)
 
     def network_of(self, address: IpAddress | None) -> Network | None:
         """Return the network that claims `address`: the longest prefix, else the external one.
@@ -267,12 +270,21 @@ class Policy:
         the first address that the gateway has on its interfaces. None on a routed relation, where
         it is the client's own, and where there is no relation or no such address.
         """
-        outside = self.network_of(None)
-        if outside is None or self.relation(client, None) is not Relation.NAT:
+        if self.relation(client, None) is not Relation.NAT:
             return None
-        version = client.version
-        own = (one for one in self.own_addresses.get(outside.name, ()) if one.version == version)
-        return outside.source_of(version) or next(own, None)
+        return self.address_towards(None, client.version)
+
+    def address_towards(self, peer: IpAddress | None, version: int) -> IpAddress | None:
+        """Return the gateway's own address of this IP version in the network of `peer`.
+
+        It is the source of the network, else the first address on its interfaces; None when there
+        is no such network or no such address.
+        """
+        network = self.network_of(peer)
+        if network is None:
+            return None
+        own = (one for one in self.own_addresses.get(network.name, ()) if one.version == version)
+        return network.source_of(version) or next(own, None)
 
     @property
     def sources(self) -> frozenset[IpAddress]:

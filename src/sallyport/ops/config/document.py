@@ -22,6 +22,7 @@ from sallyport.errors import ConfigError, ConfigErrors
 from sallyport.ops.config.rule_shapes import (
     AccessRuleShape,
     AddressList,
+    EndpointText,
     Lifetime,
     PublishingRuleShape,
     SpanList,
@@ -49,6 +50,8 @@ _TABLES = (
     "filters",
     "frontends",
 )
+
+_FRONT_ENDS = ("pcp", "socks")
 
 # What types without a description take, in the words of TOML.
 _PLAIN = {
@@ -168,6 +171,21 @@ class PcpShape(Struct, frozen=True):
     """The longest lifetime of a mapping, in seconds; clients renew it before it ends."""
 
 
+class SocksShape(Struct, frozen=True):
+    """`[frontends.socks]`: clients name their servers themselves, by SOCKS 5, 4 and 4a."""
+
+    listen: Annotated[
+        list[EndpointText],
+        Meta(min_length=1, description='a list of addresses and ports, such as ["10.0.0.1:1080"]'),
+    ]
+    """Where clients inside connect: addresses of the gateway, each with a port."""
+    authentication: Annotated[
+        Literal["none", "password"], Meta(description='"none" or "password"')
+    ] = "none"
+    """Whether clients give a name and a password of `[[users]]` (RFC 1929); SOCKS 4, which has no
+    passwords, is then refused."""
+
+
 @dataclass(slots=True)
 class Report:
     """Collects what is wrong in one file, each at the line of the key it is about."""
@@ -205,6 +223,7 @@ class ConfigDocument:
     users: tuple[UserShape | None, ...]
     filters: Mapping[str, object]
     pcp: PcpShape | None
+    socks: SocksShape | None
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
@@ -219,8 +238,8 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
                 f"{shown(name)} cannot name a network; write 1 to 32 letters, digits, - or _",
             )
     front_ends = _tables(raw.get("frontends", {}), "frontends", report)
-    for name in front_ends.keys() - {"pcp"}:
-        report.add(("frontends", name), f"unknown front end {name!r}; {nearest(name, ('pcp',))}")
+    for name in front_ends.keys() - set(_FRONT_ENDS):
+        report.add(("frontends", name), f"unknown front end {name!r}; {nearest(name, _FRONT_ENDS)}")
     return ConfigDocument(
         gateway=read_table(raw.get("gateway", {}), GatewayShape, ("gateway",), report),
         networks={
@@ -234,10 +253,18 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
         schedules=_lists(raw, "schedules", SpanList, report),
         users=_array(raw, "users", UserShape, report),
         filters=_tables(raw.get("filters", {}), "filters", report),
-        pcp=read_table(front_ends["pcp"], PcpShape, ("frontends", "pcp"), report)
-        if "pcp" in front_ends
-        else None,
+        pcp=_front_end(front_ends, "pcp", PcpShape, report),
+        socks=_front_end(front_ends, "socks", SocksShape, report),
     )
+
+
+def _front_end(
+    tables: Mapping[str, object], name: str, shape: type[_Shape], report: Report
+) -> _Shape | None:
+    """Return the section of a front end; None when it is switched off, or wrong."""
+    if name not in tables:
+        return None
+    return read_table(tables[name], shape, ("frontends", name), report)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

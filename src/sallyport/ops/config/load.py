@@ -30,11 +30,11 @@ from sallyport.ops.config.document import (
     GatewayShape,
     NetworkRuleShape,
     NetworkShape,
-    PcpShape,
     Report,
     nearest,
     read_document,
 )
+from sallyport.ops.config.front_ends import read_pcp, read_socks
 from sallyport.ops.config.named import read_named
 from sallyport.ops.config.publishing import read_rules
 from sallyport.ops.config.selection import Choice, Selection
@@ -43,6 +43,7 @@ from sallyport.ops.config.settings import (
     DataPathChoice,
     GatewaySettings,
     PcpSettings,
+    SocksSettings,
     port_range_fault,
     socket_path_fault,
     workers_of,
@@ -69,6 +70,8 @@ class Configuration:
     unsupervised: tuple[str, ...] = ()
     pcp: PcpSettings | None = None
     """The front end for PCP; None while it is off."""
+    socks: SocksSettings | None = None
+    """The front end for SOCKS; None while it is off."""
 
     def unintercepted(self) -> "Configuration":
         """Return what it means on a host where nothing can be intercepted: all is ordinary."""
@@ -145,7 +148,8 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
     allowed = {
         name for rule in access_rules if rule.action is Action.ALLOW for name in rule.protocols
     }
-    pcp = _pcp(document.pcp, report)
+    pcp = read_pcp(document.pcp, report)
+    socks = read_socks(document.socks, document.users, report)
     choices = selection.choices(allowed | {rule.protocol for rule in publishing_rules})
     report.raise_if_any()
     return Configuration(
@@ -167,19 +171,8 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
             if name not in {one.name for one in supervised}
         ),
         pcp=pcp,
+        socks=socks,
     )
-
-
-def _pcp(shape: PcpShape | None, report: Report) -> PcpSettings | None:
-    if shape is None:
-        return None
-    if shape.min_lifetime > shape.max_lifetime:
-        report.add(
-            ("frontends", "pcp", "min_lifetime"),
-            f"min_lifetime {shape.min_lifetime} is above max_lifetime {shape.max_lifetime};"
-            " write a smaller one",
-        )
-    return PcpSettings(shape.nat_pmp, shape.min_lifetime, shape.max_lifetime)
 
 
 def defaults(catalogue: Catalogue) -> tuple[Choice, ...]:

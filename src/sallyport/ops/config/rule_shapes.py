@@ -150,6 +150,10 @@ class UserShape(Struct, frozen=True, kw_only=True):
     """The name by which front ends know the user, and rules."""
     groups: list[UserName] = []
     """The groups the user is in; rules name them with an @ before."""
+    password: (
+        Annotated[str, Meta(description="what `sallyport passwd` prints, in quotes")] | None
+    ) = None
+    """The scrypt hash of the user's password; without the key no password is right."""
 
 
 AddressList = Annotated[

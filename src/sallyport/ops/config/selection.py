@@ -30,7 +30,7 @@ from sallyport.ops.config.catalogue import (
 from sallyport.ops.config.document import Report, nearest, read_table, shown
 from sallyport.ops.config.toml_lines import KeyPath
 
-FRONT_END_PROTOCOLS = ("port-mapping",)
+FRONT_END_PROTOCOLS = ("port-mapping", "socks-connect", "socks-bind", "socks-udp")
 """What rules call a right that a client asks for at a front end; no filter speaks it."""
 
 

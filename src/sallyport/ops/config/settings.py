@@ -1,13 +1,15 @@
 """What a gateway as a whole is told: values, valid once built."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from sallyport import limits
-from sallyport.addresses import MAX_PORT, PortRange
+from sallyport.addresses import MAX_PORT, Endpoint, PortRange
+from sallyport.passwords import PasswordHash
 
 # RFC 6335 section 6: ports below are assigned to services, and dialling from one means trust.
 FIRST_FREE_PORT = 1024
@@ -77,6 +79,17 @@ class PcpSettings:
     nat_pmp: bool = True
     min_lifetime: int = 120
     max_lifetime: int = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class SocksSettings:
+    """The front end for SOCKS: where it listens, and who its users are.
+
+    `passwords` None: no client is asked for one.
+    """
+
+    listen: tuple[Endpoint, ...]
+    passwords: Mapping[str, PasswordHash] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,6 +314,13 @@ class Reasons(Document, frozen=True, kw_only=True):
     reasons: list[ReasonRow]
 
 
+class HashedPassword(Document, frozen=True, kw_only=True):
+    """What `passwd` made."""
+
+    password: str
+    """The hash, for the key `password` of `[[users]]`."""
+
+
 class Mistake(Struct, frozen=True, kw_only=True):
     """One mistake in a configuration file."""
 

@@ -84,7 +84,7 @@ def _make(place: Place, publication: Publication | None, workers: int) -> socket
         publish = _PUBLISHING[Transport[publication.transport]]
         return publish(
             Endpoint.parse(publication.listen),
-            publication.rule,
+            publication.owner,
             may_be_absent=publication.may_be_absent,
             is_shared=workers > 1,
         )

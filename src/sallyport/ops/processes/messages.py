@@ -44,7 +44,8 @@ class ConfigSource(Struct, frozen=True, kw_only=True):
 class Publication(Struct, frozen=True):
     """A socket at an address of the gateway, for a published server."""
 
-    rule: str
+    owner: str
+    """What of the configuration wants it."""
     listen: str
     transport: str
     """TCP or UDP."""

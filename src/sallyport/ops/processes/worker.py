@@ -23,6 +23,7 @@ from msgspec import Raw
 from sallyport import limits
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import OperatorError, SallyportError
+from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import LeaseBook
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ops import arrivals, logs
@@ -309,12 +310,16 @@ def plan_of(prepared: Prepared) -> Plan:
         intercepting=prepared.intercepting(),
         published={
             arrivals.publishing(rule): Publication(
-                rule.name,
+                f"publishing rule {rule.name!r}",
                 str(rule.listen),
                 rule.transport.name,
                 may_be_absent=rule.listen.address in prepared.policy.sources,
             )
             for rule in prepared.published()
+        }
+        | {
+            arrivals.socks_place(at): Publication("[frontends.socks]", str(at), Transport.TCP.name)
+            for at in prepared.socks_listens()
         },
         drain_seconds=settings.drain_seconds,
         lack=prepared.lack,

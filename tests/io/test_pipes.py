@@ -8,8 +8,8 @@ import resource
 import pytest
 from tests.relay.loopback import descriptors
 
-from sallyport.relay import pipes
-from sallyport.relay.pipes import Pipe, Pipes
+from sallyport.io import pipes
+from sallyport.io.pipes import Pipe, Pipes
 
 
 def size(pipe: Pipe) -> int:

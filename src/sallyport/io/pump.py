@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from enum import Enum, auto
 
+from sallyport.io.pipes import LARGE_PIPE_BYTES, Pipe, Pipes
 from sallyport.io.sockets import PAUSE_SECONDS
-from sallyport.relay.pipes import LARGE_PIPE_BYTES, Pipe, Pipes
 
 # Fills per wake-up, of at most a pipe each: about 2 MiB, a millisecond, then others get their turn.
 _FILLS_PER_TURN = 2

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.relay.loopback import run
 
+from sallyport.io import pump
+from sallyport.io.pipes import Pipe, Pipes
+from sallyport.io.pump import Pump
 from sallyport.io.sockets import PAUSE_SECONDS
-from sallyport.relay import pump
-from sallyport.relay.pipes import Pipe, Pipes
-from sallyport.relay.pump import Pump
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
