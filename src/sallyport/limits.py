@@ -105,8 +105,8 @@ FILTER_WAIT_SECONDS = 30.0
 # and the operator who reloads it waits CONTROL_REQUEST_SECONDS for the answer.
 FILTER_LOAD_SECONDS = 5.0
 
-# One client may cause one fault; after five the filter is not fit for this client's traffic.
-# After faults with five clients it is switched off for all; one client alone cannot do that.
+# One connection causes one fault; after five the filter is not fit for this client's traffic. After
+# faults with five clients it is switched off for all; one client alone cannot do that.
 MAX_FILTER_FAULTS = 5
 
 # Of the traceback of a filter's fault: some fifty calls, and one record of the log.
@@ -313,7 +313,7 @@ WORKER_RESTART_DELAYS = (0.0, 0.2, 1.0, 5.0)
 WORKER_PROBATION_SECONDS = 60.0
 
 # Address space of one worker. 60 000 live bindings and 5 000 sessions take 250 MiB; what asks for
-# eight times that is a fault in a filter, and ends that filter's session by MemoryError.
+# eight times that is a fault in a filter, and ends that filter's connection by MemoryError.
 MAX_WORKER_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 
 # How long workers that have handed their clients over keep their sessions: a working session and

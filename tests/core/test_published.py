@@ -10,6 +10,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.events import Event
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import (
@@ -263,3 +264,23 @@ def test_its_end_closes_its_bindings_and_gives_everything_back() -> None:
     assert office.reasons("binding.closed") == ["primary-ended"]
     with pytest.raises(Terminating):
         office.bind_data(primary)
+
+
+def test_x07_what_fails_for_one_outside_client_costs_the_others_nothing() -> None:
+    def failing(_event: Event) -> None:
+        raise ValueError("what this client sent")
+
+    office = PublishingOffice()
+    other = office.publish(OTHER)
+    (witness,) = office.watching.witnesses
+    witness.react = failing
+    for number in range(limits.MAX_FILTER_FAULTS):
+        assert not office.publish(OUTSIDE.with_port(50001 + number)).is_open
+    witness.react = id
+
+    assert other.is_open
+    assert office.publish(OTHER.with_port(50001)).is_open
+    assert not office.publish(OUTSIDE).is_open
+    assert office.gateway.roster.off() == {
+        "watching": "switched off for 10.0.0.20 for 198.51.100.7: it failed there repeatedly"
+    }

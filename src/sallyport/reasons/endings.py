@@ -135,7 +135,7 @@ REASONS: Final = (
     _end(
         "filter-failed",
         "A filter failed; the record filter.failed before this one says how.",
-        "The session of this client was ended, because what the filter left half done is unknown.",
+        "This connection was ended, with what was opened for it; the client's others go on.",
         "Report the failure to the filter's author; `sallyport filters list` shows a filter that"
         " was switched off.",
     ),

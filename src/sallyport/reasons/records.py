@@ -199,8 +199,8 @@ RECORDS: Final[Mapping[str, Record]] = {
     ),
     # filters
     "filter.failed": Record(
-        "A filter raised an error; its client's session ends.",
-        ("session", "filter", "error", "place", "traceback"),
+        "A filter raised an error; the connection it worked for ends.",
+        ("session", "connection", "filter", "error", "place", "traceback"),
     ),
     "frontend.failed": Record(
         "Answering one request of a client at a front end failed in the gateway itself.",

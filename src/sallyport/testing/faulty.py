@@ -7,6 +7,7 @@ from sallyport.core.engine.binder import Binder
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.engine.roster import Roster
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.filter import DataFilter, SessionFilter
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.request import BindRequest, FutureRequest
@@ -88,7 +89,13 @@ class WatchedRoster(Roster):
         vars(self).update(vars(roster))
         self.detached: list[DataFilter | SessionFilter] = []
 
-    def detach(self, attached: DataFilter | SessionFilter, session: Session, name: str) -> None:
+    def detach(
+        self,
+        attached: DataFilter | SessionFilter,
+        session: Session,
+        name: str,
+        primary: PrimaryConnection | None = None,
+    ) -> None:
         """Implement `Roster.detach`."""
         self.detached.append(attached)
-        super().detach(attached, session, name)
+        super().detach(attached, session, name, primary)

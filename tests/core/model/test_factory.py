@@ -21,6 +21,7 @@ from sallyport.core.model.filter import DataFilter
 from sallyport.core.model.hooks import Hooks, Scope
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument, Terminating
 from sallyport.flags import BindFlags, Transport
 
@@ -259,7 +260,7 @@ def test_a_peer_whose_client_is_not_there_does_not_use_a_promise_up(shop: Worksh
     assert primary.session.factories == []
 
 
-def test_x07_a_factory_that_fails_ends_the_session() -> None:
+def test_x07_a_factory_that_fails_ends_the_bind_that_was_its_turn() -> None:
     def fail() -> DataFilter:
         raise ValueError("make")
 
@@ -273,4 +274,5 @@ def test_x07_a_factory_that_fails_ends_the_session() -> None:
 
     (record,) = (f for event, f in office.world.journal.records if event == "filter.failed")
     assert (record["filter"], record["error"]) == ("watching", "ValueError('make')")
-    assert not list(office.gateway.sessions)
+    assert binding.state is State.CLOSED
+    assert primary.is_open

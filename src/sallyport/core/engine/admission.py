@@ -133,7 +133,6 @@ class Admission:
             rule=verdict.rule,
             relation=verdict.relation,
             opened_at=self._engine.clock(),
-            runner=self._engine.new_runner(session),
             frontend=asker.frontend,
         )
 

@@ -80,7 +80,7 @@ class EventDispatcher:
         for one in subscribers:
             if session.filters.get(one.name) is binding.session_filter is not None:
                 continue
-            is_denied = self._engine.is_off(one.name, session)
+            is_denied = self._engine.is_off(one.name, session, binding.primary)
             for connection in () if is_denied else binding.connections:
                 is_for_many = not connection.pinhole.single
                 context = EventContext(one.name, None, is_for_many=is_for_many)
@@ -110,22 +110,23 @@ class EventDispatcher:
         """Notify one filter of one port; return whether it answered without a fault.
 
         The filter that called `bind_for_client` waits too, and has a time limit of its own. This
-        limit passes before that one, so that the filter that does not answer is blamed.
+        limit passes before that one, so that the filter that does not answer is blamed; what the
+        caller works for ends with the bind, for it goes on waiting.
         """
         engine, session = self._engine, connection.session
 
-        def failed(error: BaseException) -> None:
-            engine.filter_failed(session, error, one.name)
+        def give_up() -> None:
+            error = waited_too_long(limits.FILTER_WAIT_SECONDS)
+            engine.filter_failed(connection.primary or connection, error, one.name)
 
-        seconds = limits.FILTER_WAIT_SECONDS
-        limit = engine.call_later(seconds, lambda: failed(waited_too_long(seconds)))
+        limit = engine.call_later(limits.FILTER_WAIT_SECONDS, give_up)
         try:
             parameters = session.filter_set.parameters[one.name]
             await attached(session, one).on_event(event(connection, parameters=parameters))
         except FAULTS as error:  # a fence: what a filter raises stays here
             if connection.is_closed:
                 return True
-            failed(error)
+            engine.filter_failed(connection, error, one.name)
             return False
         finally:
             limit.cancel()
@@ -195,7 +196,7 @@ class EventDispatcher:
         # One runner for all arrivals, so one at a time: a connection has one event context, and
         # what a filter attaches belongs to the flow that it is asked about.
         if connection.runner is None:
-            connection.runner = self._engine.new_runner(session)
+            connection.runner = self._engine.new_runner(connection)
         flow = _Flow(connection, remote, chain, event, deny, go_on)
         self._ask_in_turn(connection.runner, flow, subscribers, factories)
 
@@ -205,7 +206,7 @@ class EventDispatcher:
             self._engine,
             connection,
             remote,
-            self._engine.new_runner(connection.session),
+            self._engine.new_runner(connection),
             is_client_dialled=isinstance(connection, SecondaryConnection),
         )
         connection.asked_about.append(chain)
@@ -233,6 +234,7 @@ class EventDispatcher:
         """Drop every peer that waits for the filters' answer: the connection is over."""
         if connection.runner is not None:
             connection.runner.close()
+            connection.runner = None  # it knows the connection: a cycle
         while connection.asked_about:
             connection.asked_about.pop().end()
 
@@ -240,7 +242,7 @@ class EventDispatcher:
         if flow.chain.is_over:
             return
         session = flow.connection.session
-        if self._engine.is_off(one.name, session):
+        if self._engine.is_off(one.name, session, flow.connection.primary):
             flow.deny(one.name)
             return
         context = flow.connection.event_context = EventContext(one.name, flow.chain)
@@ -269,7 +271,7 @@ class EventDispatcher:
         for one in subscribers:
             session_filter = session.filters.get(one.name)
             if session_filter is not None and session_filter is not caller:
-                runner = self._engine.new_runner(session)
+                runner = self._engine.new_runner(connection)
                 known = replace(event, parameters=session.filter_set.parameters[one.name])
                 runner.run(session_filter.on_event, (known,), one.name)
 

@@ -22,7 +22,7 @@ from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
-from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.connection import Connection, PrimaryConnection
 from sallyport.core.model.events import ConnectionTerminating, Event
 from sallyport.core.model.filter import ApplicationFilter, DataFilter
 from sallyport.core.model.session import Session
@@ -36,7 +36,7 @@ from sallyport.core.policy.rates import BindRates
 from sallyport.core.policy.rules import ANYONE, Asker, Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.environment import Environment
-from sallyport.core.runtime.serial import SerialRunner, impatient
+from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import (
     OutOfResources,
 )
@@ -330,15 +330,11 @@ class Gateway:
         """End a connection, when every call that was queued before has run."""
         self.end_primary(primary, reason, explanation, abort=False)
 
-    def new_runner(self, session: Session) -> SerialRunner:
-        """Return a new runner for filter code of a session; a fault in it ends the session."""
+    def new_runner(self, connection: Connection) -> SerialRunner:
+        """Return a new runner for a connection's filter code; a fault in it ends the connection."""
 
         def fault(error: BaseException, name: str) -> None:
-            self.filter_failed(session, error, name)
+            self.filter_failed(connection, error, name)
 
-        def give_up(error: BaseException) -> None:
-            runner.fail(error, runner.owner)
-
-        suspend = impatient(self._environment.suspend, self.call_later, give_up)
-        runner = SerialRunner(suspend, self._environment.filter_running, fault)
-        return runner
+        environment = self._environment
+        return SerialRunner(environment.suspend, environment.filter_running, fault, self.call_later)

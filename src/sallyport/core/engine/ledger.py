@@ -258,12 +258,12 @@ class Ledger:
         The event runs on the primary's runner while that works, behind the calls already queued
         there: a filter then sees the transfer's event in order with the control connection's data.
         """
-        session, session_filter = connection.session, connection.session_filter
-        if session_filter is None or session.filter_set.is_retired:
+        session_filter = connection.session_filter
+        if session_filter is None or connection.session.filter_set.is_retired:
             return
         primary = connection.primary
         is_attended = primary is not None and primary.is_open and not primary.runner.is_closed
-        runner = primary.runner if is_attended and primary else self._engine.new_runner(session)
+        runner = primary.runner if is_attended and primary else self._engine.new_runner(connection)
         runner.run(session_filter.on_event, (event,), connection.asked_by)
 
     def _note(self, future: FutureConnection, event: str, **fields: object) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport.core.engine.faults import Faults
+from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.filter import ApplicationFilter, DataFilter, Firewall, SessionFilter
 from sallyport.core.model.filter_set import FilterSet
+from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import FAULTS, FilterRunning
@@ -16,6 +18,7 @@ from sallyport.errors import InvalidArgument
 from sallyport.limits import MAX_TRACEBACK_CHARACTERS
 
 if TYPE_CHECKING:
+    from sallyport.core.model.connection import Connection
     from sallyport.core.model.session import Session
 
 # Calls inside the core are no place where an author can look.
@@ -97,33 +100,55 @@ class Roster:
 
     # -- faults -------------------------------------------------------------------------------
 
-    def filter_failed(self, session: "Session", error: BaseException, name: str) -> None:
-        """End the session of a filter that raised, looped or waited too long (attack X07).
+    def filter_failed(self, connection: "Connection", error: BaseException, name: str) -> None:
+        """End the connection with which a filter raised, looped or waited too long (attack X07).
 
-        One fault a session is counted: what fails after it, in the events of the end, is its echo.
+        What was opened for it ends too, and of a bind every port. One fault is counted: what fails
+        in the events of this end, or of an end that is under way, is its echo.
         """
-        if not session.has_failed:
-            session.has_failed = True
-            self._note(session, error, name)
-            session.kill("filter-failed")
+        session, primary = connection.session, connection.primary
+        if session.has_failed or any(one.has_failed for one in (connection, primary) if one):
+            return
+        connection.has_failed = True
+        if primary is not None and not primary.is_open:
+            primary.has_failed = True
+        self._note(session, primary, error, name)
+        session.has_failed = True
+        _end(connection)
+        session.has_failed = session.is_ending
 
-    def detach(self, attached: DataFilter | SessionFilter, session: "Session", name: str) -> None:
-        """Call `detach` of a filter or data filter behind the fence: a failure is only counted."""
+    def detach(
+        self,
+        attached: DataFilter | SessionFilter,
+        session: "Session",
+        name: str,
+        primary: "PrimaryConnection | None" = None,
+    ) -> None:
+        """Call `detach` of a filter or data filter behind the fence: a failure is only counted.
+
+        `primary`: the connection that a data filter worked for, if any.
+        """
         try:
             self._filter_running.run(attached.detach)
         except FAULTS as error:  # a fence: what a filter raises stays here
-            self._note(session, error, name)
+            self._note(session, primary, error, name)
 
-    def is_off(self, name: str, session: "Session") -> bool:
+    def is_off(self, name: str, session: "Session", primary: "PrimaryConnection | None") -> bool:
         """Whether the filter is switched off for this client: what it could deny is denied."""
-        return self._faults.is_off(name, session.account)
+        return self._faults.is_off(name, session.account_of(primary))
 
     def off(self) -> Mapping[str, str]:
         """Return a sentence for each filter that is switched off: for which clients, and why."""
         return self._faults.explain()
 
-    def _note(self, session: "Session", error: BaseException, name: str) -> None:
-        client = session.account
+    def _note(
+        self,
+        session: "Session",
+        primary: "PrimaryConnection | None",
+        error: BaseException,
+        name: str,
+    ) -> None:
+        client = session.account_of(primary)
         place = _place(error)
         known = place, type(error)
         # Once for each place: a client that repeats what makes a filter fail fills no log.
@@ -133,6 +158,7 @@ class Roster:
             "filter.failed",
             level="error",
             session=session.id,
+            connection=None if primary is None else primary.id,
             filter=name,
             error=repr(error),
             place=place,
@@ -166,6 +192,17 @@ class Roster:
                 self._journal.record(
                     "filter.failed", level="error", filter=one.name, error=repr(error)
                 )
+
+
+def _end(connection: "Connection") -> None:
+    if isinstance(connection, PrimaryConnection):
+        connection.abandon("filter-failed")
+    elif isinstance(connection, SecondaryConnection) and connection.binding is not None:
+        for port in connection.binding.connections:
+            port.has_failed = True
+        connection.binding.kill("filter-failed")
+    else:
+        connection.kill("filter-failed")
 
 
 def _place(error: BaseException) -> str:

@@ -323,7 +323,10 @@ class Chain:
         self._runner.close()
         for slot in self._slots:
             slot.forget_deadline()
-            self._engine.detach(slot.data_filter, self._connection.session, slot.owner)
+            connection = self._connection
+            self._engine.detach(
+                slot.data_filter, connection.session, slot.owner, connection.primary
+            )
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -341,7 +344,7 @@ class Chain:
             self._runner.report()
 
     def pass_on(self, slot: Slot, take: Callable[[bytes], Work], data: bytes) -> None:
-        """Queue `data` for a neighbour; more than `limits.MAX_CHAIN_BYTES` ends the session."""
+        """Queue `data` for a neighbour; more than `limits.MAX_CHAIN_BYTES` is a fault."""
         self._under_way += len(data)
         if self._under_way > limits.MAX_CHAIN_BYTES:
             self.flooded()

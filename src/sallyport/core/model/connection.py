@@ -33,6 +33,9 @@ class Connection(Protocol):
     explanation: str | None
     """A sentence for the protocol's user, from the caller that ended it; None without one."""
 
+    has_failed: bool
+    """Whether a filter failed with it: what fails in the events of its end is not counted."""
+
     @property
     def session(self) -> "Session":
         """The session it belongs to."""
@@ -130,7 +133,6 @@ class PrimaryConnection(Askable):
         rule: Rule,
         relation: Relation,
         opened_at: float,
-        runner: SerialRunner,
         frontend: Frontend = Frontend.TRANSPARENT,
     ) -> None:
         self._engine = engine
@@ -172,9 +174,10 @@ class PrimaryConnection(Askable):
         self.transfers = 0
         """How many peers or clients have connected to what was opened for it."""
         self.event_context = None
-        self.runner = runner
+        self.has_failed = False
+        self.runner: SerialRunner = engine.new_runner(self)
         """Runs all filter code of this connection, one call at a time."""
-        self.chain = Chain(engine, self, self.peer, runner)
+        self.chain = Chain(engine, self, self.peer, self.runner)
 
     @property
     def transport(self) -> Transport:
@@ -284,6 +287,18 @@ class PrimaryConnection(Askable):
         Idempotent, never raises. `reason` and `explanation` as in `Connection.kill`.
         """
         self._engine.end_primary(self, reason, explanation, abort=True)
+
+    def abandon(self, reason: str) -> None:
+        """End it now, and with it what was opened for it, transfers under way too.
+
+        Idempotent, never raises.
+        """
+        # Filters are notified of the ends that follow at once: a call queued on this runner would
+        # come behind calls that will never run.
+        self.runner.close()
+        for opening in tuple(self.openings.values()):
+            self._engine.registry.kill(opening, reason)
+        self.kill(reason)
 
     def note(self, event: str, *, level: Level = "info", **fields: object) -> None:
         """Write one record to the journal, with session and connection filled in.

@@ -13,10 +13,11 @@ Promises about calls, for each object:
 * The events of one connection come in order; so do the calls of all data filters of one flow, and
   they never overlap: the next call begins when the coroutine of the last one has finished.
 * An exception in a filter, a call that does not return, or a wait of more than
-  `limits.FILTER_WAIT_SECONDS` ends the client's session and no other (attack X07). A failure in
-  `detach` is only counted. After `limits.MAX_FILTER_FAULTS` faults, at most one a session, the
-  filter is switched off for that client; after as many clients, for all. Whatever a filter that is
-  off would have been asked about is refused.
+  `limits.FILTER_WAIT_SECONDS` ends the connection that the filter worked for, with what was opened
+  for it, and no other (attack X07). A failure in `detach` is only counted. After
+  `limits.MAX_FILTER_FAULTS` faults, at most one a connection, the filter is switched off for that
+  client; after as many clients, for all. Whatever a filter that is off would have been asked about
+  is refused.
 """
 
 from abc import ABC, abstractmethod

@@ -35,6 +35,7 @@ class Negotiated(Opening, Askable):
         "context",
         "engine",
         "event_context",
+        "has_failed",
         "is_filtered",
         "primary",
         "protocol",
@@ -82,6 +83,7 @@ class Negotiated(Opening, Askable):
         self.is_filtered = is_filtered
         """Whether filters are asked about its flows before they start; decided at the bind."""
         self.event_context: EventContext | None = None
+        self.has_failed = False
         self.runner: SerialRunner | None = None
         """Runs the filters that are asked about its flows, one flow after another."""
         self.asked_about: list[Chain] = []

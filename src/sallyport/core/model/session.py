@@ -75,7 +75,8 @@ class Session:
         self.is_ending = False
         """Whether it was killed or is over: no port is opened for it any more."""
         self.has_failed = False
-        """Whether it ends because a filter failed in it."""
+        """Whether connections of it end because a filter failed, at this moment, or the session
+        itself ends and one failed in the events of that."""
         self.is_over = False
         self.is_traced = False
         """Whether an operator looks at it (`Tracing`)."""
@@ -415,14 +416,10 @@ class Session:
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the session now and reset both ends. Idempotent, never raises."""
         self.is_ending = True
-        for primary in self.primaries.values():
-            # Notify filters of the ends that follow at once: a call queued on a primary's runner
-            # would come behind calls that will never run.
-            primary.runner.close()
+        for primary in tuple(self.primaries.values()):
+            primary.abandon(reason)
         for opening in tuple(self.openings.values()):
             self._engine.registry.kill(opening, reason)
-        for primary in tuple(self.primaries.values()):
-            primary.kill(reason)
         self._engine.forget_idle(self)
 
     def account_of(self, primary: PrimaryConnection | None) -> str:

@@ -24,6 +24,9 @@ Suspend = Callable[[Work, Any, Callable[[BaseException | None], None]], None]
 
 _Result = TypeVar("_Result")
 
+# Calls an action after so many seconds.
+CallLater = Callable[[float, Callable[[], None]], Deadline]
+
 _DONE: Final = object()
 
 
@@ -69,34 +72,6 @@ def waited_too_long(seconds: float) -> TimeoutError:
     return TimeoutError(f"waited {seconds:g} s")
 
 
-def impatient(
-    suspend: Suspend,
-    call_later: Callable[[float, Callable[[], None]], Deadline],
-    give_up: Callable[[BaseException], None],
-) -> Suspend:
-    """Return a `suspend` that calls `give_up` with TimeoutError when a coroutine waits too long.
-
-    The limit is `limits.FILTER_WAIT_SECONDS`. A filter may wait for the kernel only; one that
-    waits for ever would hold its connection, which is read no further meanwhile (attack X07).
-    """
-
-    def suspend_impatiently(
-        work: Work,
-        yielded: Any,  # noqa: ANN401 - whatever the coroutine yields
-        done: Callable[[BaseException | None], None],
-    ) -> None:
-        seconds = limits.FILTER_WAIT_SECONDS
-        limit = call_later(seconds, lambda: give_up(waited_too_long(seconds)))
-
-        def finished(error: BaseException | None) -> None:
-            limit.cancel()
-            done(error)
-
-        suspend(work, yielded, finished)
-
-    return suspend_impatiently
-
-
 def _nothing() -> None:
     pass
 
@@ -109,6 +84,9 @@ class SerialRunner:
     * The method itself is queued, not its coroutine, so that the fence is around the call as well.
     * `fault(error, owner)` is called at most once, with the name of the filter whose code raised.
     * After a fault or `close()` nothing runs any more.
+    * With `call_later` a method that waits longer than `limits.FILTER_WAIT_SECONDS` is at fault. It
+      may wait for the kernel only; one that waits for ever would hold its connection, which is
+      read no further meanwhile (attack X07).
     * `on_idle` is called only if a method had to wait, or after `report`:
       the reader of the sockets, who paused because of `is_busy`, then reads on.
     """
@@ -118,8 +96,11 @@ class SerialRunner:
         suspend: Suspend,
         filter_running: FilterRunning,
         fault: Callable[[BaseException, str], None],
+        call_later: CallLater | None = None,
     ) -> None:
         self._suspend = suspend
+        self._call_later = call_later
+        self._limit: Deadline | None = None
         self._filter_running = filter_running
         self._fault = fault
         self._waiting: deque[tuple[Callable[..., Work], tuple[object, ...], str]] = deque()
@@ -194,11 +175,19 @@ class SerialRunner:
             yielded = next(work.__await__(), _DONE)
             if yielded is not _DONE:
                 self._must_report = True
+                if self._call_later is not None:
+                    self._limit = self._call_later(limits.FILTER_WAIT_SECONDS, self._give_up)
                 self._suspend(work, yielded, self._resumed)
                 return True
         return False
 
+    def _give_up(self) -> None:
+        self.fail(waited_too_long(limits.FILTER_WAIT_SECONDS), self.owner)
+
     def _resumed(self, error: BaseException | None) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
         if error is not None:
             self.fail(error, self.owner)
         self._drain()
