@@ -329,6 +329,9 @@ DRAIN_RESET_SECONDS = 2.0
 # An orderly end takes a turn; shutting filters down may take them a moment.
 WORKER_STOP_SECONDS = 5.0
 
+# A new supervisor makes its workers in a second or two; its predecessor does not wait for ever.
+TAKEOVER_SECONDS = 2 * WORKER_START_SECONDS
+
 # A worker that works answers within a turn; who asks on the control socket is not kept waiting for
 # one that hangs.
 WORKER_ANSWER_SECONDS = 1.0

@@ -71,7 +71,10 @@ def started(
     """Put a gateway that only notes what it is started with in the place of the real one."""
     configurations: list[Configuration] = []
 
-    def run(read: ReadSource, _journal: EventJournal, file: Path | None) -> None:
+    def run(
+        read: ReadSource, _journal: EventJournal, file: Path | None, *, takes_over: bool
+    ) -> None:
+        assert not takes_over
         configurations.append(read_source(read()))
         sources.append(read)
         files.append(file)

@@ -29,6 +29,9 @@ from sallyport.ops.processes.source import file_source, interface_source
 @click.option("--external", metavar="IF", help="Without a file: the interface to the outside.")
 @click.option("--control-socket", type=PATH, help="Listen for other commands here.")
 @click.option(
+    "--takeover", is_flag=True, help="Take the place of the gateway that runs; no client notices."
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -47,6 +50,7 @@ def run(
     internal: str | None,
     external: str | None,
     control_socket: Path | None,
+    takeover: bool,
     log_level: Level,
     log_format: str,
 ) -> None:
@@ -72,7 +76,7 @@ def run(
     # Only this command pays for importing the gateway itself.
     from sallyport.ops.processes.supervisor import run as run_gateway  # noqa: PLC0415 - see above
 
-    run_gateway(read, journal, file)
+    run_gateway(read, journal, file, takes_over=takeover)
 
 
 @click.command("check-config")

@@ -54,11 +54,19 @@ _LOADINGS = 3
 class Guard:
     """Base and guard table, and the host's settings, of a running gateway."""
 
-    def __init__(self, settings: HostSettings, policy: Policy, journal: Journal) -> None:
+    def __init__(
+        self,
+        settings: HostSettings,
+        policy: Policy,
+        journal: Journal,
+        before: str | None = None,
+    ) -> None:
         """Claim the host, before anything of it is changed; raises StartupError.
 
-        The guard table is the claim: it is refused while another instance has one.
+        The guard table is the claim: it is refused while another instance has one, unless that is
+        `before`, the table of the gateway that is taken over.
         """
+        self._before = before
         self._settings = settings
         self._journal = journal
         self._names = InterfaceNames(
@@ -69,7 +77,7 @@ class Guard:
         self._changes = RulesetWatch()
         self._wanted: tuple[Policy, GatewayRules] | None = None
         self._installed: tuple[Policy, GatewayRules] | None = None
-        self._table = GUARD_TABLES[1]
+        self._table = before or GUARD_TABLES[1]
         self._owner: socket.socket | None = None
         # What the kernel held of the base table when all was well; None: load it again to be sure.
         self._base: bytes | None = None
@@ -92,21 +100,31 @@ class Guard:
             raise
 
     def run_in(self, loop: asyncio.AbstractEventLoop, poller: FairPoller) -> None:
-        """Look after everything from now on; called once."""
+        """Look after everything from now on."""
         self._poller = poller
         poller.watch(self._interfaces, self._heed_interfaces, events=select.EPOLLIN)
         poller.watch(self._changes, self._heed_changes, events=select.EPOLLIN)
         self._later(loop)
 
-    def remove(self) -> None:
-        """Take both tables away, if they are ours; idempotent, never raises."""
+    @property
+    def table(self) -> str:
+        """The name of the guard table that stands."""
+        return self._table
+
+    def pause(self) -> None:
+        """Leave the host alone until `run_in` is called again; idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-        for watch in (self._interfaces, self._changes):
-            if self._poller is not None:
-                self._poller.forget(watch)
-            watch.close()
-        self._poller = None
+        if self._poller is not None:
+            self._poller.forget(self._interfaces)
+            self._poller.forget(self._changes)
+            self._poller = None
+
+    def remove(self) -> None:
+        """Take both tables away, if they are ours; idempotent, never raises."""
+        self.pause()
+        self._interfaces.close()
+        self._changes.close()
         self._ruleset.close()
         if self._owner is not None:
             with contextlib.suppress(StartupError):
@@ -221,7 +239,8 @@ class Guard:
         name = GUARD_TABLES[0] if self._table == GUARD_TABLES[1] else GUARD_TABLES[1]
         for taken in GUARD_TABLES:
             owner = self._ruleset.owner_of(taken)
-            if owner and (self._owner is None or taken == name):
+            is_ours = self._owner is not None or taken == self._before
+            if owner and (not is_ours or taken == name):
                 raise StartupError(
                     f"table {taken} exists already (netlink port {owner});"
                     " another instance runs in this network namespace"

@@ -139,7 +139,8 @@ class HostSettings:
         """
         try:
             self._set()
-            self._route("add")
+            if not self._is_delivered():
+                self._route("add")
         except BaseException:
             self.restore()
             raise
@@ -169,7 +170,7 @@ class HostSettings:
         ]
         if lost:
             self._set()
-        if not all(routes.is_delivered(marks.DELIVER, version) for version in self._versions):
+        if not self._is_delivered():
             self._route("add")
             lost.append("ip rule and route")
         return lost
@@ -254,6 +255,9 @@ class HostSettings:
             return str(self._port_range) in now.split(",")
         # Set by others who want forwarding, which takes nothing from us.
         return now == ours or name == _DEFAULT6
+
+    def _is_delivered(self) -> bool:
+        return all(routes.is_delivered(marks.DELIVER, version) for version in self._versions)
 
     def _route(self, verb: str) -> None:
         mark = f"{marks.DELIVER:#x}/{marks.DELIVER:#x}"

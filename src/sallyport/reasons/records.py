@@ -221,6 +221,10 @@ RECORDS: Final[Mapping[str, Record]] = {
     "gateway.stopping": Record(
         "The gateway begins to stop: transfers may finish.", ("drain_seconds",)
     ),
+    "gateway.handed_over": Record("Another gateway has taken over; this one ends."),
+    "gateway.not_handed_over": Record(
+        "Another gateway wanted to take over and could not; this one goes on.", ("problem",)
+    ),
     "gateway.stopped": Record("The gateway has stopped."),
     "gateway.followed": Record(
         "The addresses of the host have changed, and the gateway goes by those there are now.",

@@ -4,7 +4,7 @@ from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.control.operations import OPERATIONS, Access
 
 # Answered by the supervisor itself.
-OF_SUPERVISOR = {"reload", "drain"}
+OF_SUPERVISOR = {"reload", "drain", "takeover"}
 
 
 def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
@@ -18,7 +18,7 @@ def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
 def test_what_changes_something_is_not_asked_for_by_get() -> None:
     changing = {one.name for one in OPERATIONS.values() if one.access is Access.CHANGE}
 
-    assert changing == {"sessions.kill", "bindings.kill", "transfers.kill", "reload", "drain"}
+    assert changing == OF_SUPERVISOR | {"sessions.kill", "bindings.kill", "transfers.kill"}
 
 
 def test_every_parameter_of_a_path_is_declared_and_required() -> None:

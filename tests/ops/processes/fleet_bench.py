@@ -1,6 +1,7 @@
 """A fleet of workers that are played: they answer as they are told to, and end when they are."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import cast
@@ -112,6 +113,9 @@ class PlayedProcess:
     def kill(self) -> None:
         self.end(-9)
 
+    def release(self) -> socket.socket:
+        raise AssertionError("this worker changes its supervisor in tests/netns/test_takeover.py")
+
     def close(self) -> None:
         pass
 
@@ -192,7 +196,7 @@ class Bench:
 
     # -- Ground -----------------------------------------------------------------------------------
 
-    def install(self, _plan: Plan, rules: GuardRules, undo: ExitStack) -> None:
+    def install(self, _plan: Plan, rules: GuardRules, undo: ExitStack, _before: str | None) -> None:
         self.host.append(rules.networks[0].name)
         undo.callback(self.host.append, "removed")
 

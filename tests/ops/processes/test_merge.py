@@ -56,10 +56,10 @@ def test_rows_are_put_together_in_the_order_of_the_workers() -> None:
         ("transfers.kill", {"id": "w2.t7"}, Destination(2)),
         ("sessions.show", {"id": "w2.s5"}, Destination(2)),
         ("bindings.kill", {"id": "w12.b5"}, Destination(12)),
-        ("sessions.show", {"id": "nonsense"}, Destination(None)),
-        ("rules.show", {}, Destination(None)),
-        ("explain", {"client": "10.0.0.8"}, Destination(1)),
-        ("explain", {"client": "nonsense"}, Destination(None)),
+        ("sessions.show", {"id": "nonsense"}, Destination()),
+        ("rules.show", {}, Destination()),
+        ("explain", {"client": "10.0.0.8"}, Destination(index=0)),
+        ("explain", {"client": "nonsense"}, Destination()),
     ],
 )
 def test_an_id_says_whose_it_is(
@@ -72,4 +72,4 @@ def test_what_is_asked_about_a_client_goes_to_the_worker_that_serves_it() -> Non
     clients = [f"10.0.0.{number}" for number in range(1, 100)]
     asked = {destination("explain", {"client": client}, 3) for client in clients}
 
-    assert asked == {Destination(1), Destination(2), Destination(3)}
+    assert asked == {Destination(index=0), Destination(index=1), Destination(index=2)}

@@ -20,6 +20,7 @@ from sallyport.ops.control.schema import (
     Rules,
     Sessions,
     Status,
+    TakeoverBegun,
     Transfers,
 )
 
@@ -144,6 +145,13 @@ _ALL = (
         "/v1/drain",
         DrainBegun,
         "Stop the gateway when its running transfers have finished.",
+    ),
+    Operation(
+        "takeover",
+        "POST",
+        "/v1/takeover",
+        TakeoverBegun,
+        "Hand over to the gateway that waits beside the control socket; `run --takeover` asks.",
     ),
 )
 

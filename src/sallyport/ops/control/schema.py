@@ -392,6 +392,12 @@ class Reloaded(Document, frozen=True, kw_only=True):
     """The filters that run now; empty when nothing has changed."""
 
 
+class TakeoverBegun(Document, frozen=True, kw_only=True):
+    """The gateway hands over to the one that has asked, and ends."""
+
+    pid: int
+
+
 class DrainBegun(Document, frozen=True, kw_only=True):
     """The gateway accepts nothing more and ends when its transfers have."""
 

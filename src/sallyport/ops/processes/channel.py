@@ -75,17 +75,33 @@ class Channel:
             raise ValueError(f"{len(self._descriptors)} descriptors came instead of {count}")
         return [self._descriptors.popleft() for _ in range(count)]
 
+    def release(self) -> socket.socket:
+        """Let go of the socket and return it, with no message cut in two; closed for us then."""
+        self._socket.settimeout(limits.WORKER_ANSWER_SECONDS)
+        self._flush()
+        while self._is_open and self._frames.is_inside and self._readable():
+            pass
+        kept = self._socket.dup()
+        self.close()
+        return kept
+
     def finish(self, message: Struct) -> None:
         """Send a last message, wait until the other end has room for it, and close this end."""
         if not self._is_open:
             return
         self._socket.settimeout(limits.WORKER_ANSWER_SECONDS)
+        self._flush()
         with suppress(OSError):
-            while self._outgoing:
-                data, _numbers = self._outgoing.popleft()
-                self._socket.sendall(data)
             self._socket.sendall(frame(message))
         self.close()
+
+    def _flush(self) -> None:
+        """Send what waits, on a socket that blocks; whatever is too slow is not sent."""
+        with suppress(OSError):
+            while self._outgoing:
+                data, _numbers = self._outgoing[0]
+                self._socket.sendall(data)
+                self._outgoing.popleft()
 
     def read_rest(self) -> None:
         """Hear what the other end said before it ended; idempotent."""

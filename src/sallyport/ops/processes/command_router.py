@@ -30,9 +30,9 @@ class CommandRouter:
         Raises the error that they answer with, WorkerLost when none answers.
         """
         body = Ask(command, dict(arguments))
-        one = merge.destination(command, arguments, len(self._members))
+        one = merge.destination(command, arguments, self._sharing())
         if one is not None:
-            return await self._ask_one(one.worker, body), []
+            return await self._ask_one(one, body), []
         # One that starts knows no command yet.
         members = [member for member in self._members.values() if member.is_serving]
         asked = [member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS) for member in members]
@@ -56,8 +56,8 @@ class CommandRouter:
         Raises the error that they answer with, NotFound for a worker that is not there. One that
         gives no answer is left out.
         """
-        concerns = merge.destination(command, arguments, len(self._members))
-        worker = None if concerns is None else concerns.worker
+        concerns = merge.destination(command, arguments, self._sharing())
+        worker = None if concerns is None else concerns.number
         self._require(worker)
         body = Follow(command, dict(arguments))
         self._streams[feed] = worker, body
@@ -79,13 +79,20 @@ class CommandRouter:
         if worker is not None and worker not in self._members:
             raise NotFound(f"no worker {worker}; `status` lists them")
 
-    async def _ask_one(self, worker: int | None, body: Ask) -> object:
-        self._require(worker)
+    def _sharing(self) -> int:
+        """Return how many workers share the clients; at least one."""
+        return sum(not member.is_outgoing for member in self._members.values()) or 1
+
+    async def _ask_one(self, concerned: merge.Destination, body: Ask) -> object:
+        self._require(concerned.number)
         serving = [one for one in self._members.values() if one.is_serving]
         # What is the same for all is answered by those that have the clients.
         serving.sort(key=lambda one: one.is_outgoing)
         for member in serving:
-            if worker not in {None, member.number}:
+            if concerned.number not in {None, member.number}:
+                continue
+            # An outgoing worker has the share that it had.
+            if concerned.index not in {None, member.index}:
                 continue
             with suppress(WorkerLost):
                 return await member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS)

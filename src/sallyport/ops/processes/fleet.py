@@ -1,19 +1,20 @@
 """The workers of a gateway: started, asked, replaced when they fail, and ended together."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
+import socket
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from typing import Any, TypeVar
 
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
-from sallyport.errors import OperatorError, RequestRefused, StartupError
+from sallyport.errors import OperatorError, RequestRefused
 from sallyport.ops.processes.command_router import CommandRouter
 from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.kept_mappings import Book, together
 from sallyport.ops.processes.listeners import Listeners
-from sallyport.ops.processes.member import Member, WorkerLost
+from sallyport.ops.processes.member import Member, WorkerLost, all_over, at_start
 from sallyport.ops.processes.messages import (
     Adopt,
     Body,
@@ -30,6 +31,7 @@ from sallyport.ops.processes.messages import (
 )
 from sallyport.ops.processes.plans import places, require_same
 from sallyport.ops.processes.spawn import Spawn
+from sallyport.ops.processes.takeover import Mate, Predecessor
 from sallyport.ops.processes.values import value_of
 
 _T = TypeVar("_T")
@@ -71,30 +73,40 @@ class Fleet:
         """
         self._source = source
         first = self._new_member(0)
-        self._plan = await _at_start(first.ask(Prepare(source), Plan))
+        self._plan = await at_start(first.ask(Prepare(source), Plan))
         return self._plan
 
-    async def serve(self, undo: ExitStack, book: Book | None = None) -> list[str]:
+    async def serve(
+        self,
+        undo: ExitStack,
+        book: Book | None = None,
+        predecessor: Predecessor | None = None,
+    ) -> list[str]:
         """Set up what the configuration asks for and have all workers serve.
 
         Pushes on `undo` what takes it away once the workers have ended. `book` is what clients had
-        asked for before (kept_mappings). Returns the commands that they answer. Raises
-        StartupError.
+        asked for before (kept_mappings), `predecessor` the gateway that is taken over: whatever
+        fails before it has let go changes nothing of it. Returns the commands that workers answer.
+        Raises StartupError.
         """
-        plan, first = self.plan, self._members[1]
-        self._listeners = Listeners(plan.workers)
+        plan, (first,) = self.plan, self._current()
+        self._listeners = Listeners(
+            plan.workers, {} if predecessor is None else predecessor.sockets
+        )
         undo.callback(lambda: self._listeners.close(self._listeners.places))
         self._listeners.open(plan.intercepting, plan.published)
-        self._rules = await _at_start(self._render(first))
-        self._ground.install(plan, self._rules, undo)
+        self._rules = await at_start(self._render(first))
+        guard = None if predecessor is None else predecessor.offer.guard
+        self._ground.install(plan, self._rules, undo, guard)
         others = [self._new_member(index) for index in range(1, plan.workers)]
-        commands = await _at_start(self._take(first))
+        commands = await at_start(self._take(first))
         async with asyncio.TaskGroup() as starting:
             for member in others:
-                starting.create_task(_at_start(self._begin(member)))
+                starting.create_task(at_start(self._begin(member)))
+        crew = [] if predecessor is None else await predecessor.crew()
+        outgoing = [self._inherit(*one) for one in crew]
         self._watch()
-        for member in (first, *others):
-            await self._take_over(member, book)
+        await self._follow_on(outgoing, (first, *others), book)
         await self._adopt()
         return commands
 
@@ -166,12 +178,7 @@ class Fleet:
                     member.kill()
                 raise
             self._source, self._plan = source, plan
-            book = together([await self._hand_over(member) for member in before])
-            for member in new:
-                await self._take_over(member, book)
-            for member in before:
-                member.is_outgoing = True
-                member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
+            await self._follow_on(before, new)
             return plan
 
     def members(self) -> list[Member]:
@@ -189,7 +196,7 @@ class Fleet:
         alive = [member for member in self._members.values() if member.pid is not None]
         self._send(alive, Drain(seconds, keeps_sessions=False))
         hurried = self._loop.create_task(hurry.wait())
-        ended = self._loop.create_task(_all_over(alive))
+        ended = self._loop.create_task(all_over(alive))
         try:
             limit = seconds + limits.DRAIN_RESET_SECONDS + limits.WORKER_STOP_SECONDS
             await asyncio.wait({hurried, ended}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -212,11 +219,48 @@ class Fleet:
         self._send(alive, Stop())
         try:
             async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
-                await _all_over(alive)
+                await all_over(alive)
         except TimeoutError:
             for member in alive:
                 member.kill()
-            await _all_over(alive)
+            await all_over(alive)
+
+    # -- from one supervisor to the next ----------------------------------------------------------
+
+    async def number_from(self, last: int) -> None:
+        """Number workers from the one after `last` on, the first one included.
+
+        Raises StartupError.
+        """
+        (first,) = self._members.values()
+        self._numbers = count(last + 1)
+        first.is_outgoing = True
+        first.kill()
+        await first.over.wait()
+        await self.open(self._source)
+
+    @property
+    def changing(self) -> asyncio.Lock:
+        """The lock under which nothing of the workers changes."""
+        return self._changing
+
+    @property
+    def listeners(self) -> Listeners:
+        """The sockets at which the workers accept."""
+        return self._listeners
+
+    def let_go(self) -> None:
+        """Replace no worker from now on: they are another supervisor's."""
+        self._is_stopping = True
+        if self._look is not None:
+            self._look.cancel()
+
+    def _inherit(self, mate: Mate, sock: socket.socket) -> Member:
+        member = Member(mate.number, mate.index, self._spawn, self._ended)
+        member.series, member.is_outgoing = mate.series, True
+        self._members[mate.number] = member
+        member.inherit(mate.pid, sock)
+        return member
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -300,6 +344,17 @@ class Fleet:
                 self._journal.record("worker.replaced", number=member.number, pid=member.pid)
                 await self._adopt()
 
+    async def _follow_on(
+        self, before: Sequence[Member], new: Sequence[Member], book: Book | None = None
+    ) -> None:
+        """Move the mappings of workers to new ones, and let those before run dry."""
+        books = [await self._hand_over(member) for member in before]
+        for member in new:
+            await self._take_over(member, together([book, *books]))
+        for member in before:
+            member.is_outgoing = True
+            member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
+
     @staticmethod
     async def _hand_over(member: Member) -> Book | None:
         """Return the mappings that clients of a worker have asked for, which ends them there."""
@@ -349,15 +404,3 @@ class Fleet:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _all_over(members: Iterable[Member]) -> None:
-    await asyncio.gather(*(member.over.wait() for member in members))
-
-
-async def _at_start(answer: Awaitable[_T]) -> _T:
-    """Return an answer that is needed for the start; what went wrong there is a StartupError."""
-    try:
-        return await answer
-    except (RequestRefused, WorkerLost) as error:
-        raise StartupError(str(error)) from None

@@ -42,6 +42,26 @@ class Ground:
         self._journal = journal
         self._guard: Guard | None = None
         self._drops: DropWatch | None = None
+        self._drop_log = DropLog(journal, interface_name)
+        self._poller: FairPoller | None = None
+
+    @property
+    def guard(self) -> str | None:
+        """The name of the guard table; None without one."""
+        return None if self._guard is None else self._guard.table
+
+    def pause(self) -> None:
+        """Leave the host alone: a successor sets it up."""
+        if self._guard is not None:
+            self._guard.pause()
+            self._stop_sampling()
+
+    def resume(self) -> None:
+        """Look after the host again, in the running event loop."""
+        if self._guard is not None and self._poller is not None:
+            self._guard.run_in(asyncio.get_running_loop(), self._poller)
+            self._sample_drops()
+            self._log_drops()
 
     def require(self, plan: Plan) -> None:
         """Check that a gateway can start here; raises StartupError."""
@@ -49,10 +69,13 @@ class Ground:
             host.require()
         host.require_free(PortRange.parse(plan.port_range))
 
-    def install(self, plan: Plan, rules: GuardRules, undo: ExitStack) -> None:
+    def install(
+        self, plan: Plan, rules: GuardRules, undo: ExitStack, before: str | None = None
+    ) -> None:
         """Set everything up and look after it, in the running event loop.
 
-        Pushes on `undo` what takes it away. Raises StartupError.
+        `before` is the guard table of the gateway that is taken over. Pushes on `undo` what takes
+        it away. Raises StartupError.
         """
         if plan.lack is not None:
             return
@@ -60,21 +83,21 @@ class Ground:
         self._tell_cuts(policy, rules.gateway)
         inside, outside = (interfaces(policy, external=external) for external in (False, True))
         changes = host.HostSettings(rules.gateway.port_range, inside, outside)
-        drops = self._sample_drops(undo)
-        self._guard = Guard(changes, policy, self._journal)
+        self._sample_drops()
+        undo.callback(self._stop_sampling)
+        self._guard = Guard(changes, policy, self._journal, before)
         # The guard stands before the host begins to forward, and falls after it has ceased to.
         undo.callback(self._guard.remove)
         self._guard.install(policy, self._sampling(rules))
         undo.callback(changes.restore)
         changes.apply()
-        loop = asyncio.get_running_loop()
-        poller = FairPoller(loop)
-        undo.callback(poller.close)
-        self._guard.run_in(loop, poller)
-        if drops is not None:
-            self._log_drops(drops, loop, poller)
+        self._poller = FairPoller(asyncio.get_running_loop())
+        undo.callback(self._poller.close)
+        self._guard.run_in(asyncio.get_running_loop(), self._poller)
+        self._log_drops()
+        asyncio.get_running_loop().call_later(limits.DROP_MINUTE_SECONDS, self._end_minute)
 
-    def _sample_drops(self, undo: ExitStack) -> DropWatch | None:
+    def _sample_drops(self) -> None:
         """Ask for samples of what is dropped; a host may have no packet log."""
         try:
             self._drops = DropWatch()
@@ -85,28 +108,27 @@ class Ground:
                 to="no records of dropped packets",
                 lack=str(error),
             )
-            return None
-        undo.callback(self._drops.close)
-        return self._drops
+
+    def _stop_sampling(self) -> None:
+        if self._drops is not None and self._poller is not None:
+            self._poller.forget(self._drops)
+            self._drops.close()
+            self._drops = None
 
     def _sampling(self, rules: GuardRules) -> GatewayRules:
         return replace(rules.gateway, are_drops_sampled=self._drops is not None)
 
-    def _log_drops(
-        self, watch: DropWatch, loop: asyncio.AbstractEventLoop, poller: FairPoller
-    ) -> None:
-        log = DropLog(self._journal, interface_name)
+    def _log_drops(self) -> None:
+        if self._drops is not None and self._poller is not None:
+            self._poller.watch(self._drops, self._note_drops, events=select.EPOLLIN)
 
-        def readable(_events: int) -> None:
-            for sample in watch.drain():
-                log.note(sample)
+    def _note_drops(self, _events: int) -> None:
+        for sample in self._drops.drain() if self._drops is not None else ():
+            self._drop_log.note(sample)
 
-        def minute_is_over() -> None:
-            log.minute_is_over()
-            loop.call_later(limits.DROP_MINUTE_SECONDS, minute_is_over)
-
-        poller.watch(watch, readable, events=select.EPOLLIN)
-        loop.call_later(limits.DROP_MINUTE_SECONDS, minute_is_over)
+    def _end_minute(self) -> None:
+        self._drop_log.minute_is_over()
+        asyncio.get_running_loop().call_later(limits.DROP_MINUTE_SECONDS, self._end_minute)
 
     def _tell_cuts(self, policy: Policy, rules: GatewayRules) -> None:
         """Record what of the host's traffic passes no more from now on."""

@@ -30,9 +30,12 @@ _PUBLISHING: Final = {
 class Listeners:
     """The sockets, by place; at each place one for every worker."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(
+        self, workers: int, sockets: Mapping[Place, list[socket.socket]] | None = None
+    ) -> None:
+        """Take over `sockets`, of an earlier gateway with as many workers."""
         self._workers = workers
-        self._sockets: dict[Place, list[socket.socket]] = {}
+        self._sockets: dict[Place, list[socket.socket]] = dict(sockets or {})
 
     def open(
         self, intercepting: Iterable[Place], published: Mapping[Place, Publication]
@@ -66,6 +69,10 @@ class Listeners:
     def places(self) -> set[Place]:
         """Where there are sockets."""
         return set(self._sockets)
+
+    def all(self) -> Mapping[Place, Sequence[socket.socket]]:
+        """Return every socket, by place."""
+        return self._sockets
 
     def ports(self) -> dict[Place, list[int]]:
         """Return the ports of each place's sockets, worker by worker."""

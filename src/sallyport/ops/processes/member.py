@@ -1,7 +1,8 @@
 """One worker as the supervisor knows it: its process, what it was asked, whether it is alive."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from sallyport import limits
-from sallyport.errors import OperatorError
+from sallyport.errors import OperatorError, RequestRefused, StartupError
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
@@ -26,7 +27,7 @@ from sallyport.ops.processes.messages import (
     WorkerAnswer,
     WorkerRequest,
 )
-from sallyport.ops.processes.spawn import Process, Spawn
+from sallyport.ops.processes.spawn import InheritedProcess, Process, Spawn
 
 _T = TypeVar("_T")
 
@@ -80,6 +81,23 @@ class Member:
         self.lifeline.started(self._loop.time())
         self._process = self._spawn(self.number, self._on_report, self._ended)
         self.over.clear()
+
+    def inherit(self, pid: int, sock: socket.socket) -> None:
+        """Take the process of another supervisor, which serves, by the connection to it.
+
+        Raises OSError.
+        """
+        self._process = InheritedProcess(pid, sock, self._on_report, self._ended)
+        self.over.clear()
+        self.serves()
+
+    def release(self) -> tuple[int, socket.socket]:
+        """Let go of the process; return its id and the connection to it."""
+        assert self._process is not None  # noqa: S101 - it serves
+        pid, sock = self._process.pid, self._process.release()
+        self._process, self.is_serving = None, False
+        self.over.set()
+        return pid, sock
 
     def serves(self) -> None:
         """Note that it has taken its clients."""
@@ -185,3 +203,16 @@ class Member:
             if not waiting.done():
                 waiting.set_exception(WorkerLost(f"worker {self.number} has ended"))
         self._told(self, status)
+
+
+async def all_over(members: Iterable[Member]) -> None:
+    """Wait until none of them has a process."""
+    await asyncio.gather(*(member.over.wait() for member in members))
+
+
+async def at_start(answer: Awaitable[_T]) -> _T:
+    """Return an answer that is needed for the start; what went wrong there is a StartupError."""
+    try:
+        return await answer
+    except (RequestRefused, WorkerLost) as error:
+        raise StartupError(str(error)) from None

@@ -17,9 +17,11 @@ _OF_WORKER = re.compile(r"w(\d+)\.")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The request concerns one worker; None: any of them can answer."""
+    """The request concerns one worker, by its number or by its share; or any of them can answer."""
 
-    worker: int | None
+    number: int | None = None
+    index: int | None = None
+    """Its place among those that share the clients, from 0 on."""
 
 
 def destination(
@@ -30,13 +32,13 @@ def destination(
         try:
             client = parse_address(str(arguments.get("client")))
         except ValueError:
-            return Destination(None)
-        return Destination(worker_of(client, workers) + 1)
+            return Destination()
+        return Destination(index=worker_of(client, workers))
     if command in _MERGED:
         return None
     if found := _OF_WORKER.match(str(arguments.get("id", ""))):
         return Destination(int(found[1]))
-    return Destination(None)
+    return Destination()
 
 
 def merge(command: str, answers: Sequence[Raw]) -> Document:

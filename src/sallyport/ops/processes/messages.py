@@ -153,6 +153,10 @@ class TakeOver(Struct, frozen=True, tag=True):
     """Those of all clients; a worker takes its own clients'."""
 
 
+class Outlive(Struct, frozen=True, tag=True):
+    """Do not die with this supervisor: another one takes over, at the same connection."""
+
+
 class Adopt(Struct, frozen=True, tag=True):
     """Look for transfers that a process has left, and answer with how many were adopted.
 
@@ -164,7 +168,20 @@ class Stop(Struct, frozen=True, tag=True):
     """End now."""
 
 
-Body = Prepare | Render | Take | Ask | Follow | Leave | Drain | HandOver | TakeOver | Adopt | Stop
+Body = (
+    Prepare
+    | Render
+    | Take
+    | Ask
+    | Follow
+    | Leave
+    | Drain
+    | HandOver
+    | TakeOver
+    | Outlive
+    | Adopt
+    | Stop
+)
 
 
 class WorkerRequest(Struct, frozen=True):
@@ -245,6 +262,11 @@ class Frames:
 
     def __init__(self) -> None:
         self._held = bytearray()
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a frame has come in part."""
+        return bool(self._held)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take in bytes and yield what is complete; raises ValueError for a frame too long."""

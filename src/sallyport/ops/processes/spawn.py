@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -33,6 +34,9 @@ class Process(Protocol):
     def kill(self) -> None:
         """End it now; idempotent."""
 
+    def release(self) -> socket.socket:
+        """Let go of it while it runs; return the connection to it."""
+
     def close(self) -> None:
         """Let go of it after it has ended."""
 
@@ -42,8 +46,57 @@ Spawn = Callable[[int, Callable[[bytes], None], Callable[[int], None]], Process]
 end with the exit status, negative for a signal."""
 
 
-class ChildProcess:
-    """A worker in a process of its own."""
+class InheritedProcess:
+    """A worker that another supervisor has started; how it ends is not known."""
+
+    def __init__(
+        self,
+        pid: int,
+        sock: socket.socket,
+        on_message: Callable[[bytes], None],
+        ended: Callable[[int], None],
+    ) -> None:
+        """Take over `sock`, the connection to it, in a running event loop; raises OSError."""
+        self.pid = pid
+        self._loop = asyncio.get_running_loop()
+        self._ended = ended
+        self._pidfd = os.pidfd_open(pid)
+        self._channel = Channel(sock, self._loop, on_message, lambda: None)
+        self._loop.add_reader(self._pidfd, self._exited)
+
+    def send(self, message: Struct, descriptors: Sequence[int] = ()) -> None:
+        """Send a message; nothing happens when the process has ended."""
+        self._channel.send(message, descriptors)
+
+    def kill(self) -> None:
+        """End it now; idempotent."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def release(self) -> socket.socket:
+        """Let go of it while it runs; return the connection to it."""
+        self._forget()
+        return self._channel.release()
+
+    def close(self) -> None:
+        """Let go of it after it has ended."""
+        self._channel.close()
+
+    def _exited(self) -> None:
+        self._forget()
+        self._channel.read_rest()
+        self._ended(self._status())
+
+    def _forget(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+
+    def _status(self) -> int:
+        return 0
+
+
+class ChildProcess(InheritedProcess):
+    """A worker in a process that we start."""
 
     def __init__(
         self,
@@ -55,8 +108,6 @@ class ChildProcess:
         form: Format,
     ) -> None:
         """Start it, in a running event loop; see `Spawn`. Raises OSError."""
-        self._loop = asyncio.get_running_loop()
-        self._ended = ended
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             # -P: nothing is imported from the folder in which an operator happens to be.
@@ -71,29 +122,7 @@ class ChildProcess:
             except OSError:
                 ours.close()
                 raise
-        self._channel = Channel(ours, self._loop, on_message, lambda: None)
-        self._pidfd = os.pidfd_open(self._child.pid)
-        self._loop.add_reader(self._pidfd, self._exited)
+        super().__init__(self._child.pid, ours, on_message, ended)
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._child.pid
-
-    def send(self, message: Struct, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; nothing happens when the process has ended."""
-        self._channel.send(message, descriptors)
-
-    def kill(self) -> None:
-        """End it now; idempotent."""
-        self._child.send_signal(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Let go of it after it has ended."""
-        self._channel.close()
-
-    def _exited(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._channel.read_rest()
-        self._ended(self._child.wait())
+    def _status(self) -> int:
+        return self._child.wait()

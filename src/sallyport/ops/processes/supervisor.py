@@ -8,7 +8,7 @@ with it; that leaves a closed gateway: pinholes are gone, guard and running tran
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -16,36 +16,46 @@ from typing import Any
 
 import msgspec
 
-from sallyport.errors import StartupError
+from sallyport.errors import OperatorError, StartupError
 from sallyport.kernel import state_file
 from sallyport.ops.control.access import Rights
 from sallyport.ops.control.application import Application, BeginFeed
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.operations import OPERATIONS, Handler
-from sallyport.ops.control.schema import DrainBegun, Status, WorkerRow
+from sallyport.ops.control.schema import DrainBegun, Status, TakeoverBegun, WorkerRow
 from sallyport.ops.control.server import ControlServer
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes import kept_mappings
 from sallyport.ops.processes.address_follower import AddressFollower
+from sallyport.ops.processes.estate import RunningEstate
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.plans import require_same
 from sallyport.ops.processes.spawn import ChildProcess, Spawn
-from sallyport.ops.reload import Reloader
+from sallyport.ops.processes.takeover import Predecessor, hand_over
+from sallyport.ops.reload import NotReady, Reloader
 from sallyport.ops.service_manager import ServiceManager
 
 ReadSource = Callable[[], ConfigSource]
 """Read what the configuration says now; raises ConfigErrors."""
 
 
-def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> None:
+def run(
+    read: ReadSource,
+    journal: EventJournal,
+    file: Path | None = None,
+    *,
+    takes_over: bool = False,
+) -> None:
     """Run a gateway in the foreground until SIGTERM or SIGINT; SIGHUP reloads it.
 
     SIGUSR2 brings new workers, of the release that is installed now, without refusing a client.
     The first signal lets running transfers finish within `drain_seconds`, a second one ends them.
 
-    `file` is what `read` reads, None for none: then there is nothing to reload. Raises
-    ConfigErrors, and StartupError, one line that says what is wrong, with everything undone.
+    `file` is what `read` reads, None for none: then there is nothing to reload. `takes_over`: in
+    the place of the gateway that runs, which ends when this one serves. Raises ConfigErrors, and
+    StartupError, one line that says what is wrong, with everything undone.
     """
     spawn = partial(ChildProcess, level=journal.level, form=journal.form)
 
@@ -53,7 +63,13 @@ def run(read: ReadSource, journal: EventJournal, file: Path | None = None) -> No
         manager = ServiceManager.of_environment(os.environ, os.getpid())
         with closing(manager), manager.watched(asyncio.get_running_loop()):
             await Supervisor(
-                read, journal, spawn, Ground(journal), file=file, manager=manager
+                read,
+                journal,
+                spawn,
+                Ground(journal),
+                file=file,
+                manager=manager,
+                takes_over=takes_over,
             ).run()
 
     asyncio.run(serve())
@@ -71,9 +87,13 @@ class Supervisor:
         *,
         file: Path | None,
         manager: ServiceManager,
+        takes_over: bool = False,
     ) -> None:
         """`spawn` starts a worker's process, `ground` is the host, `manager` that of the service;
         others as in `run`."""
+        self._takes_over = takes_over
+        self._succession: asyncio.Task[None] | None = None
+        self._has_successor = False
         self._read = read
         self._journal = journal
         self._spawn = spawn
@@ -110,6 +130,10 @@ class Supervisor:
             await stopping
             self._reloader.close()
             self._renewer.close()
+            if self._has_successor:
+                undo.pop_all()
+                self._journal.record("gateway.handed_over")
+                return
             if starting.done() and not starting.cancelled():
                 seconds = self._fleet.plan.drain_seconds
                 self._journal.record("gateway.stopping", drain_seconds=seconds)
@@ -139,21 +163,20 @@ class Supervisor:
             Rights.named(plan.control_group, plan.monitor_group),
         )
         undo.push_async_callback(control.stop)
-        await control.start()
-        self._ground.require(plan)
         if plan.lack is not None:
             self._journal.record(
                 "gateway.limited", level="warning", to="published servers", lack=plan.lack
             )
-        ground = undo.enter_context(ExitStack())
-        # A second time: workers end before what they stand on is taken away.
-        undo.push_async_callback(self._fleet.stop)
-        for command in await self._fleet.serve(ground, kept_mappings.load(self._mappings)):
-            self._handlers[command] = partial(self._answer, command)
-        for stream in (one.name for one in OPERATIONS.values() if one.is_stream):
-            self._streams[stream] = partial(self._follow, stream)
-        self._handlers["reload"] = self._reloader.answer
-        self._handlers["drain"] = self._drain
+        if self._takes_over:
+            await self._succeed(undo, control)
+        else:
+            await control.start()
+            self._ground.require(plan)
+            ground = undo.enter_context(ExitStack())
+            # A second time: workers end before what they stand on is taken away.
+            undo.push_async_callback(self._fleet.stop)
+            book = kept_mappings.load(self._mappings)
+            self._offer(await self._fleet.serve(ground, book))
         follower = AddressFollower(self._fleet.follow, self._journal)
         undo.callback(follower.close)
         self._reloader.open()
@@ -166,6 +189,57 @@ class Supervisor:
             workers=plan.workers,
         )
         self._manager.ready(f"serving {', '.join(plan.networks)}; workers: {plan.workers}")
+
+    def _offer(self, commands: Iterable[str]) -> None:
+        """Answer these commands of the workers, and our own."""
+        for command in commands:
+            self._handlers[command] = partial(self._answer, command)
+        for stream in (one.name for one in OPERATIONS.values() if one.is_stream):
+            self._streams[stream] = partial(self._follow, stream)
+        self._handlers["reload"] = self._reloader.answer
+        self._handlers["drain"] = self._drain
+        self._handlers["takeover"] = self._begin_handing_over
+
+    # -- from one supervisor to the next ----------------------------------------------------------
+
+    async def _succeed(self, undo: AsyncExitStack, control: ControlServer) -> None:
+        """Take the place of the gateway that runs; raises OperatorError, and that one goes on."""
+        predecessor = await Predecessor.meet(Path(self._fleet.plan.control_socket))
+        undo.callback(predecessor.close)
+        require_same(predecessor.offer.plan, self._fleet.plan, has_same_rules=True)
+        await self._fleet.number_from(predecessor.offer.last_number)
+        # What is set up is not taken away when this fails: it is the other's then.
+        ground = ExitStack()
+        commands = await self._fleet.serve(ground, None, predecessor)
+        undo.callback(ground.close)
+        undo.push_async_callback(self._fleet.stop)
+        await predecessor.gone()
+        self._offer(commands)
+        await control.start()
+
+    def _begin_handing_over(self, _arguments: Mapping[str, object]) -> TakeoverBegun:
+        """Answer `takeover`: raises NotReady while another one is under way."""
+        if self._succession is not None:
+            raise NotReady("another gateway is taking over already")
+        self._succession = self._loop.create_task(self._hand_over())
+        return TakeoverBegun(pid=os.getpid())
+
+    async def _hand_over(self) -> None:
+        try:
+            async with self._fleet.changing:
+                self._ground.pause()
+                estate = RunningEstate(self._fleet, self._ground)
+                await hand_over(Path(self._fleet.plan.control_socket), estate)
+        except OperatorError as error:
+            self._journal.record("gateway.not_handed_over", level="error", problem=str(error))
+            self._ground.resume()
+        else:
+            self._has_successor = True
+            self._stopping.set()
+        finally:
+            self._succession = None
+
+    # -- what is asked ----------------------------------------------------------------------------
 
     async def _answer(self, command: str, arguments: Mapping[str, object]) -> object:
         answer, silent = await self._fleet.ask(command, arguments)

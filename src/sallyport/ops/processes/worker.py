@@ -50,6 +50,7 @@ from sallyport.ops.processes.messages import (
     Leave,
     Left,
     MappingsAnswer,
+    Outlive,
     Plan,
     Prepare,
     Publication,
@@ -161,6 +162,9 @@ class Worker:
                 self._leave(body.stream)
             case Drain():
                 self._drain(body)
+            case Outlive():
+                # The end of the connection ends us: the next supervisor did not start us.
+                _set_death_signal(0)
             case Stop():
                 self.over.set()
         return result
@@ -375,10 +379,14 @@ def _survive(journal: EventJournal, context: Mapping[str, Any]) -> None:
 
 def _die_with(supervisor: int) -> None:
     """Ask the kernel to kill this process when its supervisor ends; ends it now when it has."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _set_death_signal(signal.SIGKILL)
     if os.getppid() != supervisor:
         sys.exit("sallyport: the supervisor has ended")
+
+
+def _set_death_signal(number: int) -> None:
+    """Set which signal the end of the parent brings; 0: none."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _limit_memory() -> None:

@@ -1,0 +1,231 @@
+"""One supervisor takes over from another, of an older release: what runs is handed over.
+
+The new one lets a worker read the configuration, then asks at the control socket. The old one
+connects to it and offers the listening sockets. Now the new workers are made beside the old ones,
+and both accept at the same sockets. When all serve, the old supervisor hands over its workers and
+ends, without undoing anything: guard, sysctls and routes are the new one's. Up to that moment
+either of the two may fail, and the old one goes on.
+"""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Protocol, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from sallyport import limits
+from sallyport.errors import StartupError
+from sallyport.ops.arrivals import Place
+from sallyport.ops.control.access import Rights
+from sallyport.ops.control.client import request
+from sallyport.ops.control.operations import Access
+from sallyport.ops.control.schema import TakeoverBegun
+from sallyport.ops.processes.channel import Channel
+from sallyport.ops.processes.messages import Plan
+
+_T = TypeVar("_T", bound=Struct)
+
+
+class EstateOffer(Struct, frozen=True, tag=True):
+    """What the old gateway is; descriptors: the sockets of each place, worker by worker."""
+
+    plan: Plan
+    places: list[Place]
+    guard: str | None
+    """The name of its guard table; None where there is none."""
+    last_number: int
+    """The highest number of a worker so far."""
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The new workers serve."""
+
+
+class Mate(Struct, frozen=True):
+    """One worker that changes its supervisor."""
+
+    number: int
+    index: int
+    series: int
+    pid: int
+
+
+class Crew(Struct, frozen=True, tag=True):
+    """The old workers; descriptors: the connection to each. From here on they are the new one's."""
+
+    mates: list[Mate]
+
+
+_Word = EstateOffer | Ready | Crew
+_words = msgspec.json.Decoder(_Word)
+
+
+class Estate(Protocol):
+    """What a gateway hands over; while that lasts nothing of it changes."""
+
+    def offer(self) -> tuple[EstateOffer, list[int]]:
+        """Return what there is, and the descriptors of the sockets."""
+
+    async def release(self) -> tuple[Crew, list[int]]:
+        """Let go of all workers; return them and the descriptors of the connections to them."""
+
+
+class _Talk:
+    """The words of the two supervisors to one another, in order."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._heard: asyncio.Queue[_Word | None] = asyncio.Queue()
+        self.channel = Channel(
+            sock,
+            asyncio.get_running_loop(),
+            lambda body: self._heard.put_nowait(_words.decode(body)),
+            lambda: self._heard.put_nowait(None),
+        )
+
+    async def next(self, kind: type[_T]) -> _T:
+        """Return the next word, which must be of this kind; raises StartupError."""
+        try:
+            async with asyncio.timeout(limits.TAKEOVER_SECONDS):
+                word = await self._heard.get()
+        except TimeoutError:
+            raise StartupError("the other gateway says nothing; nothing was taken over") from None
+        if not isinstance(word, kind):
+            raise StartupError("the other gateway gave up; nothing was taken over")
+        return word
+
+
+class Predecessor:
+    """The gateway that is taken over, as its successor sees it."""
+
+    def __init__(self, pid: int, talk: _Talk, offer: EstateOffer) -> None:
+        """Take over the sockets that came with the offer of the process `pid`; raises OSError."""
+        self._process = os.pidfd_open(pid)
+        self._talk = talk
+        self.offer = offer
+        workers = offer.plan.workers
+        numbers = iter(talk.channel.take_descriptors(workers * len(offer.places)))
+        self.sockets: dict[Place, list[socket.socket]] = {
+            place: [socket.socket(fileno=next(numbers)) for _ in range(workers)]
+            for place in offer.places
+        }
+
+    @classmethod
+    async def meet(cls, control_socket: Path) -> Self:
+        """Ask the gateway at a control socket to hand over.
+
+        Raises NotRunning when there is none, OperatorError when it does not want to or is too old,
+        StartupError.
+        """
+        with _Doorstep(control_socket) as doorstep:
+            begun = await asyncio.to_thread(
+                request, control_socket, "takeover", expect=TakeoverBegun
+            )
+            talk = _Talk(await doorstep.visitor())
+        return cls(begun.pid, talk, await talk.next(EstateOffer))
+
+    async def crew(self) -> list[tuple[Mate, socket.socket]]:
+        """Say that all is ready, and return the workers with their connections.
+
+        The gateway is ours when this returns. Raises StartupError.
+        """
+        self._talk.channel.send(Ready())
+        crew = await self._talk.next(Crew)
+        numbers = self._talk.channel.take_descriptors(len(crew.mates))
+        return [
+            (mate, socket.socket(fileno=number))
+            for mate, number in zip(crew.mates, numbers, strict=True)
+        ]
+
+    async def gone(self) -> None:
+        """Wait until its process has ended, and with it its guard and its control socket.
+
+        Raises StartupError when it does not.
+        """
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._process, ended.set)
+        try:
+            async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
+                await ended.wait()
+        except TimeoutError:
+            raise StartupError("the gateway that handed over does not end; stop it") from None
+        finally:
+            loop.remove_reader(self._process)
+
+    def close(self) -> None:
+        """Break off, if it has not handed over yet: the other gateway goes on then."""
+        os.close(self._process)
+        self._talk.channel.close()
+
+
+async def hand_over(control_socket: Path, estate: Estate) -> None:
+    """Hand an estate to the gateway that has asked at our control socket.
+
+    When this returns all is the other's, who waits for our end. Raises OperatorError with nothing
+    changed.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(os.fspath(_doorstep(control_socket)))
+        _require_own(sock)
+    except OSError as error:
+        sock.close()
+        raise StartupError(f"no gateway waits to take over: {error.strerror}") from None
+    talk = _Talk(sock)
+    try:
+        offer, descriptors = estate.offer()
+        talk.channel.send(offer, descriptors)
+        await talk.next(Ready)
+        crew, descriptors = await estate.release()
+    except BaseException:
+        talk.channel.close()
+        raise
+    talk.channel.send(crew, descriptors)
+
+
+class _Doorstep:
+    """The socket at which the old gateway meets the new one, beside the control socket."""
+
+    def __init__(self, control_socket: Path) -> None:
+        self._path = _doorstep(control_socket)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.unlink(missing_ok=True)
+            self._listener.bind(os.fspath(self._path))
+            self._path.chmod(0o600)
+        except OSError as error:
+            self._listener.close()
+            raise StartupError(f"{self._path}: {error.strerror}") from None
+        self._listener.listen(1)
+        self._listener.setblocking(False)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    async def visitor(self) -> socket.socket:
+        """Return the connection of who comes; raises StartupError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
+                sock, _name = await loop.sock_accept(self._listener)
+        except TimeoutError:
+            raise StartupError("the running gateway does not come to hand over") from None
+        _require_own(sock)
+        return sock
+
+
+def _doorstep(control_socket: Path) -> Path:
+    return control_socket.with_name(f"{control_socket.name}.next")
+
+
+def _require_own(sock: socket.socket) -> None:
+    """Check that the other end is a process of our user or of root; raises StartupError."""
+    if Rights().of_peer(sock) is not Access.CHANGE:
+        sock.close()
+        raise StartupError("a process of another user wants to take part in the takeover")

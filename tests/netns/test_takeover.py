@@ -1,0 +1,199 @@
+"""A new supervisor takes the place of the one that runs, and no client notices."""
+
+import json
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count, cycle
+from pathlib import Path
+
+import pytest
+from tests.interop.matrix import GiveServer
+from tests.interop.office import configuration
+from tests.interop.rawftp import RawFtp
+from tests.netns.test_adoption import received
+from tests.netns.test_daemon import asked, traces
+from tests.netns.test_mappings import request
+from tests.netns.test_workers import begin, open_pidfd
+
+from sallyport.lab.gateway import RunningGateway, sallyport
+from sallyport.lab.host import wait_until
+from sallyport.lab.network import Lab
+from sallyport.lab.servers import FtpServer
+
+pytestmark = [pytest.mark.netns, pytest.mark.interop]
+
+NUMBERS = count(1)
+CLIENTS = 8
+
+
+def arguments(folder: Path, **keys: str) -> list[str]:
+    file = folder / "sallyport.toml"
+    text = configuration(
+        gateway="\n".join(["workers = 2", *(f"{key} = {value}" for key, value in keys.items())]),
+        protocols=("ftp", "port-mapping"),
+        rest="[frontends.pcp]\n",
+    )
+    file.write_text(text)
+    return ["--config", str(file)]
+
+
+def start(lab: Lab, folder: Path) -> RunningGateway:
+    return RunningGateway(lab, arguments(folder), name=f"takeover{next(NUMBERS)}")
+
+
+def succeed(lab: Lab, folder: Path, old: RunningGateway) -> RunningGateway:
+    """Let another gateway take over, and wait until it has."""
+    name = old.control_socket.stem
+    new = RunningGateway(lab, [*arguments(folder), "--takeover"], name=name)
+
+    def answers() -> bool:
+        done = new.ask("status", "--json")
+        return done.returncode == 0 and json.loads(done.stdout)["pid"] == new.process.pid
+
+    wait_until(new.process, answers, new.log, "it does not take over")
+    assert old.process.wait(5) == 0
+    return new
+
+
+@contextmanager
+def load(lab: Lab, server: FtpServer) -> Iterator[list[str]]:
+    """Let clients come, transfer and go without a pause; yield what each has done so far."""
+    done: list[str] = []
+    faults: list[str] = []
+    over = threading.Event()
+
+    def work(number: int) -> None:
+        family = (4, 6)[number & 1]
+        host = lab.clients[number // 2 % 2]
+        fetches = cycle([RawFtp.fetch, RawFtp.fetch_passively])
+        while not over.is_set():
+            try:
+                with RawFtp(host, server, family) as ftp:
+                    done.append(next(fetches)(ftp, b"small"))
+            except Exception as error:  # noqa: BLE001 - every fault counts
+                faults.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
+@pytest.fixture
+def server(server_of: GiveServer) -> FtpServer:
+    made = server_of("vsftpd")
+    (made.folder / "small").write_bytes(b"through")
+    (made.folder / "endless").write_bytes(bytes(16 * 1024 * 1024))
+    return made
+
+
+def test_under_load_no_connection_is_lost_and_the_host_ends_as_it_was(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    host = traces(lab)
+    gateway = start(lab, tmp_path)
+    with load(lab, server) as done:
+        for _ in range(2):
+            before = len(done)
+            gateway = succeed(lab, tmp_path, gateway)
+            assert len(done) > before
+            rows = asked(gateway, "status")["workers"]
+            assert sum(row["state"] == "serving" for row in rows) == 2
+
+    assert gateway.stop() == 0
+    assert traces(lab) == host
+
+
+def test_sessions_transfers_and_mappings_of_before_go_on(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    gateway = start(lab, tmp_path)
+    mapped = request(lab, 4)
+    with ExitStack() as ends:
+        ftp = ends.enter_context(RawFtp(lab.client, server))
+        other = ends.enter_context(RawFtp(lab.client, server, 6))
+        data = ends.enter_context(begin(other))
+        sessions = asked(gateway, "sessions", "list")["sessions"]
+
+        gateway = succeed(lab, tmp_path, gateway)
+
+        assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+        assert received(data) == 16 * 1024 * 1024
+        assert other.reply().startswith(b"226")
+        renewed = request(lab, 4)
+        assert (renewed.external, renewed.epoch >= mapped.epoch) == (mapped.external, True)
+        # Those of the old workers are still seen, and can be ended.
+        shown = {row["id"] for row in asked(gateway, "sessions", "list")["sessions"]}
+        assert {row["id"] for row in sessions if row["controls"]} <= shown
+        for row in sessions:
+            gateway.ask("sessions", "kill", row["id"])
+        with pytest.raises(ConnectionResetError):
+            ftp.ask(b"NOOP", b"200")
+
+    def is_old_generation_gone() -> bool:
+        rows = asked(gateway, "status")["workers"]
+        return all(row["state"] == "serving" for row in rows)
+
+    wait_until(gateway.process, is_old_generation_gone, gateway.log, "old workers stay")
+    assert gateway.stop() == 0
+
+
+def test_one_that_fails_changes_nothing(lab: Lab, tmp_path: Path, server: FtpServer) -> None:
+    gateway = start(lab, tmp_path)
+    before = traces(lab)
+    with RawFtp(lab.client, server) as ftp:
+        argv = [*sallyport(), "run", *arguments(tmp_path, port_range='"41000-41999"')]
+        argv += ["--takeover", "--control-socket", str(gateway.control_socket)]
+
+        done = lab.gateway.run(argv, check=False)
+
+        assert done.returncode == 1
+        assert "reload it first" in done.stderr
+        assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+    with RawFtp(lab.client, server) as ftp:
+        assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+    wait_until(
+        gateway.process,
+        lambda: any("gateway.not_handed_over" in line for line in gateway.journal()),
+        gateway.log,
+        "it says nothing",
+    )
+    assert traces(lab) == before
+    assert asked(gateway, "status")["pid"] == gateway.process.pid
+    assert gateway.stop() == 0
+
+
+def test_without_a_gateway_there_is_nothing_to_take_over(lab: Lab, tmp_path: Path) -> None:
+    argv = [*sallyport(), "run", *arguments(tmp_path), "--takeover"]
+    argv += ["--control-socket", str(tmp_path / "c.sock")]
+
+    done = lab.gateway.run(argv, check=False)
+
+    assert done.returncode == 3
+    assert "no gateway listens" in done.stderr
+
+
+def test_old_workers_end_when_the_supervisor_that_took_them_over_is_killed(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    gateway = start(lab, tmp_path)
+    with RawFtp(lab.client, server) as ftp:
+        gateway = succeed(lab, tmp_path, gateway)
+        rows = asked(gateway, "status")["workers"]
+        assert [row["state"] for row in rows].count("outgoing") >= 1
+
+        gateway.kill()
+
+        with pytest.raises(ConnectionResetError):
+            ftp.reply()
+        for row in rows:
+            with suppress(ProcessLookupError), open_pidfd(row["pid"]) as end:
+                assert select.select([end], [], [], 5)[0], f"process {row['pid']} goes on"
