@@ -31,13 +31,17 @@ class Account:
 class FtpServer(Service):
     """A running FTP server; `folder` is what its account sees as the root directory."""
 
-    def __init__(self, software: str, host: Host, folder: Path, port: int = 21) -> None:
+    def __init__(
+        self, software: str, host: Host, folder: Path, port: int = 21, *, settings: str = ""
+    ) -> None:
         """Start `software`, one of SOFTWARE, on a host; it listens when this returns.
 
-        Configuration and log lie beside `folder`. Raises StartupError when the program is not
-        installed, or, with the end of its log, when it does not come up.
+        `settings` are more lines of its configuration, or more options of pure-ftpd. Configuration
+        and log lie beside `folder`. Raises StartupError when the program is not installed, or, with
+        the end of its log, when it does not come up.
         """
         self.port = port
+        self.settings = settings
         self.user, self.password = ("lab", "lab") if software == "pure-ftpd" else ("anonymous", "x")
         super().__init__(software, host, folder, missing=why_not(software))
 
@@ -105,13 +109,17 @@ max_per_ip=0
 vsftpd_log_file={server.log}
 log_ftp_protocol=YES
 xferlog_enable=YES
+{server.settings}
 """
     return ["vsftpd", str(server.file_beside("conf", configuration))]
 
 
 def _proftpd(server: FtpServer) -> list[str]:
-    # "User root" and RootLogin: as above, there may be no other user.
+    # "User root" and RootLogin: as above, there may be no other user. Modules lie where the program
+    # does, which may be unpacked anywhere.
+    modules = Path(shutil.which("proftpd") or "").parents[1] / "lib/proftpd"
     configuration = f"""\
+ModulePath {modules}
 ServerType standalone
 DefaultServer on
 UseIPv6 on
@@ -137,6 +145,7 @@ SystemLog {server.log}
   RequireValidShell off
   AllowOverwrite on
 </Anonymous>
+{server.settings}
 """
     path = server.file_beside("conf", configuration)
     return ["proftpd", "--nodaemon", "--quiet", "--config", str(path)]
@@ -156,7 +165,7 @@ def _pure_ftpd(server: FtpServer) -> list[str]:
     pid_file = server.file_beside("pid")
     options = ["-S", str(server.port), "-l", f"puredb:{database}", "-u", "1", "-g", str(pid_file)]
     # At most 1000 clients (50 if not said), no names looked up, no anonymous users.
-    options += ["-c", "1000", "-H", "-E"]
+    options += ["-c", "1000", "-H", "-E", *server.settings.split()]
     return [sys.executable, "-m", "sallyport.lab.oneuid", "pure-ftpd", *options]
 
 

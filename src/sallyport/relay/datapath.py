@@ -72,7 +72,7 @@ class UserDataPath:
         """Hold a gateway port, for this process alone; see DataPath."""
         if (transport, address) in self._ports:
             raise AddressInUse("port-already-reserved")
-        self._new_port(transport, address, is_reserved=True)
+        self._new_port(transport, address, is_reserved=True, is_shared=is_shared)
 
     def release(self, transport: Transport, address: Endpoint) -> None:
         """Release a reserved port after the last flow that needs it. Idempotent, never raises."""
@@ -191,12 +191,15 @@ class UserDataPath:
             self._forget_unneeded(transport, listen)
         self._openings[pinhole.id] = opening
 
-    def _new_port(self, transport: Transport, address: Endpoint, *, is_reserved: bool) -> BoundPort:
+    def _new_port(
+        self, transport: Transport, address: Endpoint, *, is_reserved: bool, is_shared: bool = False
+    ) -> BoundPort:
         try:
             sock = sockets.bound(
                 transport,
                 address,
                 is_foreign=not is_reserved,
+                is_bound_again=is_shared,
                 may_be_absent=address.address in self._absent,
             )
         except OSError as error:

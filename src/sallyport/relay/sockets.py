@@ -36,14 +36,16 @@ def bound(
     address: Endpoint,
     *,
     is_foreign: bool = False,
+    is_bound_again: bool = False,
     may_be_absent: bool = False,
 ) -> socket.socket:
     """Make a socket bound to `address`; a foreign one is not this host's. Raises OSError.
 
     An own address that may be absent need not be on this host yet.
 
-    The bind finds every local program that has the port, were it by a wildcard or SO_REUSEADDR.
-    A UDP socket is deaf until it is told to `hear`.
+    The bind finds every local program that has the port, were it by a wildcard or SO_REUSEADDR;
+    a port that is `is_bound_again` and again, those that listen there: connections of the last time
+    may go on, or be in TIME_WAIT. A UDP socket is deaf until it is told to `hear`.
     """
     with closed_on_error(make(transport, address.version)) as made:
         if transport is Transport.UDP:
@@ -52,10 +54,10 @@ def bound(
             let_bind_absent(made)
         if is_foreign:
             make_transparent(made)
-            if transport is Transport.TCP:
-                # No service of this host is there; what may be in the way is a leg of ours that
-                # speaks in that host's name, or the TIME_WAIT of one.
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if transport is Transport.TCP and (is_foreign or is_bound_again):
+            # At a foreign address is no service of this host; what may be in the way is a leg of
+            # ours that speaks in that host's name, or the TIME_WAIT of one.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(name_of(address))
         return made
 

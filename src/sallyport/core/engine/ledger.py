@@ -90,7 +90,9 @@ class Ledger:
     def port_armed(self, connection: SecondaryConnection) -> None:
         """Record that a pinhole is open; once for each binding."""
         if connection.index == 0:
-            self._note_bound("binding.armed", connection, "info")
+            binding = connection.binding
+            is_quiet = binding is not None and binding.is_shared
+            self._note_bound("binding.armed", connection, "debug" if is_quiet else "info")
 
     def peer_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Notify the caller of the bind that a peer is connected."""
@@ -132,6 +134,7 @@ class Ledger:
             "binding.closed",
             connection,
             reason,
+            level="debug" if binding and binding.is_shared and not traffic.flows else "info",
             seconds=0.0 if binding is None else self._engine.clock() - binding.created_at,
             binding=connection.binding_id,
             proxy=listen,
@@ -291,10 +294,10 @@ class Ledger:
         reason: str,
         *,
         seconds: float,
+        level: Level = "info",
         **fields: object,
     ) -> None:
         """Write the one record that says all about a transfer that is over."""
-        level: Level = "info"
         if connection.explanation is not None:
             # A filter had a reason of its own: a transfer that was blocked is no normal end.
             level, fields["explanation"] = "warning", connection.explanation

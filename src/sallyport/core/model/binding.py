@@ -31,6 +31,7 @@ class Binding:
         "frontend",
         "id",
         "is_for_primary",
+        "is_shared",
         "lifetime",
         "primary",
         "protocol",
@@ -62,6 +63,8 @@ class Binding:
         self.context = request.context
         self.is_for_primary = request.is_for_primary
         """Whether `Session.emulate_client_bind` made it: its connections are primary ones."""
+        self.is_shared = request.is_shared
+        """Whether it shares its port with others: one of very many, of which few are used."""
         self.created_at = engine.clock()
         self.lifetime: Deadline | None = None
         """When it lets no peer in any more whatever happens; None: it has no such time."""
