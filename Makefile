@@ -1,5 +1,5 @@
 # Verbs only; what they do is in scripts/.
-.PHONY: check test matrix demo bench reference clean
+.PHONY: check test matrix demo bench reference docs package clean
 
 check:
 	@scripts/check
@@ -18,6 +18,12 @@ bench:
 
 reference:
 	@scripts/reference
+
+docs:
+	@scripts/docs
+
+package:
+	@scripts/package
 
 clean:
 	rm -rf .venv .cache .*_cache .hypothesis build dist

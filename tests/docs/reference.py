@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -119,31 +119,56 @@ def configuration() -> str:
             "| key | value | default | meaning | since |",
             "|---|---|---|---|---|",
         ]
-        known = meanings(shape)
-        own = vars(shape).get("__annotations__", {})
-        keys = document.keys_of(shape).items()
-        for key, info in sorted(keys, key=lambda item: item[1].attribute not in own):
-            since = _SINCE.search(known[info.attribute])
-            lines.append(
-                _row(
-                    f"`{key}`",
-                    document.accepted(info.type),
-                    "required" if info.is_required else _toml(info.default),
-                    _SINCE.sub("", known[info.attribute]),
-                    since[1] if since else _FIRST,
-                )
-            )
+        lines += [_row(f"`{key.name}`", *key[1:]) for key in _keys_of(shape)]
         lines.append("")
-    lines += [
-        "## `[sets]` and `[schedules]`",
-        "",
-        "Names of your own, for rules: NAME = a list. A set has addresses, prefixes and ranges,",
-        'such as `staff = ["10.0.0.16/28", "fd00:a::100-fd00:a::1ff"]`. A schedule has times of',
-        "the week, in the gateway's local time, such as",
-        '`office = ["mon-fri 08:00-18:00", "sat 22:00-06:00"]`.',
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_NAMES_OF_ONES_OWN])
+
+
+def manual_keys() -> str:
+    """Return the keys as sallyport.toml(5) has them: a terminal is too narrow for the table."""
+    lines = [_NOTE]
+    for title, shape, about in _TABLES:
+        lines += [f"### {title}", "", about, ""]
+        for key in _keys_of(shape):
+            default = key.default if key.default in {"", "required"} else f"default {key.default}"
+            facts = "; ".join(filter(None, (key.accepted, default)))
+            lines += [f"**{key.name}**", f": {key.meaning}", f"  ({facts})", ""]
+    return "\n".join([*lines, *(line.replace("## `", "### `") for line in _NAMES_OF_ONES_OWN)])
+
+
+class _Key(NamedTuple):
+    name: str
+    accepted: str
+    default: str
+    meaning: str
+    since: str
+
+
+_NAMES_OF_ONES_OWN = (
+    "## `[sets]` and `[schedules]`",
+    "",
+    "Names of your own, for rules: NAME = a list. A set has addresses, prefixes and ranges,",
+    'such as `staff = ["10.0.0.16/28", "fd00:a::100-fd00:a::1ff"]`. A schedule has times of',
+    "the week, in the gateway's local time, such as",
+    '`office = ["mon-fri 08:00-18:00", "sat 22:00-06:00"]`.',
+    "",
+)
+
+
+def _keys_of(shape: type) -> Iterator[_Key]:
+    """Yield the keys of one table, its own before those of its base."""
+    known = meanings(shape)
+    own = vars(shape).get("__annotations__", {})
+    keys = document.keys_of(shape).items()
+    for key, info in sorted(keys, key=lambda item: item[1].attribute not in own):
+        since = _SINCE.search(known[info.attribute])
+        yield _Key(
+            key,
+            document.accepted(info.type),
+            "required" if info.is_required else _toml(info.default),
+            _SINCE.sub("", known[info.attribute]),
+            since[1] if since else _FIRST,
+        )
 
 
 def reasons() -> str:
@@ -367,6 +392,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "command_line.md": command_line,
     "json.md": documents,
     "api.md": api,
+    "../man/_keys.md": manual_keys,
 }
 
 
