@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
-from sallyport.addresses import IpAddress, IpNetwork
+from sallyport.addresses import IpAddress, IpNetwork, parse_address
 
 # A range is (version, first, last) with addresses as integers: cheap to compare and to merge.
 _Range = tuple[int, int, int]
@@ -63,6 +63,23 @@ class IpFilter:
         spans = tuple(map(_span, items))
         # The usual filter is a single server, which needs no merging.
         return cls(_merge(spans) if len(spans) > 1 else spans)
+
+    @classmethod
+    def parse(cls, text: str) -> "IpFilter":
+        """Return the filter that an address, a prefix or a range (`10.0.0.1-10.0.0.9`) means.
+
+        Raises ValueError with a sentence that says what to write.
+        """
+        low, dash, high = text.partition("-")
+        try:
+            if dash:
+                return cls().include_range(parse_address(low), parse_address(high))
+            return cls.of(text) if "/" in text and "%" not in text else cls.of(parse_address(text))
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no address, prefix or range; write one like 10.0.0.8, 10.0.0.16/28 or"
+                " 10.0.0.8-10.0.0.15"
+            ) from None
 
     def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
         """Return this filter plus `first`-`last`, both included.

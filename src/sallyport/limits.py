@@ -220,6 +220,14 @@ MAX_SIP_VIAS = 32
 # (attack P08).
 MAX_SDP_MEDIA = 16
 
+# -- the local API --------------------------------------------------------------------------------
+
+# Processes of the host itself that its operator lets in: orchestration and some servers.
+MAX_API_CONNECTIONS = 256
+
+# Events that wait for a process that does not read them; 1 MiB is some five thousand.
+MAX_API_BACKLOG_BYTES = 1024 * 1024
+
 # -- SOCKS ----------------------------------------------------------------------------------------
 
 # From the first byte to the last of a request: a person types nothing of it, a password takes us 50

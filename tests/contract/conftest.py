@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from tests.contract.api_bench import ApiBench
 from tests.contract.bench import Bench
 from tests.contract.grounds import Ground
 from tests.contract.lab_bench import LabBench, event_loop
@@ -62,8 +63,9 @@ def short_silence(
 def build(setup: Setup, request: pytest.FixtureRequest) -> Iterator[Build]:
     """Make benches that go with the test."""
     with ExitStack() as undo:
-        if setup.bench == "memory":
-            yield lambda *filters, **rule: MemoryBench(setup.way, setup.transport, filters, rule)
+        if not setup.is_real:
+            kind = ApiBench if setup.bench == "api" else MemoryBench
+            yield lambda *filters, **rule: kind(setup.way, setup.transport, filters, rule)
             return
         ground: Ground = request.getfixturevalue("ground")
 

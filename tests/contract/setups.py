@@ -33,12 +33,12 @@ class Setup:
     @property
     def is_real(self) -> bool:
         """Whether bytes travel at all."""
-        return self.bench != "memory"
+        return self.bench in ("user", "kernel")
 
 
 ALL = tuple(
     Setup(bench, way, transport)
-    for bench in ("memory", "user", "kernel")
+    for bench in ("memory", "api", "user", "kernel")
     for way in WAYS
     for transport in Transport
 )
@@ -60,6 +60,8 @@ TCP = over(lambda setup: setup.is_tcp)
 UDP = over(lambda setup: not setup.is_tcp)
 NAT = over(lambda setup: setup.is_nat)
 ROUTED = over(lambda setup: not setup.is_nat)
+WITH_PRIMARY = over(lambda setup: setup.bench != "api")
+"""For what a primary connection does, which a process of the local API does not know."""
 REAL = over(lambda setup: setup.is_real)
 REAL_TCP = over(lambda setup: setup.is_real and setup.is_tcp)
 REAL_UDP = over(lambda setup: setup.is_real and not setup.is_tcp)

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.contract.bench import Bench
-from tests.contract.setups import NAT, TCP, UDP
+from tests.contract.setups import NAT, TCP, UDP, WITH_PRIMARY, over
 
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
@@ -176,6 +176,7 @@ def test_a_withdrawn_binding_lets_nobody_new_in_and_what_runs_goes_on(bench: Ben
 # -- the primary ----------------------------------------------------------------------------------
 
 
+@WITH_PRIMARY
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_a_binding_ends_with_its_primary(bench: Bench, how: str) -> None:
     client = bench.client()
@@ -211,12 +212,13 @@ def test_without_a_primary_a_binding_outlives_every_control_connection(bench: Be
     assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
 
 
-@NAT
+@over(lambda setup: setup.is_nat and setup.bench != "api")
 def test_without_a_primary_the_proxy_address_must_be_named(bench: Bench) -> None:
     with pytest.raises(InvalidArgument):
         bench.bind(primary=None)
 
 
+@WITH_PRIMARY
 def test_killing_the_session_ends_everything_it_has(bench: Bench) -> None:
     client = bench.client()
     bench.serve(client)
@@ -245,6 +247,7 @@ def test_a_life_of_its_own_ends_a_binding_and_may_be_extended(bench: Bench) -> N
     assert bench.is_refused(bench.way.server, binding.proxy_address)
 
 
+@TCP
 def test_what_runs_at_the_end_of_that_life_goes_on(bench: Bench) -> None:
     client = bench.client()
     bench.serve(client)
@@ -254,3 +257,15 @@ def test_what_runs_at_the_end_of_that_life_goes_on(bench: Bench) -> None:
 
     assert talk.reaches_client(b"still here")
     assert bench.is_refused(bench.way.stranger, binding.proxy_address)
+
+
+@UDP
+def test_datagrams_have_no_end_so_they_pass_no_longer_when_that_life_is_over(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, lifetime=A_MINUTE)
+    bench.reach(bench.way.server, binding.proxy_address)
+    bench.pass_time(A_MINUTE)
+
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)

@@ -61,6 +61,13 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
         " `socks-bind` and `socks-udp` say who may. What goes to a port of a filter, such as 21, is"
         " that filter's protocol.",
     ),
+    (
+        "[frontends.api]",
+        document.ApiShape,
+        "Processes of this host bind ports for clients over a UNIX socket"
+        " ([local_api.md](local_api.md)). The section switches the front end on; rules with"
+        ' `frontends = ["api"]` and `users` say who may.',
+    ),
     ("[[users]]", rule_shapes.UserShape, "A user whom front ends authenticate and rules name."),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),

@@ -15,6 +15,7 @@ from sallyport.filters.declarative import load_declarative
 from sallyport.ops.config.catalogue import Catalogue
 from sallyport.ops.config.load import parse as parse_configuration
 from sallyport.wire import (
+    api,
     conntrack,
     guard,
     irc,
@@ -31,6 +32,7 @@ from sallyport.wire import (
     socks,
     tftp,
 )
+from sallyport.wire.api import Lines
 from sallyport.wire.ftp import formats, replies
 from sallyport.wire.interjection import Interjector
 from sallyport.wire.sip import messages as sip_messages
@@ -265,6 +267,18 @@ def natpmp_request(segments: Segments) -> object:
         return natpmp.parse(packet)
     except ValueError:
         return natpmp.refuse(packet, natpmp.NatPmpResult.UNSUPP_OPCODE, 0)
+
+
+def api_request(segments: Segments) -> object:
+    """Read lines of the local API, each a request or none."""
+    lines, found = Lines(), list[object]()
+    for segment in segments:
+        for line in lines.feed(segment):
+            try:
+                found.append(api.read_request(line))
+            except api.UNREADABLE:
+                found.append(api.id_of(line))
+    return found
 
 
 def socks_messages(segments: Segments) -> object:
@@ -503,6 +517,7 @@ TARGETS = (
     Target("tftp", tftp_request, (ProtocolError,)),
     Target("pcp", pcp_request),
     Target("natpmp", natpmp_request),
+    Target("api", api_request),
     Target("socks", socks_messages, (NotSocks,)),
     Target("socks-datagram", socks_datagram, (ProtocolError,)),
     Target("irc", irc_offer, (ProtocolError,)),

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.gateway import Gateway
@@ -15,6 +16,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
+from sallyport.frontends.api.server import ApiServer, worker_path
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
 from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
 from sallyport.frontends.pcp.server import PcpServer
@@ -24,14 +26,15 @@ from sallyport.frontends.udp import DatagramInterceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.interception import Interception
 from sallyport.ops.config.publishing import is_routed
-from sallyport.ops.config.settings import PcpSettings, SocksSettings
+from sallyport.ops.config.settings import ApiSettings, PcpSettings, SocksSettings
 
 Protocols = Mapping[Transport, Mapping[int, ProtocolDefinition]]
 """What clients inside may speak, by the port they dial."""
 
 Place = str
 """Where a socket is: `tcp4` for one that TPROXY delivers to, or `udp 203.0.113.1:69`, with an
-address and port of ours; `socks 10.0.0.1:1080` where SOCKS is spoken."""
+address and port of ours; `socks 10.0.0.1:1080` where SOCKS is spoken, `api` and a path where the
+local API is."""
 
 
 def intercepting(policy: Policy, protocols: Protocols) -> list[Place]:
@@ -47,6 +50,11 @@ def publishing(rule: PublishingRule) -> Place:
 def socks_place(listen: Endpoint) -> Place:
     """Return the place at an address of ours where SOCKS is spoken."""
     return f"socks {listen}"
+
+
+def api_place(path: Path) -> Place:
+    """Return the place of the local API."""
+    return f"api {path}"
 
 
 def interceptions(
@@ -89,6 +97,9 @@ def _loopback_versions(policy: Policy) -> list[int]:
     return [4, 6] if IPv6Address("::1") in policy.gateway_addresses else [4]
 
 
+_FrontEnd = Interceptor | DatagramInterceptor | SocksServer | ApiServer
+
+
 class FrontEnds:
     """Those who accept at the listening sockets; one pair per gateway."""
 
@@ -96,6 +107,7 @@ class FrontEnds:
         self._streams = Interceptor(gateway, {}, tasks, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._socks = SocksServer(gateway, tasks, poller)
+        self._api = ApiServer(gateway, tasks)
         self._served: dict[Place, socket.socket] = {}
         self._gateway = gateway
         self._tasks = tasks
@@ -154,6 +166,22 @@ class FrontEnds:
             await self._leases.take_over(book, serves)
         self._has_leases.set()
 
+    def offer_api(
+        self, settings: ApiSettings | None, worker_of: Callable[[IpAddress], int | None]
+    ) -> None:
+        """Answer processes for clients of this worker; of others name the worker's socket.
+
+        `worker_of` knows the place of the worker that serves a client, None: it is this one.
+        """
+
+        def elsewhere(client: IpAddress) -> str | None:
+            index = worker_of(client)
+            if index is None or settings is None:
+                return None
+            return worker_path(str(settings.socket), index)
+
+        self._api.send_elsewhere(elsewhere)
+
     def offer_socks(self, settings: SocksSettings | None) -> None:
         """Know the users of these settings from now on; where it listens `serve` is told."""
         self._socks.know({} if settings is None else settings.passwords)
@@ -169,13 +197,16 @@ class FrontEnds:
         self._streams.close()
         self._datagrams.close()
         self._socks.close()
+        self._api.close()
 
     def _leave(self, place: Place) -> None:
         listener = self._served.pop(place)
         self._front_end(place).leave(listener)
         listener.close()
 
-    def _front_end(self, place: Place) -> Interceptor | DatagramInterceptor | SocksServer:
+    def _front_end(self, place: Place) -> _FrontEnd:
         if place.startswith("socks"):
             return self._socks
+        if place.startswith("api"):
+            return self._api
         return self._datagrams if place.startswith("udp") else self._streams

@@ -155,7 +155,12 @@ class Share:
 
     def has(self, client: IpAddress) -> bool:
         """Whether this worker serves a client."""
-        return worker_of(client, self.workers) == self.number - 1
+        return self.other(client) is None
+
+    def other(self, client: IpAddress) -> int | None:
+        """Return the place of the worker that serves a client, from 0 on; None: it is this one."""
+        found = worker_of(client, self.workers)
+        return None if found == self.number - 1 else found
 
 
 class Assembly:
@@ -195,6 +200,7 @@ class Assembly:
         self.front_ends.serve(sockets, prepared.protocols)
         self.front_ends.offer_pcp(prepared.configuration.pcp)
         self.front_ends.offer_socks(prepared.configuration.socks)
+        self.front_ends.offer_api(prepared.configuration.api, self.share.other)
 
     def adopt(self) -> int:
         """Adopt the transfers that no process watches; return how many. Raises KernelError.
@@ -250,6 +256,7 @@ def assemble(
     front_ends.serve(sockets, prepared.protocols)
     front_ends.offer_pcp(prepared.configuration.pcp)
     front_ends.offer_socks(prepared.configuration.socks)
+    front_ends.offer_api(prepared.configuration.api, share.other)
     adoption = None
     if kernel is not None:
         adoption = Adoption(gateway, gateway.sessions, kernel, kernel.orphans, share.has)
@@ -307,7 +314,8 @@ def _by_port(supervised: Iterable[ProtocolDefinition]) -> Protocols:
 
 def _require_plain(configuration: Configuration, policy: Policy, lack: str) -> None:
     """Check that what is published works without interception; raises StartupError."""
-    if not policy.publishing_rules and configuration.socks is None:
+    front_ends = (configuration.socks, configuration.api)
+    if not policy.publishing_rules and front_ends == (None, None):
         raise StartupError(f"nothing can be intercepted, and no server is published: {lack}")
     for rule in policy.publishing_rules:
         if is_routed(rule) or not rule.full_proxy:

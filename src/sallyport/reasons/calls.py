@@ -44,6 +44,27 @@ REASONS: Final = (
         "Leave it out.",
     ),
     _call(
+        "an-argument-cannot-be-read",
+        "An argument of the local API is no address, prefix or range.",
+        "Write addresses as 10.0.0.8:1553 or [2001:db8::8]:1553.",
+    ),
+    _call(
+        "what-stays-needs-a-lifetime",
+        "A binding was to outlive its process, and for ever.",
+        "Give it a lifetime.",
+    ),
+    _call("no-port-with-this-index", "The binding has no port of this index.", "Count from 0."),
+    _call(
+        "peer-ports-are-of-the-whole-binding",
+        "The ports of peers were to be replaced for one port of a binding.",
+        "Leave the index out.",
+    ),
+    _call(
+        "other-worker",
+        "Another process of the gateway serves this client.",
+        "Ask at the socket that the answer names.",
+    ),
+    _call(
         "lifetime-is-not-positive",
         "A life of no seconds was asked for.",
         "Give a number above zero, or leave it out.",

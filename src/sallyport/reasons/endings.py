@@ -91,6 +91,18 @@ REASONS: Final = (
         "A program that still needs the port asks again by itself; look whether it runs.",
     ),
     _end(
+        "owner-has-gone",
+        "The process that made the binding by the local API has ended, or has hung up.",
+        "What ran through it was reset as well.",
+        "Write stays = true with a lifetime for a binding that is to outlive its process.",
+    ),
+    _end("withdrawn-by-owner", "The process that made the binding closed it.", _NOTHING_NEW),
+    _end(
+        "killed-by-owner",
+        "The process that made the binding ended it.",
+        "What ran through it was reset as well.",
+    ),
+    _end(
         "front-end-switched-off",
         "The configuration no longer has the section of this front end.",
         _TIME_IS_OVER,

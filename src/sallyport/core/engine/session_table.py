@@ -75,7 +75,9 @@ class SessionTable:
             self._private.setdefault(client, []).append(session)
         else:
             session = self.begin(client, asker)
-        self._engine.call_later(limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session))
+        session.unused = self._engine.call_later(
+            limits.UNUSED_SESSION_SECONDS, lambda: self.forget_idle(session)
+        )
         return session
 
     def forget_idle(self, session: Session) -> None:
@@ -83,6 +85,8 @@ class SessionTable:
         if session.primaries or session.openings or session.is_over:
             return
         session.is_ending = session.is_over = True
+        if session.unused is not None:
+            session.unused.cancel()
         self._delist(session)
         self._engine.tracing.ended(session)
         session.factories.clear()

@@ -20,6 +20,7 @@ from sallyport.core.policy.access import check_host_access
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker, Verdict
 from sallyport.core.policy.terms import Frontend
+from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import Terminating
 from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
@@ -80,6 +81,8 @@ class Session:
         self.is_over = False
         self.is_traced = False
         """Whether an operator looks at it (`Tracing`)."""
+        self.unused: Deadline | None = None
+        """When it ends if nothing is added to it; only where it was made before it was used."""
         self.openings: dict[int, Opening] = {}
         """The bound ports and permissions it holds, by the id of their pinhole."""
 

@@ -28,12 +28,13 @@ from sallyport.ops.config.rule_shapes import (
     SpanList,
     UserShape,
 )
-from sallyport.ops.config.settings import GatewaySettings, PcpSettings
+from sallyport.ops.config.settings import ApiSettings, GatewaySettings, PcpSettings
 from sallyport.ops.config.toml_lines import KeyPath
 
 _Shape = TypeVar("_Shape")
 _DEFAULTS = GatewaySettings()
 _PCP = PcpSettings()
+_API = ApiSettings()
 
 # Enough of a wrong value to recognise it in one line of an error message.
 _SHOWN = 60
@@ -51,7 +52,7 @@ _TABLES = (
     "frontends",
 )
 
-_FRONT_ENDS = ("pcp", "socks")
+_FRONT_ENDS = ("pcp", "socks", "api")
 
 # What types without a description take, in the words of TOML.
 _PLAIN = {
@@ -186,6 +187,15 @@ class SocksShape(Struct, frozen=True):
     passwords, is then refused."""
 
 
+class ApiShape(Struct, frozen=True):
+    """`[frontends.api]`: processes of this host ask for ports of clients, over a UNIX socket."""
+
+    socket: Annotated[str, Meta(description="a path in quotes")] = str(_API.socket)
+    """Where they connect."""
+    group: Annotated[str, Meta(min_length=1, description="the name of a group")] | None = None
+    """The group whose members may connect; without the key only root and the gateway's own user."""
+
+
 @dataclass(slots=True)
 class Report:
     """Collects what is wrong in one file, each at the line of the key it is about."""
@@ -224,6 +234,7 @@ class ConfigDocument:
     filters: Mapping[str, object]
     pcp: PcpShape | None
     socks: SocksShape | None
+    api: ApiShape | None
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
@@ -255,6 +266,7 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
         filters=_tables(raw.get("filters", {}), "filters", report),
         pcp=_front_end(front_ends, "pcp", PcpShape, report),
         socks=_front_end(front_ends, "socks", SocksShape, report),
+        api=_front_end(front_ends, "api", ApiShape, report),
     )
 
 

@@ -1,11 +1,12 @@
 """Front ends: from the sections below `[frontends]` to settings, and what is wrong with them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from sallyport.addresses import Endpoint
-from sallyport.ops.config.document import PcpShape, Report, SocksShape
+from sallyport.ops.config.document import ApiShape, PcpShape, Report, SocksShape
 from sallyport.ops.config.rule_shapes import UserShape
-from sallyport.ops.config.settings import PcpSettings, SocksSettings
+from sallyport.ops.config.settings import ApiSettings, PcpSettings, SocksSettings, socket_path_fault
 from sallyport.passwords import PasswordHash
 
 
@@ -56,6 +57,16 @@ def read_socks(
             ' authentication = "none"',
         )
     return SocksSettings(tuple(listen), passwords if is_proven else None)
+
+
+def read_api(shape: ApiShape | None, report: Report) -> ApiSettings | None:
+    """Return what `[frontends.api]` means; mistakes go to `report`."""
+    if shape is None:
+        return None
+    path = Path(shape.socket)
+    if fault := socket_path_fault(path, "socket"):
+        report.add(("frontends", "api", "socket"), fault)
+    return ApiSettings(path, shape.group)
 
 
 def _passwords(users: Iterable[UserShape | None], report: Report) -> dict[str, PasswordHash]:

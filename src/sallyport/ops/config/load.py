@@ -34,12 +34,13 @@ from sallyport.ops.config.document import (
     nearest,
     read_document,
 )
-from sallyport.ops.config.front_ends import read_pcp, read_socks
+from sallyport.ops.config.front_ends import read_api, read_pcp, read_socks
 from sallyport.ops.config.named import read_named
 from sallyport.ops.config.publishing import read_rules
 from sallyport.ops.config.selection import Choice, Selection
 from sallyport.ops.config.settings import (
     FIRST_FREE_PORT,
+    ApiSettings,
     DataPathChoice,
     GatewaySettings,
     PcpSettings,
@@ -72,6 +73,8 @@ class Configuration:
     """The front end for PCP; None while it is off."""
     socks: SocksSettings | None = None
     """The front end for SOCKS; None while it is off."""
+    api: ApiSettings | None = None
+    """The front end for processes of this host; None while it is off."""
 
     def unintercepted(self) -> "Configuration":
         """Return what it means on a host where nothing can be intercepted: all is ordinary."""
@@ -150,6 +153,7 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
     }
     pcp = read_pcp(document.pcp, report)
     socks = read_socks(document.socks, document.users, report)
+    api = read_api(document.api, report)
     choices = selection.choices(allowed | {rule.protocol for rule in publishing_rules})
     report.raise_if_any()
     return Configuration(
@@ -172,6 +176,7 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
         ),
         pcp=pcp,
         socks=socks,
+        api=api,
     )
 
 

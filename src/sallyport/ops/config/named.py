@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from sallyport import limits
-from sallyport.addresses import PortRange, parse_address
+from sallyport.addresses import PortRange
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.schedules import Schedule
 from sallyport.core.policy.terms import AllowedAddresses, Terms
@@ -142,25 +142,7 @@ def _addresses(texts: Iterable[str], path: KeyPath, report: Report, *, first: in
     found = IpFilter()
     for i, text in enumerate(texts, start=first):
         try:
-            found = found.include_filter(_span(text))
+            found = found.include_filter(IpFilter.parse(text))
         except ValueError as error:
             report.add((*path, i), str(error))
     return found
-
-
-def _span(text: str) -> IpFilter:
-    """Read an address, a prefix or a range; the ValueError says what to write."""
-    low, dash, high = text.partition("-")
-    try:
-        if dash:
-            return IpFilter().include_range(parse_address(low), parse_address(high))
-        return (
-            IpFilter.of(text)
-            if "/" in text and "%" not in text
-            else IpFilter.of(parse_address(text))
-        )
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no address, prefix or range; write one like 10.0.0.8, 10.0.0.16/28 or"
-            " 10.0.0.8-10.0.0.15"
-        ) from None

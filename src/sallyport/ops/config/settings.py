@@ -57,13 +57,16 @@ def port_range_fault(ports: PortRange, *, masquerade: bool, workers: int = 1) ->
     return None
 
 
-def socket_path_fault(path: Path) -> str | None:
-    """Say why no socket can be at `path` and what to write instead; None when one can."""
+def socket_path_fault(path: Path, key: str = "control_socket") -> str | None:
+    """Say why no socket can be at `path` and what to write instead; None when one can.
+
+    `key`: which key says so.
+    """
     if not path.is_absolute() or "\0" in str(path):
-        return f"control_socket {str(path)!r} is not an absolute path; begin it with /"
+        return f"{key} {str(path)!r} is not an absolute path; begin it with /"
     if len(bytes(path)) > MAX_SOCKET_PATH_BYTES:
         return (
-            f"control_socket is longer than {MAX_SOCKET_PATH_BYTES} bytes, the most that UNIX"
+            f"{key} is longer than {MAX_SOCKET_PATH_BYTES} bytes, the most that UNIX"
             " sockets allow; write a shorter path"
         )
     return None
@@ -90,6 +93,14 @@ class SocksSettings:
 
     listen: tuple[Endpoint, ...]
     passwords: Mapping[str, PasswordHash] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """The front end for other processes of this host; `group` None: for our own user alone."""
+
+    socket: Path = Path("/run/sallyport/api.sock")
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

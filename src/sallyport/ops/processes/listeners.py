@@ -6,11 +6,13 @@ next. So does who connects while an outgoing generation hands over to the next.
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
+from sallyport.frontends.api.server import api_socket, worker_path
 from sallyport.frontends.tproxy import intercepting_socket, publishing_socket
 from sallyport.frontends.udp import intercepting_datagram_socket, publishing_datagram_socket
 from sallyport.io.sockets import attach_program
@@ -25,6 +27,9 @@ _PUBLISHING: Final = {
     Transport.TCP: publishing_socket,
     Transport.UDP: publishing_datagram_socket,
 }
+
+
+_UNIX: Final = "UNIX"
 
 
 class Listeners:
@@ -50,8 +55,8 @@ class Listeners:
             for place in wanted.keys() - self._sockets.keys():
                 self._sockets[place] = []
                 opened.add(place)
-                for _ in range(self._workers):
-                    self._sockets[place].append(_make(place, wanted[place], self._workers))
+                for index in range(self._workers):
+                    self._sockets[place].append(_make(place, wanted[place], index, self._workers))
                 if publication := wanted[place]:
                     _share_out(publication, self._sockets[place])
         except StartupError:
@@ -63,6 +68,8 @@ class Listeners:
         """Close the sockets at these places; who waits there is reset."""
         for place in tuple(places):
             for made in self._sockets.pop(place):
+                if made.family == socket.AF_UNIX:
+                    Path(made.getsockname()).unlink(missing_ok=True)
                 made.close()
 
     @property
@@ -79,6 +86,7 @@ class Listeners:
         return {
             place: [int(made.getsockname()[1]) for made in sockets]
             for place, sockets in self._sockets.items()
+            if sockets[0].family != socket.AF_UNIX
         }
 
     def of(self, worker: int) -> dict[Place, int]:
@@ -86,7 +94,9 @@ class Listeners:
         return {place: sockets[worker].fileno() for place, sockets in self._sockets.items()}
 
 
-def _make(place: Place, publication: Publication | None, workers: int) -> socket.socket:
+def _make(place: Place, publication: Publication | None, index: int, workers: int) -> socket.socket:
+    if publication is not None and publication.transport == _UNIX:
+        return api_socket(worker_path(publication.listen, index), publication.group)
     if publication is not None:
         publish = _PUBLISHING[Transport[publication.transport]]
         return publish(
@@ -101,7 +111,7 @@ def _make(place: Place, publication: Publication | None, workers: int) -> socket
 
 def _share_out(publication: Publication, sockets: Sequence[socket.socket]) -> None:
     """Let the kernel choose among the sockets at one address as it chooses among workers."""
-    if len(sockets) < 2:
+    if len(sockets) < 2 or publication.transport == _UNIX:
         return
     # The index that the program returns is a socket's turn to be bound (UDP) or to listen. It
     # stays: the supervisor keeps a duplicate of each for as long as the place is wanted.

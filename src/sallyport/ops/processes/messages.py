@@ -48,9 +48,11 @@ class Publication(Struct, frozen=True):
     """What of the configuration wants it."""
     listen: str
     transport: str
-    """TCP or UDP."""
+    """TCP, UDP or UNIX."""
     may_be_absent: bool = False
     """The address may come to this host later."""
+    group: str | None = None
+    """UNIX: whose members may connect."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ from sallyport.ops import arrivals, logs
 from sallyport.ops.arrivals import Place
 from sallyport.ops.assembly import Assembly, Prepared, Share, assemble
 from sallyport.ops.config.load import Configuration
-from sallyport.ops.config.settings import DataPathChoice
+from sallyport.ops.config.settings import ApiSettings, DataPathChoice
 from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.logs import EventJournal, Format
@@ -324,10 +324,19 @@ def plan_of(prepared: Prepared) -> Plan:
         | {
             arrivals.socks_place(at): Publication("[frontends.socks]", str(at), Transport.TCP.name)
             for at in prepared.socks_listens()
-        },
+        }
+        | _api(prepared.configuration.api),
         drain_seconds=settings.drain_seconds,
         lack=prepared.lack,
     )
+
+
+def _api(settings: ApiSettings | None) -> dict[Place, Publication]:
+    if settings is None:
+        return {}
+    path = str(settings.socket)
+    published = Publication("[frontends.api]", path, "UNIX", group=settings.group)
+    return {arrivals.api_place(settings.socket): published}
 
 
 def main(arguments: Sequence[str]) -> int:
