@@ -48,6 +48,8 @@ ELSEWHERE = {
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
     "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
+    "ops/control/health.py": ("netns/test_admin.py", "on a gateway that works"),
+    "ops/control/measured.py": ("netns/test_admin.py", "on a gateway that works"),
     "ops/processes": ("netns/test_supervision.py", "most of it only running processes show"),
     "reasons": ("docs/test_reasons.py", "texts by code, checked together"),
     "relay/attempts.py": ("relay/test_tcp.py", "the first half of every relayed connection"),

@@ -270,6 +270,14 @@ MIN_MASQUERADE_PORTS = 1024
 # a kilobyte or two. 16 KiB is what h11 itself and most servers allow.
 MAX_CONTROL_REQUEST_BYTES = 16 * 1024
 
+# Combinations of event, protocol and reason that are counted each for itself: ten protocols with
+# fifty reasons. What comes after them is counted as "other", so that no input makes metrics grow.
+MAX_TALLIED = 512
+
+# A token over TCP: 16 characters of hexadecimal are 64 bits, which no one guesses at the rate at
+# which loopback connections can be made.
+MIN_TOKEN_BYTES = 16
+
 # Connections to the admin API at once: some operators, dashboards and pages with two streams each.
 # An answer that is not taken yet may hold 25 MB.
 MAX_CONTROL_CONNECTIONS = 64

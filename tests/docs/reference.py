@@ -20,8 +20,10 @@ from sallyport.cli.app import app
 from sallyport.filters.dcc import DccSettings
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.ops.config import document, rule_shapes, selection
+from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.control import schema
 from sallyport.ops.control.operations import OPERATIONS
+from sallyport.ops.metrics import METRICS
 from sallyport.reasons import REASONS, Group
 from sallyport.reasons.records import FIELDS, RECORDS
 
@@ -68,6 +70,12 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
         " ([local_api.md](local_api.md)). The section switches the front end on; rules with"
         ' `frontends = ["api"]` and `users` say who may.',
     ),
+    (
+        "[admin]",
+        AdminShape,
+        "The admin API and its web page over TCP. Without the section: the control socket alone.",
+    ),
+    ("[metrics]", MetricsShape, "Counters for Prometheus. Without the section: none."),
     ("[[users]]", rule_shapes.UserShape, "A user whom front ends authenticate and rules name."),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
@@ -357,6 +365,26 @@ def api() -> str:
     return "\n".join([*lines, ""])
 
 
+def metrics() -> str:
+    """Return the page of metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        _NOTE,
+        "`[metrics] listen` says where Prometheus asks for `/metrics`;",
+        "[monitor](../how-to/monitor.md) shows it. Each worker counts for itself, so sum over",
+        "`worker`. No label is an address or a user.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        _row(f"`{name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.text)
+        for name, one in METRICS.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
 def _type(found: Any) -> str:  # noqa: ANN401 - a type, or what typing makes of one
     text = (
         found.__name__
@@ -400,6 +428,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "json.md": documents,
     "api.md": api,
     "../man/_keys.md": manual_keys,
+    "metrics.md": metrics,
 }
 
 

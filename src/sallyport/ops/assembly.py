@@ -279,6 +279,11 @@ def _require_same(before: Configuration, after: Configuration) -> None:
                 f"[gateway] {key} cannot change while the gateway runs; restart it, or write"
                 f" {str(was)!r} again"
             )
+    for table in ("admin", "metrics"):
+        if getattr(after, table) != getattr(before, table):
+            raise RestartNeeded(
+                f"[{table}] cannot change while the gateway runs; restart it, or write it as it was"
+            )
     was_at, is_at = (
         {name for network in one.policy.networks for name in network.interfaces}
         for one in (before, after)

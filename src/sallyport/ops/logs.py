@@ -19,6 +19,7 @@ from typing import Final, Protocol, get_args
 import msgspec
 
 from sallyport.core.runtime.environment import Level
+from sallyport.ops.tally import Tally
 from sallyport.reasons import REASONS
 
 STDERR = 2
@@ -75,6 +76,7 @@ class EventJournal:
         self.level = level
         self.form = form
         self._always: Mapping[str, object] = {} if worker is None else {"worker": worker}
+        self.tally = Tally()
         self.refusals: Counter[str] = Counter()
         """How often what was refused, written or not."""
         self.listener: Onlooking | None = None
@@ -96,6 +98,7 @@ class EventJournal:
         try:
             if event.endswith(".refused") and level != "debug":
                 self.refusals[str(fields.get("reason"))] += 1
+            self.tally.count(event, fields)
             listener = self.listener
             if level not in self._levels and listener is None:
                 return

@@ -5,6 +5,8 @@ nothing. Sessions under way keep their filters and what they opened.
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +42,11 @@ class Reloader:
         self._is_open = False
         self._is_due = False
         self._by_signal: set[asyncio.Task[None]] = set()
+        self.counts: Counter[str] = Counter(success=0, failure=0)
+        """How many reloads there were, by how they ended."""
+        self.has_succeeded = True
+        """Whether the last one did; the start counts as one."""
+        self.succeeded_at = time.time()
 
     def open(self) -> None:
         """From now on there is a gateway; one signal that came before is obeyed now."""
@@ -61,6 +68,8 @@ class Reloader:
         try:
             filters = await self._reload()
         except Exception as error:
+            self.counts["failure"] += 1
+            self.has_succeeded = False
             for line in str(error).splitlines() or [repr(error)]:
                 self._journal.record("gateway.reload_refused", level="error", problem=line)
             if isinstance(error, ConfigErrors):
@@ -68,6 +77,8 @@ class Reloader:
                     file=file, valid=False, errors=mistakes_of(error.errors), filters=[]
                 )
             raise
+        self.counts["success"] += 1
+        self.has_succeeded, self.succeeded_at = True, time.time()
         self._journal.record("gateway.reloaded", file=file, filters=", ".join(filters))
         return Reloaded(file=file, valid=True, errors=[], filters=filters)
 

@@ -104,6 +104,13 @@ REASONS: Final = (
         "Use a method that the `allow` header names; `/openapi.json` lists them all.",
     ),
     _operation(
+        "not-authenticated",
+        "The admin API was asked over TCP without a token that it knows.",
+        "The request was answered with this error and changed nothing.",
+        "Send the header `Authorization: Bearer TOKEN`, with what the file of the key holds.",
+        "admin.control_token_file",
+    ),
+    _operation(
         "not-permitted",
         "The admin API was asked by a user and groups that have no right to this.",
         "The request was answered with this error and changed nothing.",

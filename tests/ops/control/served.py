@@ -14,7 +14,7 @@ from sallyport.core.runtime.environment import Journal
 from sallyport.ops.control.access import Rights
 from sallyport.ops.control.application import Application, BeginFeed
 from sallyport.ops.control.operations import Handler
-from sallyport.ops.control.server import ControlServer
+from sallyport.ops.control.server import HttpServer
 from sallyport.testing.world import MemoryJournal
 
 
@@ -32,8 +32,8 @@ def served(
 
     async def serve() -> None:
         application = Application(handlers, streams or {}, journal or MemoryJournal())
-        server = ControlServer(path, application, rights or Rights())
-        await server.start()
+        server = HttpServer(application)
+        await server.open_unix(path, rights or Rights())
         started.set()
         await stopping.wait()
         await server.stop()

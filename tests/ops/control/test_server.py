@@ -18,7 +18,7 @@ from sallyport.ops.control.application import Application
 from sallyport.ops.control.client import request
 from sallyport.ops.control.operations import Access
 from sallyport.ops.control.schema import Document, Sessions
-from sallyport.ops.control.server import ControlServer
+from sallyport.ops.control.server import HttpServer
 from sallyport.testing.world import MemoryJournal
 
 ASKED = b"GET /v1/sessions HTTP/1.1\r\nHost: sallyport\r\n\r\n"
@@ -29,8 +29,8 @@ def running(path: Path, rights: Rights | None = None):  # type: ignore[no-untype
     return served(path, {"sessions.list": lambda _: SESSIONS}, rights=rights)
 
 
-def server(path: Path) -> ControlServer:
-    return ControlServer(path, Application({}, {}, MemoryJournal()), Rights())
+async def open_at(path: Path) -> None:
+    await HttpServer(Application({}, {}, MemoryJournal())).open_unix(path, Rights())
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_the_socket_of_a_dead_gateway_is_replaced(path: Path) -> None:
 def test_a_second_instance_is_refused_and_the_first_keeps_its_socket(path: Path) -> None:
     with running(path):
         with pytest.raises(StartupError, match="another instance is running"):
-            asyncio.run(server(path).start())
+            asyncio.run(open_at(path))
 
         assert request(path, "sessions.list", expect=Sessions) == SESSIONS
 
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_socket_is_left_alone(path: Path) -> None:
     path.write_text("precious")
 
     with pytest.raises(StartupError, match="is not a socket"):
-        asyncio.run(server(path).start())
+        asyncio.run(open_at(path))
 
     assert path.read_text() == "precious"
 
@@ -227,7 +227,7 @@ def test_a_file_that_is_no_socket_is_left_alone(path: Path) -> None:
 @pytest.mark.parametrize("folder", ["/proc/none", "/dev/null/x"])
 def test_a_path_where_nothing_can_be_is_told(folder: str) -> None:
     with pytest.raises(StartupError, match="name another socket"):
-        asyncio.run(server(Path(folder) / "s").start())
+        asyncio.run(open_at(Path(folder) / "s"))
 
 
 def test_the_peer_of_a_socket_is_this_process() -> None:

@@ -73,3 +73,14 @@ def test_what_is_asked_about_a_client_goes_to_the_worker_that_serves_it() -> Non
     asked = {destination("explain", {"client": client}, 3) for client in clients}
 
     assert asked == {Destination(index=0), Destination(index=1), Destination(index=2)}
+
+
+def test_what_troubles_several_workers_is_said_once() -> None:
+    parts = [
+        msgspec.structs.replace(status(1, {}), degraded=trouble)
+        for trouble in (None, "filter ftp is off", "filter ftp is off", "no free tcp port")
+    ]
+    together = merge("status", [raw(part) for part in parts])
+
+    assert isinstance(together, Status)
+    assert together.degraded == "filter ftp is off; no free tcp port"

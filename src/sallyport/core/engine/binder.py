@@ -50,6 +50,7 @@ class Binder:
     async def bind(self, request: BindRequest, *, armed: bool) -> Binding:
         """Do what `Session.bind_for_client` promises."""
         engine = self._engine
+        begun = engine.clock()
         trail = Trail() if request.session.is_traced else None
         try:
             protocol, rule, relation = self._grants.check(request, trail)
@@ -92,6 +93,7 @@ class Binder:
             raise
         if armed:
             await binding.arm()
+        engine.bind_times.add(engine.clock() - begun)
         return binding
 
     async def complete_client_address(

@@ -35,6 +35,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rates import BindRates
 from sallyport.core.policy.rules import ANYONE, Asker, Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
+from sallyport.core.runtime.durations import Durations
 from sallyport.core.runtime.environment import Environment
 from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import (
@@ -70,6 +71,8 @@ class Gateway:
         self.name = name
         self.journal = environment.journal
         self.clock = environment.now
+        self.bind_times = Durations()
+        """From the call of a bind to its answer, of those that were granted."""
         self.roster = Roster(
             environment.journal, environment.filter_running, filters, policy.filter_settings
         )
@@ -93,6 +96,7 @@ class Gateway:
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports
+        self.free_ports = ports.free
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._environment = environment
         self._binding_numbers = count(1)

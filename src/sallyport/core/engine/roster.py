@@ -137,6 +137,10 @@ class Roster:
         """Whether the filter is switched off for this client: what it could deny is denied."""
         return self._faults.is_off(name, session.account_of(primary))
 
+    def is_off_for_all(self, name: str) -> bool:
+        """Whether a filter has failed with so many clients that it is off for all of them."""
+        return self._faults.is_off_for_all(name)
+
     def off(self) -> Mapping[str, str]:
         """Return a sentence for each filter that is switched off: for which clients, and why."""
         return self._faults.explain()

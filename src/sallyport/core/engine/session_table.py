@@ -1,7 +1,6 @@
 """SessionTable: holds every session, begins them and ends them."""
 
 from collections.abc import Iterator
-from itertools import count
 
 from sallyport import limits
 from sallyport.addresses import IpAddress
@@ -33,7 +32,8 @@ class SessionTable:
         self._roster = roster
         self._ordinary: dict[_Key, Session] = {}
         self._private: dict[IpAddress, list[Session]] = {}
-        self._numbers = count(1)
+        self.opened = 0
+        """How many sessions there have been."""
 
     def __iter__(self) -> Iterator[Session]:
         """Iterate over every session: the clients' ordinary ones first, then the private ones."""
@@ -100,7 +100,8 @@ class SessionTable:
             self._engine.detach(session_filter, session, name)
 
     def _new(self, client: IpAddress, asker: Asker, *, is_private: bool) -> Session:
-        name = f"{self._name}s{next(self._numbers)}"
+        self.opened += 1
+        name = f"{self._name}s{self.opened}"
         made = self._made(name, client, asker, self._roster.joined(), is_private=is_private)
         self._engine.tracing.begun(made)
         return made

@@ -19,6 +19,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rates import BindRates
 from sallyport.core.policy.rules import Policy
 from sallyport.core.runtime.deadlines import Deadline
+from sallyport.core.runtime.durations import Durations
 from sallyport.core.runtime.environment import Journal
 from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import BindError
@@ -52,6 +53,7 @@ class Engine(Protocol):
     registry: OpeningRegistry
     held: dict[str, int]
     rates: BindRates
+    bind_times: Durations
 
     # -- the gateway (engine.gateway) ---------------------------------------------------------
 

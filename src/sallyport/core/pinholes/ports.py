@@ -182,3 +182,8 @@ class Ports:
         if pool is None:
             pool = self._pools[key] = PortPool(self.range, self._random_below)
         return pool
+
+    def free(self, transport: Transport) -> int:
+        """Return how many ports can be drawn at the address that has the fewest."""
+        used = [pool.free for (kind, _address), pool in self._pools.items() if kind is transport]
+        return min(used, default=len(self.range))

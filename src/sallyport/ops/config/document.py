@@ -19,6 +19,7 @@ from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.policy.rules import Relation
 from sallyport.errors import ConfigError, ConfigErrors
+from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.config.rule_shapes import (
     AccessRuleShape,
     AddressList,
@@ -50,6 +51,8 @@ _TABLES = (
     "publishing_rules",
     "filters",
     "frontends",
+    "admin",
+    "metrics",
 )
 
 _FRONT_ENDS = ("pcp", "socks", "api")
@@ -235,6 +238,8 @@ class ConfigDocument:
     pcp: PcpShape | None
     socks: SocksShape | None
     api: ApiShape | None
+    admin: AdminShape | None
+    metrics: MetricsShape | None
 
 
 def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
@@ -264,19 +269,12 @@ def read_document(raw: Mapping[str, object], report: Report) -> ConfigDocument:
         schedules=_lists(raw, "schedules", SpanList, report),
         users=_array(raw, "users", UserShape, report),
         filters=_tables(raw.get("filters", {}), "filters", report),
-        pcp=_front_end(front_ends, "pcp", PcpShape, report),
-        socks=_front_end(front_ends, "socks", SocksShape, report),
-        api=_front_end(front_ends, "api", ApiShape, report),
+        pcp=_optional(front_ends, ("frontends", "pcp"), PcpShape, report),
+        socks=_optional(front_ends, ("frontends", "socks"), SocksShape, report),
+        api=_optional(front_ends, ("frontends", "api"), ApiShape, report),
+        admin=_optional(raw, ("admin",), AdminShape, report),
+        metrics=_optional(raw, ("metrics",), MetricsShape, report),
     )
-
-
-def _front_end(
-    tables: Mapping[str, object], name: str, shape: type[_Shape], report: Report
-) -> _Shape | None:
-    """Return the section of a front end; None when it is switched off, or wrong."""
-    if name not in tables:
-        return None
-    return read_table(tables[name], shape, ("frontends", name), report)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -294,6 +292,13 @@ def shown(value: object) -> str:
         # A hexadecimal literal may be longer than what Python agrees to print in decimal.
         return "a number of thousands of digits"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _optional(
+    tables: Mapping[str, object], path: tuple[str, ...], shape: type[_Shape], report: Report
+) -> _Shape | None:
+    """Return the table at `path`, whose last key is looked for in `tables`; None without it."""
+    return read_table(tables[path[-1]], shape, path, report) if path[-1] in tables else None
 
 
 def _tables(raw: object, name: str, report: Report) -> Mapping[str, object]:

@@ -25,6 +25,7 @@ from sallyport.core.policy.rules import (
 )
 from sallyport.errors import ConfigError, ConfigErrors, StartupError
 from sallyport.ops.config.access import read_access_rules
+from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.config.catalogue import ON_BY_DEFAULT, Catalogue
 from sallyport.ops.config.document import (
     GatewayShape,
@@ -75,6 +76,10 @@ class Configuration:
     """The front end for SOCKS; None while it is off."""
     api: ApiSettings | None = None
     """The front end for processes of this host; None while it is off."""
+    admin: AdminShape | None = None
+    """The admin API over TCP; None: at the control socket alone."""
+    metrics: MetricsShape | None = None
+    """Where Prometheus asks; None: nowhere."""
 
     def unintercepted(self) -> "Configuration":
         """Return what it means on a host where nothing can be intercepted: all is ordinary."""
@@ -177,6 +182,8 @@ def parse(text: str, file_name: str, catalogue: Catalogue | None = None) -> Conf
         pcp=pcp,
         socks=socks,
         api=api,
+        admin=document.admin,
+        metrics=document.metrics,
     )
 
 

@@ -1,14 +1,18 @@
-"""Who may use the admin API: by what the kernel says of the process at the other end."""
+"""Who may use the admin API: by what the kernel says of the process that asks, or by a token."""
 
 import grp
+import hmac
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from sallyport import limits
 from sallyport.errors import StartupError
 from sallyport.ops.control.operations import Access
 
@@ -62,6 +66,52 @@ class Rights:
         A file has one group, and here are two.
         """
         return 0o600 if self == Rights() else 0o666
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Who is known by a token, over TCP.
+
+    The files are read anew each time: a token can change while the gateway runs.
+    """
+
+    control_file: Path | None = None
+    monitor_file: Path | None = None
+
+    def require(self) -> None:
+        """Check that each file holds a secret; raises StartupError."""
+        for file in (self.control_file, self.monitor_file):
+            if file is not None:
+                _read_token(file)
+
+    def of(self, authorization: str | None) -> Access | None:
+        """Return what the header `Authorization: Bearer TOKEN` (RFC 6750) gives access to."""
+        scheme, _, told = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        for file, access in (
+            (self.control_file, Access.CHANGE),
+            (self.monitor_file, Access.READ),
+        ):
+            with suppress(StartupError):  # a file that was spoilt since gives access to nothing
+                if file and hmac.compare_digest(_read_token(file), told.strip().encode()):
+                    return access
+        return None
+
+
+def _read_token(file: Path) -> bytes:
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & stat.S_IRWXO:
+            raise StartupError(f"{file}: others may read or change it; run chmod o= {file}")
+        token = file.read_bytes().strip()
+    except OSError as error:
+        raise StartupError(f"{file}: {error.strerror}; [admin] names it for a token") from None
+    if len(token) < limits.MIN_TOKEN_BYTES:
+        raise StartupError(
+            f"{file}: a token has at least {limits.MIN_TOKEN_BYTES} characters; write one with"
+            f" `openssl rand -hex 16 >{file}`"
+        )
+    return token
 
 
 def _number(key: str, name: str | None) -> int | None:

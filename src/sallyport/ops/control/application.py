@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from sallyport import limits
 from sallyport.core.runtime.environment import Journal
 from sallyport.errors import OperatorError, RequestRefused, SallyportError
 from sallyport.ops.config.document import nearest
+from sallyport.ops.control.access import Tokens
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.openapi import openapi
 from sallyport.ops.control.operations import OPERATIONS, Access, Handler, Operation
@@ -35,6 +36,7 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 _STATUS: Final = {
     "bad-request": 400,
     "bad-question": 400,
+    "not-authenticated": 401,
     "not-permitted": 403,
     "not-found": 404,
     "unknown-command": 404,
@@ -45,6 +47,8 @@ _STATUS: Final = {
 }
 _UNDERSTOOD: Final = 422
 
+_NO_TOKENS: Final = Tokens()
+
 # Neither a browser nor a proxy keeps what a gateway was doing.
 _HEADERS: Final = {"cache-control": "no-store"}
 
@@ -53,6 +57,12 @@ class BadRequest(OperatorError):
     """An argument is missing or unknown; the message names it."""
 
     code = "bad-request"
+
+
+class NotAuthenticated(OperatorError):
+    """A request over TCP comes without a token that is known."""
+
+    code = "not-authenticated"
 
 
 class NotPermitted(OperatorError):
@@ -65,9 +75,19 @@ class Application(Starlette):
     """Answers every operation of which it is given a handler or a stream."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], streams: Mapping[str, BeginFeed], journal: Journal
+        self,
+        handlers: Mapping[str, Handler],
+        streams: Mapping[str, BeginFeed],
+        journal: Journal,
+        *,
+        tokens: Tokens = _NO_TOKENS,
+        also: Sequence[Route] = (),
     ) -> None:
-        """Both tables are by the names of operations, and may be filled later."""
+        """Both tables are by the names of operations, and may be filled later.
+
+        `also` are routes beside, which everybody may ask for who can connect.
+        """
+        self._tokens = tokens
         self._handlers = handlers
         self._streams = streams
         self._journal = journal
@@ -77,7 +97,7 @@ class Application(Starlette):
             for one in OPERATIONS.values()
         ]
         super().__init__(
-            routes=[*routes, Route("/openapi.json", _openapi)],
+            routes=[*routes, *also, Route("/openapi.json", _openapi)],
             exception_handlers={HTTPException: _no_route},
         )
         self.router.redirect_slashes = False
@@ -85,7 +105,7 @@ class Application(Starlette):
     def _endpoint(self, operation: Operation) -> _Endpoint:
         async def answer(request: Request) -> Response:
             try:
-                _require(operation, request.state.access)
+                self._require(operation, request)
                 arguments = _arguments(operation, request)
                 if operation.is_stream and request.method == "HEAD":
                     return Response(media_type="text/event-stream")
@@ -103,6 +123,20 @@ class Application(Starlette):
                 return problem("internal-error", repr(error))
 
         return answer
+
+    def _require(self, operation: Operation, request: Request) -> None:
+        """Check that the caller may ask; raises NotPermitted, and NotAuthenticated over TCP."""
+        access: Access | None = request.state.access
+        if access is None:
+            access = self._tokens.of(request.headers.get("authorization"))
+        if access is None:
+            raise NotAuthenticated("send the header `Authorization: Bearer TOKEN`")
+        if access < operation.access:
+            raise NotPermitted(
+                f"you may {access.name.lower()} here, and {operation.name} is to"
+                f" {operation.access.name.lower()}; ask as root, as the gateway's user, as a member"
+                " of its control_group, or with its control token"
+            )
 
     async def _answer(self, operation: Operation, arguments: Mapping[str, object]) -> object:
         result = _known(self._handlers, operation)(arguments)
@@ -129,7 +163,10 @@ class EventStream(StreamingResponse):
 
 def problem(code: str, message: str) -> Response:
     """Return the answer that says why there is no other."""
-    return _json(Problem(code=code, message=message), _STATUS.get(code, _UNDERSTOOD))
+    answer = _json(Problem(code=code, message=message), _STATUS.get(code, _UNDERSTOOD))
+    if code == NotAuthenticated.code:
+        answer.headers["www-authenticate"] = "Bearer"  # RFC 9110 section 11.6.1
+    return answer
 
 
 async def _events(feed: Feed) -> AsyncIterator[bytes]:
@@ -150,15 +187,6 @@ def _known(table: Mapping[str, _T], operation: Operation) -> _T:
     if found is None:
         raise NotReady("the gateway is starting or stopping; ask again when it runs")
     return found
-
-
-def _require(operation: Operation, access: Access) -> None:
-    if access < operation.access:
-        raise NotPermitted(
-            f"you may {access.name.lower()} here, and {operation.name} is to"
-            f" {operation.access.name.lower()}; ask as root, as the gateway's user, or as a member"
-            " of its control_group"
-        )
 
 
 def _arguments(operation: Operation, request: Request) -> dict[str, object]:

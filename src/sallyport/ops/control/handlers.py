@@ -17,6 +17,7 @@ from sallyport.ops.config.load import Configuration
 from sallyport.ops.control import transfers
 from sallyport.ops.control.explain import explain
 from sallyport.ops.control.filter_rows import rows_of
+from sallyport.ops.control.measured import measured
 from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.control.schema import (
     BindingRow,
@@ -81,6 +82,7 @@ class Handlers:
             "rules.show": self.rules,
             "filters.list": self.filters,
             "explain": self.explain,
+            "measure": lambda _arguments: measured(self._gateway, self._journal),
         }
 
     def streams(self) -> Mapping[str, Stream]:
@@ -105,7 +107,23 @@ class Handlers:
             bindings=sum(len(session.bindings) for session in sessions),
             refusals=dict(self._journal.refusals),
             log_records_lost=self._journal.lost,
+            degraded=self._trouble(),
         )
+
+    def _trouble(self) -> str | None:
+        """Return what is not as it should be in this worker, for all of its clients."""
+        gateway, roster = self._gateway, self._gateway.roster
+        found = [
+            f"filter {name} is {why}"
+            for name, why in roster.off().items()
+            if roster.is_off_for_all(name)
+        ]
+        found += [
+            f"no free {one.name.lower()} port in {gateway.port_range}"
+            for one in Transport
+            if not gateway.free_ports(one)
+        ]
+        return "; ".join(found) or None
 
     def sessions(self, arguments: Mapping[str, object]) -> Sessions:
         """Answer `sessions.list`, and `sessions.show` with an id; raises NotFound."""

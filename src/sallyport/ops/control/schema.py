@@ -30,6 +30,47 @@ class Problem(Document, frozen=True, kw_only=True):
     """One line for people."""
 
 
+class Health(Document, frozen=True, kw_only=True):
+    """Whether the gateway can serve clients."""
+
+    ready: bool
+    why: list[str]
+    """What is missing; empty when nothing is."""
+
+
+class EventCount(Struct, frozen=True, kw_only=True):
+    """How often one thing happened in a worker."""
+
+    event: str
+    protocol: str
+    reason: str
+    count: int
+
+
+class Measured(Document, frozen=True, kw_only=True):
+    """What one worker has counted since its process began; metrics are made of it."""
+
+    sessions: int
+    sessions_opened: int
+    controls: int
+    bindings: int
+    transfers: int
+    events: list[EventCount]
+    refusals: dict[str, int]
+    bytes: dict[str, int]
+    """Payload of transfers that have ended, by direction."""
+    bind_counts: list[int]
+    """Granted binds by how long they took, for each bound of `core.runtime.durations`."""
+    bind_seconds: float
+    ports_free: dict[str, int]
+    """By transport, at the address that has the fewest."""
+    ports: int
+    """How many ports this worker has for each transport at each address."""
+    log_records_lost: int
+    cpu_seconds: float
+    resident_bytes: int
+
+
 class Lost(Document, frozen=True, kw_only=True):
     """In a stream: here documents are missing, because the reader was too slow."""
 

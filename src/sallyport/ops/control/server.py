@@ -1,4 +1,4 @@
-"""The control socket: HTTP for the admin API, one request a connection.
+"""HTTP for the admin API, at the control socket and over TCP; one request a connection.
 
 Of uvicorn only the protocol is used. Its server would take the process's signals, look ten times a
 second whether to end, and end by sleeping.
@@ -10,6 +10,7 @@ import http
 import os
 import socket
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from sallyport import limits
+from sallyport.addresses import Endpoint
 from sallyport.errors import StartupError
 from sallyport.ops.control.access import Rights
 from sallyport.ops.control.schema import Problem
@@ -27,12 +29,10 @@ from sallyport.ops.control.schema import Problem
 _CLOSE: Final = (b"connection", b"close")
 
 
-class ControlServer:
-    """Serves an application at a UNIX socket to those who have rights there; one per gateway."""
+class HttpServer:
+    """Serves one application at sockets of several kinds."""
 
-    def __init__(self, path: Path, application: ASGIApp, rights: Rights) -> None:
-        self._path = path
-        self._rights = rights
+    def __init__(self, application: ASGIApp) -> None:
         # Nothing is configured here but what the protocol looks at. Its own logging setup would
         # replace ours.
         self._config = Config(
@@ -48,41 +48,70 @@ class ControlServer:
         self._state = ServerState()
         self._state.default_headers = [_CLOSE]
         self._refused: set[HttpConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._path: Path | None = None
 
-    async def start(self) -> None:
-        """Claim the path and listen; raises StartupError when another instance has it."""
-        listener = _claim(self._path, self._rights.mode)
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            self.connection, sock=listener
+    async def open_unix(self, path: Path, rights: Rights) -> None:
+        """Listen at a path, which one gateway has, for those who have rights there.
+
+        Raises StartupError when another instance has it.
+        """
+        listener = _claim(path, rights.mode)
+        self._path = path
+        self._servers.append(
+            await asyncio.get_running_loop().create_unix_server(
+                partial(self._connection, rights), sock=listener
+            )
         )
 
-    def connection(self) -> "HttpConnection":
-        """Return the protocol of one connection."""
-        return HttpConnection(self._config, self._state, self._rights, self._refused)
+    async def open_tcp(self, endpoint: Endpoint) -> None:
+        """Listen at an address; the application itself asks who comes. Raises StartupError."""
+        loop, host = asyncio.get_running_loop(), str(endpoint.address)
+        try:
+            server = await loop.create_server(
+                partial(self._connection, None), host, endpoint.port, reuse_address=True
+            )
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {endpoint}: {error.strerror}; name another in [admin] or"
+                " [metrics]"
+            ) from None
+        self._servers.append(server)
 
     async def stop(self) -> None:
         """End all connections and remove the socket; idempotent."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        self._path.unlink(missing_ok=True)
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
         for task in tuple(self._state.tasks):
             task.cancel()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
         for connection in (*self._state.connections, *self._refused):
             connection.transport.abort()
-        await server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
+
+    def _connection(self, rights: Rights | None) -> "HttpConnection":
+        return HttpConnection(self._config, self._state, rights, self._refused)
 
 
 class HttpConnection(H11Protocol):
     """One connection: it is asked who it is, may ask once, and must do so soon."""
 
     def __init__(
-        self, config: Config, state: ServerState, rights: Rights, refused: "set[HttpConnection]"
+        self,
+        config: Config,
+        state: ServerState,
+        rights: Rights | None,
+        refused: "set[HttpConnection]",
     ) -> None:
-        """`refused` has those that have been told no and have not hung up yet."""
+        """`rights` are None where the application asks itself who comes.
+
+        `refused` has those that have been told no and have not hung up yet.
+        """
         super().__init__(config, state, {})
         self._rights = rights
         self._refused = refused
@@ -90,8 +119,10 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let in who has rights and finds room."""
         super().connection_made(transport)
-        access = self._rights.of_peer(transport.get_extra_info("socket"))
-        if access is None:
+        access = None
+        if self._rights is not None:
+            access = self._rights.of_peer(transport.get_extra_info("socket"))
+        if self._rights is not None and access is None:
             self._refuse(
                 http.HTTPStatus.FORBIDDEN,
                 Problem(

@@ -29,26 +29,34 @@ class CommandRouter:
 
         Raises the error that they answer with, WorkerLost when none answers.
         """
-        body = Ask(command, dict(arguments))
         one = merge.destination(command, arguments, self._sharing())
         if one is not None:
-            return await self._ask_one(one, body), []
+            return await self._ask_one(one, Ask(command, dict(arguments))), []
+        answers = await self.ask_each(command, arguments)
+        if not answers:
+            raise WorkerLost("no worker answers; ask again in a few seconds")
+        serving = [number for number, member in self._members.items() if member.is_serving]
+        silent = [number for number in serving if number not in answers]
+        return merge.merge(command, list(answers.values())), silent
+
+    async def ask_each(self, command: str, arguments: Mapping[str, object]) -> dict[int, Raw]:
+        """Return the answer of each worker that gives one, by its number.
+
+        Raises the error that one of them answers with.
+        """
+        body = Ask(command, dict(arguments))
         # One that starts knows no command yet.
         members = [member for member in self._members.values() if member.is_serving]
         asked = [member.ask(body, Raw, seconds=limits.WORKER_ANSWER_SECONDS) for member in members]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        silent = [
-            member.number
-            for member, answer in zip(members, answers, strict=True)
-            if isinstance(answer, WorkerLost)
-        ]
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, WorkerLost):
                 raise answer
-        said = [one for one in answers if isinstance(one, Raw)]
-        if not said:
-            raise WorkerLost("no worker answers; ask again in a few seconds")
-        return merge.merge(command, said), silent
+        return {
+            member.number: answer
+            for member, answer in zip(members, answers, strict=True)
+            if isinstance(answer, Raw)
+        }
 
     async def stream(self, command: str, arguments: Mapping[str, object], feed: Feed) -> None:
         """Let the workers whom a stream concerns tell it to `feed`, later ones included.

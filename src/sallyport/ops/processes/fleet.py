@@ -55,7 +55,7 @@ class Fleet:
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         router = CommandRouter(self._members)
-        self.ask, self.stream = router.ask, router.stream
+        self.ask, self.ask_each, self.stream = router.ask, router.ask_each, router.stream
         self._router = router
         self._is_stopping = False
         self._look: asyncio.TimerHandle | None = None

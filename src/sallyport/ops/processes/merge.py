@@ -73,6 +73,7 @@ def _status(answers: Sequence[Raw]) -> Status:
         bindings=sum(part.bindings for part in parts),
         refusals=dict(refusals),
         log_records_lost=sum(part.log_records_lost for part in parts),
+        degraded="; ".join(dict.fromkeys(part.degraded for part in parts if part.degraded)) or None,
     )
 
 

@@ -19,6 +19,7 @@ from sallyport.errors import (
     RequestRefused,
     SallyportError,
 )
+from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.control.schema import Mistake, mistakes_of
 
 _LENGTH = struct.Struct(">I")
@@ -62,6 +63,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     control_socket: str
     control_group: str | None = None
     monitor_group: str | None = None
+    admin: AdminShape | None = None
+    metrics: MetricsShape | None = None
     port_range: str
     interfaces: list[str]
     networks: list[str]

@@ -25,6 +25,8 @@ def _fixed(plan: Plan) -> tuple[object, ...]:
         plan.control_socket,
         plan.control_group,
         plan.monitor_group,
+        plan.admin,
+        plan.metrics,
         plan.port_range,
         plan.interfaces,
         plan.intercepting,

@@ -12,30 +12,33 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from sallyport.errors import OperatorError, StartupError
 from sallyport.kernel import state_file
-from sallyport.ops.control.access import Rights
-from sallyport.ops.control.application import Application, BeginFeed
+from sallyport.ops.control.application import BeginFeed
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.operations import OPERATIONS, Handler
 from sallyport.ops.control.schema import DrainBegun, Status, TakeoverBegun, WorkerRow
-from sallyport.ops.control.server import ControlServer
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes import kept_mappings
 from sallyport.ops.processes.address_follower import AddressFollower
+from sallyport.ops.processes.admin_listeners import AdminListeners
 from sallyport.ops.processes.estate import RunningEstate
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.observer import Observer
 from sallyport.ops.processes.plans import require_same
 from sallyport.ops.processes.spawn import ChildProcess, Spawn
 from sallyport.ops.processes.takeover import Predecessor, hand_over
 from sallyport.ops.reload import NotReady, Reloader
 from sallyport.ops.service_manager import ServiceManager
+
+# What keeps the clients of a worker waiting.
+_WORKER_TROUBLE: Final = frozenset({"starting", "silent"})
 
 ReadSource = Callable[[], ConfigSource]
 """Read what the configuration says now; raises ConfigErrors."""
@@ -109,6 +112,7 @@ class Supervisor:
         self._streams: dict[str, BeginFeed] = {}
         self._reloader = Reloader(file, self._reload, journal)
         self._renewer = Reloader(file or Path(), self._renew, journal)
+        self._observer = Observer(self._fleet, ground, self._reloader, journal)
 
     async def run(self) -> None:
         """Start, serve until told to stop, and take everything apart; see `run` above."""
@@ -157,11 +161,7 @@ class Supervisor:
     async def _start(self, undo: AsyncExitStack) -> None:
         undo.push_async_callback(self._fleet.stop)
         plan = await self._fleet.open(self._read())
-        control = ControlServer(
-            Path(plan.control_socket),
-            Application(self._handlers, self._streams, self._journal),
-            Rights.named(plan.control_group, plan.monitor_group),
-        )
+        control = AdminListeners(plan, self._handlers, self._streams, self._observer, self._journal)
         undo.push_async_callback(control.stop)
         if plan.lack is not None:
             self._journal.record(
@@ -170,7 +170,7 @@ class Supervisor:
         if self._takes_over:
             await self._succeed(undo, control)
         else:
-            await control.start()
+            await control.open()
             self._ground.require(plan)
             ground = undo.enter_context(ExitStack())
             # A second time: workers end before what they stand on is taken away.
@@ -202,7 +202,7 @@ class Supervisor:
 
     # -- from one supervisor to the next ----------------------------------------------------------
 
-    async def _succeed(self, undo: AsyncExitStack, control: ControlServer) -> None:
+    async def _succeed(self, undo: AsyncExitStack, control: AdminListeners) -> None:
         """Take the place of the gateway that runs; raises OperatorError, and that one goes on."""
         predecessor = await Predecessor.meet(Path(self._fleet.plan.control_socket))
         undo.callback(predecessor.close)
@@ -215,7 +215,7 @@ class Supervisor:
         undo.push_async_callback(self._fleet.stop)
         await predecessor.gone()
         self._offer(commands)
-        await control.start()
+        await control.open()
 
     def _begin_handing_over(self, _arguments: Mapping[str, object]) -> TakeoverBegun:
         """Answer `takeover`: raises NotReady while another one is under way."""
@@ -257,6 +257,19 @@ class Supervisor:
 
     def _status(self, together: Status, silent: list[int]) -> Status:
         """Add what the supervisor knows to the sum of what the workers say."""
+        workers = [
+            WorkerRow(
+                number=member.number,
+                pid=member.pid,
+                state=member.state(is_silent=member.number in silent),
+                restarts=member.restarts,
+            )
+            for member in self._fleet.members()
+        ]
+        trouble = [self._ground.trouble, together.degraded]
+        trouble += [
+            f"worker {one.number} is {one.state}" for one in workers if one.state in _WORKER_TROUBLE
+        ]
         return msgspec.structs.replace(
             together,
             pid=os.getpid(),
@@ -264,16 +277,8 @@ class Supervisor:
             port_range=self._fleet.plan.port_range,
             log_records_lost=together.log_records_lost + self._journal.lost,
             repairs=self._ground.repairs,
-            degraded=self._ground.trouble,
-            workers=[
-                WorkerRow(
-                    number=member.number,
-                    pid=member.pid,
-                    state=member.state(is_silent=member.number in silent),
-                    restarts=member.restarts,
-                )
-                for member in self._fleet.members()
-            ],
+            degraded="; ".join(filter(None, trouble)) or None,
+            workers=workers,
         )
 
     async def _reload(self) -> list[str]:

@@ -306,6 +306,8 @@ def plan_of(prepared: Prepared) -> Plan:
         control_socket=str(settings.control_socket),
         control_group=settings.control_group,
         monitor_group=settings.monitor_group,
+        admin=prepared.configuration.admin,
+        metrics=prepared.configuration.metrics,
         port_range=str(settings.port_range),
         interfaces=[name for one in prepared.policy.networks for name in one.interfaces],
         networks=[network.name for network in prepared.policy.networks],
