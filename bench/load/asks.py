@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.load.client import port_command
+from bench.load.server import PULL_PORT
 
 _TIMEOUT = 10.0
 
@@ -25,6 +26,8 @@ class Words(StrEnum):
     BIND = "BIND"
     MAP = "MAP"
     ALLOCATE = "Allocate"
+    CONNECT = "CONNECT"
+    ASSOCIATE = "UDP ASSOCIATE"
 
 
 class AskJob(Struct, frozen=True):
@@ -117,7 +120,10 @@ class _Port(_Asker):
 
 
 class _Bind(_Asker):
-    """RFC 1928: a connection to the proxy for every BIND."""
+    """RFC 1928: a connection to the proxy for every request."""
+
+    command = b"\x02"
+    port = b"\x00\x15"
 
     def prepare(self) -> None:
         self._kept: list[socket.socket] = []
@@ -126,7 +132,8 @@ class _Bind(_Asker):
         self._sock = self.dial(1080, self.job.gateway)
         self._sock.send(b"\x05\x01\x00")
         _require(self._sock.recv(2), b"\x05\x00")
-        self._sock.send(b"\x05\x02\x00\x01" + socket.inet_aton(self.job.server) + b"\x00\x15")
+        server = socket.inet_aton(self.job.server)
+        self._sock.send(b"\x05" + self.command + b"\x00\x01" + server + self.port)
         _require(self._sock.recv(10)[1:2], b"\x00")
 
     def keep(self) -> None:
@@ -134,6 +141,20 @@ class _Bind(_Asker):
 
     def give_back(self) -> None:
         self._sock.close()
+
+
+class _Connect(_Bind):
+    """To the load server's second port, where no filter has anything to look at."""
+
+    command = b"\x01"
+    port = PULL_PORT.to_bytes(2, "big")
+
+
+class _Associate(_Bind):
+    """Without a datagram: what it costs to be ready for one."""
+
+    command = b"\x03"
+    port = b"\x00\x00"
 
 
 class _Map(_Asker):
@@ -212,6 +233,8 @@ _ASKERS: dict[Words, type[_Asker]] = {
     Words.BIND: _Bind,
     Words.MAP: _Map,
     Words.ALLOCATE: _Allocate,
+    Words.CONNECT: _Connect,
+    Words.ASSOCIATE: _Associate,
 }
 
 

@@ -4,7 +4,13 @@ from bench.setups.base import Setup
 from bench.setups.kernel import Direct, Helper, PlainNat, Routed
 from bench.setups.mappers import Coturn, MiniUpnpd
 from bench.setups.proxies import Dante, HaProxy, SuseProxy
-from bench.setups.sallyport import Sallyport, SallyportFiltered, SallyportUser
+from bench.setups.sallyport import (
+    Sallyport,
+    SallyportFiltered,
+    SallyportPcp,
+    SallyportSocks,
+    SallyportUser,
+)
 
 SETUPS: dict[str, type[Setup]] = {
     setup.name: setup
@@ -16,6 +22,8 @@ SETUPS: dict[str, type[Setup]] = {
         Sallyport,
         SallyportUser,
         SallyportFiltered,
+        SallyportSocks,
+        SallyportPcp,
         Dante,
         SuseProxy,
         HaProxy,

@@ -15,8 +15,8 @@ clientmethod: none
 user.privileged: root
 user.unprivileged: root
 client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
-socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect bind }
-socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 command: bindreply }
+socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect bind udpassociate }
+socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 command: bindreply udpreply }
 """
 
 

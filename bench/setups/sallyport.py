@@ -28,7 +28,7 @@ ipv6 = "route"
 [[access_rules]]
 name = "bench"
 action = "allow"
-protocols = ["ftp", "tftp"]
+protocols = ["ftp", "tftp"{more}]
 from = ["internal"]
 to = ["external"]
 max_bindings_per_client = {quota}
@@ -64,10 +64,15 @@ class Sallyport(Setup):
     name = "sallyport"
     title = "Sallyport"
     data_path: ClassVar[str] = "auto"
+    protocols: ClassVar[tuple[str, ...]] = ()
+    """What the rule grants besides FTP and TFTP."""
+    quota: ClassVar[int] = _QUOTA
 
     def start(self) -> None:
         """Implement `Setup.start`."""
-        text = _CONFIGURATION.format(data_path=self.data_path, quota=_QUOTA) + self.filters()
+        more = "".join(f', "{name}"' for name in self.protocols)
+        head = _CONFIGURATION.format(data_path=self.data_path, quota=self.quota, more=more)
+        text = head + self.filters()
         path = self.write("sallyport.toml", text)
         shorten(self.lab.gateway)
         self.gateway = RunningGateway(self.lab, ("--config", str(path)))
@@ -96,3 +101,29 @@ class SallyportFiltered(Sallyport):
         if importlib.util.find_spec("sallyport.api") is None:
             raise Absent("this version has no data filters on secondary connections")
         return f'[filters.onlooker]\npath = "{self.write("onlooker.py", _ONLOOKER)}"\n'
+
+
+class SallyportSocks(Sallyport):
+    """The same, asked by SOCKS."""
+
+    name = "sallyport-socks"
+    title = "Sallyport, SOCKS"
+    protocols = ("socks-connect", "socks-bind", "socks-udp")
+
+    def filters(self) -> str:
+        """Implement `Sallyport.filters`: no filter, but a front end."""
+        return '[frontends.socks]\nlisten = ["10.0.0.1:1080"]\n'
+
+
+class SallyportPcp(Sallyport):
+    """The same, asked by PCP."""
+
+    name = "sallyport-pcp"
+    title = "Sallyport, PCP MAP"
+    protocols = ("port-mapping",)
+    # All live mappings of the case are one client's.
+    quota = 10_000
+
+    def filters(self) -> str:
+        """Implement `Sallyport.filters`: no filter, but a front end."""
+        return "[frontends.pcp]\n"

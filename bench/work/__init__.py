@@ -7,6 +7,7 @@ from bench.work.bulk import BulkItem
 from bench.work.item import Item
 from bench.work.latency import LatencyItem
 from bench.work.memory import MemoryItem
+from bench.work.socks import SocksItem
 from bench.work.tftp import TftpItem
 from bench.work.transfers import TransfersItem
 
@@ -18,6 +19,7 @@ ITEMS: dict[str, Item] = {
         TftpItem(),
         BindsItem(),
         AsksItem(),
+        SocksItem(),
         BulkItem(),
         MemoryItem(),
         WeightItem(),

@@ -12,6 +12,8 @@ from bench.work.item import Case, Item, Measure, Metric, Stand
 _WORDS = {
     "helper": Words.PORT,
     "sallyport": Words.PORT,
+    "sallyport-socks": Words.BIND,
+    "sallyport-pcp": Words.MAP,
     "dante": Words.BIND,
     "miniupnpd": Words.MAP,
     "coturn": Words.ALLOCATE,
@@ -26,8 +28,9 @@ class AsksItem(Item):
     method = (
         "One client asks, takes the answer, gives the port back, and asks again; only asking is"
         " timed. FTP's `PORT` (to `200`, the server's part included) through helper and Sallyport,"
-        " SOCKS5 `BIND` with its connection to Dante, PCP `MAP` to miniupnpd, TURN `Allocate` to"
-        " coturn. Different promises: the first two admit one peer once, `MAP` admits every host."
+        " SOCKS5 `BIND` with its connection to Dante and Sallyport, PCP `MAP` to miniupnpd and"
+        " Sallyport, TURN `Allocate` to coturn. Different promises: PORT and BIND admit one peer"
+        " once (Dante's any one), `MAP` admits every host."
         " *Live* ports are held meanwhile."
     )
     metrics = (
