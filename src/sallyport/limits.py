@@ -160,12 +160,17 @@ MAX_TFTP_REQUEST = 1472
 # or so: one acknowledgement, or a small window of a write (RFC 7440). The client repeats the rest.
 MAX_TFTP_EARLY = 8
 
-# The byte counts of a transfer are read this often (seconds). When they have not changed three
-# times in a row, the transfer is over: its last acknowledgement has passed. Both sides repeat what
-# is lost after 5 s at the latest, or after the `timeout` of RFC 2349. So 64 bindings are enough for
-# three hundred small files a minute.
-TFTP_LOOK_SECONDS = 3.0
-TFTP_SILENT_LOOKS = 3
+# The byte counts of a transfer are read this often (seconds); of one that moves, every third time.
+# When they have not changed nine times in a row, the transfer is over: both sides repeat what is
+# lost after 5 s at the latest, or after the `timeout` of RFC 2349. One that is complete, or silent
+# for a look, gives its place to the client's next request before that, where there is no other: 64
+# places are enough for two thousand small files a minute.
+TFTP_LOOK_SECONDS = 1.0
+TFTP_SILENT_LOOKS = 9
+
+# How many of a client's transfers are looked at for one that is over, the oldest first: each costs
+# a question to the kernel, and a client that floods must not make hundreds.
+MAX_TFTP_LOOKS_FOR_ROOM = 8
 
 # RFC 4787 REQ-5: state for UDP is kept for two minutes. A conversation in which the client sent
 # no datagram for so long is over; a binding that was made for it and is in use goes on by itself.

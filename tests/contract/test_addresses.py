@@ -17,6 +17,7 @@ from sallyport.errors import (
     InvalidArgument,
 )
 from sallyport.flags import BindFlags
+from sallyport.ipfilter import IpFilter
 
 CLASS_C = BindFlags.ALLOW_ADDRESSES_IN_CLASS_C_NETWORK
 NETWORK = BindFlags.ALLOW_ADDRESSES_IN_NETWORK
@@ -212,6 +213,26 @@ def test_a_forced_port_that_a_local_program_has_is_in_use(bench: Bench, port: in
         bench.bind(proxy_address=bench.at_outside(port))
 
     assert bench.holdings() == before
+
+
+@NAT
+def test_a_port_that_is_shared_leads_each_peer_to_its_own_client(bench: Bench) -> None:
+    clients = bench.client(), bench.client()
+    peers = bench.way.server, bench.way.stranger
+    for client, peer in zip(clients, peers, strict=True):
+        bench.serve(client)
+        bench.bind(
+            client,
+            proxy_address=bench.at_outside(FORCED_PORT),
+            ip_filter=IpFilter.of(peer),
+            flags=BindFlags.ALLOW_MULTIPLE,
+            shared=True,
+        )
+    talks = [bench.reach(peer, bench.at_outside(FORCED_PORT)) for peer in peers]
+
+    assert [talk.at for talk in talks] == [*clients]
+    with pytest.raises(AddressInUse):
+        bench.bind(proxy_address=bench.at_outside(FORCED_PORT))
 
 
 def test_a_port_can_be_bound_again_when_its_binding_is_over(bench: Bench) -> None:

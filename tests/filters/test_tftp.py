@@ -376,7 +376,7 @@ def test_t01_to_a_server_that_answers_from_elsewhere_nothing_more_is_said(family
 @both_families
 def test_a_finished_transfer_leaves_the_quota_soon(family: Family) -> None:
     dialogue = asked(family).datagram_arrives(family.tid, family.listen, DATA)
-    dialogue.answer_arrives(family.listen, family.tid)
+    dialogue.answer_arrives(family.listen, family.tid, ACK)
     flow = dialogue.data_path.flows
     assert flow
 
@@ -412,3 +412,76 @@ def test_a_rule_may_say_so_for_what_it_allows() -> None:
     dialogue = Dialogue(TftpFilter(), policy=replace(policy, access_rules=rules))
 
     dialogue.client_says(WRQ).client_hears(b"\0\x05\0\x02Read-only access.\0").pinholes()
+
+
+SHORT = b"\0\x03\0\x01" + b"d" * 100
+FULL_UP = make_policy(protocols=frozenset({"tftp"}), max_bindings_per_client=3)
+
+
+def fetched(dialogue: Dialogue, family: Family, number: int, *, acknowledged: bool = True) -> None:
+    """Play a whole transfer of one short block at the latest port that was opened."""
+    listen = str([*dialogue.data_path.pinholes.values()][-1].listen)
+    tid = f"{family.tid.rpartition(':')[0]}:{33000 + number}"
+    dialogue.datagram_arrives(tid, listen, SHORT)
+    if acknowledged:
+        dialogue.answer_arrives(listen, tid, ACK)
+
+
+@both_families
+@pytest.mark.parametrize("count", [200])
+def test_hundreds_of_small_files_take_no_more_places_than_there_are(
+    family: Family, count: int
+) -> None:
+    dialogue = None
+    host = family.client.rpartition(":")[0]
+    for number in range(count):
+        dialogue = Dialogue(
+            TftpFilter(),
+            version=family.version,
+            client=f"{host}:{50000 + number}",
+            policy=FULL_UP,
+            beside=dialogue,
+        ).client_says(RRQ)
+        assert not dialogue.client_end.heard
+        dialogue.data_path.sent.clear()
+        fetched(dialogue, family, number)
+        assert len(dialogue.data_path.pinholes) <= 3
+    assert dialogue is not None
+    assert "binding.refused" not in [event for event, _ in dialogue.world.journal.records]
+
+
+@both_families
+@pytest.mark.parametrize("request_", [RRQ, OPTIONS], ids=["plain", "options"])
+def test_a_transfer_that_is_not_over_keeps_its_place(family: Family, request_: bytes) -> None:
+    first: Dialogue | None = None
+    host = family.client.rpartition(":")[0]
+    for number in range(3):
+        first = Dialogue(
+            TftpFilter(),
+            version=family.version,
+            client=f"{host}:{50000 + number}",
+            policy=FULL_UP,
+            beside=first,
+        ).client_says(request_)
+        fetched(first, family, number, acknowledged=False)
+    fourth = Dialogue(
+        TftpFilter(),
+        version=family.version,
+        client=f"{host}:50009",
+        policy=FULL_UP,
+        beside=first,
+    ).client_says(request_)
+
+    fourth.client_hears(b"\0\x05\0\x03Refused by the gateway.\0")
+    fourth.noted("request.answered", "too-many-bindings")
+    # Silent for a look, each may be over: the next one gets a place.
+    fourth.time_passes(2 * limits.TFTP_LOOK_SECONDS)
+    fifth = Dialogue(
+        TftpFilter(),
+        version=family.version,
+        client=f"{host}:50010",
+        policy=FULL_UP,
+        beside=first,
+    ).client_says(request_)
+    fifth.client_hears(b"")
+    assert len(fifth.data_path.pinholes) == 3

@@ -298,6 +298,24 @@ def test_a_second_file_is_asked_for_from_the_same_port_while_the_first_one_ends(
 
 
 @pytest.mark.parametrize("family", [4, 6])
+def test_500_small_files_in_a_row_reach_one_client(
+    family: int, lab: Lab, gateway: RunningGateway
+) -> None:
+    plain, block, acknowledgement = b"\0\x01a\0octet\0", b"\0\x03\0\x01data", b"\0\x04\0\x01"
+    host = lab.servers[3]
+    with speaking(host, family, 69) as server, speaking(host, family) as tid:
+        for _ in range(500):
+            with speaking(lab.client, family) as client:
+                client.sendto(plain, name_of(server))
+                data, source = hears(server)
+                assert data == plain
+                tid.sendto(block, source)
+                assert hears(client)[0] == block
+                client.sendto(acknowledgement, name_of(tid))
+                assert hears(tid)[0] == acknowledgement
+
+
+@pytest.mark.parametrize("family", [4, 6])
 def test_t04_a_flood_of_requests_is_refused_to_the_flooder_only(
     family: int, lab: Lab, gateway: RunningGateway
 ) -> None:

@@ -181,3 +181,28 @@ def test_t01_no_part_of_a_request_counts_as_another_mode_or_longer_name(
     except ProtocolError:
         return
     assert (shorter.name, shorter.mode) == (request.name, request.mode)
+
+
+@pytest.mark.parametrize(
+    ("from_server", "from_client", "expected"),
+    [
+        (4, 4, True),
+        (104, 4, True),
+        (104, 0, False),
+        (516, 4, False),
+        (516 + 4, 8, True),
+        (516 + 515, 8, True),
+        (3 * 516 + 100, 12, False),
+        (3 * 516 + 100, 16, True),
+        (4 * 516 + 100, 16, False),
+        (0, 0, False),
+    ],
+)
+def test_a_transfer_is_complete_when_its_short_block_was_acknowledged(
+    from_server: int, from_client: int, *, expected: bool
+) -> None:
+    read, write = parse_request(b"\0\x01a\0octet\0"), parse_request(b"\0\x02a\0octet\0")
+
+    assert read.is_complete(from_server, from_client) is expected
+    assert write.is_complete(from_client + 4, from_server) is expected
+    assert not parse_request(b"\0\x01a\0octet\0tsize\x000\0").is_complete(104, 4)

@@ -12,6 +12,7 @@ address where that flow begins.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
 from sallyport import api, limits
@@ -19,6 +20,9 @@ from sallyport.wire import tftp
 from sallyport.wire.tftp import ErrorCode
 
 _REFUSED = "Refused by the gateway."
+
+# Of a transfer that moves nothing has to be known soon.
+_LOOKS_AT_WHAT_MOVES = 3
 
 TFTP = api.ProtocolDefinition(
     "tftp", api.Transport.UDP, 69, refusal=tftp.error(ErrorCode.ACCESS_VIOLATION, _REFUSED)
@@ -64,6 +68,8 @@ class TftpSession(api.SessionFilter):
     def __init__(self, session: api.Session, settings: TftpSettings) -> None:
         self.session = session
         self._settings = settings
+        self._running: dict[TftpDialogue, None] = {}
+        """The dialogues with a transfer, the oldest first."""
 
     async def on_event(self, event: api.Event) -> None:
         """Take one event of the session."""
@@ -81,6 +87,24 @@ class TftpSession(api.SessionFilter):
             case api.ConnectionTerminating(context=TftpDialogue() as dialogue):
                 dialogue.transfer_over(event)
 
+    def make_room(self, connection: api.PrimaryConnection) -> None:
+        """Let a transfer that is over give up its place, when the client may hold no more."""
+        if self.session.held_for(connection) < connection.rule.max_bindings_per_client:
+            return
+        theirs = (one for one in self._running if one.connection.account == connection.account)
+        for dialogue in islice(theirs, limits.MAX_TFTP_LOOKS_FOR_ROOM):
+            if dialogue.end_if_over():
+                return
+
+    def begins(self, dialogue: "TftpDialogue") -> None:
+        """Take note that a dialogue has a transfer, the latest one."""
+        self._running.pop(dialogue, None)
+        self._running[dialogue] = None
+
+    def ends(self, dialogue: "TftpDialogue") -> None:
+        """Take note that a dialogue has no transfer any more."""
+        self._running.pop(dialogue, None)
+
 
 class TftpDialogue(api.DataFilter):
     """What one client port asks of one server; the transfers themselves pass it by."""
@@ -88,15 +112,16 @@ class TftpDialogue(api.DataFilter):
     connection: api.PrimaryConnection
 
     def __init__(
-        self, session: api.Session, session_filter: api.SessionFilter, *, is_read_only: bool = False
+        self, session: api.Session, session_filter: TftpSession, *, is_read_only: bool = False
     ) -> None:
         self._is_read_only = is_read_only
         self._session = session
         self._session_filter = session_filter
         self._request = b""
+        self._asked: tftp.Request | None = None
         self._way: Way | None = None
         self._early: deque[bytes] = deque(maxlen=limits.MAX_TFTP_EARLY)
-        self._progress: tuple[int, int] | None = None
+        self._progress: tuple[int, ...] | None = None
         self._passed = 0
         """Bytes that came by us on their way to the port that answered."""
         self._silent_looks = 0
@@ -143,25 +168,53 @@ class TftpDialogue(api.DataFilter):
         if way is None or way.state is not api.State.LIVE:
             self.set_deadline(limits.TFTP_LOOK_SECONDS if self._awaits_answer else None)
             return
-        traffic = way.traffic()
-        progress = traffic.from_peer_bytes, traffic.to_peer_bytes + self._passed
-        if self._is_published:
-            # A client that does not answer may never have asked: its address can be forged, and
-            # its server repeats itself.
-            progress = 0, progress[1]
-        if progress == self._progress and (all(progress) or self._is_published):
+        progress, looks = self._progress_of(way), 1
+        if progress == self._progress:
             self._silent_looks += 1
         else:
+            looks = 1 if self._progress is None else _LOOKS_AT_WHAT_MOVES
             self._progress, self._silent_looks = progress, 0
         if self._silent_looks >= self._looks_needed:
-            way.kill("finished" if progress[1] else "idle")
+            way.kill("finished" if progress[-1] else "idle")
         else:
-            self.set_deadline(limits.TFTP_LOOK_SECONDS)
+            self.set_deadline(looks * limits.TFTP_LOOK_SECONDS)
+
+    def end_if_over(self) -> bool:
+        """End the transfer if it is complete, or silent since the last look; whether it was."""
+        way, asked = self._way, self._asked
+        if way is None or asked is None or way.state is not api.State.LIVE:
+            return False
+        if asked.words and not self._silent_looks:
+            return False
+        is_silent = self._silent_looks > 0 and self._progress_of(way) == self._progress
+        if not (is_silent or asked.is_complete(*self._said(way))):
+            return False
+        way.kill("finished")
+        return True
+
+    def _said(self, way: Way) -> tuple[int, int]:
+        """Return how many bytes server and client have said."""
+        traffic = way.traffic()
+        return traffic.from_peer_bytes, traffic.to_peer_bytes + self._passed
+
+    def _progress_of(self, way: Way) -> tuple[int, ...]:
+        """Return what grows while the transfer goes on.
+
+        A client outside that does not answer may never have asked: its address can be forged, and
+        its server repeats itself.
+        """
+        said = self._said(way)
+        return said[1:] if self._is_published else said
 
     def transfer_over(self, event: api.ConnectionTerminating) -> None:
         """End with the latest transfer; earlier ones of this port may end before it."""
         if event.connection is self._way:
+            self._session_filter.ends(self)
             self.connection.close(event.reason)
+
+    def detach(self) -> None:
+        """Implement `DataFilter.detach`."""
+        self._session_filter.ends(self)
 
     def transcript(self, hop: api.Hop, *, is_running: bool) -> api.Transcript:
         """Implement `DataFilter.transcript`."""
@@ -205,7 +258,8 @@ class TftpDialogue(api.DataFilter):
             end = self._way.kill if self._goes_to_port_69 else self._way.withdraw
             self._way = None
             end("replaced")
-        self._request = data
+        self._session_filter.make_room(self.connection)
+        self._request, self._asked = data, request
         self._early.clear()
         self._progress, self._passed, self._silent_looks = None, 0, 0
         # Twice the time after which either side repeats what was lost (RFC 2349), if it says one.
@@ -215,6 +269,7 @@ class TftpDialogue(api.DataFilter):
         )
         self.set_deadline(limits.TFTP_LOOK_SECONDS)
         self._way = await self._open()
+        self._session_filter.begins(self)
         self._send()
 
     async def _open(self) -> Way:

@@ -287,10 +287,10 @@ class Dialogue:
         assert arrived is None, f"{peer} reached {arrived} by {listen}"
         return self
 
-    def answer_arrives(self, listen: str, peer: str) -> Self:
+    def answer_arrives(self, listen: str, peer: str, data: bytes = b"") -> Self:
         """Send a datagram of the client back to `peer`, which had reached it by `listen`."""
         came, where = Endpoint.parse(peer), Endpoint.parse(listen)
-        arrived = any(path.answer(where, came) for path in self._paths)
+        arrived = any(path.answer(where, came, data) for path in self._paths)
         assert arrived, f"the client cannot answer {peer} by {listen}; {self._latest()}"
         return self
 

@@ -16,9 +16,6 @@ from sallyport.testing.flows import MemoryArrival, MemoryFlow
 
 _Place = tuple[Transport, Endpoint]
 
-# What the kernel counts besides a datagram's payload: the UDP header and the IP header.
-_HEADERS = {4: 8 + 20, 6: 8 + 40}
-
 
 @types.coroutine
 def pause() -> Generator[None, None, None]:
@@ -172,7 +169,7 @@ class MemoryDataPath:
             return None
         if peer not in self.flows.get(pinhole.id, {}):
             self._arrive(pinhole, peer)
-        self._count(pinhole, peer, from_peer=len(data) + _HEADERS[peer.version])
+        self._count(pinhole, peer, from_peer=len(data))
         if flow := self.filtered.get((pinhole.id, peer)):
             flow.peer_says(data)
         return pinhole.target if peer in self.flows.get(pinhole.id, {}) else None
@@ -182,7 +179,7 @@ class MemoryDataPath:
         pinhole = self._flow_of(peer, listen)
         if pinhole is None or not pinhole.is_answered:
             return False
-        self._count(pinhole, peer, to_peer=len(data) + _HEADERS[peer.version])
+        self._count(pinhole, peer, to_peer=len(data))
         if flow := self.filtered.get((pinhole.id, peer)):
             flow.target_says(data)
         return True

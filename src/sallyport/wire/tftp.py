@@ -82,6 +82,21 @@ class Request:
         value = self.words[1::2][names.index(option) : names.index(option) + 1]
         return int(value[0]) if value and value[0].isdigit() and len(value[0]) < 10 else None
 
+    def is_complete(self, from_server: int, from_client: int) -> bool:
+        """Whether the transfer is over, by the bytes that each side has said since the request.
+
+        All blocks are full but the last (RFC 1350 section 2), and each is acknowledged; what is
+        repeated is full as well. With options it is never certain: the size of a block and that of
+        their acknowledgement are not known.
+        """
+        if self.words:
+            return False
+        data, acknowledged = from_server, from_client
+        if self.is_write:  # the request itself is acknowledged too
+            data, acknowledged = from_client, from_server - _ACK_BYTES
+        blocks = -(-data // _BLOCK_BYTES)
+        return data % _BLOCK_BYTES != 0 and acknowledged >= blocks * _ACK_BYTES
+
     def packet(self) -> bytes:
         """Return the request as it is sent, with every word ended."""
         words = (self.name, self.mode, *self.words)
@@ -119,6 +134,10 @@ def _oddity(packet: bytes, words: list[bytes], is_ended: bool) -> str | None:
         return "option-without-value"
     return "option-given-twice" if len(set(names)) < len(names) else None
 
+
+# RFC 1350 section 5: opcode and number of a block, and its 512 bytes.
+_ACK_BYTES = 4
+_BLOCK_BYTES = _ACK_BYTES + 512
 
 # RFC 2347: "The maximum size of a request packet is 512 octets."
 _REGULAR_BYTES = 512

@@ -43,7 +43,7 @@ def test_a_timed_udp_opening_ends_with_the_silence_of_its_source() -> None:
 
     bench.data_path.finish(PEER, 5, 6)
     assert opening.told[-1] == "idle"
-    assert opening.traffic_at_end == Traffic(1, 28 + 5, 6)
+    assert opening.traffic_at_end == Traffic(1, 5, 6)
     assert not bench.data_path.pinholes
 
 
