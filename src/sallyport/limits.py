@@ -211,6 +211,27 @@ MAX_IRC_NICKNAMES = 1024
 MAX_RTSP_HEAD = 16 * 1024
 MAX_SIP_HEAD = 16 * 1024
 
+# What one RTSP connection may keep: sessions, streams set up in one, requests without an answer.
+# A client plays one film at a time, a recorder of cameras one a connection; each has two streams.
+MAX_RTSP_SESSIONS = 32
+MAX_RTSP_SETUPS = 16
+MAX_RTSP_PIPELINE = 32
+
+# Ways of sending that one SETUP may offer over UDP; each takes two ports until the answer.
+MAX_RTSP_TRANSPORTS = 4
+
+# A server answers SETUP within a round trip, or fetches the stream from a camera first. What is not
+# answered by then has its ports given back.
+RTSP_ANSWER_SECONDS = 30.0
+
+# RFC 2326 section 12.37: a session times out after 60 seconds unless the server says otherwise.
+# Servers say up to five minutes; what says a day would keep its ports as long after a crash.
+RTSP_TIMEOUT_SECONDS = 60
+MAX_RTSP_TIMEOUT_SECONDS = 300.0
+
+# How often unanswered requests and silent sessions are looked for (seconds).
+RTSP_LOOK_SECONDS = 5.0
+
 # Headers of one message; a SIP request through many proxies has about sixty.
 MAX_RTSP_HEADERS = 64
 MAX_SIP_HEADERS = 128

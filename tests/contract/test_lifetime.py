@@ -202,6 +202,19 @@ def test_f22_a_transfer_under_way_may_finish_when_its_primary_ends(bench: Bench)
     bench.until(lambda: binding.state is State.CLOSED)
 
 
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_what_runs_ends_with_its_primary_where_the_bind_says_so(bench: Bench, how: str) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, close_with_primary="kill")
+    bench.reach(bench.way.server, binding.proxy_address)
+    getattr(bench.primary, how)("over")
+
+    assert state_of(binding) is State.CLOSED
+    assert not binding.connections[0].running
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
 @NAT
 def test_without_a_primary_a_binding_outlives_every_control_connection(bench: Bench) -> None:
     client = bench.client()

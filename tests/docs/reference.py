@@ -19,6 +19,7 @@ from sallyport.cli import exits
 from sallyport.cli.app import app
 from sallyport.filters.dcc import DccSettings
 from sallyport.filters.ftp.settings import FtpSettings
+from sallyport.filters.rtsp.settings import RtspSettings
 from sallyport.ops.config import document, rule_shapes, selection
 from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.control import schema
@@ -79,6 +80,7 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
     ("[[users]]", rule_shapes.UserShape, "A user whom front ends authenticate and rules name."),
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
+    ("[filters.rtsp]", RtspSettings, "RTSP."),
     ("[filters.dcc]", DccSettings, "DCC, files and chats by IRC."),
 )
 

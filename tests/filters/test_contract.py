@@ -8,6 +8,7 @@ from tests.testing.scanner import Scanner
 
 from sallyport.filters.dcc import DccFilter, DccSettings
 from sallyport.filters.ftp import FtpFilter
+from sallyport.filters.rtsp import RtspFilter
 from sallyport.filters.tftp import TftpFilter
 from sallyport.testing import (
     Conversation,
@@ -154,6 +155,43 @@ DCC = [
 )
 def test_dcc_keeps_every_promise(name: str, check: Check) -> None:
     assert "offer" in name
+
+    check()
+
+
+RTSP = [
+    Conversation(
+        "a film over UDP",
+        [
+            client_says(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", passes=True),
+            server_says(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n", passes=True),
+            client_says(
+                b"SETUP rtsp://c/1 RTSP/1.0\r\nCSeq: 2\r\n"
+                b"Transport: RTP/AVP;unicast;client_port=5000-5001\r\n\r\n",
+                asks=True,
+                binds=1,
+            ),
+            server_says(
+                b"RTSP/1.0 200 OK\r\nCSeq: 2\r\nSession: 1\r\nTransport: RTP/AVP;unicast\r\n\r\n",
+                passes=True,
+            ),
+            peer_connects(),
+            server_says(b"$\0\0\x04abcd", passes=True),
+            client_says(
+                b"TEARDOWN rtsp://c/1 RTSP/1.0\r\nCSeq: 3\r\nSession: 1\r\n\r\n", passes=True
+            ),
+            server_says(b"RTSP/1.0 200 OK\r\nCSeq: 3\r\n\r\n", passes=True),
+            client_closes(),
+            server_closes(),
+        ],
+        versions=(4, 6),
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "check"), contract_checks(RtspFilter, RTSP))
+def test_rtsp_keeps_every_promise(name: str, check: Check) -> None:
+    assert "film" in name
 
     check()
 

@@ -70,6 +70,11 @@ REASONS: Final = (
         "Give a number above zero, or leave it out.",
     ),
     _call(
+        "close_with_primary-is-no-way-to-close",
+        "A binding was to end with its primary in another way than by withdraw or kill.",
+        'Give "withdraw" or "kill".',
+    ),
+    _call(
         "addresses-of-two-families",
         "IPv4 and IPv6 addresses stand in one call.",
         "Make one call for each family.",

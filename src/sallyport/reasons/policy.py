@@ -221,6 +221,13 @@ REASONS: Final = (
         "Change or remove that rule in the filter's file if the line should pass.",
     ),
     _policy(
+        "media-from-another-host",
+        "An RTSP server said that its media comes from another host.",
+        "Its ports stayed closed; most clients then ask for the media within the connection.",
+        "List that host, or its network, in media_sources under [filters.rtsp].",
+        "filters.rtsp.media_sources",
+    ),
+    _policy(
         "taker-is-unknown",
         "A client offered a file or a chat by DCC to a nickname whose address the IRC server has"
         " not named.",

@@ -159,6 +159,14 @@ RECORDS: Final[Mapping[str, Record]] = {
     "line.dropped": Record(
         "What became of a line whose bind was refused.", (*_PARTIES[:2], "reason")
     ),
+    "media.refused": Record(
+        "Media was refused: the request was answered in the server's place with `code`, or the"
+        " server's answer opened nothing.",
+        (*_PARTIES, "code", "reason"),
+    ),
+    "media.answered": Record(
+        "What a client was told whose media was not let be.", (*_PARTIES[:2], "code", "reason")
+    ),
     "dcc.refused": Record(
         "An offer by DCC was not passed on, and its client got a notice.", (*_PARTIES, "reason")
     ),

@@ -45,6 +45,19 @@ REASONS: Final = (
         " MAX_DATAGRAM_CONVERSATIONS.",
     ),
     _resource(
+        "too-many-rtsp-sessions",
+        "One RTSP connection has as many sessions, or streams in one, as it may.",
+        "The SETUP was answered with 453; what plays goes on.",
+        "Let the client end what it does not show. The limits are fixed: MAX_RTSP_SESSIONS and"
+        " MAX_RTSP_SETUPS.",
+    ),
+    _resource(
+        "too-many-rtsp-requests",
+        "One RTSP connection has as many requests without an answer as it may.",
+        "The request was answered with 453.",
+        "Look at the server: it does not answer. The limit is fixed: MAX_RTSP_PIPELINE.",
+    ),
+    _resource(
         "too-many-dcc-channels",
         "The client has as many open offers and transfers by DCC as one may.",
         "The new offer was not passed on, and the client got a notice.",

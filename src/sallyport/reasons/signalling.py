@@ -29,6 +29,37 @@ REASONS: Final = (
     # RTSP
     _unread("bad-rtsp-ports", "The ports in a Transport header are no ports."),
     _unread("bad-rtsp-address", "An address in a Transport header is none, or a name."),
+    _unread("bad-rtsp-cseq", "A request has no number, or one that another waits under."),
+    _unread("too-many-transports", "A SETUP offers more ways over UDP than any client needs."),
+    _unread("not-an-even-pair", "The ports of a SETUP are no even port and the one above it."),
+    Reason(
+        "media-to-another-host",
+        Group.PEER,
+        "A SETUP asks for media to be sent to another host than the one that asks.",
+        "It was answered with 403: the server would be turned against that host.",
+        _SENDER,
+    ),
+    Reason(
+        "session-timed-out",
+        Group.END,
+        "An RTSP session showed no sign of life for twice its timeout.",
+        "Its ports are closed; a request that names it is answered with 454.",
+        "Look at the client: it keeps a paused session alive by a request within its timeout.",
+    ),
+    Reason(
+        "torn-down",
+        Group.END,
+        "The server has agreed to the end of an RTSP session, or has ended it.",
+        "Its ports are closed.",
+        "Nothing is wrong.",
+    ),
+    Reason(
+        "not-chosen",
+        Group.END,
+        "The answer to a SETUP chose another of the ways that it offered.",
+        "The ports for this way are given back.",
+        "Nothing is wrong.",
+    ),
     # SDP
     _unread("not-sdp", "A session description does not begin as one."),
     _unread("bad-media-line", "An `m=` line of a session description cannot be read."),

@@ -233,6 +233,11 @@ class MessageReader:
         """What was fed and not taken."""
         return bytes(self._held)
 
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether all that was taken are whole messages, bodies and frames."""
+        return not self._to_pass and self._head is None
+
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""
         self._held += data

@@ -103,7 +103,7 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
     [
         (
             {"protocol": '"ftp"'},
-            "f:20: no filter publishes 'ftp'; write one of: ftp-server, tftp-server",
+            "f:20: no filter publishes 'ftp'; write one of: ftp-server, tftp-server, rtsp-server",
         ),
         (
             {"listen": '"203.0.113.1"'},

@@ -199,9 +199,10 @@ class Gateway:
         if not abort and primary.chain.is_passing:
             primary.runner.run(self._end_in_turn, (primary, reason, explanation))
             return
-        primary.is_open = False
+        primary.is_open, registry = False, self.registry
         for opening in tuple(primary.openings.values()):
-            self.registry.withdraw(opening, "primary-ended")
+            end = registry.kill if opening.is_killed_with_primary else registry.withdraw
+            end(opening, "primary-ended")
         if primary.link is not None:
             (primary.link.abort if abort else primary.link.close)()
         primary.chain.end()

@@ -23,6 +23,7 @@ class Binding:
     """
 
     __slots__ = (
+        "close_with_primary",
         "connections",
         "context",
         "created_at",
@@ -59,6 +60,7 @@ class Binding:
         self.primary = request.primary
         self.frontend = request.frontend
         """The front end by which the client itself asked; None: a filter asked."""
+        self.close_with_primary = request.close_with_primary
         self.session_filter = request.session_filter
         self.context = request.context
         self.is_for_primary = request.is_for_primary

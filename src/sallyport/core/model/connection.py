@@ -13,7 +13,7 @@ from sallyport.core.model.emulation import (
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable
 from sallyport.core.pinholes.datapath import Link
-from sallyport.core.pinholes.registry import Opening, Traffic
+from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
 from sallyport.core.policy.terms import Frontend
@@ -24,6 +24,7 @@ from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
     from sallyport.core.model.filter import DataFilter
+    from sallyport.core.model.negotiated import Negotiated
     from sallyport.core.model.session import Session
 
 
@@ -164,7 +165,7 @@ class PrimaryConnection(Askable):
         """Of an inbound connection, our end of the leg to the published server: in full proxy it
         is the address the server sees as its client."""
         self.link: Link | None = None
-        self.openings: dict[int, Opening] = {}
+        self.openings: dict[int, Negotiated] = {}
         self.is_open = True
         self.explanation: str | None = None
         self.is_emulated = False

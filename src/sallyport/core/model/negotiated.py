@@ -37,6 +37,7 @@ class Negotiated(Opening, Askable):
         "event_context",
         "has_failed",
         "is_filtered",
+        "is_killed_with_primary",
         "primary",
         "protocol",
         "reservations",
@@ -61,6 +62,7 @@ class Negotiated(Opening, Askable):
         session_filter: "SessionFilter | None",
         context: object,
         reservations: PortReservations | None,
+        is_killed_with_primary: bool = False,
     ) -> None:
         super().__init__(pinhole, path=path, is_timed=is_timed)
         self.engine = engine
@@ -71,6 +73,8 @@ class Negotiated(Opening, Askable):
         """The rule that grants it."""
         self.primary = primary
         """The primary connection it ends with, if any."""
+        self.is_killed_with_primary = is_killed_with_primary
+        """Whether the end of the primary connection ends its flows too."""
         self.session_filter = session_filter
         """The filter that asked for it and is notified of its flows; None: no filter is."""
         self.asked_by = session.name_of(session_filter)

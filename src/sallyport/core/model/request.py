@@ -1,7 +1,7 @@
 """Requests: the arguments of one bind or permission, and the check that they fit together."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from sallyport import limits
@@ -45,6 +45,7 @@ class BindRequest(NamedTuple):
     lifetime: float | None = None
     is_shared: bool = False
     """Whether the port of `proxy_address` may be that of other binds too, with other peers."""
+    close_with_primary: Literal["withdraw", "kill"] = "withdraw"
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """
@@ -84,6 +85,8 @@ class BindRequest(NamedTuple):
             raise InvalidArgument("flags-are-not-bind-flags")
         if not isinstance(self.backlog, int):
             raise InvalidArgument("backlog-is-not-a-number")
+        if self.close_with_primary not in ("withdraw", "kill"):
+            raise InvalidArgument("close_with_primary-is-no-way-to-close")
         for value, kind, reason in (
             (self.proxy_address, Endpoint, "proxy_address-is-not-an-endpoint"),
             (self.ip_filter, IpFilter, "ip_filter-is-not-an-ip-filter"),

@@ -57,6 +57,7 @@ class SecondaryConnection(Negotiated):
             session_filter=binding.session_filter,
             context=binding.context,
             reservations=reservations,
+            is_killed_with_primary=binding.close_with_primary == "kill",
         )
         self.binding_id = binding.id
         self.is_secondary = not binding.is_for_primary

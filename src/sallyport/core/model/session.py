@@ -1,7 +1,7 @@
 """Session: one client of the gateway, and the calls on its behalf (`IFWXSession`)."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from sallyport.addresses import Endpoint, IpAddress
@@ -103,6 +103,7 @@ class Session:
         frontend: Frontend | None = None,
         lifetime: float | None = None,
         shared: bool = False,
+        close_with_primary: Literal["withdraw", "kill"] = "withdraw",
         armed: bool = True,
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
@@ -127,6 +128,9 @@ class Session:
           first; the rule may give it less. None: as long as the rule lets it.
         * `shared`: the port of `proxy_address` may be that of other bindings that share it, with
           other peers.
+        * `close_with_primary`: what the end of `primary` does: "withdraw" lets no new flow in, and
+          those under way may finish; "kill" ends them too, as media must that has no end of its
+          own.
         * `armed`: False reserves only, until `Binding.arm()`.
 
         Returns the binding; `Binding.proxy_address` is the address to announce. A refused call has
@@ -158,6 +162,7 @@ class Session:
             frontend=frontend,
             lifetime=lifetime,
             is_shared=shared,
+            close_with_primary=close_with_primary,
         )
         return await self._engine.bind(request, armed=armed)
 
