@@ -26,7 +26,7 @@ ELSEWHERE = {
     "frontends/api/server.py": ("interop/test_local_api.py", "a socket in front of the responder"),
     "frontends/socks/association.py": ("interop/test_socks.py", "only a network answers"),
     "frontends/socks/names.py": ("interop/test_socks.py", "a resolver, asked by requests"),
-    "frontends/socks/protocols.py": ("interop/test_socks.py", "three names"),
+    "frontends/rights.py": ("ops/control/test_explain_front_ends.py", "names that rules use"),
     "frontends/socks/replies.py": ("interop/test_socks.py", "seen in answers"),
     "frontends/socks/server.py": ("interop/test_socks.py", "only hosts that are not us are served"),
     "frontends/socks/waiting_bind.py": ("interop/test_socks.py", "only a network connects"),

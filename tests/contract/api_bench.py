@@ -30,7 +30,7 @@ from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.flags import BindFlags, Transport
 from sallyport.frontends.api.responder import ApiResponder
-from sallyport.frontends.pcp.responder import PORT_MAPPING
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.ipfilter import IpFilter
 
 _ERRORS = {

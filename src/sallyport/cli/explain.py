@@ -7,6 +7,7 @@ import click
 from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_output
 from sallyport.cli.render import Output, or_dash
+from sallyport.core.policy.terms import Frontend
 from sallyport.ops.config.load import load
 from sallyport.ops.control.client import request
 from sallyport.ops.control.explain import explain as answer_to
@@ -21,6 +22,11 @@ from sallyport.ops.control.schema import Explained
 @click.option("--bind", type=click.IntRange(1, 65535), help="A port that peers would be let in to.")
 @click.option("--peer", help="The address that would connect; by default the far end.")
 @click.option("--user", help="The user whom a front end has authenticated.")
+@click.option(
+    "--frontend",
+    type=click.Choice([one.value for one in Frontend]),
+    help="How the client asks; by default the usual way for the protocol.",
+)
 @click.option("--at", help='A moment of the week, such as "tue 14:30"; by default now.')
 @click.option("--config", "config_file", type=PATH, help="Ask this TOML file, not the gateway.")
 @with_output

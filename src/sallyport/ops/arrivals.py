@@ -18,8 +18,9 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.api.server import ApiServer, worker_path
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
-from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
+from sallyport.frontends.pcp.responder import PcpResponder
 from sallyport.frontends.pcp.server import PcpServer
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.frontends.socks.server import SocksServer
 from sallyport.frontends.tproxy import Interceptor
 from sallyport.frontends.udp import DatagramInterceptor

@@ -23,7 +23,7 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Network, Policy, PublishingRule
 from sallyport.errors import OperatorError, StartupError
 from sallyport.flags import Transport
-from sallyport.frontends.pcp.responder import PORT_MAPPING
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules

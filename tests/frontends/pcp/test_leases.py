@@ -10,7 +10,7 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import AllowedPeers, LeaseBook, Leases, NotTheOwner, Wish
-from sallyport.frontends.pcp.responder import PORT_MAPPING
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.ipfilter import IpFilter
 from sallyport.ops.processes.values import plain, value_of
 from sallyport.testing import VirtualWorld, make_gateway

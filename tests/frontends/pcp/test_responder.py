@@ -16,7 +16,8 @@ from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.terms import Frontend, Peers
 from sallyport.errors import OutOfResources
 from sallyport.frontends.pcp.leases import Leases
-from sallyport.frontends.pcp.responder import PORT_MAPPING, PcpResponder
+from sallyport.frontends.pcp.responder import PcpResponder
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.testing import MemoryDataPath, VirtualWorld, make_gateway, make_policy
 from sallyport.wire.pcp import PcpResult
 

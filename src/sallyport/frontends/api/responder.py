@@ -27,8 +27,7 @@ from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
 from sallyport.errors import BindError, InvalidArgument, NotFound
 from sallyport.flags import BindFlags, Transport
-from sallyport.frontends.pcp.responder import PORT_MAPPING
-from sallyport.frontends.socks.protocols import SOCKS_BIND, SOCKS_CONNECT, SOCKS_UDP
+from sallyport.frontends.rights import RIGHTS
 from sallyport.ipfilter import IpFilter
 from sallyport.wire import api
 from sallyport.wire.api import (
@@ -52,10 +51,6 @@ from sallyport.wire.api import (
 
 Result = ApiBinding | float | None
 _TRANSPORTS: Final = {"tcp": Transport.TCP, "udp": Transport.UDP}
-
-_OF_FRONT_ENDS: Final = {
-    one.name: one for one in (PORT_MAPPING, SOCKS_CONNECT, SOCKS_BIND, SOCKS_UDP)
-}
 
 Book = MutableMapping[str, tuple[str, Binding]]
 """The bindings that were made by the API, by their id, each with the user it is for."""
@@ -217,8 +212,7 @@ class ApiResponder(SessionFilter):
         try:
             return UUID(name)
         except ValueError:
-            known = _OF_FRONT_ENDS.get(name)
-            return known or self._gateway.roster.protocol(name)
+            return RIGHTS.get(name) or self._gateway.roster.protocol(name)
 
     def _binding(self, binding_id: str) -> Binding:
         """Return a binding of this user; that of another is not there."""

@@ -10,7 +10,6 @@ from typing import Final
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
-from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,
@@ -28,9 +27,6 @@ from sallyport.frontends.pcp.leases import AllowedPeers, Leases, NotTheOwner, Pe
 from sallyport.wire import natpmp, pcp
 from sallyport.wire.natpmp import NatPmpMapping, NatPmpOpcode, NatPmpResult
 from sallyport.wire.pcp import PcpRequest, PcpResult
-
-PORT_MAPPING = ProtocolDefinition("port-mapping", Transport.UDP, 5351)
-"""What access rules call a mapping that a client asks for, by whatever protocol it asks."""
 
 _TRANSPORTS: Final = {6: Transport.TCP, 17: Transport.UDP}
 

@@ -20,9 +20,9 @@ from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
 from sallyport.errors import AddressNotAvailable, BindError, ProtocolError
 from sallyport.flags import BindFlags, Transport
+from sallyport.frontends.rights import SOCKS_UDP
 from sallyport.frontends.socks import destinations
 from sallyport.frontends.socks.names import NameUnknown, addresses_of
-from sallyport.frontends.socks.protocols import SOCKS_UDP
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import closed_on_error, endpoint_of, let_end, make, name_of
 from sallyport.ipfilter import IpFilter

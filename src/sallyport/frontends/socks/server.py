@@ -14,11 +14,11 @@ from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.frontends.control_connection import ControlConnection
+from sallyport.frontends.rights import SOCKS_BIND, SOCKS_CONNECT
 from sallyport.frontends.socks import destinations, replies
 from sallyport.frontends.socks.association import Association
 from sallyport.frontends.socks.handshake import SocksHandshake, WrongPassword
 from sallyport.frontends.socks.names import NameUnknown, addresses_of
-from sallyport.frontends.socks.protocols import SOCKS_BIND, SOCKS_CONNECT
 from sallyport.frontends.socks.waiting_bind import WaitingBind
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller

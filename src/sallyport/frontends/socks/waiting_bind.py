@@ -13,7 +13,7 @@ from sallyport.core.model.filter import SessionFilter
 from sallyport.core.policy.terms import Frontend
 from sallyport.errors import AddressInUse, AddressNotAllowed, AddressNotAvailable
 from sallyport.flags import BindFlags, Transport
-from sallyport.frontends.socks.protocols import SOCKS_BIND
+from sallyport.frontends.rights import SOCKS_BIND
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import let_end
 from sallyport.ipfilter import IpFilter

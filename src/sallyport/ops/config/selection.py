@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from sallyport.addresses import MAX_PORT, PortRange
 from sallyport.api import ApplicationFilter, Direction, ProtocolDefinition, Transport
 from sallyport.errors import ConfigErrors
+from sallyport.frontends.rights import RIGHTS
 from sallyport.ops.config.catalogue import (
     LOADER_KEYS,
     ON_BY_DEFAULT,
@@ -29,10 +30,6 @@ from sallyport.ops.config.catalogue import (
 )
 from sallyport.ops.config.document import Report, nearest, read_table, shown
 from sallyport.ops.config.toml_lines import KeyPath
-
-FRONT_END_PROTOCOLS = ("port-mapping", "socks-connect", "socks-bind", "socks-udp")
-"""What rules call a right that a client asks for at a front end; no filter speaks it."""
-
 
 _PortNumber = Annotated[int, Meta(ge=1, le=MAX_PORT)]
 _TlsPort = Annotated[str, Meta(pattern=r"^tls:[1-9][0-9]{0,4}$")]
@@ -109,7 +106,7 @@ class Selection:
         """
         if protocol in self._spoken(direction):
             return None
-        if protocol in FRONT_END_PROTOCOLS and direction is Direction.OUTBOUND:
+        if protocol in RIGHTS and direction is Direction.OUTBOUND:
             return None
         speakers = [kind for kind in self._unnamed() if protocol in _names(kind, direction)]
         if len(speakers) == 1:
@@ -123,7 +120,7 @@ class Selection:
         verb = "speaks" if direction is Direction.OUTBOUND else "publishes"
         names = [*self._spoken(direction)]
         if direction is Direction.OUTBOUND:
-            names += FRONT_END_PROTOCOLS
+            names += RIGHTS
         known = ", ".join(names) or "none"
         broken = "".join(f"; {error}" for error in self._broken.values())
         return f"no filter {verb} {protocol!r}; write one of: {known}{broken}{self._unread()}"

@@ -10,9 +10,11 @@ from sallyport.core.pinholes.ports import Ports
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Asker, PublishingRule, Relation, Verdict
 from sallyport.core.policy.schedules import read_minute
+from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 from sallyport.errors import NotFound, OperatorError
+from sallyport.frontends.rights import RIGHTS, usual_way
 from sallyport.ops.config.document import nearest
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import settled
@@ -88,7 +90,7 @@ def _question(configuration: Configuration, texts: Mapping[str, str]) -> Questio
         client=client,
         server=_server(texts["server"], protocol),
         protocol=protocol,
-        asker=Asker(texts.get("user")),
+        asker=Asker(texts.get("user"), Frontend(texts.get("frontend", usual_way(protocol.name)))),
         bind_port=Endpoint.parse(f"0.0.0.0:{texts['bind']}").port if "bind" in texts else None,
         peer=parse_address(texts["peer"]) if "peer" in texts else None,
         minute=read_minute(texts["at"]) if "at" in texts else None,
@@ -104,11 +106,13 @@ def _server(text: str, protocol: ProtocolDefinition) -> Endpoint:
 
 def _protocol(configuration: Configuration, name: str, server: str) -> ProtocolDefinition:
     """Return the definition that a connection to `server` would have."""
+    if name in RIGHTS:
+        return RIGHTS[name]
     running = [one.kind.protocols for one in configuration.filters]
     known = [*configuration.supervised, *(one for protocols in running for one in protocols)]
     fitting = [one for one in known if one.name == name]
     if not fitting:
-        names = sorted({one.name for one in known})
+        names = sorted({*RIGHTS, *(one.name for one in known)})
         raise NotFound(f"no protocol {name!r} here; {nearest(name, names)}")
     at_port = [one for one in fitting if server.endswith(f":{one.dialled_port}")]
     return (at_port or fitting)[0]
@@ -179,7 +183,10 @@ def _interception(
     """Say how the connection would reach the gateway, or that it would not."""
     if published is not None:
         return f"published at {published.listen} by the rule {published.name!r}"
-    port = question.server.port
+    port, way = question.server.port, question.asker.frontend
+    if way is not Frontend.TRANSPARENT:
+        is_on = getattr(configuration, way.value, None) is not None
+        return f"asked for by [frontends.{way}]" + ("" if is_on else ", which is not written")
     for one in configuration.supervised:
         if one.name == question.protocol.name and one.dialled_port == port:
             return f"intercepted at {one.transport.name.lower()} port {port}"

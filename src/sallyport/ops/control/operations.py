@@ -84,6 +84,7 @@ _QUESTION = (
     Parameter("bind", "A port that peers would be let in to.", int),
     Parameter("peer", "The address that would connect; by default the far end."),
     Parameter("user", "The user whom a front end has authenticated."),
+    Parameter("frontend", "How the client asks; by default the usual way for the protocol."),
     Parameter("at", 'A moment of the week, such as "tue 14:30"; by default now.'),
 )
 
