@@ -15,6 +15,7 @@ from ipaddress import (
 from typing import Self
 
 IpAddress = IPv4Address | IPv6Address
+_ADDRESSES = (IPv4Address, IPv6Address)
 IpNetwork = IPv4Network | IPv6Network
 # An address together with the network it is in.
 IpInterface = IPv4Interface | IPv6Interface
@@ -79,6 +80,8 @@ class Endpoint:
     port: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.address, _ADDRESSES):
+            raise TypeError(f"{self.address!r} is no IP address; Endpoint.parse reads text")
         if not 0 <= self.port <= MAX_PORT:
             raise ValueError(f"port {self.port} is not in 0-{MAX_PORT}")
 

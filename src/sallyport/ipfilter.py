@@ -11,18 +11,22 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Self
 
 from sallyport.addresses import IpAddress, IpNetwork, parse_address
+from sallyport.errors import InvalidArgument
 
 # A range is (version, first, last) with addresses as integers: cheap to compare and to merge.
 _Range = tuple[int, int, int]
 
 _NETWORKS = (IPv4Network, IPv6Network)
+_ADDRESSES = (IPv4Address, IPv6Address)
 
 
-def _span(item: str | IpAddress | IpNetwork) -> _Range:
+def _span(name: str, item: str | IpAddress | IpNetwork) -> _Range:
     if isinstance(item, str):
         item = ip_network(item) if "/" in item else ip_address(item)
     if isinstance(item, _NETWORKS):
         return item.version, int(item.network_address), int(item.broadcast_address)
+    if not isinstance(item, _ADDRESSES):
+        raise InvalidArgument(f"wrong-type-of-{name}")
     number = int(item)
     return item.version, number, number
 
@@ -59,8 +63,11 @@ class IpFilter:
 
     @classmethod
     def of(cls, *items: str | IpAddress | IpNetwork) -> Self:
-        """Return a filter of addresses and networks; raises ValueError for any other text."""
-        spans = tuple(map(_span, items))
+        """Return a filter of addresses and networks.
+
+        Raises ValueError for any other text, InvalidArgument for what is no address.
+        """
+        spans = tuple(_span("items", item) for item in items)
         # The usual filter is a single server, which needs no merging.
         return cls(_merge(spans) if len(spans) > 1 else spans)
 
@@ -81,25 +88,26 @@ class IpFilter:
                 " 10.0.0.8-10.0.0.15"
             ) from None
 
-    def include_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
+    def include_range(self, first: str | IpAddress, last: str | IpAddress) -> "IpFilter":
         """Return this filter plus `first`-`last`, both included.
 
-        Raises ValueError when the two are of different families or in the wrong order.
+        Raises ValueError when the two are of different families or in the wrong order, or are text
+        of another kind; InvalidArgument for what is no address.
         """
         return IpFilter(_merge((*self._ranges, self._checked(first, last))))
 
-    def exclude_range(self, first: IpAddress, last: IpAddress) -> "IpFilter":
+    def exclude_range(self, first: str | IpAddress, last: str | IpAddress) -> "IpFilter":
         """Return this filter without `first`-`last`, both included; raises as `include_range`."""
         return IpFilter(tuple(_subtract(self._ranges, self._checked(first, last))))
 
     def include_filter(self, other: "IpFilter") -> "IpFilter":
         """Return the union with `other`."""
-        return IpFilter(_merge((*self._ranges, *other._ranges)))
+        return IpFilter(_merge((*self._ranges, *_ranges_of(other))))
 
     def exclude_filter(self, other: "IpFilter") -> "IpFilter":
         """Return this filter without the addresses of `other`."""
         ranges: Iterable[_Range] = self._ranges
-        for hole in other._ranges:
+        for hole in _ranges_of(other):
             ranges = tuple(_subtract(ranges, hole))
         return IpFilter(tuple(ranges))
 
@@ -126,10 +134,18 @@ class IpFilter:
         return _text(self) or "none"
 
     @staticmethod
-    def _checked(first: IpAddress, last: IpAddress) -> _Range:
-        if first.version != last.version or int(first) > int(last):
+    def _checked(first: str | IpAddress, last: str | IpAddress) -> _Range:
+        version, begin, _ = _span("first", first)
+        other, _, end = _span("last", last)
+        if version != other or begin > end:
             raise ValueError(f"{first}-{last} is not a range")
-        return first.version, int(first), int(last)
+        return version, begin, end
+
+
+def _ranges_of(other: IpFilter) -> tuple[_Range, ...]:
+    if not isinstance(other, IpFilter):
+        raise InvalidArgument("wrong-type-of-other")
+    return other._ranges
 
 
 def _address(version: int, number: int) -> IpAddress:

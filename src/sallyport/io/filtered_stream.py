@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Final
 
 from sallyport import limits
+from sallyport.core.model.arguments import OCTETS, require
 from sallyport.core.pinholes.datapath import Tap
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import has_failed, let_end
@@ -268,6 +269,7 @@ class End:
 
     def send(self, data: bytes) -> None:
         """Implement `StreamEnd.send`."""
+        require("data", data, OCTETS)
         stream = self._stream
         if not data or self._is_shut or stream.is_over:
             return

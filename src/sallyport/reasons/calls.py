@@ -22,6 +22,52 @@ def _call(code: str, happened: str, remedy: str) -> Reason:
 _CHECK_FIRST = "Nothing; ask for it before the end."
 _EVENT = "Call it from on_event, for the connection that the event is about."
 
+_ENDPOINT, _ADDRESS, _DATA_FILTER = "an Endpoint", "an IPv4Address or IPv6Address", "a DataFilter"
+_NUMBER, _SECONDS = "a whole number", "a number of seconds"
+
+# The arguments of the API's calls: what each must be.
+_WANTED: Final = {
+    "address": _ENDPOINT,
+    "addresses": "a sequence of Endpoint",
+    "asker": "an Asker",
+    "backlog": _NUMBER,
+    "client": f"{_ENDPOINT}, or for a session {_ADDRESS}",
+    "client_address": _ENDPOINT,
+    "client_addresses": "a sequence of Endpoint",
+    "close_with_primary": 'either "withdraw" or "kill"',
+    "count": _NUMBER,
+    "data": "bytes",
+    "data_filter": _DATA_FILTER,
+    "event": "a class of event",
+    "events": "classes of events",
+    "first": _ADDRESS,
+    "flags": "a combination of BindFlags",
+    "frontend": "a Frontend, or None",
+    "host": _ADDRESS,
+    "internal_address": f"{_ADDRESS}, or None",
+    "ip_filter": "an IpFilter, or None",
+    "is_held": "True or False",
+    "items": f"{_ADDRESS}, a network, or the text of one",
+    "last": _ADDRESS,
+    "lifetime": f"{_SECONDS}, or None",
+    "local_address": f"{_ENDPOINT}, or None",
+    "make": "a function that returns a DataFilter",
+    "other": "an IpFilter",
+    "peer": _ENDPOINT,
+    "peer_ports": "a frozenset of numbers, or None",
+    "port": f"{_NUMBER}, or None",
+    "primary": "a PrimaryConnection, or None",
+    "priority": "a value of Priority",
+    "protocol": "a ProtocolDefinition, or its UUID",
+    "proxy_address": f"{_ENDPOINT}, or None",
+    "remote_address": _ENDPOINT,
+    "scope": "a Scope",
+    "seconds": _SECONDS,
+    "session_filter": "a SessionFilter, or None",
+    "sources": "a Source",
+    "transport": "a member of Transport",
+}
+
 REASONS: Final = (
     _call("connection-has-ended", "The connection has ended.", _CHECK_FIRST),
     _call("session-is-over", "The session has ended.", _CHECK_FIRST),
@@ -241,21 +287,12 @@ REASONS: Final = (
         "Set a factory with Session.set_data_filter_factory and ALLOW_MULTIPLE.",
     ),
     *(
-        _call(code, f"The argument {name} has a type that means nothing here.", f"Give {wanted}.")
-        for code, name, wanted in (
-            ("client_addresses-are-not-endpoints", "client_addresses", "a sequence of Endpoint"),
-            ("transport-is-not-a-transport", "transport", "a member of Transport"),
-            (
-                "protocol-is-not-a-protocol-definition",
-                "protocol",
-                "a ProtocolDefinition, or its UUID",
-            ),
-            ("proxy_address-is-not-an-endpoint", "proxy_address", "an Endpoint, or None"),
-            ("flags-are-not-bind-flags", "flags", "a combination of BindFlags"),
-            ("backlog-is-not-a-number", "backlog", "a whole number"),
-            ("ip_filter-is-not-an-ip-filter", "ip_filter", "an IpFilter, or None"),
-            ("peer_ports-are-not-a-frozenset", "peer_ports", "a frozenset of numbers, or None"),
+        _call(
+            f"wrong-type-of-{name}",
+            f"The argument {name} has a type that means nothing here.",
+            f"Give {wanted}.",
         )
+        for name, wanted in _WANTED.items()
     ),
     _call("no-flow-in-this-event", "No bytes flow that a filter could see.", _EVENT),
     _call("the-connection-has-a-name", "The address was given before.", "Give it once."),
@@ -284,7 +321,6 @@ REASONS: Final = (
         "This data filter is attached to a connection.",
         "Make a data filter for each connection.",
     ),
-    _call("not-a-priority", "The priority is reserved or unknown.", "Use a value of Priority."),
     _call("not-attached", "The data filter is attached to nothing.", "Attach it first."),
     _call("not-a-time", "The number of seconds is not a number.", "Give seconds, or None."),
     _call(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import OCTETS, require
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
 from sallyport.io.sockets import SocketName, endpoint_of
 from sallyport.relay import sockets
@@ -286,6 +287,7 @@ class _DatagramEnd:
         self._give = give
 
     def send(self, data: bytes) -> None:
+        require("data", data, OCTETS)
         self._give(data)
 
     def shutdown(self) -> None:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import OCTETS, require
 from sallyport.core.pinholes.datapath import Pinhole, Tap
 
 
@@ -21,6 +22,7 @@ class MemoryEnd:
 
     def send(self, data: bytes) -> None:
         """Implement `StreamEnd.send`."""
+        require("data", data, OCTETS)
         if self.is_gone:
             self.late += [data] if data else []
             return

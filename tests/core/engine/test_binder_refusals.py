@@ -250,6 +250,6 @@ def test_an_argument_of_a_wrong_type_is_named(arguments: dict[str, Any], named: 
     primary, before = office.dial(), office.holdings()
     clients = [arguments.pop("clients")] if "clients" in arguments else []
 
-    with pytest.raises(InvalidArgument, match=f"^{named}-"):
+    with pytest.raises(InvalidArgument, match=f"^wrong-type-of-{named}$"):
         office.bind(primary, *clients, **arguments)
     assert office.holdings() == before

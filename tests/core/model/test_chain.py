@@ -250,7 +250,7 @@ def test_what_is_no_priority_is_refused_when_it_is_given(priority: object) -> No
     conversation = Conversation((DataFilter(), priority))  # type: ignore[arg-type]
 
     assert not conversation.primary.is_open
-    assert conversation.faults() == [("watching", "InvalidArgument('not-a-priority')")]
+    assert conversation.faults() == [("watching", "InvalidArgument('wrong-type-of-priority')")]
 
 
 def test_x07_a_deadline_that_is_no_time_is_refused_and_all_others_pass() -> None:

@@ -182,7 +182,7 @@ def test_every_verb_of_a_binding_can_be_said() -> None:
             ("address-not-allowed", "external-port-is-not-granted", 0xC004002E),
         ),
         ({"protocol": "nonsense"}, ("invalid-argument", "unknown-protocol", 0x80070057)),
-        ({"flags": ["nonsense"]}, ("invalid-argument", "flags-are-not-bind-flags", 0x80070057)),
+        ({"flags": ["nonsense"]}, ("invalid-argument", "wrong-type-of-flags", 0x80070057)),
         (
             {"flags": ["timeout", "allow_multiple"]},
             ("invalid-argument", "timeout-excludes-allow-multiple", 0x80070057),

@@ -20,6 +20,7 @@ from sallyport.core.engine.grants import Grants
 from sallyport.core.engine.ledger import Ledger
 from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
@@ -316,6 +317,7 @@ class Gateway:
         """Return where peers reach a client's ports (`Policy.external_address`)."""
         return self.policy.external_address(client)
 
+    @takes(client=IpAddress, asker=Asker)
     def client_session(self, client: IpAddress, asker: Asker = ANYONE) -> Session:
         """Implement `model.filter.Firewall`: return the session of a client.
 
@@ -323,6 +325,7 @@ class Gateway:
         """
         return self.sessions.begin_unused(client, asker, is_private=False)
 
+    @takes(client=IpAddress)
     def private_session(self, client: IpAddress) -> Session:
         """Implement `model.filter.Firewall`: return a new private session."""
         return self.sessions.begin_unused(client, is_private=True)

@@ -1,6 +1,7 @@
 """Binding: the result of `bind_for_client`: one or several consecutive ports that end together."""
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
@@ -108,6 +109,7 @@ class Binding:
             self.engine.arming_refused(self, refusal)
             raise
 
+    @takes(ip_filter=IpFilter | None, peer_ports=frozenset | None)
     async def set_peers(
         self, ip_filter: IpFilter | None, peer_ports: frozenset[int] | None = None
     ) -> None:
@@ -119,6 +121,7 @@ class Binding:
         """
         await self.engine.restrict_peers(self.connections, ip_filter, peer_ports)
 
+    @takes(seconds=int | float)
     def extend(self, seconds: float) -> float:
         """Let it live for `seconds` from now; return for how many its rule lets it live.
 
@@ -150,11 +153,12 @@ class Binding:
             self.lifetime = self.engine.call_later(seconds, lambda: self.end(reason))
         return seconds
 
+    @takes(seconds=int | float)
     def wait(self, seconds: float) -> None:
         """Set the time limit of an unused binding to `seconds` from now, instead of one minute.
 
         For a protocol whose dialogue says that a connection is still to come. Changes nothing for
-        a binding without BindFlags.TIMEOUT, or one that was used or has ended. Never raises.
+        a binding without BindFlags.TIMEOUT, or one that was used or has ended.
         """
         for connection in self.connections:
             self.engine.registry.wait(connection, seconds)

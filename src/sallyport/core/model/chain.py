@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import OCTETS, require
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.transcript import Hop, Witness, watched
 from sallyport.core.pinholes.datapath import Link, StreamEnd
@@ -150,10 +151,9 @@ class _Joint:
         """Implement `StreamEnd`: pass bytes to the neighbour. An empty datagram is one, too."""
         if self._is_shut or not (data or self._chain.is_datagrams):
             return
-        # Copy a buffer that the sender may still change. What is no buffer at all raises here, in
-        # the code of the filter whose fault it is.
         if type(data) is not bytes:
-            data = bytes(memoryview(data))
+            require("data", data, OCTETS)
+            data = bytes(data)  # a buffer that the sender may still change
         to = self._to.data_filter
         self._chain.pass_on(self._to, to.from_client if self._is_upward else to.from_server, data)
 
@@ -226,14 +226,12 @@ class Chain:
         """Add a data filter. `owner` is the name of the application filter whose fault it may be.
 
         Raises BadContext when the flow has begun or is over; InvalidArgument for a data filter
-        that has, or had, a slot (one data filter serves one flow), and for what is no `Priority`.
+        that has, or had, a slot: one data filter serves one flow.
         """
         if self.is_begun or self.is_over:
             raise BadContext("the-connection-has-started")
         if data_filter.slot is not None:
             raise InvalidArgument("data-filter-was-attached-already")
-        if not isinstance(priority, Priority):
-            raise InvalidArgument("not-a-priority")
         data_filter.slot = Slot(self, data_filter, priority, context, owner)
         self._slots.append(data_filter.slot)
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.chain import Chain, Priority
 from sallyport.core.model.emulation import (
     require_emulated,
@@ -12,6 +13,7 @@ from sallyport.core.model.emulation import (
 )
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable
+from sallyport.core.model.filter import DataFilter
 from sallyport.core.pinholes.datapath import Link
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import Direction, ProtocolDefinition
@@ -23,7 +25,6 @@ from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
-    from sallyport.core.model.filter import DataFilter
     from sallyport.core.model.negotiated import Negotiated
     from sallyport.core.model.session import Session
 
@@ -238,6 +239,7 @@ class PrimaryConnection(Askable):
             raise BadContext("the-connection-has-no-name")
         return self.gateway_address
 
+    @takes(data_filter=DataFilter)
     def emulate_for_connect(self, data_filter: "DataFilter", context: object = None) -> None:
         """Let `data_filter` play the server (`EmulateForConnect`): no server is dialled.
 
@@ -253,6 +255,7 @@ class PrimaryConnection(Askable):
         self.event_context.attach(data_filter, Priority.EMULATION, context)
         self.is_emulated = True
 
+    @takes(address=Endpoint)
     def set_socket_name(self, address: Endpoint) -> None:
         """Set the gateway address that an emulated connection leaves from (`SetSocketName`).
 
@@ -268,6 +271,7 @@ class PrimaryConnection(Askable):
         require_own(self._engine.policy, address, self.client.version)
         self.gateway_address = address
 
+    @takes(count=int)
     def increment_bytes_sent(self, count: int) -> None:
         """Add `count` bytes that the emulating filter sent (`IncrementBytesSentCounter`).
 

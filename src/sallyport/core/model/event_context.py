@@ -6,13 +6,10 @@ and raise BadContext at any other time. Each filter gets a context of its own, b
 attaches is run, and blamed, under its name.
 """
 
-from typing import TYPE_CHECKING
-
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.chain import Chain, Priority
+from sallyport.core.model.filter import DataFilter
 from sallyport.errors import BadContext, InvalidArgument
-
-if TYPE_CHECKING:
-    from sallyport.core.model.filter import DataFilter
 
 
 class EventContext:
@@ -50,8 +47,6 @@ class EventContext:
             return
         if self._is_for_many:
             raise InvalidArgument("one-data-filter-for-many-flows")
-        if not isinstance(priority, Priority):
-            raise InvalidArgument("not-a-priority")
         if data_filter.slot is not None or any(data_filter is one for one, _, _ in self.ordered):
             raise InvalidArgument("data-filter-was-attached-already")
         self.ordered.append((data_filter, priority, context))
@@ -65,6 +60,7 @@ class Askable:
     event_context: EventContext | None
     """Present only while a filter is notified of an event of this connection."""
 
+    @takes(data_filter=DataFilter, priority=Priority)
     def attach_data_filter(
         self,
         data_filter: "DataFilter",

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.chain import MISSING_END, Slot
 from sallyport.core.model.events import ConnectTcp, Event, UdpDestination
 from sallyport.core.model.hooks import Hooks
@@ -120,6 +121,7 @@ class DataFilter:
         """Take the end of the server's data (FIN); the default passes it on."""
         self.client.shutdown()
 
+    @takes(seconds=int | float | None)
     def set_deadline(self, seconds: float | None) -> None:
         """Set the deadline: `deadline_passed` is called after `seconds`. None cancels it.
 
@@ -134,6 +136,7 @@ class DataFilter:
         """Take note that the deadline has passed; the default kills the connection."""
         self.connection.kill("deadline-passed")
 
+    @takes(is_held=bool)
     def hold_client(self, *, is_held: bool) -> None:
         """Hold back what the client sends, or take it again: TCP makes the client wait.
 
@@ -143,6 +146,7 @@ class DataFilter:
         if self.slot is not None:
             self.slot.hold_client(is_held=is_held)
 
+    @takes(is_held=bool)
     def hold_server(self, *, is_held: bool) -> None:
         """Hold back what the server sends, or take it again, as `hold_client`."""
         if self.slot is not None:

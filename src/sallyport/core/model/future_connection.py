@@ -1,6 +1,7 @@
 """FutureConnection: the permission for one secondary outbound connection (`IFWXFirewallAction`)."""
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.request import FutureRequest
@@ -65,6 +66,7 @@ class FutureConnection(Negotiated):
         """Open a permission made with `armed=False`; raises as `Binding.arm`."""
         await self.engine.registry.arm([self])
 
+    @takes(seconds=int | float)
     def wait(self, seconds: float) -> None:
         """Set its time limit to `seconds` from now while unused; as `Binding.wait`."""
         self.engine.registry.wait(self, seconds)

@@ -7,6 +7,7 @@ and an event that a filter does not expect runs code that its author never teste
 from dataclasses import dataclass
 from enum import Flag, auto
 
+from sallyport.core.model.arguments import each, require
 from sallyport.core.model.events import (
     BIND_EVENTS,
     ConnectionRefused,
@@ -39,6 +40,10 @@ class Scope(Flag):
     """Connections of every protocol, not only of the filter's own (`fwxAnyProtocol`)."""
 
 
+# These go to the caller of a bind alone.
+_NOT_TO_REGISTER_FOR = {EstablishedConnection, ConnectionRefused, Event}
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """A set of events with its scope and sources.
@@ -53,8 +58,11 @@ class Hooks:
     sources: Source = Source.ALL
 
     def __post_init__(self) -> None:
-        if self.events & {EstablishedConnection, ConnectionRefused, Event}:
-            raise InvalidArgument("not-an-event-to-register-for")
+        for event in each("events", self.events, type):
+            if not issubclass(event, Event) or event in _NOT_TO_REGISTER_FOR:
+                raise InvalidArgument("not-an-event-to-register-for")
+        require("scope", self.scope, Scope)
+        require("sources", self.sources, Source)
 
     @classmethod
     def of(

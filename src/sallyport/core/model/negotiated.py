@@ -9,6 +9,7 @@ the registry needs to know nothing of filters, and dispatcher and ledger treat b
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import OCTETS, takes
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable, EventContext
 from sallyport.core.pinholes.datapath import DataPath, Pinhole
@@ -97,6 +98,7 @@ class Negotiated(Opening, Askable):
         """Return the sum of every admitted flow so far; asks the data path."""
         return self.engine.registry.traffic(self)
 
+    @takes(peer=Endpoint, data=OCTETS)
     def send_to(self, peer: Endpoint, data: bytes) -> None:
         """Send one UDP datagram to `peer` from the address that its flows come to.
 

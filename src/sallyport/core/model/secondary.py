@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sallyport.addresses import Endpoint
+from sallyport.core.model.arguments import takes
 from sallyport.core.model.emulation import (
     deliver,
     require_emulated,
@@ -11,6 +12,7 @@ from sallyport.core.model.emulation import (
     take_over,
     with_sent,
 )
+from sallyport.core.model.filter import DataFilter
 from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.pinholes.registry import Traffic
@@ -22,7 +24,6 @@ from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
     from sallyport.core.model.binding import Binding
-    from sallyport.core.model.filter import DataFilter
 
 # Shared, because an empty set of its own would be a tenth of the memory of a binding.
 _NO_PEERS: frozenset[Endpoint] = frozenset()
@@ -142,6 +143,7 @@ class SecondaryConnection(Negotiated):
         """
         take_over(self)
 
+    @takes(data_filter=DataFilter, remote_address=Endpoint, local_address=Endpoint | None)
     async def emulate_connection(
         self,
         data_filter: "DataFilter",
@@ -169,6 +171,7 @@ class SecondaryConnection(Negotiated):
         """
         deliver(self, data_filter, remote_address, local_address, context)
 
+    @takes(address=Endpoint)
     def set_socket_name(self, address: Endpoint) -> None:
         """Set the address that peers of an emulated port see (`SetSocketName`).
 
@@ -184,6 +187,7 @@ class SecondaryConnection(Negotiated):
         require_own(self.engine.policy, address, self.proxy_address.version)
         self.socket_name = address
 
+    @takes(count=int)
     def increment_bytes_sent(self, count: int) -> None:
         """Add `count` bytes that the emulating filter sent (`IncrementBytesSentCounter`).
 
@@ -200,6 +204,7 @@ class SecondaryConnection(Negotiated):
         self.path = path
         self.emulator = emulator
 
+    @takes(client=Endpoint)
     async def set_client_address(self, client: Endpoint) -> None:
         """Set a client address that was all zeros at the bind (`SetClientAddress`); only once.
 
@@ -209,6 +214,7 @@ class SecondaryConnection(Negotiated):
         """
         await self.engine.complete_client_address(self, client)
 
+    @takes(ip_filter=IpFilter | None)
     async def set_ip_filter(self, ip_filter: IpFilter | None) -> None:
         """Replace the addresses that may connect (`SetIpFilter`); running flows go on.
 

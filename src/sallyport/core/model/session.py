@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from sallyport.addresses import Endpoint, IpAddress
+from sallyport.core.model.arguments import each, require, takes
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import Event
 from sallyport.core.model.factory import BindFactory, DataFilterFactory
+from sallyport.core.model.filter import SessionFilter
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.hooks import Hooks, Source
 from sallyport.core.model.request import BindRequest, FutureRequest
@@ -21,12 +23,12 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker, Verdict
 from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.deadlines import Deadline
-from sallyport.errors import Terminating
+from sallyport.errors import InvalidArgument, Terminating
 from sallyport.flags import BindFlags, SessionFlags, Transport
 from sallyport.ipfilter import IpFilter
 
 if TYPE_CHECKING:
-    from sallyport.core.model.filter import DataFilter, SessionFilter
+    from sallyport.core.model.filter import DataFilter
     from sallyport.core.model.filter_set import FilterSet
 
 
@@ -146,9 +148,10 @@ class Session:
         * InvalidArgument: the arguments contradict each other;
         * Terminating: the session is over, or the primary has ended.
         """
+        require("primary", primary, PrimaryConnection | None)
         request = BindRequest(
             session=self,
-            client_addresses=tuple(client_addresses),
+            client_addresses=each("client_addresses", client_addresses, Endpoint),
             transport=transport,
             protocol=protocol,
             proxy_address=proxy_address,
@@ -166,6 +169,14 @@ class Session:
         )
         return await self._engine.bind(request, armed=armed)
 
+    @takes(
+        address=Endpoint,
+        protocol=ProtocolDefinition,
+        primary=PrimaryConnection | None,
+        transport=Transport,
+        flags=BindFlags,
+        session_filter=SessionFilter | None,
+    )
     async def allow_future_connect(
         self,
         address: Endpoint,
@@ -206,6 +217,14 @@ class Session:
         (future,) = await self._engine.allow(request, armed=armed)
         return future
 
+    @takes(
+        protocol=ProtocolDefinition,
+        transport=Transport,
+        internal_address=IpAddress | None,
+        primary=PrimaryConnection | None,
+        flags=BindFlags,
+        session_filter=SessionFilter | None,
+    )
     async def redirect_connections(
         self,
         addresses: Sequence[Endpoint],
@@ -233,7 +252,7 @@ class Session:
         """
         request = FutureRequest(
             session=self,
-            addresses=tuple(addresses),
+            addresses=each("addresses", addresses, Endpoint),
             transport=transport,
             protocol=protocol,
             primary=primary,
@@ -245,6 +264,7 @@ class Session:
         )
         return await self._engine.allow(request, armed=True)
 
+    @takes(client_address=Endpoint, proxy_address=Endpoint)
     async def emulate_client_bind(
         self,
         client_address: Endpoint,
@@ -283,6 +303,13 @@ class Session:
         binding = await self._engine.bind(request, armed=True)
         return binding.connections[0]
 
+    @takes(
+        transport=Transport,
+        address=Endpoint,
+        protocol=ProtocolDefinition,
+        flags=BindFlags,
+        ip_filter=IpFilter | None,
+    )
     async def retroactive_allow_bind(
         self,
         transport: Transport,
@@ -307,6 +334,7 @@ class Session:
             self, transport, address, protocol, flags=flags, ip_filter=ip_filter
         )
 
+    @takes(protocol=ProtocolDefinition | UUID, host=IpAddress, port=int | None)
     def host_access_check(
         self,
         protocol: ProtocolDefinition | UUID,
@@ -335,6 +363,13 @@ class Session:
             check_publishing=check_publishing,
         )
 
+    @takes(
+        event=type,
+        address=Endpoint | None,
+        session_filter=SessionFilter,
+        priority=Priority,
+        flags=BindFlags,
+    )
     def set_data_filter_factory(
         self,
         event: type[Event],
@@ -359,6 +394,8 @@ class Session:
         longer needed. Raises InvalidArgument for another event, Terminating when the session is
         over.
         """
+        if not callable(make):
+            raise InvalidArgument("wrong-type-of-make")
         if self.is_ending:
             raise Terminating("session-is-over")
         factory = DataFilterFactory(

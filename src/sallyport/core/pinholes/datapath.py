@@ -78,9 +78,10 @@ class StreamEnd(Protocol):
     """One end of a flow, as a data filter holds it (`IFWXSocket`)."""
 
     def send(self, data: bytes) -> None:
-        """Queue bytes, or one datagram, towards this end; never blocks, never raises.
+        """Queue bytes, or one datagram, towards this end; never blocks.
 
-        What is sent after the end of the flow is dropped.
+        What is sent after the end of the flow is dropped. Raises InvalidArgument for what is no
+        bytes, and nothing else.
         """
 
     def shutdown(self) -> None:

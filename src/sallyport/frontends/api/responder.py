@@ -297,7 +297,7 @@ def _flags(names: list[str]) -> BindFlags:
     for name in names:
         flag = BindFlags.__members__.get(name.upper())
         if flag is None:
-            raise InvalidArgument("flags-are-not-bind-flags")
+            raise InvalidArgument("wrong-type-of-flags")
         flags |= flag
     return flags
 
