@@ -13,6 +13,7 @@ ELSEWHERE = {
     "core/engine/admission.py": ("core/engine/test_gateway.py", "its verbs are the gateway's"),
     "core/engine/control_quota.py": ("core/engine/test_quotas.py", "one quota of several"),
     "core/engine/grants.py": ("core/policy/test_terms.py", "limits, asked through the primitive"),
+    "ops/doctor/finding.py": ("ops/doctor/test_checks.py", "a value that every check builds"),
     "ops/control/explain.py": ("docs/test_why.py", "each answer beside its log line"),
     "core/policy/hosts.py": ("core/policy/test_matching.py", "a part of a rule"),
     "core/policy/trail.py": ("core/policy/test_matching.py", "written by what decides"),

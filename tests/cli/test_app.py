@@ -10,6 +10,7 @@ VERBS = [
     "run",
     "check-config",
     "reload",
+    "doctor",
     "drain",
     "status",
     "sessions",

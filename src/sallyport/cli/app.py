@@ -7,6 +7,7 @@ import click
 
 from sallyport import __version__
 from sallyport.cli import explain, filters, observe, operate, reasons, transfers
+from sallyport.cli.doctor import doctor
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.cli.passwd import passwd
 from sallyport.cli.wrap import wrap
@@ -35,6 +36,7 @@ for _command in (
     operate.reload_config,
     operate.drain,
     explain.explain,
+    doctor,
     observe.status,
     observe.sessions,
     observe.bindings,

@@ -370,6 +370,28 @@ class Mistake(Struct, frozen=True, kw_only=True):
     problem: str
 
 
+class DoctorFinding(Struct, frozen=True, kw_only=True):
+    """One thing that `doctor` found."""
+
+    code: str
+    severity: str
+    """`wrong`: something does not work, or is open; `doubtful`: it may be meant so."""
+    what: str
+    why: str
+    """Why it matters."""
+    remedy: list[str]
+    """Commands, or lines to write."""
+
+
+class Diagnosis(Document, frozen=True, kw_only=True):
+    """What `doctor` found on this host."""
+
+    checked: list[str]
+    """What was looked at."""
+    findings: list[DoctorFinding]
+    """What does not work first."""
+
+
 class Check(Document, frozen=True, kw_only=True):
     """What `check-config` found."""
 

@@ -1,0 +1,1 @@
+"""What of this host keeps a gateway from working, or will: `sallyport doctor`."""
