@@ -164,10 +164,10 @@ class LabBench(Bench):
         _, source = self.run(self._loop.sock_recvfrom(outer, 100))
         return endpoint_of(outer.getsockname()), endpoint_of(source)
 
-    def answer_to(self, seen: Endpoint) -> Endpoint:
+    def answer_to(self, seen: Endpoint, data: bytes = b"answer to the first") -> Endpoint:
         """See `Bench`."""
-        self._heard_first.sendto(b"answer to the first", (str(seen.address), seen.port))
-        return self.run(self.arrival_of(b"answer to the first"))[1]
+        self._heard_first.sendto(data, (str(seen.address), seen.port))
+        return self.run(asyncio.wait_for(self.arrival_of(data), SILENCE))[1]
 
     def is_refused(self, peer: IpAddress, listen: Endpoint, *, source_port: int = 0) -> bool:
         """See `Bench`."""

@@ -202,6 +202,7 @@ def test_f22_a_transfer_under_way_may_finish_when_its_primary_ends(bench: Bench)
     bench.until(lambda: binding.state is State.CLOSED)
 
 
+@WITH_PRIMARY
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_what_runs_ends_with_its_primary_where_the_bind_says_so(bench: Bench, how: str) -> None:
     client = bench.client()

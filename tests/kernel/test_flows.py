@@ -304,3 +304,21 @@ def test_when_every_number_is_taken_nothing_is_entered(monkeypatch: pytest.Monke
     with pytest.raises(OutOfResources, match="no-mark-left"):
         flows.enter([pinhole(3)])
     assert len(flows) == 2
+
+
+def test_a_flow_that_the_client_began_is_the_peers_with_its_bytes_the_right_way_round(
+    bench: Bench,
+) -> None:
+    many = pinhole(single=False)._replace(transport=Transport.UDP, is_answered=True)
+    first, second = bench.flows.enter([many, many._replace(id=2)])
+    assert (first.may_speak, second.may_speak) == (True, False)
+    original = conntrack.write_tuple(FlowTuple(17, TARGET, PEER))
+    reply = conntrack.write_tuple(FlowTuple(17, PEER, LISTEN))
+    mark = marks.PIN | marks.WON | first.generation
+
+    bench.flows.apply(FlowReport(False, mark, original, reply, 0, 0))
+    bench.flows.apply(FlowReport(True, mark, original, reply, 100, 200))
+
+    assert bench.said == ["1 established 203.0.113.9:20", "1 ended 203.0.113.9:20 200/100"]
+    bench.flows.close([first])
+    assert bench.flows.enter([many._replace(id=3)])[0].may_speak

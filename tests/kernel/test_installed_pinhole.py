@@ -15,6 +15,7 @@ from sallyport.kernel.installed_pinhole import (
     additions,
     difference,
     held,
+    may_speak,
     removals,
     wanted,
 )
@@ -69,6 +70,56 @@ def test_a_pinhole_for_many_has_no_single_place() -> None:
 
     assert "once" not in many
     assert many["many"] == [nftset.element(MARK)]
+
+
+MANY = UDP._replace(single=False, is_answered=True)
+
+
+def spoken(pinhole: Pinhole) -> dict[str, list[bytes]]:
+    elements = written([wanted(InstalledPinhole(pinhole, 5, may_speak=True))])
+    return {
+        name: elements[name] for name in elements if name[:-1] in ("spoken", "speaks", "listen")
+    }
+
+
+def test_what_a_client_says_first_is_looked_up_by_its_port_and_leaves_from_the_listener() -> None:
+    value = wanted(InstalledPinhole(MANY, 5))[0][2]
+    service = bytes.fromhex("11000000 06110000")
+
+    assert spoken(MANY) == {
+        "speaks4": [nftset.element(bytes.fromhex("0a000008") + service, value)],
+        "listen4": [nftset.element(value, bytes.fromhex("cb007101 9c400000"))],
+    }
+    assert spoken(MANY._replace(sources=SERVER))["spoken4"] == [
+        nftset.element(bytes.fromhex("0a000008 cb007109") + service, value)
+    ]
+
+
+def test_a_routed_client_leaves_from_its_own_port() -> None:
+    routed = MANY._replace(listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
+
+    assert list(spoken(routed)) == ["spoken6"]
+
+
+def test_ranges_of_peers_are_answered_and_not_spoken_to_first() -> None:
+    assert spoken(MANY._replace(sources=IpFilter.of("198.51.100.0/24"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("pinhole", "expected"),
+    [
+        (MANY, True),
+        (MANY._replace(single=True), False),
+        (MANY._replace(is_answered=False), False),
+        (MANY._replace(is_proxied=True), False),
+        (MANY._replace(target=None), False),
+        (MANY._replace(transport=Transport.TCP), False),
+    ],
+)
+def test_a_client_may_speak_first_to_many_that_it_may_answer(
+    pinhole: Pinhole, expected: bool
+) -> None:
+    assert may_speak(pinhole) is expected
 
 
 def test_without_a_target_there_is_nothing() -> None:

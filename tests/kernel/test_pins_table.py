@@ -20,7 +20,9 @@ def test_every_set_that_elements_go_to_is_made_and_looked_up() -> None:
     made = set(re.findall(r"^    (?:map|set) (\w+) \{$", text, re.MULTILINE))
 
     per_version = {
-        f"{name}{v}" for name in ("narrow", "exact", "any", "wide", "target") for v in (4, 6)
+        f"{name}{v}"
+        for name in ("narrow", "exact", "any", "wide", "target", "spoken", "speaks", "listen")
+        for v in (4, 6)
     }
     assert made == per_version | {"once", "many"}
     assert set(re.findall(r"@(\w+)", text)) == made

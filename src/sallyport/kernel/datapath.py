@@ -411,7 +411,7 @@ def _read(flow: Flow, ask: Callable[[], tuple[int, int] | None]) -> FlowCounters
         counted = ask()
     except (KernelError, OSError):
         return None
-    return None if counted is None else FlowCounters(flow.peer, *counted)
+    return None if counted is None else flow.counters(*counted)
 
 
 def _refusal(error: KernelError) -> AddressInUse | OutOfResources | KernelError:

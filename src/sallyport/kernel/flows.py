@@ -6,11 +6,12 @@ Decisions only; the data path carries them out (FlowEffects). Reports of one flo
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
 from sallyport.errors import OutOfResources
 from sallyport.flags import Transport
 from sallyport.kernel import marks
-from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
+from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole, may_speak
 from sallyport.wire import conntrack
 from sallyport.wire.conntrack import FlowReport
 
@@ -53,6 +54,8 @@ class FlowTable:
         self._last = last % (_NUMBERS + 1)
         self._avoided: frozenset[int] = frozenset()
         self._closed: list[InstalledPinhole] = []
+        self._speakers: dict[Endpoint, InstalledPinhole] = {}
+        """By the port of a client: the pinhole that has what it sends first."""
 
     def attach(self, sink: FlowSink) -> None:
         """Set who is told."""
@@ -76,6 +79,9 @@ class FlowTable:
             installed = InstalledPinhole(pinhole, self._next_generation())
             self._by_generation[installed.generation] = installed
             self._by_pinhole[pinhole.id] = installed
+            if may_speak(pinhole) and pinhole.target is not None:
+                speaker = self._speakers.setdefault(pinhole.target, installed)
+                installed.may_speak = speaker is installed
             entered.append(installed)
         return entered
 
@@ -101,6 +107,7 @@ class FlowTable:
         """Note that these pinholes are closed."""
         for installed in pinholes:
             installed.is_open = False
+            self._silence(installed)
             self._closed.append(installed)
 
     def settle(self) -> None:
@@ -113,7 +120,14 @@ class FlowTable:
             if not installed.flows:
                 self._drop(installed)
 
+    def _silence(self, installed: InstalledPinhole) -> None:
+        """Let another pinhole have what its client sends."""
+        target = installed.pinhole.target
+        if installed.may_speak and target is not None and self._speakers.get(target) is installed:
+            del self._speakers[target]
+
     def _drop(self, installed: InstalledPinhole) -> None:
+        self._silence(installed)
         self._by_generation.pop(installed.generation, None)
         if self._by_pinhole.get(installed.pinhole.id) is installed:
             del self._by_pinhole[installed.pinhole.id]
@@ -134,7 +148,7 @@ class FlowTable:
         if flow is None:
             flow = self._begin(installed, report)
         if flow is not None and report.is_destroyed:
-            self._end(installed, flow, FlowCounters(flow.peer, report.sent, report.received))
+            self._end(installed, flow, flow.counters(report.sent, report.received))
         elif flow is not None and report.mark & marks.ENDS == marks.ENDS:
             self._conclude(installed, flow)
 
@@ -182,7 +196,11 @@ class FlowTable:
         ):
             # Its end was told when both sides had closed; this is the entry's own end.
             return None
-        flow = Flow(report.original, report.reply, conntrack.read_source(report.original))
+        peer = conntrack.read_source(report.original)
+        is_spoken = installed.may_speak and peer == installed.pinhole.target
+        if is_spoken:
+            peer = conntrack.read_tuple(report.original).destination
+        flow = Flow(report.original, report.reply, peer, is_spoken)
         installed.flows[flow.key] = flow
         if installed.is_open and installed.pinhole.single:
             self._use_up(installed, flow)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from sallyport.addresses import MAX_PORT, Endpoint
-from sallyport.core.pinholes.datapath import Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
@@ -26,9 +26,9 @@ _EVERYONE = {4: IpFilter.of("0.0.0.0/0"), 6: IpFilter.of("::/0")}
 _ANY_PORT = [(0, MAX_PORT)]
 
 # The sets of each IP version by name, and what is named once for every binding.
-_EXACT, _NARROW, _ANY, _WIDE, _TARGET = (
+_EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPEAKS, _LISTEN = (
     {version: f"{name}{version}" for version in (4, 6)}
-    for name in ("exact", "narrow", "any", "wide", "target")
+    for name in ("exact", "narrow", "any", "wide", "target", "spoken", "speaks", "listen")
 )
 _UDP = Transport.UDP
 
@@ -40,7 +40,15 @@ class Flow:
     key: bytes
     reply_key: bytes
     peer: Endpoint
-    """Who opened the flow."""
+    """The far end."""
+    is_spoken: bool = False
+    """Whether the client opened it, by speaking first."""
+
+    def counters(self, sent: int, received: int) -> FlowCounters:
+        """Return its counters; `sent` are the bytes from the side that opened it."""
+        if self.is_spoken:
+            sent, received = received, sent
+        return FlowCounters(self.peer, sent, received)
 
     @property
     def original(self) -> FlowTuple:
@@ -65,6 +73,9 @@ class InstalledPinhole:
     generation: int
     is_open: bool = True
     is_killed: bool = False
+    may_speak: bool = False
+    """Whether what its client sends to a peer is a flow of it. Of several pinholes that lead to one
+    port of a client the first one has its datagrams."""
     owner: Endpoint | None = None
     """UDP, single: the source that came first. No other source gets in any more."""
     flows: dict[bytes, Flow] = field(default_factory=dict)
@@ -89,24 +100,24 @@ def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
 
 def wanted(installed: InstalledPinhole) -> Elements:
     """Return the elements a pinhole needs, as it is now."""
-    return _elements(installed.generation, installed.pinhole, installed.owner)
+    return _elements(installed, installed.pinhole, installed.owner)
 
 
 def held(installed: InstalledPinhole) -> Elements:
     """Return the elements that the kernel holds for a pinhole."""
     if installed.in_kernel is None:
         return []
-    return _elements(installed.generation, installed.in_kernel, installed.owner_in_kernel)
+    return _elements(installed, installed.in_kernel, installed.owner_in_kernel)
 
 
-def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elements:
+def _elements(installed: InstalledPinhole, pinhole: Pinhole, owner: Endpoint | None) -> Elements:
     target, version = pinhole.target, pinhole.listen.version
     if target is None:
         return []
     # UDP has no handshake to wait for; only the first source of a single pinhole competes.
     is_udp = pinhole.transport is _UDP
     is_won_at_once = is_udp and (owner is not None or not pinhole.single)
-    mark = marks.PIN | generation
+    mark = marks.PIN | installed.generation
     if pinhole.is_proxied:
         mark |= marks.PROXIED
     if is_udp:
@@ -119,6 +130,8 @@ def _elements(generation: int, pinhole: Pinhole, owner: Endpoint | None) -> Elem
     elements = _lookups(pinhole, version, owner, value)
     if pinhole.is_translated:
         elements.append((_TARGET[version], value, nftset.endpoint_data(target)))
+    if installed.may_speak:
+        elements += _speaking(pinhole, target, value)
     if not is_won_at_once:
         elements.append(("once" if pinhole.single else "many", value, b""))
     return elements
@@ -155,6 +168,35 @@ def difference(old: Elements, new: Elements) -> tuple[Elements, Elements]:
 def _udp_bits(pinhole: Pinhole) -> int:
     one_way = 0 if pinhole.is_answered else marks.ONE_WAY
     return one_way if pinhole.idle_seconds is None else one_way | marks.TIMED
+
+
+def may_speak(pinhole: Pinhole) -> bool:
+    """Whether what the client sends to a peer, before that has sent anything, belongs to it."""
+    return (
+        pinhole.transport is _UDP
+        and pinhole.is_answered
+        and pinhole.target is not None
+        # The one place of a single pinhole is for who comes; in full proxy peers have no address.
+        and not (pinhole.single or pinhole.is_proxied)
+    )
+
+
+def _speaking(pinhole: Pinhole, target: Endpoint, value: bytes) -> Elements:
+    """Return where the client's own datagrams are looked up, and from where they leave."""
+    version = target.version
+    service = nftset.service_key(_UDP, target.port)
+    singles = _singles(pinhole.sources, version)
+    if pinhole.sources is None:
+        found: Elements = [(_SPEAKS[version], target.address.packed + service, value)]
+    else:
+        # Ranges of peers are left out: such a client is answered, and speaks first as any host.
+        found = [
+            (_SPOKEN[version], target.address.packed + single + service, value)
+            for single in singles or ()
+        ]
+    if found and pinhole.is_translated:
+        found.append((_LISTEN[version], value, nftset.endpoint_data(pinhole.listen)))
+    return found
 
 
 def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: bytes) -> Elements:

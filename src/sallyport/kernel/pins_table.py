@@ -55,6 +55,10 @@ _SETS = [
             "flags interval",
         ),
         _hash("map", f"target{version}", f"mark : {address} . inet_service"),
+        # The other way round: a client speaks first, and leaves from the port that peers know.
+        _hash("map", f"spoken{version}", f"{_exact(address)} : mark"),
+        _hash("map", f"speaks{version}", f"{address} . inet_proto . inet_service : mark"),
+        _hash("map", f"listen{version}", f"mark : {address} . inet_service"),
     )
 ] + [
     # The one place of a single pinhole. The limit is taken under the element's lock, so of all
@@ -80,22 +84,52 @@ _PREROUTING = chain(
                 ("wide", f"{ip} saddr . {ip} daddr . meta l4proto . th dport . th sport"),
             )
         ),
+        "meta l4proto != 17 accept",
+        *(
+            f"ct mark set {key} map @{name}{version} goto speak"
+            for version, ip in ((4, "ip"), (6, "ip6"))
+            for name, key in (
+                ("spoken", f"{ip} saddr . {ip} daddr . meta l4proto . th sport"),
+                ("speaks", f"{ip} saddr . meta l4proto . th sport"),
+            )
+        ),
     ],
 )
+
+_NOTICE = [
+    # IPCT_DESTROY and IPCT_MARK; nft 1.0.6 cannot spell the second.
+    "ct event set 0x84",
+    *(
+        f'ct mark & {marks.TIMED:#x} != 0 meta nfproto ipv{v} ct timeout set "idle{v}"'
+        for v in (4, 6)
+    ),
+]
 
 _ADMIT = chain(
     "admit",
     [
-        # IPCT_DESTROY and IPCT_MARK; nft 1.0.6 cannot spell the second.
-        "ct event set 0x84",
-        *(
-            f'ct mark & {marks.TIMED:#x} != 0 meta nfproto ipv{v} ct timeout set "idle{v}"'
-            for v in (4, 6)
-        ),
+        *_NOTICE,
         "meta nfproto ipv4 meta l4proto { 6, 17 } dnat ip to ct mark map @target4",
         "meta nfproto ipv6 meta l4proto { 6, 17 } dnat ip6 to ct mark map @target6",
         # Not translated: a routed relation.
         "accept",
+    ],
+)
+
+# UDP from the client of a pinhole to one of its peers: the same flow as if the peer had begun. It
+# carries the pinhole's mark and ends with it. A hole of its own would stay open (the peer would go
+# on answering), and it would leave from a port that the peer was not told.
+_SPEAK = chain("speak", [*_NOTICE, "accept"])
+
+_POSTROUTING = chain(
+    "postrouting",
+    [
+        "type nat hook postrouting priority srcnat - 1; policy accept;",
+        # A flow that a peer began is translated where it comes in, and only there.
+        f"ct mark & {marks.PIN:#x} == 0 accept",
+        "ct status dnat accept",
+        "meta nfproto ipv4 meta l4proto 17 snat ip to ct mark map @listen4",
+        "meta nfproto ipv6 meta l4proto 17 snat ip6 to ct mark map @listen6",
     ],
 )
 
@@ -145,6 +179,6 @@ def render_pins(idle_seconds: int, series: int = 0) -> str:
 
     `idle_seconds` is when a timed UDP flow is over.
     """
-    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _ADMIT, _PROVE]
+    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _ADMIT, _SPEAK, _POSTROUTING, _PROVE]
     body = "\n".join(parts)
     return f"table inet {pins_table(series)} {{\n    flags owner;\n{body}}}\n"
