@@ -387,3 +387,11 @@ DROP_SAMPLES = 20
 MAX_DROP_SOURCES = 256
 MAX_DROP_RECORDS = 20
 DROP_MINUTE_SECONDS = 60.0
+
+# Warnings of one event and reason about one client that are written in a minute; the rest is
+# counted. Ten are enough to see what it does; a flood of refused requests wrote 3 MB a second.
+REPEATED_RECORDS = 10
+
+# As many of them are told apart, so the log grows by 2 600 lines a minute at most.
+MAX_REPEATED = 256
+LOG_MINUTE_SECONDS = 60.0

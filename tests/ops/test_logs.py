@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.runtime.environment import Journal, Level
 from sallyport.ops.logs import EventJournal, Format, StandardLogging, set_up
@@ -125,6 +126,25 @@ def test_a_listener_has_the_records_it_wants_also_below_the_level_and_the_log_do
     assert listener.asked == ["debug 0", "trace 1", "info 2"]
     assert [json.loads(line)["number"] for line in listener.lines] == [1]
     assert pipe[1]().count("\n") == 1
+
+
+def test_a_client_that_is_refused_all_the_time_is_counted_and_not_written(
+    pipe: tuple[int, Reader],
+) -> None:
+    journal = EventJournal(form=Format.JSON, descriptor=pipe[0])
+    for _ in range(500):
+        journal.record("connect.refused", level="warning", client="10.0.0.8", reason="no-rule")
+    journal.minute_is_over()
+
+    lines = pipe[1]().splitlines()
+    assert len(lines) == limits.REPEATED_RECORDS + 1
+    last = json.loads(lines[-1])
+    assert (last["event"], last["record"], last["times"]) == (
+        "log.repeated",
+        "connect.refused",
+        500 - limits.REPEATED_RECORDS,
+    )
+    assert journal.refusals["no-rule"] == 500
 
 
 def test_on_a_terminal_events_are_text() -> None:

@@ -19,6 +19,7 @@ from typing import Final, Protocol, get_args
 import msgspec
 
 from sallyport.core.runtime.environment import Level
+from sallyport.ops.repetitions import Repetitions
 from sallyport.ops.tally import Tally
 from sallyport.reasons import REASONS
 
@@ -60,7 +61,8 @@ class EventJournal:
     """The core's `Journal`, written to a descriptor; it counts refusals by their reason.
 
     `record` never raises. A record below the level costs a look at its name: its fields are not
-    turned into text.
+    turned into text. A warning about a client that says what others of this minute said of it is
+    counted and not written.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class EventJournal:
         self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
         self._render = _render_text if form is Format.TEXT else _render_json
         self._clock = _Clock()
+        self._repetitions = Repetitions()
         self._writer = _Writer(descriptor)
         self._unwritable = 0
         self._soon: Callable[[Callable[[], None]], object] | None = None
@@ -102,6 +105,10 @@ class EventJournal:
             listener = self.listener
             if level not in self._levels and listener is None:
                 return
+            # Of what a client can bring about as often as it likes; an error is the gateway's own.
+            is_repeated = level == "warning" and self._repetitions.is_one_more(event, fields)
+            if is_repeated and listener is None:
+                return
             if level in _TROUBLE and (known := REASONS.get(str(fields.get("reason")))):
                 # In the words of `sallyport reasons`: there is no second text.
                 fields.update(meaning=known.happened, remedy=known.remedy)
@@ -109,7 +116,7 @@ class EventJournal:
             when = self._clock.text()
             if listener is not None and (numbers := listener.interested(level, fields)):
                 listener.take(numbers, _render_json(when, level, event, fields))
-            if level not in self._levels:
+            if level not in self._levels or is_repeated:
                 return
             line = self._render(when, level, event, fields)
         except Exception:  # noqa: BLE001 - a field without text
@@ -120,6 +127,17 @@ class EventJournal:
             self._writer.flush()
         elif is_first:
             self._soon(self._writer.flush)
+
+    def minute_is_over(self) -> None:
+        """Write how often what was not written, because enough like it was; called each minute."""
+        for repeated, times in self._repetitions.minute_is_over():
+            self.record(
+                "log.repeated",
+                record=repeated.event,
+                client=repeated.client,
+                reason=repeated.reason,
+                times=times,
+            )
 
     @contextmanager
     def gathered(self, soon: Callable[[Callable[[], None]], object]) -> Iterator[None]:

@@ -269,6 +269,10 @@ RECORDS: Final[Mapping[str, Record]] = {
     "request.failed": Record(
         "A request to the admin API met a fault of the program.", ("command", "error")
     ),
+    "log.repeated": Record(
+        "Records of a client that said what others of the same minute said were not written.",
+        ("record", "client", "reason", "times"),
+    ),
     "daemon.fault": Record("A fault of the program; the gateway goes on.", ("message", "error")),
     "library.complained": Record(
         "A library wrote to Python's logging.", ("library", "message", "error")

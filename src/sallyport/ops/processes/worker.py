@@ -118,6 +118,12 @@ class Worker:
         self._channel = Channel(sock, loop, self._on_request, self.over.set)
         self._undo.callback(self._channel.close)
         self._beat()
+        loop.call_later(limits.LOG_MINUTE_SECONDS, self._minute_is_over)
+
+    def _minute_is_over(self) -> None:
+        self._journal.minute_is_over()
+        loop = asyncio.get_running_loop()
+        loop.call_later(limits.LOG_MINUTE_SECONDS, self._minute_is_over)
 
     def _beat(self) -> None:
         self._send(Beat())
