@@ -31,6 +31,7 @@ ELSEWHERE = {
     "frontends/socks/replies.py": ("interop/test_socks.py", "seen in answers"),
     "frontends/socks/server.py": ("interop/test_socks.py", "only hosts that are not us are served"),
     "frontends/socks/waiting_bind.py": ("interop/test_socks.py", "only a network connects"),
+    "frontends/pcp/announcer.py": ("interop/test_pcp_announce.py", "only a link hears it"),
     "frontends/pcp/server.py": ("interop/test_pcp.py", "a queue in front of the responder"),
     "core/engine/ledger.py": ("core/engine/test_gateway.py", "its counts are seen from outside"),
     "core/engine/session_table.py": ("core/model/test_session.py", "finds sessions for others"),

@@ -17,6 +17,7 @@ from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.api.server import ApiServer, worker_path
+from sallyport.frontends.pcp.announcer import Announcer
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
 from sallyport.frontends.pcp.responder import PcpResponder
 from sallyport.frontends.pcp.server import PcpServer
@@ -114,6 +115,7 @@ class FrontEnds:
         self._tasks = tasks
         self._leases: Leases | None = None
         self._has_leases = asyncio.Event()
+        self._announcer = Announcer()
 
     def serve(self, sockets: Mapping[Place, socket.socket], protocols: Protocols) -> None:
         """Accept at exactly these places; from now on clients inside may speak these protocols.
@@ -142,6 +144,7 @@ class FrontEnds:
             if self._leases is not None:
                 self._leases.close()
                 self._leases = None
+            self._announcer.stop()
             return
         bounds = settings.min_lifetime, settings.max_lifetime
         if self._leases is None:
@@ -150,6 +153,8 @@ class FrontEnds:
         responder = PcpResponder(self._gateway, self._leases, speaks_nat_pmp=settings.nat_pmp)
         server = PcpServer(responder, self._gateway.journal, self._tasks, self._has_leases)
         self._datagrams.answer_ourselves({PORT_MAPPING.port: server.received})
+        self._leases.lose_those_elsewhere(self._gateway.policy.gateway_addresses)
+        self._announcer.know(responder, self._gateway.policy)
 
     def hand_over_leases(self) -> LeaseBook | None:
         """End the mappings that clients asked for, and return them for another process.
@@ -160,12 +165,17 @@ class FrontEnds:
         return None if self._leases is None else self._leases.hand_over()
 
     async def take_over_leases(
-        self, book: LeaseBook | None, serves: Callable[[IpAddress], bool]
+        self, book: LeaseBook | None, serves: Callable[[IpAddress], bool], *, announces: bool
     ) -> None:
-        """Make the mappings of another process again, of these clients, and answer requests."""
+        """Make the mappings of another process again, of these clients, and answer requests.
+
+        `announces`: whether it is this worker that tells clients of a new beginning.
+        """
         if book is not None and self._leases is not None:
             await self._leases.take_over(book, serves)
         self._has_leases.set()
+        if announces:
+            self._announcer.begin()
 
     def offer_api(
         self, settings: ApiSettings | None, worker_of: Callable[[IpAddress], int | None]
@@ -196,6 +206,7 @@ class FrontEnds:
         """Accept nothing more, after the last connection has ended; idempotent."""
         self.stop_accepting()
         self._streams.close()
+        self._announcer.stop()
         self._datagrams.close()
         self._socks.close()
         self._api.close()

@@ -103,6 +103,11 @@ REASONS: Final = (
         "What ran through it was reset as well.",
     ),
     _end(
+        "external-address-has-gone",
+        "The gateway has no longer the external address of the mapping.",
+        "Clients are told at once, and ask for another.",
+    ),
+    _end(
         "front-end-switched-off",
         "The configuration no longer has the section of this front end.",
         _TIME_IS_OVER,

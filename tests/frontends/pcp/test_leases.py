@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from ipaddress import ip_address
 from typing import cast
 
 import pytest
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import AllowedPeers, LeaseBook, Leases, NotTheOwner, Wish
 from sallyport.frontends.rights import PORT_MAPPING
@@ -23,7 +26,10 @@ PEERS = AllowedPeers(IpFilter.of("198.51.100.0/24", "2001:db8::/64"), frozenset(
 
 def make(world: VirtualWorld) -> tuple[Gateway, Leases]:
     """Make a gateway that grants mappings, and its leases."""
-    policy = make_policy(protocols=frozenset({"port-mapping"}))
+    policy = replace(
+        make_policy(protocols=frozenset({"port-mapping"})),
+        own_addresses={"external": (ip_address("203.0.113.1"),)},
+    )
     gateway, _path, _world = make_gateway(policy=policy, world=world)
     leases = Leases(gateway, PORT_MAPPING)
     leases.bound(120, 86400)
@@ -132,3 +138,30 @@ def test_a_port_is_free_for_the_next_process_while_a_transfer_runs(world: Virtua
     path.reserve(Transport.TCP, lease.external)
     assert peer in lease.binding.connections[0].running
     assert cast("object", lease.binding.connections[0].reservations) is None
+
+
+def test_a_mapping_for_another_host_moves_with_who_asked_for_it(world: VirtualWorld) -> None:
+    gateway, leases = make(world)
+    neighbour = ip_address("10.0.0.9")
+    (rule,) = gateway.policy.access_rules
+    wider = replace(rule, allowed_addresses=AllowedAddresses.NETWORK)
+    gateway.policy = replace(gateway.policy, access_rules=(wider,))
+    asyncio.run(leases.grant(Wish(CLIENT, Transport.UDP, 600, b"nonce", asker=neighbour)))
+    (kept,) = moved(leases).leases
+
+    assert (kept.client, kept.host) == (CLIENT, neighbour)
+
+
+def test_mappings_at_an_address_that_has_gone_are_lost_and_the_epoch_says_so(
+    world: VirtualWorld,
+) -> None:
+    gateway, leases = make(world)
+    asyncio.run(leases.grant(Wish(CLIENT, Transport.TCP, 600)))
+    asyncio.run(leases.grant(Wish(ROUTED, Transport.TCP, 600)))
+    world.seconds += 50
+    leases.lose_those_elsewhere(gateway.policy.gateway_addresses)
+    assert leases.began == 1000.0
+    leases.lose_those_elsewhere({ip_address("203.0.113.2")})
+
+    assert [one.proxy_address for one in gateway.bindings()] == [ROUTED]
+    assert leases.began == 1050.0

@@ -13,7 +13,7 @@ from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.hooks import Source
 from sallyport.core.policy.hosts import Hosts
-from sallyport.core.policy.terms import Frontend, Peers
+from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
 from sallyport.errors import OutOfResources
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PcpResponder
@@ -393,3 +393,53 @@ def test_nat_pmp_that_is_switched_off_is_another_version() -> None:
 
     assert answer is not None
     assert (answer[0], answer[3]) == (2, PcpResult.UNSUPP_VERSION)
+
+
+# -- for another host (section 13.1) --------------------------------------------------------------
+
+
+def test_section_13_1_a_host_speaks_for_another_where_its_rule_lets_it() -> None:
+    asking = Asking(allowed_addresses=AllowedAddresses.CLASS_C)
+    third = option(1, packed("10.0.0.9"))
+    answer = asking.map(options=third)
+
+    assert (answer.result, answer.options) == (PcpResult.SUCCESS, third)
+    assert asking.pinholes() == [f"203.0.113.1:{answer.port} -> 10.0.0.9:8080 from None ports None"]
+    # The mapping belongs to who asked for it: neither the other host nor a third one ends it.
+    assert asking.map(NEIGHBOUR, lifetime=0).result is PcpResult.NOT_AUTHORIZED
+    assert asking.map(lifetime=0, options=third).result is PcpResult.SUCCESS
+    assert not asking.pinholes()
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "203.0.113.1", "203.0.113.9", "127.0.0.1"])
+def test_section_13_1_no_rule_lets_a_host_speak_for_the_gateway_or_the_outside(text: str) -> None:
+    asking = Asking(allowed_addresses=AllowedAddresses.NETWORK)
+
+    assert asking.map(options=option(1, packed(text))).result is PcpResult.NOT_AUTHORIZED
+    assert not asking.pinholes()
+
+
+def test_section_15_1_all_mappings_of_another_host_are_deleted_by_who_made_them() -> None:
+    asking = Asking(allowed_addresses=AllowedAddresses.CLASS_C)
+    third = option(1, packed("10.0.0.9"))
+    asking.map(options=third)
+    asking.map(NEIGHBOUR, port=8081)
+    everything = asking.map(port=0, protocol=0, lifetime=0, options=third)
+
+    assert everything.result is PcpResult.SUCCESS
+    assert [one.partition("-> ")[2][:13] for one in asking.pinholes()] == ["10.0.0.9:8081"]
+
+
+# -- what is said unasked (section 14.1) ----------------------------------------------------------
+
+
+def test_section_14_1_clients_are_told_the_epoch_and_by_nat_pmp_the_address() -> None:
+    asking = Asking()
+    asking.world.seconds += 7
+    announced, address = asking.responder.announcements(4)
+
+    assert announced[:4] == b"\2\x80\0\0"
+    assert int.from_bytes(announced[8:12], "big") == 7
+    assert address[:8] == b"\0\x80\0\0" + (7).to_bytes(4, "big")
+    assert address[8:12] == OUTSIDE.packed
+    assert len(asking.responder.announcements(6)) == 1

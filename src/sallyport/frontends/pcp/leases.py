@@ -4,7 +4,7 @@ One lease is one binding without a primary. The client, the transport and its (f
 identify it; who asked for it first owns it until it ends. Nothing here knows a wire format.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, IpAddress, IpNetwork
@@ -76,7 +76,8 @@ class Wish:
     """What a client asks for; `lifetime` in seconds, 0 to delete.
 
     `owner` proves who asked before: PCP's nonce, empty for NAT-PMP, which has none. `peers` None:
-    a renewal keeps those it has. `must_have`: no other external port will do.
+    a renewal keeps those it has. `must_have`: no other external port will do. `asker` None: the
+    client asks for itself; else another host asks for it, as far as its rule lets it.
     """
 
     client: Endpoint
@@ -88,6 +89,12 @@ class Wish:
     external_address: IpAddress | None = None
     must_have: bool = False
     peers: AllowedPeers | None = None
+    asker: IpAddress | None = None
+
+    @property
+    def host(self) -> IpAddress:
+        """Who asks."""
+        return self.client.address if self.asker is None else self.asker
 
     @property
     def key(self) -> Key:
@@ -109,6 +116,13 @@ class KeptLease:
     """The addresses that may connect, by first and last; None: any."""
     peer_ports: frozenset[int] | None
     expires_at: float
+    asker: IpAddress | None = None
+    """Who asked for it instead of the client; None: the client."""
+
+    @property
+    def host(self) -> IpAddress:
+        """Who asked for it: requests about it come from there."""
+        return self.client.address if self.asker is None else self.asker
 
     @property
     def peers(self) -> AllowedPeers:
@@ -148,6 +162,11 @@ class Lease:
         return self.binding.proxy_address
 
     @property
+    def host(self) -> IpAddress:
+        """Who asked for it."""
+        return self.binding.session.client_address
+
+    @property
     def count(self) -> int:
         """How many consecutive ports it has."""
         return len(self.binding.connections)
@@ -181,9 +200,7 @@ class Leases:
         15). Raises NotTheOwner, and what `Session.bind_for_client` raises; then nothing has
         changed.
         """
-        lease = self._of(wish.key)
-        if lease is not None and lease.owner != wish.owner:
-            raise NotTheOwner(lease.expires_at - self._gateway.clock())
+        lease = self._owned(wish)
         if lease is not None and wish.peers is not None and wish.peers != lease.peers:
             await self._replace_peers(lease, wish.peers)
         if lease is None:
@@ -195,22 +212,31 @@ class Leases:
 
     def delete(self, wish: Wish) -> None:
         """End a mapping; of nothing it succeeds (RFC 6887 section 15.1). Raises NotTheOwner."""
-        lease = self._of(wish.key)
-        if lease is None:
-            return
-        if lease.owner != wish.owner:
-            raise NotTheOwner(lease.expires_at - self._gateway.clock())
-        self._end(wish.key, "deleted-by-client")
+        if self._owned(wish) is not None:
+            self._end(wish.key, "deleted-by-client")
 
-    def delete_all(self, client: IpAddress, transports: Iterable[Transport], owner: bytes) -> None:
-        """End every mapping of a client that `owner` made, of these transports."""
+    def delete_all(
+        self, client: IpAddress, transports: Iterable[Transport], owner: bytes, host: IpAddress
+    ) -> None:
+        """End every mapping of a client that `owner` at `host` made, of these transports."""
         wanted = set(transports)
         for key in [
             key
             for key, lease in self._leases.items()
-            if key[0] == client and key[1] in wanted and lease.owner == owner
+            if key[0] == client and key[1] in wanted and (lease.owner, lease.host) == (owner, host)
         ]:
             self._end(key, "deleted-by-client")
+
+    def lose_those_elsewhere(self, own: Container[IpAddress]) -> None:
+        """End the mappings at external addresses that the gateway has no more.
+
+        Clients learn of it by the epoch (RFC 6887 section 8.5), and ask again.
+        """
+        for key, lease in tuple(self._leases.items()):
+            at = lease.external.address
+            if at not in own and at != key[0]:  # the client's own on a routed relation
+                self._end(key, "external-address-has-gone")
+                self.began = self._gateway.clock()
 
     def close(self) -> None:
         """End every mapping. Idempotent."""
@@ -238,7 +264,7 @@ class Leases:
         self.began = book.began
         for kept in book.leases:
             seconds = kept.expires_at - self._gateway.clock()
-            if seconds <= 0 or not serves(kept.client.address):
+            if seconds <= 0 or not serves(kept.host):
                 continue
             try:
                 wish = _wish_for(kept)
@@ -266,7 +292,15 @@ class Leases:
                     None if (peers := lease.peers.addresses) is None else peers.ranges,
                     lease.peers.ports,
                     lease.expires_at,
+                    None if lease.host == client else lease.host,
                 )
+
+    def _owned(self, wish: Wish) -> Lease | None:
+        """Return the mapping that a wish is about, if there is one; raises NotTheOwner."""
+        lease = self._of(wish.key)
+        if lease is not None and (lease.owner, lease.host) != (wish.owner, wish.host):
+            raise NotTheOwner(lease.expires_at - self._gateway.clock())
+        return lease
 
     def _of(self, key: Key) -> Lease | None:
         lease = self._leases.get(key)
@@ -277,7 +311,7 @@ class Leases:
 
     async def _bind(self, wish: Wish, peers: AllowedPeers) -> Lease:
         asker = Asker(frontend=Frontend.PCP)
-        session = self._gateway.client_session(wish.client.address, asker)
+        session = self._gateway.client_session(wish.host, asker)
         clients = [wish.client.with_port(wish.client.port + i) for i in range(wish.count)]
 
         async def bind(proxy: Endpoint | None) -> Binding:
@@ -350,4 +384,5 @@ def _wish_for(kept: KeptLease) -> Wish:
         external_port=kept.external.port,
         must_have=True,
         peers=kept.peers,
+        asker=kept.asker,
     )

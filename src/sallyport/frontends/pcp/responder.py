@@ -69,6 +69,18 @@ class PcpResponder:
         """Seconds since mappings were last lost (RFC 6887 section 8.5)."""
         return int(self._gateway.clock() - self._leases.began)
 
+    def announcements(self, version: int) -> list[bytes]:
+        """Return what clients of this IP version are told unasked (section 14.1, RFC 6886 3.2.1).
+
+        By it they notice that mappings were lost, or that the external address is another.
+        """
+        said = [pcp.announce(self.epoch)]
+        if version == 4 and self._speaks_nat_pmp:
+            own = self._gateway.policy.address_towards(None, 4)
+            if isinstance(own, IPv4Address):
+                said.append(natpmp.address(own, self.epoch))
+        return said
+
     async def answer(self, data: bytes, source: Endpoint) -> bytes | None:
         """Return the answer to one datagram; None for what is no request."""
         if not pcp.is_request(data):
@@ -90,7 +102,8 @@ class PcpResponder:
         return await self._map(request, request.mapping, source)
 
     async def _map(self, request: PcpRequest, mapping: pcp.Mapping, source: Endpoint) -> bytes:
-        _check_third_party(mapping, source)
+        if mapping.third_party == source.address:
+            raise pcp.Refusal(PcpResult.MALFORMED_REQUEST)  # section 13.1
         if request.lifetime == 0:
             return self._delete(request, mapping, source)
         transport = _TRANSPORTS.get(mapping.protocol)
@@ -113,7 +126,8 @@ class PcpResponder:
         if mapping.internal_port == 0:
             transports = _TRANSPORTS.get(mapping.protocol)
             wanted = tuple(Transport) if transports is None else (transports,)
-            self._leases.delete_all(source.address, wanted, mapping.nonce)
+            client = mapping.third_party or source.address
+            self._leases.delete_all(client, wanted, mapping.nonce, source.address)
         elif (transport := _TRANSPORTS.get(mapping.protocol)) is not None:
             self._leases.delete(_wish_of(request, mapping, transport, source))
         return pcp.grant(
@@ -156,7 +170,8 @@ class PcpResponder:
                 if asked.internal_port:
                     self._leases.delete(wish)
                 else:  # section 3.4: every mapping of this host and protocol
-                    self._leases.delete_all(source.address, (transport,), b"")
+                    host = source.address
+                    self._leases.delete_all(host, (transport,), b"", host)
                 return natpmp.grant(asked, 0, 0, self.epoch)
             if not asked.internal_port:
                 return natpmp.refuse(data, NatPmpResult.NOT_AUTHORIZED, self.epoch)
@@ -167,14 +182,6 @@ class PcpResponder:
             result, _ = _result_of(refusal)
             return natpmp.refuse(data, _NATPMP_RESULTS[result], self.epoch)
         return natpmp.grant(asked, lease.external.port, seconds, self.epoch)
-
-
-def _check_third_party(mapping: pcp.Mapping, source: Endpoint) -> None:
-    """Refuse to map for another host (section 13.1): no rule can allow it yet."""
-    if mapping.third_party == source.address:
-        raise pcp.Refusal(PcpResult.MALFORMED_REQUEST)
-    if mapping.third_party is not None:
-        raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
 
 
 def _wish_of(
@@ -191,7 +198,7 @@ def _wish_of(
         peers = AllowedPeers.of((one.prefix, one.port) for one in mapping.filters)
     suggested = mapping.external_address
     return Wish(
-        client=source.with_port(first),
+        client=Endpoint(mapping.third_party or source.address, first),
         transport=transport,
         lifetime=request.lifetime,
         owner=mapping.nonce,
@@ -200,6 +207,8 @@ def _wish_of(
         external_address=None if suggested.is_unspecified else suggested,
         must_have=mapping.prefers_failure,
         peers=peers,
+        # Whether a host may speak for another is its rule's word (allowed_addresses).
+        asker=None if mapping.third_party is None else source.address,
     )
 
 

@@ -240,7 +240,9 @@ class Worker:
         except ValueError as error:
             book = None
             self._journal.record("request.failed", level="error", error=repr(error))
-        await assembly.front_ends.take_over_leases(book, assembly.share.has)
+        await assembly.front_ends.take_over_leases(
+            book, assembly.share.has, announces=assembly.share.number == 1
+        )
         self._send(WorkerAnswer(number))
 
     def _set_aside(self) -> None:
