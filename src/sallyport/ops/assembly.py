@@ -88,7 +88,9 @@ class Prepared:
             configuration.policy,
             publishing_rules=settled(configuration.policy.publishing_rules, lasting_addresses()),
             gateway_addresses=frozenset(own),
-            own_addresses={one.name: _addresses_at(one) for one in configuration.policy.networks},
+            own_addresses={
+                one.name: own_addresses_at(one) for one in configuration.policy.networks
+            },
         )
         if not is_in_force:
             require_own_addresses(policy)
@@ -300,8 +302,8 @@ def _require_same(before: Configuration, after: Configuration) -> None:
         )
 
 
-def _addresses_at(network: Network) -> tuple[IpAddress, ...]:
-    """Return our addresses at the interfaces of a network, as far as those are there."""
+def own_addresses_at(network: Network) -> tuple[IpAddress, ...]:
+    """Return the addresses that this host has at the interfaces of a network, if any are there."""
     found: list[IpAddress] = []
     for interface in network.interfaces:
         with suppress(StartupError):  # it may appear later; check-config says so
