@@ -101,17 +101,19 @@ def _door(policy: Policy) -> Iterator[str]:
     strangers = outside(policy)
     if not strangers:
         return
-    # Who else has our address says so in our name (RFC 4862 section 5.4.4); it comes from the link.
-    yield (
-        f"iifname {strangers} meta l4proto 58 icmpv6 type {{ 133, 134, 135, 136 }}"
-        " ip6 hoplimit 255 accept"
-    )
     drop = "goto drop_spoofed"
-    yield f"iifname {strangers} ct state != established fib saddr type local {drop}"
     clients = [network for network in policy.networks if not policy.is_outside(network)]
     for version, ip in ((4, "ip"), (6, "ip6")):
         if held := prefixes(clients, version):
             yield f"iifname {strangers} ct state != established {ip} saddr {held} {drop}"
+    # A neighbour that has our address says so in our name (RFC 4862 section 5.4.4). It comes from
+    # the link, and without extension headers (RFC 6980): those that the kernel cannot read it
+    # answers, and what is sent to an inside address goes inside.
+    yield (
+        f"iifname {strangers} ip6 nexthdr 58 icmpv6 type {{ 135, 136 }} ip6 hoplimit 255"
+        " fib saddr type local accept"
+    )
+    yield f"iifname {strangers} ct state != established fib saddr type local {drop}"
 
 
 def _tproxies(policy: Policy, items: Sequence[Interception], transport: Transport) -> Iterator[str]:
