@@ -73,13 +73,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Give each module a network of its own, with two clients and three servers.
+    """Give each module a network of its own, with two clients and five servers.
 
     The name holds our process id: two runs on one machine do not meet.
     """
     stem = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "")
     # ip(8) takes any name; 40 characters are enough to be recognised in `ip netns`.
-    with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=4) as built:
+    with Lab.build(f"t{os.getpid()}-{stem[:40]}", clients=2, servers=5) as built:
         yield built
 
 

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),
     "kernel/sysctls.py": ("kernel/test_host.py", "a part of the host's set-up"),
+    "lab/inetd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "ops/control/health.py": ("netns/test_admin.py", "on a gateway that works"),
     "ops/control/measured.py": ("netns/test_admin.py", "on a gateway that works"),

@@ -38,9 +38,21 @@ full_proxy = {full_proxy}
 """
 
 # Where each server runs: the inside host, by its number, and the port; published at the same port.
-PLACES = {"vsftpd": (0, 21), "proftpd": (1, 21), "pure-ftpd": (0, 2121), "pyftpdlib": (1, 2123)}
+PLACES = {
+    "vsftpd": (0, 21),
+    "proftpd": (1, 21),
+    "pure-ftpd": (0, 2121),
+    "pyftpdlib": (1, 2123),
+    "inetutils-ftpd": (0, 2125),
+}
 # Port 21 of the gateway can lead to one of them only.
-OUTSIDE_PORTS = {"vsftpd": 21, "proftpd": 2122, "pure-ftpd": 2121, "pyftpdlib": 2123}
+OUTSIDE_PORTS = {
+    "vsftpd": 21,
+    "proftpd": 2122,
+    "pure-ftpd": 2121,
+    "pyftpdlib": 2123,
+    "inetutils-ftpd": 2125,
+}
 
 
 def configuration(

@@ -38,7 +38,9 @@ def logged_in(lab: Lab, server: FtpServer, family: int = 4) -> RawFtp:
 
 
 @FAMILIES
-@pytest.mark.parametrize("software", ["vsftpd", "pure-ftpd", "proftpd", "pyftpdlib"])
+@pytest.mark.parametrize(
+    "software", ["vsftpd", "pure-ftpd", "proftpd", "pyftpdlib", "inetutils-ftpd"]
+)
 def test_keep_alives_during_a_transfer_stop_nothing(
     software: str, family: int, lab: Lab, server_of: GiveServer
 ) -> None:
@@ -98,6 +100,26 @@ def test_a_listing_of_25000_files_comes_over_the_control_connection(
         lines = sum(1 for _ in iter(client.line, b"213 End of status\r\n"))
         assert lines > 25_000
         client.ask(b"NOOP", b"200")
+
+
+@FAMILIES
+def test_an_urgent_abor_ends_a_transfer_that_the_client_does_not_read(
+    family: int, lab: Lab, server_of: GiveServer
+) -> None:
+    # The BSD family looks at the control connection during a transfer on SIGURG only.
+    server = server_of("inetutils-ftpd")
+    big = place(server, "urgent", 8 * BIG)
+    with logged_in(lab, server, family) as client, client.listening() as (listener, command):
+        client.ask(command, b"200")
+        client.ask(b"RETR " + big, b"150")
+        data, _ = listener.accept()
+        with data:
+            assert data.recv(1000)
+            client.control.send(b"\xff\xf4\xff", socket.MSG_OOB)
+            client.send(b"\xf2ABOR\r\n")
+
+            assert client.reply().startswith(b"426")
+            assert client.reply().startswith(b"226")
 
 
 @FAMILIES

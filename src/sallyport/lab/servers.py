@@ -74,7 +74,12 @@ def why_not(software: str) -> str | None:
     if software == "pyftpdlib":
         is_there = find_spec("pyftpdlib") is not None
         return None if is_there else "pyftpdlib: not installed (scripts/bootstrap does it)"
-    programs = {"proftpd": ["proftpd"], "vsftpd": ["vsftpd"], "pure-ftpd": ["pure-ftpd", "pure-pw"]}
+    programs = {
+        "inetutils-ftpd": ["ftpd", "unshare"],
+        "proftpd": ["proftpd"],
+        "vsftpd": ["vsftpd"],
+        "pure-ftpd": ["pure-ftpd", "pure-pw"],
+    }
     missing = [program for program in programs[software] if shutil.which(program) is None]
     return f"{', '.join(missing)}: not installed (scripts/bootstrap does it)" if missing else None
 
@@ -175,10 +180,29 @@ def _pyftpdlib(server: FtpServer) -> list[str]:
     return [sys.executable, program, str(server.port), str(server.folder), *addresses]
 
 
+def _inetutils(server: FtpServer) -> list[str]:
+    # Anonymous users are the account "ftp" and see its home. Debian has no such account, so this
+    # program alone sees a list of accounts in which there is one. It asks for the names of clients,
+    # and waits for an answer that never comes here: so it is also told that only files have names.
+    accounts = server.file_beside(
+        "passwd", f"root:x:0:0::/root:/bin/sh\nftp:x:0:0::{server.folder}:/bin/sh\n"
+    )
+    names = server.file_beside("nsswitch", "passwd: files\ngroup: files\nhosts: files\n")
+    addresses = [str(server.host.address4), str(server.host.address6)]
+    program = str(Path(__file__).with_name("inetd.py"))
+    inetd = [sys.executable, program, str(server.port), *addresses]
+    ftpd = [sys.executable, "-m", "sallyport.lab.oneuid", "ftpd", "-A", "-a", "default", "-q"]
+    seen = {accounts: "/etc/passwd", names: "/etc/nsswitch.conf"}
+    mounts = "".join(f"mount --bind {ours} {theirs} && " for ours, theirs in seen.items())
+    script = f'{mounts}exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *inetd, "--", *ftpd]
+
+
 # How each server is configured: writes its files and returns its command line.
 SOFTWARE: dict[str, Callable[[FtpServer], list[str]]] = {
     "vsftpd": _vsftpd,
     "proftpd": _proftpd,
     "pure-ftpd": _pure_ftpd,
     "pyftpdlib": _pyftpdlib,
+    "inetutils-ftpd": _inetutils,
 }

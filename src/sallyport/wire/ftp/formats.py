@@ -161,9 +161,12 @@ def format_eprt_argument(endpoint: Endpoint) -> bytes:
 
 
 def parse_epsv_argument(argument: bytes | None) -> EpsvRequest:
-    """Read the argument of EPSV; raises UnsupportedFamily or ProtocolError, `bad-epsv-argument`."""
+    """Read the argument of EPSV, of which a blank without a word behind it is none.
+
+    Raises UnsupportedFamily or ProtocolError, `bad-epsv-argument`.
+    """
     try:
-        return EpsvRequest(argument and argument.upper())
+        return EpsvRequest(argument.upper() if argument else None)
     except ValueError:
         if argument is not None and argument.isdigit():
             raise UnsupportedFamily("unsupported-family", argument) from None
