@@ -365,6 +365,10 @@ OUTGOING_SECONDS = 3600.0
 # How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
 DRAIN_LOOK_SECONDS = 0.1
 
+# After the last byte of a transfer the server says on the control connection that it is complete; a
+# client that does not hear it takes the transfer for broken.
+DRAIN_LAST_WORDS_SECONDS = 1.0
+
 # Killed flows leave conntrack after a second, and then their sums are known.
 DRAIN_RESET_SECONDS = 2.0
 

@@ -29,8 +29,10 @@ class RawFtp:
     ) -> None:
         account = account or server.account(family)
         self.connect(host, account, family, timeout)
-        self.ask(b"USER " + account.user.encode(), b"230")  # vsftpd asks anonymous for nothing
-        self.ask(b"TYPE I", b"200")
+        with self._closed_on_failure():
+            # vsftpd asks anonymous for nothing
+            self.ask(b"USER " + account.user.encode(), b"230")
+            self.ask(b"TYPE I", b"200")
 
     def connect(self, host: Host, account: Account, family: int, timeout: float = TIMEOUT) -> None:
         """Connect, and read the greeting."""
@@ -41,13 +43,22 @@ class RawFtp:
             self.control = socket.create_connection((str(account.address), account.port), timeout)
         self.control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self.control.makefile("rb")
-        assert self.reply().startswith(b"220")
+        with self._closed_on_failure():
+            assert self.reply().startswith(b"220")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the control connection without a word."""

@@ -58,9 +58,9 @@ def test_transfers_are_negotiated_from_the_source_address(
 
     assert (outcome.error, digest(here)) == ("", digest(there))
     if mode is Mode.PORT:
-        armed = [line for line in gateway.journal() if "binding.armed" in line]
-        assert armed
-        assert all(f'"proxy":"{VIRTUAL}:' in line for line in armed)
+        bound = [line for line in gateway.journal() if "binding.closed" in line]
+        assert bound
+        assert all(f'"proxy":"{VIRTUAL}:' in line for line in bound)
 
 
 def test_ordinary_traffic_leaves_with_the_source_address(

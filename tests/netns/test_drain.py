@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
@@ -12,6 +13,7 @@ import pytest
 from tests.interop.matrix import GiveServer
 from tests.interop.office import configuration
 from tests.interop.rawftp import RawFtp
+from tests.netns.test_adoption import begin_passively
 from tests.netns.test_daemon import drain, traces
 from tests.netns.test_workers import begin
 
@@ -79,19 +81,33 @@ def test_what_still_runs_then_is_reset_at_both_ends(
     server = server_of("vsftpd")
     (server.folder / "endless").write_bytes(bytes(64 * 1024 * 1024))
     gateway = start(lab, tmp_path, seconds)
-    with RawFtp(lab.client, server) as ftp, begin(ftp) as data:
+    skip = len(gateway.journal())
+    with ExitStack() as ends:
+        transfers = []
+        for family in (4, 6):
+            ftp = ends.enter_context(RawFtp(lab.client, server, family))
+            passive = ends.enter_context(RawFtp(lab.client, server, family))
+            begun = begin(ftp), begin_passively(passive, lab, server, family)
+            transfers += [ends.enter_context(data) for data in begun]
         began = monotonic()
         for _ in range(signals):
             term(gateway)
-            while not any('"gateway.stopping"' in line for line in gateway.journal()):
+            while not any('"gateway.stopping"' in line for line in gateway.journal(skip)):
                 pass
         gateway.process.wait(15)
         took = monotonic() - began
-        with pytest.raises(ConnectionResetError):
-            drain(data)
+        for data in transfers:
+            with pytest.raises(ConnectionResetError):
+                drain(data)
 
     assert gateway.process.returncode == 0
     assert took < 10
+    events = '"event":"binding.closed"', '"event":"connect.secondary_closed"'
+    lines = [line for line in gateway.journal(skip) if any(event in line for event in events)]
+    ended = list(map(json.loads, lines))
+    assert [line["reason"] for line in ended] == ["gateway-stopping"] * len(transfers)
+    moved = [line.get("from_peer_bytes", line.get("to_client_bytes")) for line in ended]
+    assert min(moved) > 0
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -61,6 +61,7 @@ def _show(output: Output, answer: Explained) -> None:
         "networks": f"{or_dash(answer.client_network)} to {or_dash(answer.peer_network)}",
         "relation": or_dash(answer.relation),
         "interception": answer.interception,
+        "worker": or_dash(None if answer.worker is None else str(answer.worker)),
     }
     if answer.would_open is not None:
         facts["would open"] = answer.would_open

@@ -37,6 +37,17 @@ def test_five_clients_that_saw_it_fail_switch_it_off_for_everybody() -> None:
     assert not faults.count("ftp", ONE)
 
 
+def test_what_another_worker_has_found_out_holds_here_until_filters_are_replaced() -> None:
+    faults = Faults()
+    faults.count("ftp", ONE)
+    faults.condemn("ftp")
+
+    assert faults.is_off("ftp", OTHERS[0])
+    assert faults.explain() == {"ftp": "switched off: it failed clients of another worker"}
+    faults.forget()
+    assert not faults.is_off("ftp", OTHERS[0])
+
+
 def test_nothing_is_off_at_first_and_all_is_forgiven_when_filters_are_replaced() -> None:
     faults = Faults()
     assert faults.explain() == {}

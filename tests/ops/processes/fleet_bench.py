@@ -34,6 +34,7 @@ from sallyport.ops.processes.messages import (
     Prepare,
     Render,
     Stop,
+    SwitchOff,
     Take,
     TakeOver,
     Told,
@@ -110,6 +111,10 @@ class PlayedProcess:
         for number in self.followed:
             self._heard(messages.encode(Told(number, Raw(messages.encode(document)), lost)))
 
+    def say(self, report: Struct) -> None:
+        """Say something that was not asked."""
+        self._heard(messages.encode(report))
+
     def kill(self) -> None:
         self.end(-9)
 
@@ -185,6 +190,8 @@ class Bench:
                 return 0
             case HandOver():
                 return MappingsAnswer(self.book)
+            case SwitchOff():
+                return None
             case TakeOver():
                 self.taken_over.append((pid, body.book))
                 return None

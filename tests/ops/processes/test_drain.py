@@ -1,13 +1,18 @@
 """A gateway that runs dry, in virtual time; with real transfers: tests/netns/test_drain.py."""
 
+import asyncio
+
 import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.pinholes.datapath import FlowCounters
 from sallyport.filters.ftp import FTP, FtpFilter
+from sallyport.flags import Transport
 from sallyport.ops.processes.drain import Draining
 from sallyport.testing.world import make_gateway
 
+PROXY = Endpoint.parse("203.0.113.1:40271")
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
 
 
@@ -46,6 +51,26 @@ def test_a_control_connection_without_a_transfer_is_not_waited_for() -> None:
     assert ending.times == 1
 
 
+def test_after_the_last_transfer_the_servers_last_words_are_waited_for() -> None:
+    gateway, _, world = make_gateway([FtpFilter()])
+    primary = gateway.admit_primary(FTP, CLIENT, SERVER)
+    bind = primary.session.bind_for_client(
+        [CLIENT], transport=Transport.TCP, protocol=FTP, proxy_address=PROXY, primary=primary
+    )
+    (connection,) = asyncio.run(bind).connections
+    peer = SERVER.with_port(20)
+    gateway.registry.flow_established(connection.pinhole.id, peer)
+    ending = Ending()
+
+    Draining(gateway, ending.over, ending.set_aside, keeps_sessions=False).start(30)
+    gateway.registry.flow_ended(connection.pinhole.id, FlowCounters(peer, 1, 0))
+    world.pass_time(gateway, limits.DRAIN_LAST_WORDS_SECONDS - 2 * limits.DRAIN_LOOK_SECONDS)
+    assert ending.times == 0
+
+    world.pass_time(gateway, 4 * limits.DRAIN_LOOK_SECONDS)
+    assert ending.times == 1
+
+
 def test_it_is_waited_for_when_sessions_are_kept_and_left_when_the_time_is_over() -> None:
     gateway, _, world = make_gateway([FtpFilter()])
     primary = gateway.admit_primary(FTP, CLIENT, SERVER)
@@ -68,7 +93,7 @@ def test_an_outgoing_gateway_that_is_stopped_waits_for_transfers_alone() -> None
     draining.start(3600)
 
     draining.change(30, keeps_sessions=False)
-    world.pass_time(gateway, limits.DRAIN_LOOK_SECONDS)
+    world.pass_time(gateway, limits.DRAIN_LAST_WORDS_SECONDS + limits.DRAIN_LOOK_SECONDS)
 
     assert ending.times == 1
 

@@ -7,7 +7,7 @@ from tests.ops.processes.fleet_bench import Bench, plan, played, serve
 from sallyport import limits
 from sallyport.errors import ConfigError, ConfigErrors, NotFound, RequestRefused, StartupError
 from sallyport.ops.processes.member import WorkerLost
-from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.messages import ConfigSource, SwitchedOff
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +230,18 @@ def test_a_new_generation_takes_the_clients_and_the_old_one_runs_dry(
     assert kinds[-1] == "drain"
     assert bench.asked.index((104, "take")) < bench.asked.index((101, "drain"))
     assert "worker.ended" not in bench.journal.events()
+
+
+def test_a_filter_that_one_worker_has_off_for_all_is_off_in_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=3)
+        bench.processes[102].say(SwitchedOff("ftp"))
+
+    asked = played(act, monkeypatch).asked
+
+    assert [pid for pid, kind in asked if kind == "switchoff"] == [101, 103]
 
 
 def test_mappings_go_to_the_new_generation_when_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:

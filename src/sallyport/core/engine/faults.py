@@ -15,6 +15,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._condemned: set[str] = set()
 
     def count(self, name: str, client: str) -> bool:
         """Count one fault; return True when it switches the filter off for this client, or all."""
@@ -33,18 +34,24 @@ class Faults:
 
     def is_off_for_all(self, name: str) -> bool:
         """Whether the filter has failed with so many clients that it is off for all of them."""
-        return len(self._counts.get(name, ())) >= limits.MAX_FILTER_FAULTS
+        failed = len(self._counts.get(name, ()))
+        return name in self._condemned or failed >= limits.MAX_FILTER_FAULTS
+
+    def condemn(self, name: str) -> None:
+        """Switch a filter off for all: it has failed with so many clients of another worker."""
+        self._condemned.add(name)
 
     def explain(self) -> dict[str, str]:
         """Return a sentence for each filter that is off: for which clients, and why."""
-        off = {}
+        off = dict.fromkeys(self._condemned, "switched off: it failed clients of another worker")
         for name, counts in self._counts.items():
-            if self.is_off_for_all(name):
+            if len(counts) >= limits.MAX_FILTER_FAULTS:
                 off[name] = f"switched off: it failed {len(counts)} clients"
-            elif whom := [one for one in counts if self.is_off(name, one)]:
+            elif name not in off and (whom := [one for one in counts if self.is_off(name, one)]):
                 off[name] = f"switched off for {', '.join(whom)}: it failed there repeatedly"
         return off
 
     def forget(self) -> None:
         """Set every count to zero: the filters were replaced."""
         self._counts.clear()
+        self._condemned.clear()

@@ -88,16 +88,22 @@ class Ledger:
         )
 
     def port_armed(self, connection: SecondaryConnection) -> None:
-        """Record that a pinhole is open; once for each binding."""
+        """Record that a pinhole is open; once for each binding.
+
+        What belongs to a control connection has its one record when it is over. A port that lives
+        for hours by itself is told of when it opens, too.
+        """
         if connection.index == 0:
             binding = connection.binding
-            is_quiet = binding is not None and binding.is_shared
+            is_shared = binding is not None and binding.is_shared
+            is_quiet = is_shared or connection.primary is not None
             self._note_bound("binding.armed", connection, "debug" if is_quiet else "info")
 
     def peer_admitted(self, connection: SecondaryConnection, peer: Endpoint) -> None:
         """Notify the caller of the bind that a peer is connected."""
         self._journal.record(
             "binding.established",
+            level="debug",
             session=connection.session.id,
             binding=connection.binding_id,
             peer=peer,
@@ -173,13 +179,13 @@ class Ledger:
 
     def permission_used(self, future: FutureConnection, client: Endpoint) -> None:
         """Notify the caller of the permission that the client has connected."""
-        self._note(future, "connect.established", client=client, server=future.pinhole.target)
+        self._note(future, "connect.established", "debug", client)
         _count_transfer(future)
         self._notify_of_peer(EstablishedConnection, future, client)
 
     def permission_failed(self, future: FutureConnection, client: Endpoint) -> None:
         """Notify the caller of the permission that the client's attempt failed."""
-        self._note(future, "connect.attempt_failed", client=client, server=future.pinhole.target)
+        self._note(future, "connect.attempt_failed", "info", client)
         self._notify_of_peer(ConnectionRefused, future, client)
 
     def permission_closed(self, future: FutureConnection, reason: str, traffic: Traffic) -> None:
@@ -269,14 +275,15 @@ class Ledger:
         runner = primary.runner if is_attended and primary else self._engine.new_runner(connection)
         runner.run(session_filter.on_event, (event,), connection.asked_by)
 
-    def _note(self, future: FutureConnection, event: str, **fields: object) -> None:
+    def _note(self, future: FutureConnection, event: str, level: Level, client: Endpoint) -> None:
         primary = future.primary
         self._journal.record(
             event,
-            level="info",
+            level=level,
             session=future.session.id,
             connection=None if primary is None else primary.id,
-            **fields,
+            client=client,
+            server=future.pinhole.target,
         )
 
     def _note_refusal(self, refusal: BindError, **fields: object) -> None:

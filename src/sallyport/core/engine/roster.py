@@ -1,7 +1,7 @@
 """Roster: the filters in service, those that leave with their last session, and their faults."""
 
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -44,6 +44,8 @@ class Roster:
         """The filters of sessions that begin now."""
         self._leaving: set[FilterSet] = set()
         """Replaced sets that running sessions still use."""
+        self.on_switched_off: Callable[[str], None] = lambda _name: None
+        """Called when a filter has failed with so many clients that it is off for all."""
 
     def start(self, firewall: Firewall) -> None:
         """Start the filters in service.
@@ -141,6 +143,10 @@ class Roster:
         """Whether a filter has failed with so many clients that it is off for all of them."""
         return self._faults.is_off_for_all(name)
 
+    def switch_off(self, name: str) -> None:
+        """Switch a filter off for all clients: another worker has found it out."""
+        self._faults.condemn(name)
+
     def off(self) -> Mapping[str, str]:
         """Return a sentence for each filter that is switched off: for which clients, and why."""
         return self._faults.explain()
@@ -169,8 +175,11 @@ class Roster:
             **told,
         )
         if self._faults.count(name, client):
-            whom = "everybody" if self._faults.is_off_for_all(name) else client
+            is_off_for_all = self._faults.is_off_for_all(name)
+            whom = "everybody" if is_off_for_all else client
             self._journal.record("filter.switched_off", level="error", filter=name, client=whom)
+            if is_off_for_all:
+                self.on_switched_off(name)
 
     def _start(self, filter_set: FilterSet, firewall: Firewall) -> None:
         started: list[ApplicationFilter] = []

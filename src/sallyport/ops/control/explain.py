@@ -18,7 +18,7 @@ from sallyport.frontends.rights import RIGHTS, usual_way
 from sallyport.ops.config.document import nearest
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import settled
-from sallyport.ops.control.schema import Explained, StepRow
+from sallyport.ops.control.schema import Explained, StepRow, worker_in
 from sallyport.ops.interfaces import lasting_addresses, local_addresses
 from sallyport.ops.world import minute_now
 from sallyport.reasons import REASONS
@@ -144,6 +144,7 @@ def _document(
         client_network=found.get("client-network"),
         peer_network=found.get("peer-network"),
         interception=_interception(configuration, question, explanation.published),
+        worker=worker_in(gateway.name),
         would_open=_opening(gateway, question, explanation) if verdict.allowed else None,
         remarks=_remarks(gateway, question.protocol, verdict),
         steps=[

@@ -33,6 +33,7 @@ from sallyport.ops.control.schema import (
     Status,
     Transfers,
     rules_of,
+    worker_in,
 )
 from sallyport.ops.logs import EventJournal
 
@@ -188,6 +189,7 @@ class Handlers:
         age = timedelta(seconds=self._gateway.clock() - session.since)
         return SessionRow(
             id=session.id,
+            worker=worker_in(session.id),
             client=str(session.client_address),
             user=session.user,
             source=_SOURCES[session.source],
@@ -207,6 +209,7 @@ class Handlers:
         first, ip_filter, primary = binding.connections[0], binding.ip_filter, binding.primary
         return BindingRow(
             id=binding.id,
+            worker=worker_in(binding.id),
             session=binding.session.id,
             filter=binding.protocol.name,
             rule=binding.rule.name,

@@ -4,6 +4,7 @@ Field names and meanings are a promise within a version: fields may be added, ne
 Addresses are text (`10.0.0.8:1553`, `[2001:db8::8]:1553`), so that any JSON reader can use them.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Literal
@@ -13,6 +14,14 @@ from msgspec import Struct
 from sallyport.core.policy.rules import Policy
 from sallyport.core.policy.terms import Terms
 from sallyport.errors import ConfigError
+
+_OF_WORKER = re.compile(r"w(\d+)\.")
+
+
+def worker_in(text: str) -> int | None:
+    """Return the number of the worker that an id begins with; None when it names none."""
+    found = _OF_WORKER.match(text)
+    return None if found is None else int(found[1])
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -90,6 +99,9 @@ class BindingRow(Struct, frozen=True, kw_only=True):
     """One binding."""
 
     id: str
+    worker: int | None = None
+    """The worker that serves the client, by its number in `status`; None where there is but one
+    process."""
     session: str
     filter: str
     rule: str
@@ -127,6 +139,9 @@ class SessionRow(Struct, frozen=True, kw_only=True):
     """One client."""
 
     id: str
+    worker: int | None = None
+    """The worker that serves the client, by its number in `status`; None where there is but one
+    process."""
     client: str
     user: str | None = None
     """As a front end knows him; None: only the address is known."""
@@ -196,6 +211,9 @@ class TransferRow(Struct, frozen=True, kw_only=True):
     """One connection that runs through a binding or by a permission."""
 
     id: str
+    worker: int | None = None
+    """The worker that serves the client, by its number in `status`; None where there is but one
+    process."""
     session: str
     filter: str | None
     rule: str | None
@@ -437,6 +455,8 @@ class Explained(Document, frozen=True, kw_only=True):
     peer_network: str | None
     interception: str
     """How the connection would reach the gateway."""
+    worker: int | None = None
+    """The worker that serves the client, by its number in `status`; None of a file."""
     would_open: str | None
     """What the bind would open; None when none was asked about, or when it is refused."""
     remarks: list[str]

@@ -11,7 +11,7 @@ from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.model.session import Session
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
-from sallyport.ops.control.schema import TransferRow
+from sallyport.ops.control.schema import TransferRow, worker_in
 
 _Transfer = Negotiated | AdoptedTransfer
 
@@ -30,6 +30,7 @@ def rows(gateway: Gateway) -> Iterator[TransferRow]:
             known = transfer if isinstance(transfer, Negotiated) else None
             yield TransferRow(
                 id=_id(session, transfer),
+                worker=worker_in(session.id),
                 session=session.id,
                 filter=known.protocol.name if known else None,
                 rule=known.rule.name if known else None,

@@ -28,6 +28,7 @@ class Draining:
         self._over = over
         self._keeps_sessions = keeps_sessions
         self._is_given_up = False
+        self._last_words_until = 0.0
         self._is_over = False
 
     def start(self, seconds: float) -> None:
@@ -67,10 +68,13 @@ class Draining:
     def _look(self) -> None:
         if self._is_over:
             return
+        now = self._gateway.clock()
         if self._runs():
-            self._gateway.call_later(limits.DRAIN_LOOK_SECONDS, self._look)
-        else:
+            self._last_words_until = now + limits.DRAIN_LAST_WORDS_SECONDS
+        elif self._is_given_up or now >= self._last_words_until:
             self._end()
+            return
+        self._gateway.call_later(limits.DRAIN_LOOK_SECONDS, self._look)
 
     def _runs(self) -> bool:
         if self._keeps_sessions or self._is_given_up:

@@ -26,6 +26,7 @@ from sallyport.ops.processes.messages import (
     Prepare,
     Render,
     Stop,
+    SwitchOff,
     Take,
     TakeOver,
 )
@@ -275,9 +276,14 @@ class Fleet:
 
     def _new_member(self, index: int) -> Member:
         member = Member(next(self._numbers), index, self._spawn, self._ended)
+        member.on_switched_off = self._spread
         self._members[member.number] = member
         member.start()
         return member
+
+    def _spread(self, finder: Member, name: str) -> None:
+        """Send the other workers the word that a filter is off for everybody."""
+        self._send((one for one in self._current() if one is not finder), SwitchOff(name))
 
     async def _begin(self, member: Member) -> list[str]:
         """Let a new process of a worker read the configuration in force, and serve."""

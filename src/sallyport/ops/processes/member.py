@@ -22,6 +22,7 @@ from sallyport.ops.processes.messages import (
     Leave,
     Left,
     Prepare,
+    SwitchedOff,
     Take,
     Told,
     WorkerAnswer,
@@ -63,6 +64,8 @@ class Member:
         self._process: Process | None = None
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Raw]] = {}
+        self.on_switched_off: Callable[[Member, str], None] = lambda _member, _name: None
+        """Called when it has switched a filter off for all its clients."""
         self.left: dict[str, object] | None = None
         """What its last process that ended in order has left for the next."""
         self._feeds: dict[int, Feed] = {}
@@ -178,6 +181,8 @@ class Member:
         report = messages.decode_report(body)
         if isinstance(report, Left):
             self.left = report.book
+        if isinstance(report, SwitchedOff):
+            self.on_switched_off(self, report.name)
         if isinstance(report, Told):
             if feed := self._feeds.get(report.number):
                 feed.put(report.document, report.lost)

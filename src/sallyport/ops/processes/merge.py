@@ -1,6 +1,5 @@
 """One answer for an operator out of those of all workers; pure."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from msgspec import Raw
 
 from sallyport.addresses import parse_address
 from sallyport.kernel.sharding import worker_of
-from sallyport.ops.control.schema import Bindings, Document, Sessions, Status, Transfers
-
-_OF_WORKER = re.compile(r"w(\d+)\.")
+from sallyport.ops.control.schema import Bindings, Document, Sessions, Status, Transfers, worker_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,7 @@ def destination(
         return Destination(index=worker_of(client, workers))
     if command in _MERGED:
         return None
-    if found := _OF_WORKER.match(str(arguments.get("id", ""))):
-        return Destination(int(found[1]))
-    return Destination()
+    return Destination(worker_in(str(arguments.get("id", ""))))
 
 
 def merge(command: str, answers: Sequence[Raw]) -> Document:

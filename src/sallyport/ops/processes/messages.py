@@ -158,6 +158,12 @@ class TakeOver(Struct, frozen=True, tag=True):
     """Those of all clients; a worker takes its own clients'."""
 
 
+class SwitchOff(Struct, frozen=True, tag=True):
+    """Switch a filter off for all clients, as another worker has."""
+
+    name: str
+
+
 class Outlive(Struct, frozen=True, tag=True):
     """Do not die with this supervisor: another one takes over, at the same connection."""
 
@@ -183,6 +189,7 @@ Body = (
     | Drain
     | HandOver
     | TakeOver
+    | SwitchOff
     | Outlive
     | Adopt
     | Stop
@@ -225,13 +232,19 @@ class Beat(Struct, frozen=True, tag=True):
     """The worker's event loop turns."""
 
 
+class SwitchedOff(Struct, frozen=True, tag=True):
+    """A filter has failed with so many clients that this worker has it off for all."""
+
+    name: str
+
+
 class Left(Struct, frozen=True, tag=True):
     """What a worker that ends has left for the next process; its last word."""
 
     book: dict[str, object] | None
 
 
-Report = WorkerAnswer | Told | Beat | Left
+Report = WorkerAnswer | Told | Beat | SwitchedOff | Left
 
 _requests = msgspec.json.Decoder(WorkerRequest)
 _reports = msgspec.json.Decoder(Report)

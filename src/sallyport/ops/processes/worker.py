@@ -56,6 +56,8 @@ from sallyport.ops.processes.messages import (
     Publication,
     Render,
     Stop,
+    SwitchedOff,
+    SwitchOff,
     Take,
     TakeOver,
     Told,
@@ -129,7 +131,7 @@ class Worker:
         self._send(Beat())
         asyncio.get_running_loop().call_later(limits.HEARTBEAT_SECONDS, self._beat)
 
-    def _send(self, report: WorkerAnswer | Told | Beat) -> None:
+    def _send(self, report: WorkerAnswer | Told | Beat | SwitchedOff) -> None:
         if self._channel is not None:
             self._channel.send(report)
 
@@ -168,6 +170,8 @@ class Worker:
                 self._leave(body.stream)
             case Drain():
                 self._drain(body)
+            case SwitchOff():
+                self._serving().gateway.roster.switch_off(body.name)
             case Outlive():
                 # The end of the connection ends us: the next supervisor did not start us.
                 _set_death_signal(0)
@@ -222,6 +226,7 @@ class Worker:
             share=Share(f"w{body.worker}.", body.index + 1, body.workers, body.series),
         )
         gateway = self._assembly.gateway
+        gateway.roster.on_switched_off = lambda name: self._send(SwitchedOff(name))
         self._undo.callback(gateway.shut_down, "gateway-stopping")
         handlers = Handlers(gateway, self._journal, self._configuration)
         self._handlers, self._streams = handlers.table(), handlers.streams()
