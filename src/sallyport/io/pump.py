@@ -131,17 +131,18 @@ class Pump:
     def _wait_for(self, what: _Wait) -> None:
         if what is self._wait:
             return
+        # By number: of an object that is not registered yet asyncio writes a text at each call.
         if self._wait is _Wait.SOURCE:
-            self._loop.remove_reader(self._source)
+            self._loop.remove_reader(self._source.fileno())
         elif self._wait is _Wait.SINK:
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._sink.fileno())
         elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._wait = what
         if what is _Wait.SOURCE:
-            self._loop.add_reader(self._source, self._turn)
+            self._loop.add_reader(self._source.fileno(), self._turn)
         elif what is _Wait.SINK:
-            self._loop.add_writer(self._sink, self._turn)
+            self._loop.add_writer(self._sink.fileno(), self._turn)
         elif what is _Wait.TIMER:
             self._timer = self._loop.call_later(PAUSE_SECONDS, self.start)

@@ -96,7 +96,10 @@ class SocksHandshake:
     async def _exactly(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
-            more = await self._loop.sock_recv(self._leg, count - len(data))
+            try:  # what is there is read without a future
+                more = self._leg.recv(count - len(data))
+            except BlockingIOError:
+                more = await self._loop.sock_recv(self._leg, count - len(data))
             if not more:
                 raise EOFError
             data += more
