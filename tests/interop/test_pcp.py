@@ -153,3 +153,23 @@ def test_a_denied_port_gets_the_standards_answer(gateway: RunningGateway, lab: L
     wait_until(gateway.process, lambda: bool(refusals()), gateway.log, "nothing is in the log")
     refused = [json.loads(line) for line in refusals()]
     assert (refused[-1]["client"], refused[-1]["code"]) == ("10.0.0.8", "address-not-allowed")
+
+
+def test_section_12_a_client_learns_from_where_its_own_flow_is_seen(
+    gateway: RunningGateway, lab: Lab
+) -> None:
+    with lab.server.entered():
+        listener = socket.create_server(("203.0.113.9", 0))
+    port = listener.getsockname()[1]
+    with lab.client.entered():
+        flow = socket.create_connection(("203.0.113.9", port), timeout=5)
+    accepted, seen = listener.accept()
+    with closing(listener), closing(flow), closing(accepted):
+        inside = flow.getsockname()[1]
+        request = b"\2\2\0\0" + bytes(4) + pcp.pack(lab.client.address(4)) + NONCE
+        request += bytes((6, 0, 0, 0)) + inside.to_bytes(2, "big") + bytes(18)
+        request += port.to_bytes(2, "big") + bytes(2) + pcp.pack(lab.server.address(4))
+        answer = ask(lab.client, request, INSIDE[4])
+    assert PcpResult(answer[3]) is PcpResult.SUCCESS
+    assert int.from_bytes(answer[42:44], "big") == seen[1]
+    assert str(pcp.address_of(answer[44:60])) == seen[0] == "203.0.113.1"

@@ -76,7 +76,10 @@ def test_a_map_request_is_read_with_all_its_options() -> None:
             id="section 7: over 1100",
         ),
         pytest.param(header(3), PcpResult.UNSUPP_OPCODE, id="section 8.2: an unknown opcode"),
-        pytest.param(header(2) + bytes(56), PcpResult.UNSUPP_OPCODE, id="section 12: PEER"),
+        pytest.param(header(2) + bytes(52), PcpResult.MALFORMED_REQUEST, id="section 12.1: short"),
+        pytest.param(
+            header(2) + bytes(56), PcpResult.MALFORMED_REQUEST, id="section 12.1: no port"
+        ),
         pytest.param(
             header() + bytes(32), PcpResult.MALFORMED_REQUEST, id="section 11.1: too short"
         ),

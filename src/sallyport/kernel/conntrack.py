@@ -44,6 +44,17 @@ class ConntrackRequests:
         answer = self._ask(conntrack.get_request(original, self._next()))
         return None if answer is None else conntrack.read_seconds_left(answer) or 0
 
+    def reply_of(self, original: bytes) -> tuple[bytes, int] | None:
+        """Read the other direction of one flow, and for how many seconds it stays without a packet.
+
+        None when there is no such flow.
+        """
+        answer = self._ask(conntrack.get_request(original, self._next()))
+        report = None if answer is None else conntrack.read_report(answer)
+        if answer is None or report is None:
+            return None
+        return report.reply, conntrack.read_seconds_left(answer) or 0
+
     def conclude(self, original: bytes, bits: int) -> tuple[int, int] | None:
         """Set bits in a flow's mark and read its bytes each way, at once; None when it is gone."""
         order = conntrack.mark_request(original, bits, bits, self._next(), is_acknowledged=False)

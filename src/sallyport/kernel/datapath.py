@@ -258,6 +258,24 @@ class KernelDataPath:
         read = (_read(flow, partial(self._requests.counters, flow.key)) for flow in flows)
         return [counters for counters in read if counters is not None]
 
+    def seen_as(
+        self, transport: Transport, client: Endpoint, server: Endpoint
+    ) -> tuple[Endpoint, int] | None:
+        """Return by which address and port a server sees a flow of a client that runs now.
+
+        With the seconds that conntrack keeps it without a packet. None when there is no such flow;
+        never raises.
+        """
+        flow = conntrack.FlowTuple(transport, client, server)
+        try:
+            found = self._requests.reply_of(conntrack.write_tuple(flow))
+        except (KernelError, OSError):
+            return None
+        if found is None:
+            return None
+        reply, seconds = found
+        return conntrack.read_tuple(reply).destination, seconds
+
     @property
     def live_pinholes(self) -> int:
         """How many pinholes are open or still have flows."""

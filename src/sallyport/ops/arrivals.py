@@ -19,7 +19,7 @@ from sallyport.flags import Transport
 from sallyport.frontends.api.server import ApiServer, worker_path
 from sallyport.frontends.pcp.announcer import Announcer
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
-from sallyport.frontends.pcp.responder import PcpResponder
+from sallyport.frontends.pcp.responder import PcpResponder, SeenAs
 from sallyport.frontends.pcp.server import PcpServer
 from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.frontends.socks.server import SocksServer
@@ -105,7 +105,15 @@ _FrontEnd = Interceptor | DatagramInterceptor | SocksServer | ApiServer
 class FrontEnds:
     """Those who accept at the listening sockets; one pair per gateway."""
 
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, poller: FairPoller) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        tasks: asyncio.TaskGroup,
+        poller: FairPoller,
+        seen_as: SeenAs = lambda _transport, _client, _server: None,
+    ) -> None:
+        """`seen_as` knows the flows that run in the kernel."""
+        self._seen_as = seen_as
         self._streams = Interceptor(gateway, {}, tasks, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._socks = SocksServer(gateway, tasks, poller)
@@ -150,7 +158,12 @@ class FrontEnds:
         if self._leases is None:
             self._leases = Leases(self._gateway, PORT_MAPPING)
         self._leases.bound(*bounds)
-        responder = PcpResponder(self._gateway, self._leases, speaks_nat_pmp=settings.nat_pmp)
+        responder = PcpResponder(
+            self._gateway,
+            self._leases,
+            speaks_nat_pmp=settings.nat_pmp,
+            seen_as=self._seen_as,
+        )
         server = PcpServer(responder, self._gateway.journal, self._tasks, self._has_leases)
         self._datagrams.answer_ourselves({PORT_MAPPING.port: server.received})
         self._leases.lose_those_elsewhere(self._gateway.policy.gateway_addresses)

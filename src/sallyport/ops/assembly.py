@@ -253,7 +253,10 @@ def assemble(
     watchdog = Watchdog(world.filter_running)
     watchdog.start()
     undo.callback(watchdog.stop)
-    front_ends = FrontEnds(gateway, tasks, poller)
+    if kernel is None:
+        front_ends = FrontEnds(gateway, tasks, poller)
+    else:
+        front_ends = FrontEnds(gateway, tasks, poller, kernel.seen_as)
     undo.callback(front_ends.close)
     front_ends.serve(sockets, prepared.protocols)
     front_ends.offer_pcp(prepared.configuration.pcp)

@@ -11,7 +11,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
-from sallyport.addresses import IpAddress, IpNetwork
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork
 
 VERSION: Final = 2
 MAX_BYTES: Final = 1100
@@ -20,6 +20,7 @@ MAX_BYTES: Final = 1100
 _HEADER: Final = struct.Struct("!BBHI16s")
 _RESPONSE: Final = struct.Struct("!BBxBII12x")
 _MAP: Final = struct.Struct("!12sB3xHH16s")
+_PEER: Final = struct.Struct("!12sB3xHH16sH2x16s")
 _OPTION: Final = struct.Struct("!BxH")
 _FILTER: Final = struct.Struct("!xBH16s")
 _PORT_SET: Final = struct.Struct("!HHB")
@@ -110,13 +111,25 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
+class Peering:
+    """What a PEER request says (section 12.1): it asks about a flow to one remote peer."""
+
+    nonce: bytes
+    protocol: int
+    internal_port: int
+    remote: Endpoint
+    third_party: IpAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PcpRequest:
-    """A well-formed request: `mapping` is None for ANNOUNCE."""
+    """A well-formed request: of `mapping` and `peering` ANNOUNCE has neither, others have one."""
 
     opcode: PcpOpcode
     lifetime: int
     client: IpAddress
     mapping: Mapping | None
+    peering: Peering | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +156,8 @@ def parse(data: bytes) -> PcpRequest:
     if opcode == PcpOpcode.ANNOUNCE:
         _require_known(rest)
         return PcpRequest(PcpOpcode.ANNOUNCE, lifetime, client, None)
-    # PEER may be left out (section 12): it asks about a flow that is there without us.
+    if opcode == PcpOpcode.PEER:
+        return PcpRequest(PcpOpcode.PEER, lifetime, client, None, _peering(rest))
     if opcode != PcpOpcode.MAP:
         raise Refusal(PcpResult.UNSUPP_OPCODE)
     if len(rest) < _MAP.size:
@@ -164,6 +178,20 @@ def parse(data: bytes) -> PcpRequest:
         options.port_set,
     )
     return PcpRequest(PcpOpcode.MAP, lifetime, client, mapping)
+
+
+def _peering(data: bytes) -> Peering:
+    """Read what follows the header of PEER; raises Refusal."""
+    if len(data) < _PEER.size:
+        raise Refusal(PcpResult.MALFORMED_REQUEST)
+    nonce, protocol, internal, _, _, port, packed = _PEER.unpack_from(data)
+    options = _options(data[_PEER.size :], is_deletion=False)
+    if options.prefers_failure or options.filters is not None:
+        raise Refusal(PcpResult.UNSUPP_OPTION)  # sections 13.2 and 13.3: for MAP alone
+    if not (protocol and internal and port):
+        raise Refusal(PcpResult.MALFORMED_REQUEST)  # section 12.1: one flow, of one protocol
+    remote = Endpoint(address_of(packed), port)
+    return Peering(nonce, protocol, internal, remote, options.third_party)
 
 
 def map_request(
@@ -249,6 +277,25 @@ def grant(
         body += _option(
             Option.PORT_SET, _PORT_SET.pack(set_size, wanted.first_internal_port, parity)
         )
+    return head + body
+
+
+def describe(peering: Peering, *, external: Endpoint, lifetime: int, epoch: int) -> bytes:
+    """Write the answer to PEER (section 12.1): from where the remote peer sees the flow."""
+    head = _RESPONSE.pack(
+        VERSION, PcpOpcode.PEER | _RESPONSE_BIT, PcpResult.SUCCESS, lifetime, epoch
+    )
+    body = _PEER.pack(
+        peering.nonce,
+        peering.protocol,
+        peering.internal_port,
+        external.port,
+        pack(external.address),
+        peering.remote.port,
+        pack(peering.remote.address),
+    )
+    if peering.third_party is not None:
+        body += _option(Option.THIRD_PARTY, pack(peering.third_party))
     return head + body
 
 

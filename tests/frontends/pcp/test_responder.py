@@ -15,6 +15,7 @@ from sallyport.core.model.hooks import Source
 from sallyport.core.policy.hosts import Hosts
 from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
 from sallyport.errors import OutOfResources
+from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import Leases
 from sallyport.frontends.pcp.responder import PcpResponder
 from sallyport.frontends.rights import PORT_MAPPING
@@ -443,3 +444,69 @@ def test_section_14_1_clients_are_told_the_epoch_and_by_nat_pmp_the_address() ->
     assert address[:8] == b"\0\x80\0\0" + (7).to_bytes(4, "big")
     assert address[8:12] == OUTSIDE.packed
     assert len(asking.responder.announcements(6)) == 1
+
+
+# -- about a flow that runs (section 12) ----------------------------------------------------------
+
+RUNNING = (Transport.TCP, CLIENT.with_port(4000), PEER)
+
+
+def peer_request(*, port: int = 4000, remote: Endpoint = PEER, protocol: int = 6) -> bytes:
+    head = b"\2\2\0\0" + (3600).to_bytes(4, "big") + packed(str(CLIENT.address))
+    body = NONCE + bytes((protocol, 0, 0, 0)) + port.to_bytes(2, "big") + bytes(2) + bytes(16)
+    return head + body + remote.port.to_bytes(2, "big") + bytes(2) + packed(str(remote.address))
+
+
+class AskingAboutFlows(Asking):
+    """The same, where one flow runs that the gateway translates."""
+
+    def __init__(self, **rule: Any) -> None:  # noqa: ANN401 - any field of AccessRule
+        super().__init__(**rule)
+        self.responder = PcpResponder(
+            self.gateway, self.leases, speaks_nat_pmp=True, seen_as=self._seen_as
+        )
+
+    @staticmethod
+    def _seen_as(*flow: object) -> tuple[Endpoint, int] | None:
+        return (Endpoint(OUTSIDE, 61000), 432) if flow == RUNNING else None
+
+
+def test_section_12_3_of_a_running_flow_its_translation_and_its_time_are_told() -> None:
+    answer = AskingAboutFlows().ask(peer_request())
+    assert answer is not None
+
+    assert answer[:4] == b"\2\x82\0\0"
+    assert int.from_bytes(answer[4:8], "big") == 432
+    assert answer[24:36] == NONCE
+    assert int.from_bytes(answer[42:44], "big") == 61000
+    assert answer[44:60] == packed(str(OUTSIDE))
+    assert answer[60:] == PEER.port.to_bytes(2, "big") + bytes(2) + packed(str(PEER.address))
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({"port": 4001}, PcpResult.CANNOT_PROVIDE_EXTERNAL),
+        ({"protocol": 47}, PcpResult.UNSUPP_PROTOCOL),
+        ({"protocol": 0}, PcpResult.MALFORMED_REQUEST),
+        ({"port": 0}, PcpResult.MALFORMED_REQUEST),
+        ({"remote": PEER.with_port(0)}, PcpResult.MALFORMED_REQUEST),
+        ({"remote": Endpoint.parse("10.0.0.9:80")}, PcpResult.NOT_AUTHORIZED),
+    ],
+)
+def test_section_12_2_of_other_flows_nothing_is_told_and_nothing_is_made(
+    fields: dict[str, Any], result: PcpResult
+) -> None:
+    asking = AskingAboutFlows()
+    answer = asking.ask(peer_request(**fields))
+
+    assert answer is not None
+    assert PcpResult(answer[3]) is result
+    assert not asking.pinholes()
+
+
+def test_sections_13_2_and_13_3_options_of_map_are_refused_with_peer() -> None:
+    for extra in (PREFER_FAILURE, peer("203.0.113.9")):
+        answer = AskingAboutFlows().ask(peer_request() + extra)
+        assert answer is not None
+        assert PcpResult(answer[3]) is PcpResult.UNSUPP_OPTION

@@ -4,12 +4,15 @@ A request that is odd or denied gets its standard's own answer, never silence: c
 nothing repeat for ever. What is decided is decided before the first effect.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Final
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.policy.rules import Asker, Relation
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import (
     AddressInUse,
     AddressNotAllowed,
@@ -24,9 +27,13 @@ from sallyport.errors import (
 )
 from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import AllowedPeers, Leases, NotTheOwner, PeersDoNotFactor, Wish
+from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.wire import natpmp, pcp
 from sallyport.wire.natpmp import NatPmpMapping, NatPmpOpcode, NatPmpResult
 from sallyport.wire.pcp import PcpRequest, PcpResult
+
+SeenAs = Callable[[Transport, Endpoint, Endpoint], tuple[Endpoint, int] | None]
+"""Returns by which address a server sees a client's running flow, and its seconds left."""
 
 _TRANSPORTS: Final = {6: Transport.TCP, 17: Transport.UDP}
 
@@ -59,7 +66,16 @@ _NATPMP_RESULTS: Final = {
 class PcpResponder:
     """Answers requests of clients, one at a time for each client."""
 
-    def __init__(self, gateway: Gateway, leases: Leases, *, speaks_nat_pmp: bool) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        leases: Leases,
+        *,
+        speaks_nat_pmp: bool,
+        seen_as: SeenAs = lambda _transport, _client, _server: None,
+    ) -> None:
+        """`seen_as` knows the flows that run without us."""
+        self._seen_as = seen_as
         self._gateway = gateway
         self._leases = leases
         self._speaks_nat_pmp = speaks_nat_pmp
@@ -97,9 +113,33 @@ class PcpResponder:
         request = pcp.parse(data)
         if request.client != source.address:
             raise pcp.Refusal(PcpResult.ADDRESS_MISMATCH)
+        if request.peering is not None:
+            return self._describe(request.peering, source)
         if request.mapping is None:
             return pcp.announce(self.epoch)
         return await self._map(request, request.mapping, source)
+
+    def _describe(self, peering: pcp.Peering, source: Endpoint) -> bytes:
+        """Answer PEER about a flow that runs; of none nothing is made (section 12.3)."""
+        transport = _TRANSPORTS.get(peering.protocol)
+        if transport is None:
+            raise pcp.Refusal(PcpResult.UNSUPP_PROTOCOL)
+        if peering.third_party is not None:
+            # It would tell one host of another's flows.
+            raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
+        remote = peering.remote
+        verdict = self._gateway.judge(
+            PORT_MAPPING, source.address, remote.address, Asker(frontend=Frontend.PCP)
+        )
+        if not verdict.allowed:
+            raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
+        client = source.with_port(peering.internal_port)
+        found = self._seen_as(transport, client, remote)
+        if found is None or (verdict.relation is Relation.NAT and found[0] == client):
+            # One that we relay ourselves (an intercepted protocol) is not the client's own flow.
+            raise pcp.Refusal(PcpResult.CANNOT_PROVIDE_EXTERNAL)
+        external, seconds = found
+        return pcp.describe(peering, external=external, lifetime=seconds, epoch=self.epoch)
 
     async def _map(self, request: PcpRequest, mapping: pcp.Mapping, source: Endpoint) -> bytes:
         if mapping.third_party == source.address:
