@@ -42,7 +42,7 @@ from sallyport.ops.processes.source import file_source, interface_source
     type=click.Choice([form.value for form in logs.Format]),
     default=logs.Format.AUTO.value,
     show_default=True,
-    help="auto: text on a terminal, JSON lines elsewhere.",
+    help="auto: text on a terminal, systemd's journal natively, JSON lines elsewhere.",
 )
 def run(
     *,

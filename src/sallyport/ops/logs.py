@@ -1,4 +1,5 @@
-"""Where events are written: stderr, as text for people or as JSON lines for programs.
+"""Where events are written: stderr, as text for people or as JSON lines for programs, or systemd's
+journal.
 
 An event is one line: when, level, name, fields. Losing lines is allowed and counted. The gateway
 must not stop because a disk is full, or because stderr is closed or has no reader.
@@ -19,6 +20,8 @@ from typing import Final, Protocol, get_args
 import msgspec
 
 from sallyport.core.runtime.environment import Level
+from sallyport.ops import journald
+from sallyport.ops.journald import JournalSocket
 from sallyport.ops.repetitions import Repetitions
 from sallyport.ops.tally import Tally
 from sallyport.reasons import REASONS
@@ -40,11 +43,15 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Format(StrEnum):
-    """How events are written; AUTO is TEXT on a terminal and JSON elsewhere."""
+    """How events are written.
+
+    AUTO is TEXT on a terminal, JOURNAL where stderr leads to systemd's journal, and JSON elsewhere.
+    """
 
     AUTO = "auto"
     TEXT = "text"
     JSON = "json"
+    JOURNAL = "journal"
 
 
 class Onlooking(Protocol):
@@ -74,7 +81,7 @@ class EventJournal:
     ) -> None:
         """Write at `level` and above; `worker` is the number that every record carries, if any."""
         if form is Format.AUTO:
-            form = Format.TEXT if _is_terminal(descriptor) else Format.JSON
+            form = _usual_form(descriptor)
         self.level = level
         self.form = form
         self._always: Mapping[str, object] = {} if worker is None else {"worker": worker}
@@ -84,10 +91,11 @@ class EventJournal:
         self.listener: Onlooking | None = None
         """Is given the records that it wants, of any level, written or not."""
         self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
-        self._render = _render_text if form is Format.TEXT else _render_json
+        self._render = _RENDER[form]
         self._clock = _Clock()
         self._repetitions = Repetitions()
-        self._writer = _Writer(descriptor)
+        is_native = form is Format.JOURNAL
+        self._writer = JournalSocket(journald.SOCKET) if is_native else _Writer(descriptor)
         self._unwritable = 0
         self._soon: Callable[[Callable[[], None]], object] | None = None
 
@@ -257,13 +265,34 @@ def _render_json(when: str, level: Level, event: str, fields: Mapping[str, objec
 
 
 def _render_text(when: str, level: Level, event: str, fields: Mapping[str, object]) -> bytes:
-    tail = "".join(f" {key}={_word(_plain(value))}" for key, value in fields.items())
-    return f"{when} {level} {event}{tail}\n".encode()
+    return f"{when} {level} {_told(event, fields)}\n".encode()
+
+
+def _render_native(_when: str, level: Level, event: str, fields: Mapping[str, object]) -> bytes:
+    plain = {key: _text_of(value) for key, value in fields.items()}
+    return journald.entry(level, event, _told(event, fields), plain)
+
+
+_RENDER: Final = {
+    Format.TEXT: _render_text,
+    Format.JSON: _render_json,
+    Format.JOURNAL: _render_native,
+}
+
+
+def _told(event: str, fields: Mapping[str, object]) -> str:
+    """Return a record as a line for people, without time and level."""
+    return event + "".join(f" {key}={_word(value)}" for key, value in fields.items())
+
+
+def _text_of(value: object) -> str:
+    plain = _plain(value)
+    return ",".join(map(str, plain)) if isinstance(plain, list) else str(plain)
 
 
 def _word(value: object) -> str:
     """Return `value` as one word, or quoted: a peer's text adds no lines and no escapes."""
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = _text_of(value)
     if text.isascii() and text.isprintable() and text and not set(text) & set(' "=\\'):
         return text
     return json.dumps(text)
@@ -282,6 +311,12 @@ def _own_description(descriptor: int) -> int:
         return os.open(f"/proc/self/fd/{descriptor}", flags)
     except OSError:
         return descriptor
+
+
+def _usual_form(descriptor: int) -> Format:
+    if _is_terminal(descriptor):
+        return Format.TEXT
+    return Format.JOURNAL if journald.is_journal(os.environ, descriptor) else Format.JSON
 
 
 def _is_terminal(descriptor: int) -> bool:
