@@ -176,6 +176,15 @@ MAX_TFTP_LOOKS_FOR_ROOM = 8
 # no datagram for so long is over; a binding that was made for it and is in use goes on by itself.
 DATAGRAM_IDLE_SECONDS = 120.0
 
+# How long a filter may keep such a conversation without a datagram: a registration of SIP lasts an
+# hour, a call a day at most. What is kept holds a socket.
+MAX_KEPT_SECONDS = 24 * 3600.0
+
+# Datagrams of one conversation that wait while its filter waits for the kernel, a millisecond or
+# so: a burst of short messages, or one that is as long as a datagram can be.
+MAX_WAITING_DATAGRAMS = 16
+MAX_WAITING_DATAGRAM_BYTES = 64 * 1024
+
 # Conversations at once, of all clients together. Sources of datagrams can be spoofed, so a bound
 # for each client would not help; this many take a fifth of the default port range at most (attack
 # T04).

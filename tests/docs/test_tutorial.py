@@ -23,7 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / file).write_text(text, encoding="utf-8")
     tmp_path.chmod(0o755)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "courier", raising=False)
+    for name in ("courier", "duet"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
@@ -39,4 +40,4 @@ def test_every_test_of_the_tutorial_passes(file: str, name: str) -> None:
 
 
 def test_the_tutorial_tests_its_filter() -> None:
-    assert len(TESTS) == 5
+    assert len(TESTS) == 10

@@ -239,13 +239,13 @@ def test_a_conversation_ends_when_the_client_is_silent_for_two_minutes() -> None
 def test_a_conversation_whose_filter_waited_at_its_start_ends_like_any_other() -> None:
     bench = Bench()
     bench.filter.waits_first = True
-    bench.says(b"lost")
+    bench.says(b"one")
     bench.world.resume()
     assert len(bench.primaries) == 1
 
     bench.world.pass_time(bench.gateway, limits.DATAGRAM_IDLE_SECONDS)
 
-    assert bench.filter.heard == []
+    assert bench.filter.heard == [b"client: one"]
     assert bench.interceptor.conversations == {}
 
 
@@ -272,16 +272,65 @@ def test_an_emulated_conversation_is_played_by_its_filter(outside: socket.socket
 
 
 @pytest.mark.usefixtures("outside")
-def test_what_comes_while_the_filter_waits_is_lost_and_nothing_is_queued() -> None:
+def test_what_comes_while_the_filter_waits_is_heard_afterwards_in_its_order() -> None:
     bench = Bench()
-    for data in (b"wait", b"lost", b"lost"):
+    for data in (b"wait", b"one", b"wait", b"two"):
         bench.says(data)
     assert bench.filter.heard == []
 
     bench.world.resume()
-    bench.says(b"heard")
+    assert bench.filter.heard == [b"client: wait", b"client: one"]
+    bench.says(b"three")
+    bench.world.resume()
 
-    assert bench.filter.heard == [b"client: wait", b"client: heard"]
+    assert bench.filter.heard[2:] == [b"client: wait", b"client: two", b"client: three"]
+
+
+@pytest.mark.usefixtures("outside")
+@pytest.mark.parametrize(
+    ("flood", "heard"),
+    [
+        ([b"%d" % n for n in range(40)], limits.MAX_WAITING_DATAGRAMS),
+        ([b"x" * 60_000, b"y" * 6_000, b"z"], 2),
+    ],
+)
+def test_more_than_a_few_are_lost_with_a_record(flood: list[bytes], heard: int) -> None:
+    bench = Bench()
+    for data in (b"wait", *flood):
+        bench.says(data)
+    bench.world.resume()
+
+    assert len(bench.filter.heard) == 1 + heard
+    assert set(bench.world.journal.reasons("datagram.dropped")) == {"too-many-datagrams-wait"}
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_waits_is_not_heard_by_a_filter_that_has_ended_the_conversation() -> None:
+    bench = Bench()
+    for data in (b"wait", b"bye", b"late"):
+        bench.says(data)
+    bench.world.resume()
+
+    assert bench.filter.heard == [b"client: wait", b"client: bye"]
+    assert bench.interceptor.conversations == {}
+
+
+@pytest.mark.usefixtures("outside")
+def test_g1_a_filter_keeps_a_conversation_while_both_sides_are_silent() -> None:
+    bench = Bench()
+    bench.says(b"register")
+    (primary,) = bench.primaries
+    assert primary.keep(3600) == 3600
+
+    bench.world.pass_time(bench.gateway, 3599)
+    assert bench.primaries == [primary]
+    assert primary.keep(60) == 60
+    bench.world.pass_time(bench.gateway, 59)
+    assert bench.primaries == [primary]
+
+    bench.world.pass_time(bench.gateway, 1)
+    assert bench.primaries == []
+    assert bench.world.journal.reasons("connect.closed") == ["idle"]
 
 
 @pytest.mark.usefixtures("outside")

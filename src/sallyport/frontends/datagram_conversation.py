@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -24,8 +24,9 @@ Speak = Callable[[bytes], None]
 class DatagramConversation:
     """What one client port and one server port say to each other (`datapath.Link`).
 
-    It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, or when its
-    filter says so; what comes while a filter waits for something is lost, as datagrams are.
+    It is over when the client has said nothing for `limits.DATAGRAM_IDLE_SECONDS`, unless its
+    filter keeps it (`PrimaryConnection.keep`), or when its filter says so. A few datagrams wait
+    while a filter waits for something; what is more than that is lost, as datagrams are.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class DatagramConversation:
         self._server = _ServerEnd(primary, self._server_said)
         self._has_started = False
         self._idle: Deadline | None = None
+        self._waiting: deque[tuple[Callable[[bytes], None], bytes]] = deque()
+        self._waiting_bytes = 0
 
     def begin(self) -> None:
         """Announce the conversation to the filters; data filters start when all have answered."""
@@ -55,12 +58,8 @@ class DatagramConversation:
         """Pass a datagram of the client to the data filter; the conversation is not idle."""
         if not self.primary.is_open:  # its filter ended it at the start
             return
-        self._stop_idling()
-        self._idle = self._gateway.call_later(
-            limits.DATAGRAM_IDLE_SECONDS, partial(self.primary.close, "idle")
-        )
-        if self._is_free:
-            self.primary.chain.from_accepted(data)
+        self._idle_after(limits.DATAGRAM_IDLE_SECONDS)
+        self._take(self.primary.chain.from_accepted, data)
 
     def abort(self) -> None:
         """End the conversation (`datapath.Link`); datagrams know neither reset nor end."""
@@ -80,6 +79,7 @@ class DatagramConversation:
             end_unreachable(primary, error)
             return
         self._has_started = True
+        primary.chain.on_idle = self._go_on
         if primary.direction is Direction.INBOUND:
             # The far end knows us by what it spoke to, the published server by who speaks to it.
             primary.inside_address, ours = ours, self.dialled
@@ -90,15 +90,45 @@ class DatagramConversation:
             client=_ClientEnd(primary, self._speak),
             server=None if primary.is_emulated else self._server,
         )
+        self._go_on()
 
     def _server_said(self, data: bytes) -> None:
-        if self._is_free:
-            self.primary.chain.from_dialled(data)
+        self._take(self.primary.chain.from_dialled, data)
+
+    def _take(self, to: Callable[[bytes], None], data: bytes) -> None:
+        """Pass a datagram to the data filters, now or when they wait no more."""
+        if self._is_free and not self._waiting:
+            to(data)
+            return
+        is_full = len(self._waiting) >= limits.MAX_WAITING_DATAGRAMS
+        if is_full or self._waiting_bytes + len(data) > limits.MAX_WAITING_DATAGRAM_BYTES:
+            self.primary.note("datagram.dropped", level="warning", reason="too-many-datagrams-wait")
+            return
+        self._waiting.append((to, data))
+        self._waiting_bytes += len(data)
+
+    def _go_on(self) -> None:
+        """Pass on what has waited, in its order."""
+        while self._waiting and self._is_free:
+            to, data = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            to(data)
 
     @property
     def _is_free(self) -> bool:
         """Whether the data filters can take a datagram: it is not over, and they do not wait."""
         return self._has_started and self.primary.is_open and not self.primary.chain.is_busy
+
+    def _idle_after(self, seconds: float) -> None:
+        self._stop_idling()
+        self._idle = self._gateway.call_later(seconds, self._is_idle)
+
+    def _is_idle(self) -> None:
+        kept = self.primary.kept_until - self._gateway.clock()
+        if kept > 0:
+            self._idle_after(kept)
+        else:
+            self.primary.close("idle")
 
     def _stop_idling(self) -> None:
         if self._idle is not None:

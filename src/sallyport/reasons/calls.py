@@ -116,6 +116,11 @@ REASONS: Final = (
         "Give a number above zero, or leave it out.",
     ),
     _call(
+        "only-datagrams-are-kept",
+        "A filter wants to keep a connection over TCP, which lives until one side ends it.",
+        "Keep conversations over UDP alone.",
+    ),
+    _call(
         "close_with_primary-is-no-way-to-close",
         "A binding was to end with its primary in another way than by withdraw or kill.",
         'Give "withdraw" or "kill".',

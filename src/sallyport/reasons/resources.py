@@ -65,6 +65,13 @@ REASONS: Final = (
         " is fixed: MAX_DCC_CHANNELS.",
     ),
     _resource(
+        "too-many-datagrams-wait",
+        "More datagrams of one conversation came than may wait while its filter waits.",
+        "This one was dropped; who sent it sends it again, as of any datagram that is lost.",
+        "Look for a host that floods. The limits are fixed: MAX_WAITING_DATAGRAMS and"
+        " MAX_WAITING_DATAGRAM_BYTES.",
+    ),
+    _resource(
         "too-many-private-sessions",
         "A filter asked for more sessions of its own for one client than there may be.",
         "The filter's call was refused.",

@@ -16,8 +16,10 @@ from sallyport.core.model.filter import DataFilter
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
-from sallyport.errors import BadContext
+from sallyport.errors import BadContext, InvalidArgument, Terminating
+from sallyport.filters.tftp import TftpFilter
 from sallyport.flags import BindFlags
+from sallyport.testing.dialogue import Dialogue
 from sallyport.testing.world import make_policy
 
 
@@ -303,3 +305,26 @@ def test_a_server_is_dialled_from_the_source_of_its_network_or_as_routing_says()
     )
     office = Office(policy=replace(plain, networks=tuple(networks)))
     assert office.admit().source == virtual
+
+
+# -- conversations over UDP --------------------------------------------------------------------
+
+
+def test_g1_a_conversation_is_kept_within_what_its_rule_and_the_gateway_allow() -> None:
+    brief = make_policy(protocols=frozenset({"tftp"}), max_lifetime=600)
+
+    assert Dialogue(TftpFilter()).connection.keep(1e9) == limits.MAX_KEPT_SECONDS
+    assert Dialogue(TftpFilter(), policy=brief).connection.keep(3600) == 600
+
+
+def test_g1_only_a_conversation_that_is_not_over_can_be_kept_and_for_some_time() -> None:
+    talk = Dialogue(TftpFilter())
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(InvalidArgument):
+            talk.connection.keep(seconds)
+    talk.connection.close("done")
+    with pytest.raises(Terminating):
+        talk.connection.keep(60)
+    _, primary, _ = timed_primary()
+    with pytest.raises(BadContext):
+        primary.keep(60)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.arguments import takes
 from sallyport.core.model.chain import Chain, Priority
@@ -21,7 +22,7 @@ from sallyport.core.policy.rules import Policy, PublishingRule, Relation, Rule
 from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import SerialRunner
-from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext
+from sallyport.errors import AlreadyEmulated, AlreadyExists, BadContext, InvalidArgument
 from sallyport.flags import ConnectionFlags, Transport
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ class PrimaryConnection(Askable):
         self.link: Link | None = None
         self.openings: dict[int, Negotiated] = {}
         self.is_open = True
+        self.kept_until = opened_at
+        """Until when a conversation over UDP lives whatever comes (`keep`)."""
         self.explanation: str | None = None
         self.is_emulated = False
         """Whether a filter plays the server: then no server is dialled."""
@@ -281,6 +284,25 @@ class PrimaryConnection(Askable):
         require_emulated(is_emulated=self.is_emulated)
         require_running(is_over=not self.is_open)
         self.traffic = with_sent(self.traffic, count)
+
+    def keep(self, seconds: float) -> float:
+        """Let a conversation over UDP live for `seconds` from now, even if no datagram comes.
+
+        Such a conversation is over when its client was silent for `limits.DATAGRAM_IDLE_SECONDS`;
+        a filter knows better when a call or a registration ends. Call it again to set another time,
+        when the server has said something, for example. Returns for how many seconds it is kept:
+        not longer than `limits.MAX_KEPT_SECONDS`, nor than max_lifetime of its rule. Raises
+        BadContext for TCP, InvalidArgument for no time at all, Terminating when it is over.
+        """
+        require_running(is_over=not self.is_open)
+        if self.transport is not Transport.UDP:
+            raise BadContext("only-datagrams-are-kept")
+        if not seconds > 0:
+            raise InvalidArgument("lifetime-is-not-positive")
+        most = self.rule.max_lifetime
+        kept = min(seconds, limits.MAX_KEPT_SECONDS if most is None else most)
+        self.kept_until = self._engine.clock() + kept
+        return kept
 
     def close(self, reason: str) -> None:
         """End it in order: send queued bytes, then close both ends. Idempotent, never raises."""
