@@ -26,6 +26,21 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 REPAIRED_WITHIN = 3.0
 
 
+# One of its interfaces is not there yet.
+LATE = """\
+[networks.internal]
+interfaces = ["int0", "late0"]
+addresses = ["10.0.0.0/24", "fd00:a::/64"]
+[networks.external]
+interfaces = ["ext0"]
+[[network_rules]]
+from = "internal"
+to = "external"
+ipv4 = "nat"
+ipv6 = "route"
+"""
+
+
 @pytest.fixture
 def gateway(lab: Lab) -> Iterator[RunningGateway]:
     lab.stranger.run(["ip", "route", "replace", "10.0.0.0/24", "via", "203.0.113.1"])
@@ -233,3 +248,40 @@ def test_a_renamed_interface_has_its_settings_back_at_the_stop(lab: Lab) -> None
         assert forwarding("other0") == before
     finally:
         lab.gateway.run(["ip", "link", "set", "other0", "name", "ext0"])
+
+
+@FAMILIES
+def test_what_cannot_be_delivered_any_more_is_said_and_not_repaired_for_ever(
+    lab: Lab, gateway: RunningGateway, family: int
+) -> None:
+    rule = ["pref", "1", "fwmark", "0x10000/0x10000", "unreachable"]
+    lab.gateway.run(["ip", f"-{family}", "rule", "add", *rule])
+    try:
+        deadline = time.monotonic() + REPAIRED_WITHIN
+        while status(gateway)[0] != 6:
+            assert time.monotonic() < deadline
+        assert "are not delivered here" in str(status(gateway)[1]["degraded"])
+        assert status(gateway)[1]["repairs"] == 0
+    finally:
+        lab.gateway.run(["ip", f"-{family}", "rule", "del", *rule])
+    deadline = time.monotonic() + REPAIRED_WITHIN
+    while status(gateway)[0] != 0:
+        assert time.monotonic() < deadline
+
+
+@FAMILIES
+def test_an_interface_that_comes_late_and_comes_again_is_served(lab: Lab, family: int) -> None:
+    file = lab.folder / "late.toml"
+    file.write_text(LATE, encoding="utf-8")
+    running = RunningGateway(lab, ("--config", str(file)))
+    try:
+        for _ in range(2):
+            lab.gateway.run(["ip", "link", "add", "late0", "type", "veth"])
+            deadline = time.monotonic() + REPAIRED_WITHIN
+            name = f"net.ipv{family}.conf.late0.forwarding"
+            while lab.gateway.run(["sysctl", "-n", name]).stdout != "1\n":
+                assert time.monotonic() < deadline
+            lab.gateway.run(["ip", "link", "del", "late0"])
+        assert status(running)[0] == 0
+    finally:
+        running.stop()

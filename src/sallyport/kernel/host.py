@@ -131,6 +131,7 @@ class HostSettings:
         self._port_range = port_range
         self._inside, self._outside = tuple(inside), tuple(outside)
         self._changes = sysctls.SysctlChanges(file or state_file.of_namespace("state"))
+        self._seen_on: set[str] = set()
 
     def apply(self) -> None:
         """Make the changes; install the guard first, or packets pass unguarded.
@@ -162,18 +163,37 @@ class HostSettings:
         self._set()
 
     def repair(self) -> list[str]:
-        """Put in order what others have changed; return what it was. Raises StartupError."""
-        lost = [
-            sysctls.dotted(name)
+        """Put in order what others have changed; return what it was. Raises StartupError.
+
+        What an interface needs that came late is set too, and is no change of others.
+        """
+        changed = {
+            name
             for name, (_, ours) in self._changes.made.items()
             if (now := sysctls.find(name)) is not None and not self._is_kept(name, now, ours)
-        ]
-        if lost:
+        }
+        off = {name for name in self._switches() if sysctls.find(name) == "0"}
+        if changed or off:
             self._set()
+        lost = sorted(map(sysctls.dotted, changed | off & self._seen_on))
+        self._seen_on = set(self._switches())
         if not self._is_delivered():
             self._route("add")
+            if not self._is_delivered():
+                raise StartupError(
+                    f"packets with the mark {marks.DELIVER:#x} are not delivered here although our"
+                    f" rule at {_ROUTING} stands; remove the one before it that `ip rule` lists"
+                )
             lost.append("ip rule and route")
         return lost
+
+    def _switches(self) -> list[str]:
+        """Return the sysctls that forward for our interfaces, of those that are there."""
+        return [
+            f"net/ipv{version}/conf/{interface}/forwarding"
+            for version in self._versions
+            for interface in self._there(version)
+        ]
 
     def restore(self) -> None:
         """Put back what is still as we left it; idempotent, never raises."""
