@@ -177,6 +177,15 @@ class LabBench(Bench):
         except TimeoutError:
             return True
 
+    def ignores(self, peer: IpAddress, listen: Endpoint, source_port: int = 0) -> bool:
+        """TCP: a peer comes to `listen`; whether it gets no answer at all."""
+        coming = asyncio.wait_for(self.come(peer, listen, source_port), SILENCE)
+        try:
+            self._loop.run_until_complete(coming)
+        except TimeoutError:
+            return True
+        return False
+
     def fail(self, peer: IpAddress, listen: Endpoint) -> None:
         """See `Bench`."""
         assert self.is_refused(peer, listen)

@@ -1,5 +1,8 @@
 """What only real bytes can show: resets, half-closes, streams as they were, pairs as RTP wants."""
 
+from ipaddress import ip_network
+
+import pytest
 from tests.contract.lab_bench import LabBench
 from tests.contract.lab_talk import LabTalk
 from tests.contract.setups import REAL_TCP, REAL_UDP
@@ -8,6 +11,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.flags import BindFlags
+from sallyport.ipfilter import IpFilter
 
 
 def connected(bench: LabBench, flags: BindFlags = BindFlags.NONE) -> tuple[Binding, LabTalk]:
@@ -15,6 +19,24 @@ def connected(bench: LabBench, flags: BindFlags = BindFlags.NONE) -> tuple[Bindi
     bench.serve(client)
     binding = bench.bind(client, flags=flags)
     return binding, bench.reach(bench.way.server, binding.proxy_address)
+
+
+@REAL_TCP
+@pytest.mark.parametrize("flags", [BindFlags.NONE, BindFlags.NO_KERNEL_MODE], ids=["usual", "user"])
+def test_a_strangers_syn_is_not_answered(bench: LabBench, flags: BindFlags) -> None:
+    way, client = bench.way, bench.client()
+    bench.serve(client)
+    prefix = ip_network((way.server, way.server.max_prefixlen - 1), strict=False)
+    binding = bench.bind(
+        client,
+        ip_filter=IpFilter.of(prefix),
+        peer_ports=frozenset({7001, 7002}),
+        flags=flags | BindFlags.ALLOW_MULTIPLE,
+    )
+
+    assert bench.ignores(way.stranger, binding.proxy_address, 7001)
+    assert bench.ignores(way.server, binding.proxy_address, 7003)
+    assert bench.reach(way.server, binding.proxy_address, source_port=7002).reaches_client(b"in")
 
 
 @REAL_TCP

@@ -15,6 +15,9 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
 from sallyport.relay.datapath import UserDataPath
 
+# TCP_SYN_SENT in include/net/tcp_states.h.
+_SYN_SENT = 2
+
 HOSTS = ["127.0.0.1", "::1"]
 TCP, UDP = Transport.TCP, Transport.UDP
 
@@ -205,6 +208,17 @@ class Bench:
         while len(read) < size and (more := await self.loop.sock_recv(sock, size - len(read))):
             read += more
         return bytes(read)
+
+    def ignores(self, pinhole: Pinhole, host: str | None = None) -> bool:
+        """Send a SYN to a pinhole, and tell whether it stays without an answer.
+
+        On loopback an answer is there before the call returns.
+        """
+        made = self.new(host=host)
+        made.setblocking(False)
+        made.connect_ex(name(pinhole.listen))
+        # The first byte of struct tcp_info is the state (linux/tcp.h).
+        return made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _SYN_SENT
 
     async def is_reset(self, sock: socket.socket) -> bool:
         """Read to the end, and tell whether that was a reset."""

@@ -171,7 +171,7 @@ def test_new_sources_hold_for_new_flows_only() -> None:
 
             await b.path.set_peers([pinhole.id], IpFilter.of("127.0.0.2"), None)
 
-            assert await b.is_reset(b.peer(pinhole))
+            assert b.ignores(pinhole)
             await b.loop.sock_sendall(peer, b"old friend")
             assert await b.read(accepted, 10) == b"old friend"
             friend = b.peer(pinhole, host="127.0.0.2")

@@ -115,14 +115,13 @@ def test_many_may_connect_where_many_are_allowed() -> None:
     run(scenario())
 
 
-def test_a_stranger_is_reset_and_does_not_use_the_pinhole_up() -> None:
+def test_a_stranger_is_not_answered_and_does_not_use_the_pinhole_up() -> None:
     async def scenario() -> None:
         async with bench() as b:
             client = b.client()
             pinhole = await b.opened(b.pinhole(client, sources=IpFilter.of("127.0.0.2")))
 
-            stranger = b.peer(pinhole, host="127.0.0.3")
-            assert await b.is_reset(stranger)
+            assert b.ignores(pinhole, host="127.0.0.3")
             friend = b.peer(pinhole, host="127.0.0.2")
             await b.told.until(lambda: b.told.established)
 
@@ -137,7 +136,7 @@ def test_an_empty_filter_lets_nobody_in() -> None:
         async with bench() as b:
             pinhole = await b.opened(b.pinhole(b.client(), sources=IpFilter()))
 
-            assert await b.is_reset(b.peer(pinhole))
+            assert b.ignores(pinhole)
             assert b.told.established == []
 
     run(scenario())
@@ -150,7 +149,7 @@ def test_a_peer_from_another_port_than_the_pinhole_names_is_a_stranger() -> None
             ports = frozenset({endpoint_of(friend).port})
             pinhole = await b.opened(b.pinhole(b.client(), source_ports=ports))
 
-            assert await b.is_reset(b.peer(pinhole))
+            assert b.ignores(pinhole)
             b.connect(friend, pinhole)
             await b.told.until(lambda: b.told.established)
 
@@ -236,13 +235,35 @@ def test_a_closed_pinhole_resets_who_waits_and_leaves_its_flows_alone() -> None:
 def test_nothing_accepted_is_left_behind_by_a_stranger() -> None:
     async def scenario() -> None:
         async with bench() as b:
-            pinhole = await b.opened(b.pinhole(b.client(), sources=IpFilter()))
+            pinhole = await b.opened(b.pinhole(b.client(), sources=too_many()))
             before = descriptors()
             for _ in range(20):
                 with b.peer(pinhole) as stranger:
-                    await b.is_reset(stranger)
+                    assert await b.is_reset(stranger)
 
             assert descriptors() == before
+
+    run(scenario())
+
+
+def too_many() -> IpFilter:
+    """More prefixes than a program has room for, none of them on loopback."""
+    return IpFilter.of(*(f"10.{n >> 7}.{(n << 1) & 255}.0" for n in range(3000)))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_whom_a_port_answers_follows_its_peers_and_its_other_pinholes(host: str) -> None:
+    async def scenario() -> None:
+        async with bench(host) as b:
+            nobody = b.pinhole(b.client(), sources=IpFilter(), single=False)
+            pinhole = await b.opened(nobody)
+            assert b.ignores(pinhole)
+
+            await b.path.set_peers([pinhole.id], IpFilter.of(host), None)
+            assert not b.ignores(pinhole)
+
+            await b.path.set_peers([pinhole.id], IpFilter(), None)
+            assert b.ignores(pinhole)
 
     run(scenario())
 

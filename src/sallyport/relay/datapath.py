@@ -119,6 +119,7 @@ class UserDataPath:
             for attempt in tuple(opening.attempts):
                 if not opening.lets_in(attempt.peer):
                     attempt.abort()
+            self._changed(opening)
 
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """Send one datagram; see DataPath. From a foreign address it needs transparency."""

@@ -12,6 +12,7 @@ from sallyport.errors import AddressNotAvailable, BindError
 from sallyport.flags import Transport
 from sallyport.io.sockets import (
     CLIENT_LEG,
+    attach_program,
     closed_on_error,
     let_bind_absent,
     make,
@@ -92,6 +93,17 @@ def refusal(error: OSError) -> BindError:
 def deafen(sock: socket.socket) -> None:
     """Drop every datagram before it is queued: nothing waits for us that came uninvited."""
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL_PROGRAM)
+
+
+def answer_only(sock: socket.socket, peers: bytes | None) -> None:
+    """Drop what the program `peers` does not keep; None: keep everything. Raises OSError.
+
+    Accepted sockets inherit it: their peers are those it keeps.
+    """
+    if peers is None:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    else:
+        attach_program(sock, _SO_ATTACH_FILTER, peers)
 
 
 def undeafen(sock: socket.socket) -> None:

@@ -1,10 +1,10 @@
 """TCP in user mode: the port, where peers are accepted.
 
-A peer that is not let in is reset at once and never counts. A single pinhole serves one peer at a
-time: while the sink decides or the client is dialled, the next peers wait in the accept queue. If
-the client refuses, the next one gets its chance; if it accepts, the waiting ones are reset.
-So no peer is lost to a listener that closes and opens again, and exactly one is ever connected
-through.
+A peer that is not let in is not answered, as on the kernel's path; where too many are let in to
+list them, it is reset at once. It never counts. A single pinhole serves one peer at a time: while
+the sink decides or the client is dialled, the next peers wait in the accept queue. If the client
+refuses, the next one gets its chance; if it accepts, the waiting ones are reset. So no peer is lost
+to a listener that closes and opens again, and exactly one is ever connected through.
 """
 
 import socket
@@ -16,6 +16,7 @@ from sallyport.io.acceptor import Acceptor
 from sallyport.relay import sockets
 from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, RelayContext
+from sallyport.relay.peer_program import program
 
 
 class TcpPort(BoundPort):
@@ -24,6 +25,8 @@ class TcpPort(BoundPort):
     def __init__(self, context: RelayContext, sock: socket.socket, *, is_reserved: bool) -> None:
         super().__init__(context, sock, is_reserved=is_reserved)
         self._is_listening = False
+        self._peers: bytes | None = None
+        """The program that says whom the socket answers; None: anyone."""
         self._acceptor = Acceptor(context.loop, sock, self._meet)
 
     @property
@@ -34,7 +37,11 @@ class TcpPort(BoundPort):
     def settle(self) -> None:
         """Implement `BoundPort.settle`."""
         self.openings = [opening for opening in self.openings if not opening.is_over]
-        backlogs = [_backlog(o.pinhole) for o in self.openings if o.is_reachable]
+        wanted = [opening.pinhole for opening in self.openings if opening.is_reachable]
+        backlogs = [_backlog(pinhole) for pinhole in wanted]
+        if backlogs:
+            # Before it listens: no stranger is answered in between.
+            self._answer_only(program(wanted, wanted[0].listen.version))
         if backlogs and not self._is_listening:
             self.show()
             sockets.listen(self.socket, max(backlogs))
@@ -49,6 +56,11 @@ class TcpPort(BoundPort):
         """Implement `BoundPort.close`; what waits in the accept queue is reset."""
         self._acceptor.turn(is_on=False)
         self.socket.close()
+
+    def _answer_only(self, peers: bytes | None) -> None:
+        if peers != self._peers:
+            sockets.answer_only(self.socket, peers)
+            self._peers = peers
 
     def _meet(self, accepted: socket.socket, peer: Endpoint) -> None:
         opening = self.find(peer)
