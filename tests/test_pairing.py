@@ -53,6 +53,8 @@ ELSEWHERE = {
     "lab/inetd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "ops/control/health.py": ("netns/test_admin.py", "on a gateway that works"),
+    "ops/control/web_page.py": ("netns/test_web_page.py", "a browser shows it"),
+    "ops/control/reason_rows.py": ("cli/test_reasons.py", "what the verb prints"),
     "ops/control/measured.py": ("netns/test_admin.py", "on a gateway that works"),
     "ops/processes": ("netns/test_supervision.py", "most of it only running processes show"),
     "reasons": ("docs/test_reasons.py", "texts by code, checked together"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 _PARTIES = ("session", "connection", "client", "server", "protocol", "rule")
-_BOUND = ("session", "binding", "rule", "client", "proxy", "peers")
+_BOUND = ("protocol", "session", "binding", "rule", "client", "proxy", "peers")
 _SUMMARY = (*_PARTIES, "reason", "seconds", "flows", "explanation")
 
 

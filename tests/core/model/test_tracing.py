@@ -170,3 +170,14 @@ def test_who_traces_everything_misses_nothing() -> None:
     assert traced(office, "decided")
     assert interested(office, "warning", client=B) == [1]
     assert interested(office, "info", problem="x") == [1]
+
+
+def test_another_who_looks_does_not_make_a_trace_begin_anew_in_the_middle_of_a_line() -> None:
+    office = looking(A)
+    primary = office.dial()
+    witness = primary.chain._witness
+    office.gateway.tracing.look([Interest(1, True, A), Interest(2)])
+
+    assert primary.chain._witness is witness
+    office.gateway.tracing.look([Interest(2)])
+    assert not primary.chain.is_watched

@@ -1,10 +1,12 @@
 """The table of operations, against what answers them."""
 
 from sallyport.ops.control.handlers import Handlers
+from sallyport.ops.control.onlookers import Onlookers
 from sallyport.ops.control.operations import OPERATIONS, Access
 
 # Answered by the supervisor itself.
-OF_SUPERVISOR = {"reload", "drain", "takeover"}
+CHANGES = {"reload", "drain", "takeover"}
+OF_SUPERVISOR = {"reasons.list", "reasons.show", *CHANGES}
 
 # Asked of each worker for itself, and never of a gateway.
 FOR_METRICS = {"measure"}
@@ -12,6 +14,7 @@ FOR_METRICS = {"measure"}
 
 def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
     handlers = Handlers.__new__(Handlers)
+    handlers._onlookers = Onlookers.__new__(Onlookers)
     streams = {one.name for one in OPERATIONS.values() if one.is_stream}
 
     assert handlers.table().keys() - FOR_METRICS == OPERATIONS.keys() - OF_SUPERVISOR - streams
@@ -21,7 +24,7 @@ def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
 def test_what_changes_something_is_not_asked_for_by_get() -> None:
     changing = {one.name for one in OPERATIONS.values() if one.access is Access.CHANGE}
 
-    assert changing == OF_SUPERVISOR | {"sessions.kill", "bindings.kill", "transfers.kill"}
+    assert changing == CHANGES | {"sessions.kill", "bindings.kill", "transfers.kill"}
 
 
 def test_every_parameter_of_a_path_is_declared_and_required() -> None:

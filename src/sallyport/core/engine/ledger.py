@@ -325,6 +325,7 @@ class Ledger:
         self._journal.record(
             event,
             level=level,
+            protocol=first.protocol.name,
             session=first.session.id,
             binding=first.binding_id,
             rule=first.rule.name,

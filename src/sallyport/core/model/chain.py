@@ -255,6 +255,11 @@ class Chain:
         """Whether bytes that one filter sent to another are still queued."""
         return self._under_way > 0 and not self._runner.is_closed
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a witness is notified."""
+        return self._witness is not None
+
     def watch(self, witness: Witness | None) -> None:
         """Notify `witness` of what passes both ends from now on; None: of nothing any more."""
         self._witness = witness

@@ -88,7 +88,9 @@ class Tracing:
         """
         if self._interests and self._is_traced(primary):
             primary.session.is_traced = True
-            primary.chain.watch(_Witness(primary, is_running=is_running))
+            # A new witness would begin in the middle of a line that the one there is knows.
+            if not primary.chain.is_watched:
+                primary.chain.watch(_Witness(primary, is_running=is_running))
         elif is_running:
             primary.chain.watch(None)
 

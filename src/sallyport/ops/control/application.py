@@ -105,13 +105,7 @@ class Application(Starlette):
     def _endpoint(self, operation: Operation) -> _Endpoint:
         async def answer(request: Request) -> Response:
             try:
-                self._require(operation, request)
-                arguments = _arguments(operation, request)
-                if operation.is_stream and request.method == "HEAD":
-                    return Response(media_type="text/event-stream")
-                if operation.is_stream:
-                    return EventStream(await self._follow(operation, arguments))
-                return _json(await self._answer(operation, arguments))
+                return await self._answered(operation, request)
             except RequestRefused as error:  # by a worker
                 return problem(error.refusal, str(error))
             except SallyportError as error:
@@ -124,8 +118,23 @@ class Application(Starlette):
 
         return answer
 
-    def _require(self, operation: Operation, request: Request) -> None:
-        """Check that the caller may ask; raises NotPermitted, and NotAuthenticated over TCP."""
+    async def _answered(self, operation: Operation, request: Request) -> Response:
+        access = self._require(operation, request)
+        arguments = _arguments(operation, request)
+        if operation.is_stream and request.method == "HEAD":
+            return Response(media_type="text/event-stream")
+        if operation.is_stream:
+            return EventStream(await self._follow(operation, arguments))
+        answer = _json(await self._answer(operation, arguments))
+        # The page offers to end something to those who may.
+        answer.headers["sallyport-access"] = access.name.lower()
+        return answer
+
+    def _require(self, operation: Operation, request: Request) -> Access:
+        """Return what the caller may do, if that is enough.
+
+        Raises NotPermitted, and NotAuthenticated over TCP.
+        """
         access: Access | None = request.state.access
         if access is None:
             access = self._tokens.of(request.headers.get("authorization"))
@@ -137,6 +146,7 @@ class Application(Starlette):
                 f" {operation.access.name.lower()}; ask as root, as the gateway's user, as a member"
                 " of its control_group, or with its control token"
             )
+        return access
 
     async def _answer(self, operation: Operation, arguments: Mapping[str, object]) -> object:
         result = _known(self._handlers, operation)(arguments)

@@ -18,6 +18,7 @@ from sallyport.ops.control import transfers
 from sallyport.ops.control.explain import explain
 from sallyport.ops.control.filter_rows import rows_of
 from sallyport.ops.control.measured import measured
+from sallyport.ops.control.onlookers import Onlookers
 from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.control.schema import (
     BindingRow,
@@ -67,6 +68,7 @@ class Handlers:
         self._gateway = gateway
         self._journal = journal
         self._started = gateway.clock()
+        self._onlookers = Onlookers(journal, gateway.tracing)
 
     def table(self) -> Mapping[str, Handler]:
         """Return the handler of each operation, by its name."""
@@ -88,7 +90,7 @@ class Handlers:
 
     def streams(self) -> Mapping[str, Stream]:
         """Return what tells each stream, by the name of its operation."""
-        return {}
+        return {"events": self._onlookers.events, "trace": self._onlookers.trace}
 
     def status(self, _arguments: Mapping[str, object]) -> Status:
         """Answer `status`."""

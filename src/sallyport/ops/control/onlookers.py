@@ -9,10 +9,8 @@ from sallyport.addresses import parse_address
 from sallyport.core.model.tracing import Interest, Tracing
 from sallyport.core.runtime.environment import Level
 from sallyport.ops.control.explain import BadQuestion
+from sallyport.ops.control.operations import Tell
 from sallyport.ops.logs import EventJournal
-
-Tell = Callable[[object], None]
-"""Give an encoded record to one onlooker; never waits."""
 
 
 class Onlookers:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from msgspec import Struct
+
 from sallyport.ops.control.schema import (
     Bindings,
-    Document,
     DrainBegun,
     Explained,
     Filters,
     Killed,
+    LoggedRecord,
+    Reasons,
     Reloaded,
     Rules,
     Sessions,
@@ -60,7 +63,7 @@ class Operation:
     """What workers and handlers call it: `sessions.list`."""
     method: Literal["GET", "POST", "DELETE"]
     path: str
-    answer: type[Document]
+    answer: type[Struct]
     """The document that answers; of a stream, that of each event."""
     summary: str
     parameters: tuple[Parameter, ...] = ()
@@ -125,6 +128,15 @@ _ALL = (
     ),
     Operation("rules.show", "GET", "/v1/rules", Rules, "The policy in force."),
     Operation("filters.list", "GET", "/v1/filters", Filters, "The protocol filters."),
+    Operation("reasons.list", "GET", "/v1/reasons", Reasons, "Every reason code, in words."),
+    Operation(
+        "reasons.show",
+        "GET",
+        "/v1/reasons/{id}",
+        Reasons,
+        "One reason code, in words.",
+        _id("reason"),
+    ),
     Operation(
         "explain",
         "GET",
@@ -132,6 +144,27 @@ _ALL = (
         Explained,
         "What would be decided about a connection and a bind, and why.",
         _QUESTION,
+    ),
+    Operation(
+        "events",
+        "GET",
+        "/v1/events",
+        LoggedRecord,
+        "Every record of the workers as it is made, of any level.",
+        is_stream=True,
+    ),
+    Operation(
+        "trace",
+        "GET",
+        "/v1/trace",
+        LoggedRecord,
+        "What clients and servers say to each other, and what follows from it, as it happens.",
+        (
+            Parameter("client", "The address of the client to follow; by default all."),
+            Parameter("session", "The id of the session to follow."),
+            Parameter("protocol", "The name of the protocol, such as ftp."),
+        ),
+        is_stream=True,
     ),
     Operation(
         "reload",

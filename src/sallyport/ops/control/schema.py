@@ -80,6 +80,18 @@ class Measured(Document, frozen=True, kw_only=True):
     resident_bytes: int
 
 
+class LoggedRecord(Struct, frozen=True, kw_only=True):
+    """One record of the log; docs/reference/log.md has the other fields of each event."""
+
+    time: str
+    """RFC 3339, UTC, to the microsecond."""
+    level: str
+    """`trace`, `debug`, `info`, `warning` or `error`."""
+    event: str
+    worker: int | None = None
+    """Which worker made it."""
+
+
 class Lost(Document, frozen=True, kw_only=True):
     """In a stream: here documents are missing, because the reader was too slow."""
 

@@ -12,6 +12,7 @@ from sallyport.ops.control.application import Application, BeginFeed
 from sallyport.ops.control.health import Observed, health_routes
 from sallyport.ops.control.operations import Handler
 from sallyport.ops.control.server import HttpServer
+from sallyport.ops.control.web_page import page_routes
 from sallyport.ops.processes.messages import Plan
 
 
@@ -37,7 +38,7 @@ class AdminListeners:
             tokens.require()
         health = health_routes(observed)
         self._admin = HttpServer(
-            Application(handlers, streams, journal, tokens=tokens, also=health)
+            Application(handlers, streams, journal, tokens=tokens, also=[*health, *page_routes()])
         )
         self._metrics = HttpServer(Starlette(routes=health))
 

@@ -21,6 +21,7 @@ from sallyport.kernel import state_file
 from sallyport.ops.control.application import BeginFeed
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.operations import OPERATIONS, Handler
+from sallyport.ops.control.reason_rows import reason_rows
 from sallyport.ops.control.schema import DrainBegun, Status, TakeoverBegun, WorkerRow
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes import kept_mappings
@@ -196,6 +197,8 @@ class Supervisor:
             self._handlers[command] = partial(self._answer, command)
         for stream in (one.name for one in OPERATIONS.values() if one.is_stream):
             self._streams[stream] = partial(self._follow, stream)
+        self._handlers["reasons.list"] = lambda _arguments: reason_rows()
+        self._handlers["reasons.show"] = lambda found: reason_rows(str(found["id"]))
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
         self._handlers["takeover"] = self._begin_handing_over
