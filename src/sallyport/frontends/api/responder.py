@@ -203,6 +203,7 @@ class ApiResponder(SessionFilter):
             context=request.context,
             ip_filter=_filter(request.ip_filter),
             peer_ports=None if request.peer_ports is None else frozenset(request.peer_ports),
+            shared=request.shared,
             frontend=Frontend.API,
             lifetime=request.lifetime,
             armed=False,
