@@ -371,6 +371,10 @@ MAX_WORKER_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 # its last transfer; two generations at once take the memory of both.
 OUTGOING_SECONDS = 3600.0
 
+# How long changes of pinholes wait for another process that makes a table: nft takes 15 to 50 ms,
+# more on a busy machine; a bind that comes meanwhile is so much later.
+QUIET_SECONDS = 1.0
+
 # How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
 DRAIN_LOOK_SECONDS = 0.1
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from sallyport.errors import KernelError, StartupError
 from sallyport.kernel import netlink_socket
+from sallyport.kernel.quiet import QUIET
 from sallyport.wire import netlink, nftset
 
 # nft answers within 15 ms; a machine that needs longer than this is not going to answer.
@@ -28,13 +29,14 @@ _SYS_PIDFD_GETFD: Final = 438
 def load(script: str) -> None:
     """Run a script in one nft transaction; raises StartupError with nft's first complaint."""
     try:
-        done = subprocess.run(
-            ["nft", "-f", "-"],
-            input=script.encode(),
-            capture_output=True,
-            timeout=NFT_SECONDS,
-            check=False,
-        )
+        with QUIET.asked():
+            done = subprocess.run(
+                ["nft", "-f", "-"],
+                input=script.encode(),
+                capture_output=True,
+                timeout=NFT_SECONDS,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StartupError(f"nft does not run: {error}") from None
     if done.returncode:
@@ -50,7 +52,8 @@ def claim(script: str, table: str) -> socket.socket:
     script_fd = os.memfd_create("sallyport-pins", os.MFD_CLOEXEC)
     try:
         os.write(script_fd, script.encode())
-        return _claim_from(script_fd, table)
+        with QUIET.asked():
+            return _claim_from(script_fd, table)
     finally:
         os.close(script_fd)
 
@@ -149,6 +152,7 @@ class OwnedTable:
         following = self._sequence + 1
         self._sequence = following if following in nftset.SEQUENCES else nftset.SEQUENCES.start
         batch = nftset.batch(self._name, removed, added, self._sequence)
+        QUIET.heed()
         self._commit("change elements", batch)
 
     def close(self) -> None:

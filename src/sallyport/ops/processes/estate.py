@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterable
 
+from sallyport.kernel.quiet import QUIET
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import Outlive
@@ -22,7 +23,8 @@ class RunningEstate:
         there = fleet.listeners.all()
         last = max((member.number for member in fleet.members()), default=0)
         offer = EstateOffer(fleet.plan, list(there), self._ground.guard, last)
-        return offer, _descriptors(sock for sockets in there.values() for sock in sockets)
+        sockets = (sock for sockets in there.values() for sock in sockets)
+        return offer, [QUIET.fileno(), *_descriptors(sockets)]
 
     async def release(self) -> tuple[Crew, list[int]]:
         """Let go of every worker that serves; return the connections to them besides."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
 from sallyport.errors import OperatorError, RequestRefused
+from sallyport.kernel.quiet import QUIET
 from sallyport.ops.processes.command_router import CommandRouter
 from sallyport.ops.processes.ground import Ground, GuardRules
 from sallyport.ops.processes.kept_mappings import Book, together
@@ -20,15 +21,12 @@ from sallyport.ops.processes.messages import (
     Body,
     ConfigSource,
     Drain,
-    HandOver,
-    MappingsAnswer,
     Plan,
     Prepare,
     Render,
     Stop,
     SwitchOff,
     Take,
-    TakeOver,
 )
 from sallyport.ops.processes.plans import places, require_same
 from sallyport.ops.processes.spawn import Spawn
@@ -308,7 +306,8 @@ class Fleet:
             series=member.series,
             places=list(sockets),
         )
-        commands = await member.ask(take, list[str], descriptors=list(sockets.values()))
+        descriptors = [QUIET.fileno(), *sockets.values()]
+        commands = await member.ask(take, list[str], descriptors=descriptors)
         is_new = not member.is_serving
         member.serves()
         if is_new:
@@ -343,7 +342,7 @@ class Fleet:
                 member.restarts += 1
                 member.start()
                 await self._begin(member)
-                await self._take_over(member, None)
+                await member.take_over(None)
             except (OperatorError, OSError) as error:
                 self._fail(member, error)
             else:
@@ -354,25 +353,12 @@ class Fleet:
         self, before: Sequence[Member], new: Sequence[Member], book: Book | None = None
     ) -> None:
         """Move the mappings of workers to new ones, and let those before run dry."""
-        books = [await self._hand_over(member) for member in before]
+        books = [await member.hand_over() for member in before]
         for member in new:
-            await self._take_over(member, together([book, *books]))
+            await member.take_over(together([book, *books]))
         for member in before:
             member.is_outgoing = True
             member.send(Drain(limits.OUTGOING_SECONDS, keeps_sessions=True))
-
-    @staticmethod
-    async def _hand_over(member: Member) -> Book | None:
-        """Return the mappings that clients of a worker have asked for, which ends them there."""
-        with suppress(WorkerLost, RequestRefused):
-            return (await member.ask(HandOver(), MappingsAnswer)).book
-        return None
-
-    @staticmethod
-    async def _take_over(member: Member, book: Book | None) -> None:
-        """Let a worker make its clients' mappings again, and answer who asks for one."""
-        with suppress(WorkerLost, RequestRefused):
-            await member.ask(TakeOver(book), type(None))
 
     async def _adopt(self) -> None:
         """Let workers take in what another process has left: one by one, or two would find it."""

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import TypeVar
@@ -15,15 +16,19 @@ from sallyport.errors import OperatorError, RequestRefused, StartupError
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.schema import WorkerState
 from sallyport.ops.processes import messages
+from sallyport.ops.processes.kept_mappings import Book
 from sallyport.ops.processes.lifeline import Lifeline
 from sallyport.ops.processes.messages import (
     Body,
     Follow,
+    HandOver,
     Leave,
     Left,
+    MappingsAnswer,
     Prepare,
     SwitchedOff,
     Take,
+    TakeOver,
     Told,
     WorkerAnswer,
     WorkerRequest,
@@ -175,6 +180,17 @@ class Member:
             del self._waiting[number]
             if isinstance(body, Prepare | Take):
                 self.lifeline.is_changing = False
+
+    async def hand_over(self) -> Book | None:
+        """Return the mappings that its clients have asked for, which ends them there."""
+        with suppress(WorkerLost, RequestRefused):
+            return (await self.ask(HandOver(), MappingsAnswer)).book
+        return None
+
+    async def take_over(self, book: Book | None) -> None:
+        """Let it make its clients' mappings again, and answer who asks for one."""
+        with suppress(WorkerLost, RequestRefused):
+            await self.ask(TakeOver(book), type(None))
 
     def _on_report(self, body: bytes) -> None:
         self.lifeline.alive(self._loop.time())

@@ -96,7 +96,8 @@ class Render(Struct, frozen=True, tag=True):
 
 
 class Take(Struct, frozen=True, tag=True, kw_only=True):
-    """Serve by what was prepared, at these sockets; descriptors: one for each place."""
+    """Serve by what was prepared, at these sockets; descriptors: the shared memory of
+    kernel/quiet.py, and one for each place."""
 
     worker: int
     """Its number, which ids begin with."""

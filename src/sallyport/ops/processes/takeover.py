@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from sallyport import limits
 from sallyport.errors import StartupError
+from sallyport.kernel.quiet import QUIET
 from sallyport.ops.arrivals import Place
 from sallyport.ops.control.access import Rights
 from sallyport.ops.control.client import request
@@ -30,7 +31,8 @@ _T = TypeVar("_T", bound=Struct)
 
 
 class EstateOffer(Struct, frozen=True, tag=True):
-    """What the old gateway is; descriptors: the sockets of each place, worker by worker."""
+    """What the old gateway is; descriptors: the shared memory of kernel/quiet.py, and the sockets
+    of each place, worker by worker."""
 
     plan: Plan
     places: list[Place]
@@ -67,7 +69,7 @@ class Estate(Protocol):
     """What a gateway hands over; while that lasts nothing of it changes."""
 
     def offer(self) -> tuple[EstateOffer, list[int]]:
-        """Return what there is, and the descriptors of the sockets."""
+        """Return what there is, and the descriptors that go with it."""
 
     async def release(self) -> tuple[Crew, list[int]]:
         """Let go of all workers; return them and the descriptors of the connections to them."""
@@ -106,7 +108,8 @@ class Predecessor:
         self._talk = talk
         self.offer = offer
         workers = offer.plan.workers
-        numbers = iter(talk.channel.take_descriptors(workers * len(offer.places)))
+        numbers = iter(talk.channel.take_descriptors(1 + workers * len(offer.places)))
+        QUIET.join(next(numbers))
         self.sockets: dict[Place, list[socket.socket]] = {
             place: [socket.socket(fileno=next(numbers)) for _ in range(workers)]
             for place in offer.places

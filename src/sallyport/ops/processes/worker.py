@@ -23,14 +23,13 @@ from msgspec import Raw
 from sallyport import limits
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import OperatorError, SallyportError
-from sallyport.flags import Transport
 from sallyport.frontends.pcp.leases import LeaseBook
 from sallyport.io.fair_poller import FairPoller
-from sallyport.ops import arrivals, logs
+from sallyport.kernel.quiet import QUIET
+from sallyport.ops import logs
 from sallyport.ops.arrivals import Place
 from sallyport.ops.assembly import Assembly, Prepared, Share, assemble
 from sallyport.ops.config.load import Configuration
-from sallyport.ops.config.settings import ApiSettings, DataPathChoice
 from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.control.operations import Handler, Stream
 from sallyport.ops.logs import EventJournal, Format
@@ -53,7 +52,6 @@ from sallyport.ops.processes.messages import (
     Outlive,
     Plan,
     Prepare,
-    Publication,
     Render,
     Stop,
     SwitchedOff,
@@ -63,6 +61,7 @@ from sallyport.ops.processes.messages import (
     Told,
     WorkerAnswer,
 )
+from sallyport.ops.processes.plans import plan_of
 from sallyport.ops.processes.source import read_source
 from sallyport.ops.processes.values import plain, value_of
 from sallyport.ops.world import AsyncWorld
@@ -206,7 +205,8 @@ class Worker:
 
     def _take(self, body: Take) -> list[str]:
         assert self._channel is not None  # noqa: S101 - a request came by it
-        numbers = self._channel.take_descriptors(len(body.places))
+        quiet, *numbers = self._channel.take_descriptors(1 + len(body.places))
+        QUIET.join(quiet)
         sockets = {
             place: socket.socket(fileno=number)
             for place, number in zip(body.places, numbers, strict=True)
@@ -308,50 +308,6 @@ class Worker:
             self._draining.start(body.seconds)
         else:
             self._draining.change(body.seconds, keeps_sessions=body.keeps_sessions)
-
-
-def plan_of(prepared: Prepared) -> Plan:
-    """Return what the supervisor must know of a configuration."""
-    settings = prepared.configuration.gateway
-    is_kernel = settings.data_path is not DataPathChoice.USER
-    return Plan(
-        workers=settings.workers,
-        control_socket=str(settings.control_socket),
-        control_group=settings.control_group,
-        monitor_group=settings.monitor_group,
-        admin=prepared.configuration.admin,
-        metrics=prepared.configuration.metrics,
-        port_range=str(settings.port_range),
-        interfaces=[name for one in prepared.policy.networks for name in one.interfaces],
-        networks=[network.name for network in prepared.policy.networks],
-        data_paths=["kernel", "user"] if is_kernel else ["user"],
-        filters=[one.kind.name for one in prepared.configuration.filters if one.running],
-        intercepting=prepared.intercepting(),
-        published={
-            arrivals.publishing(rule): Publication(
-                f"publishing rule {rule.name!r}",
-                str(rule.listen),
-                rule.transport.name,
-                may_be_absent=rule.listen.address in prepared.policy.sources,
-            )
-            for rule in prepared.published()
-        }
-        | {
-            arrivals.socks_place(at): Publication("[frontends.socks]", str(at), Transport.TCP.name)
-            for at in prepared.socks_listens()
-        }
-        | _api(prepared.configuration.api),
-        drain_seconds=settings.drain_seconds,
-        lack=prepared.lack,
-    )
-
-
-def _api(settings: ApiSettings | None) -> dict[Place, Publication]:
-    if settings is None:
-        return {}
-    path = str(settings.socket)
-    published = Publication("[frontends.api]", path, "UNIX", group=settings.group)
-    return {arrivals.api_place(settings.socket): published}
 
 
 def main(arguments: Sequence[str]) -> int:
