@@ -73,7 +73,7 @@ class Owner(ApplicationFilter):
 
     name = "owner"
     api_version = API_VERSION
-    protocols: tuple[ProtocolDefinition, ...] = (CONTRACT, PUBLISHED)
+    protocols: tuple[ProtocolDefinition, ...] = (CONTRACT, *PUBLISHED.values())
 
     def __init__(self) -> None:
         self.witness = Witness()
@@ -265,8 +265,9 @@ class Bench(ABC):
         return None if self.way.is_nat else self.at_outside()
 
     def publish(self) -> PrimaryConnection:
-        """Have the stranger connect to the published server, and the server answer."""
-        (rule,) = self.gateway.policy.publishing_rules
+        """Have the stranger come to the published server, and the server answer."""
+        rules = self.gateway.policy.publishing_rules
+        (rule,) = (one for one in rules if one.transport is self.transport)
         primary = self.gateway.admit_published(rule, Endpoint(self.way.stranger, 50000))
         self._start(primary, self.way)
         return primary

@@ -18,7 +18,12 @@ from sallyport.core.policy.rules import (
 from sallyport.flags import Transport
 
 CONTRACT = ProtocolDefinition("contract", Transport.TCP, 7)
-PUBLISHED = ProtocolDefinition("contract-server", Transport.TCP, 7, Direction.INBOUND)
+PUBLISHED = {
+    transport: ProtocolDefinition(
+        f"contract-server-{transport.name.lower()}", transport, 7, Direction.INBOUND
+    )
+    for transport in Transport
+}
 
 # What the gateway may give away; kept apart from every port the tests choose themselves.
 PORTS = "40000-40999"
@@ -100,7 +105,7 @@ GATEWAY_ADDRESSES = frozenset(address for way in WAYS for address in (way.inside
 
 
 def policy(way: Way, *, full_proxy: bool = False, **fields: object) -> Policy:
-    """Two networks under one relation, one access rule and one published server.
+    """Two networks under one relation, one access rule and a published server of each transport.
 
     `fields` replace those of the access rule; the server is the client, seen from outside.
     """
@@ -114,17 +119,21 @@ def policy(way: Way, *, full_proxy: bool = False, **fields: object) -> Policy:
         "sources": Hosts.of("internal"),
         "destinations": Hosts.of("external"),
     }
-    published = PublishingRule(
-        name="the published server",
-        protocol=PUBLISHED.name,
-        listen=Endpoint(way.outside if way.is_nat else way.client, PUBLISHED.port),
-        server=Endpoint(way.client, PUBLISHED.port),
-        full_proxy=full_proxy,
+    published = tuple(
+        PublishingRule(
+            name=protocol.name,
+            protocol=protocol.name,
+            listen=Endpoint(way.outside if way.is_nat else way.client, protocol.port),
+            server=Endpoint(way.client, protocol.port),
+            transport=transport,
+            full_proxy=full_proxy,
+        )
+        for transport, protocol in PUBLISHED.items()
     )
     return Policy(
         networks=(internal, Network("external", ("ext0",))),
         network_rules=(NetworkRule("internal", "external", way.relation, way.relation),),
         access_rules=(AccessRule(**(allowed | fields)),),  # type: ignore[arg-type]
-        publishing_rules=(published,),
+        publishing_rules=published,
         gateway_addresses=GATEWAY_ADDRESSES,
     )

@@ -111,7 +111,7 @@ def hold_to_full_proxy(bench: Bench, flags: BindFlags) -> Talk:
     """Bind for the published server: to it, whoever comes is the gateway."""
     client, primary = bench.client(), bench.publish()
     bench.serve(client)
-    binding = bench.bind(client, primary=primary, protocol=PUBLISHED, flags=flags)
+    binding = bench.bind(client, primary=primary, protocol=PUBLISHED[bench.transport], flags=flags)
     talk = bench.reach(bench.way.stranger, binding.proxy_address)
 
     assert primary.flags is ConnectionFlags.INTERNAL_ADDRESS_TRANSLATION
@@ -124,7 +124,7 @@ def hold_to_full_proxy(bench: Bench, flags: BindFlags) -> Talk:
 @NAT
 def test_full_proxy_is_never_invented(bench: Bench) -> None:
     published = bench.publish()
-    calls = [(published, PUBLISHED), (bench.primary, CONTRACT), (None, CONTRACT)]
+    calls = [(published, PUBLISHED[bench.transport]), (bench.primary, CONTRACT), (None, CONTRACT)]
 
     assert published.flags is ConnectionFlags.NONE
     for primary, protocol in calls:
@@ -144,7 +144,7 @@ def test_full_proxy_has_no_meaning_where_nothing_is_translated(build: Build) -> 
 
     assert primary.flags is ConnectionFlags.NONE
     with pytest.raises(InvalidArgument):
-        bench.bind(primary=primary, protocol=PUBLISHED, flags=BindFlags.PROXY_MODE)
+        bench.bind(primary=primary, protocol=PUBLISHED[bench.transport], flags=BindFlags.PROXY_MODE)
 
 
 @pytest.mark.parametrize("flags", [BindFlags.NONE, BindFlags.NO_KERNEL_MODE], ids=named)
