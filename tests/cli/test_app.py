@@ -19,6 +19,8 @@ VERBS = [
     "rules",
     "filters",
     "reasons",
+    "events",
+    "trace",
     "passwd",
     "wrap",
     "lab",

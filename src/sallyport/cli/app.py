@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from sallyport import __version__
-from sallyport.cli import explain, filters, observe, operate, reasons, transfers
+from sallyport.cli import explain, filters, observe, operate, reasons, transfers, watch
 from sallyport.cli.doctor import doctor
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.cli.passwd import passwd
@@ -44,6 +44,8 @@ for _command in (
     observe.rules,
     filters.filters,
     reasons.reasons,
+    watch.events,
+    watch.trace,
     wrap,
     passwd,
     operate.lab,

@@ -3,7 +3,7 @@
 import http.client
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,7 @@ def request(path: Path, command: str, /, *, expect: type[_T], **arguments: objec
         return _decoded(path, response.read(), expect)
 
 
-def follow(path: Path, command: str, /, **arguments: object) -> Iterator[bytes]:
+def follow(path: Path, command: str, /, **arguments: object) -> Generator[bytes, None, None]:
     """Yield each document of a stream, as JSON, for as long as the gateway sends some.
 
     Raises as `request` does.

@@ -150,7 +150,7 @@ _ALL = (
         "GET",
         "/v1/events",
         LoggedRecord,
-        "Every record of the workers as it is made, of any level.",
+        "Every record as it is made, of any level, and the supervisor's own.",
         is_stream=True,
     ),
     Operation(

@@ -32,6 +32,7 @@ from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
 from sallyport.ops.processes.messages import ConfigSource
 from sallyport.ops.processes.observer import Observer
+from sallyport.ops.processes.own_records import OwnRecords
 from sallyport.ops.processes.plans import require_same
 from sallyport.ops.processes.spawn import ChildProcess, Spawn
 from sallyport.ops.processes.takeover import Predecessor, hand_over
@@ -111,6 +112,7 @@ class Supervisor:
         self._handlers: dict[str, Handler] = {}
         self._mappings = state_file.of_namespace("mappings")
         self._streams: dict[str, BeginFeed] = {}
+        self._own_records = OwnRecords(journal)
         self._reloader = Reloader(file, self._reload, journal)
         self._renewer = Reloader(file or Path(), self._renew, journal)
         self._observer = Observer(self._fleet, ground, self._reloader, journal)
@@ -256,6 +258,8 @@ class Supervisor:
         except BaseException:
             feed.close()
             raise
+        if command == "events":
+            self._own_records.join(feed)
         return feed
 
     def _status(self, together: Status, silent: list[int]) -> Status:
