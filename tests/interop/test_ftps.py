@@ -6,7 +6,7 @@ import shlex
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,12 +53,17 @@ def serving(host: Host, lab: Lab, software: str, *more: str, port: int = 21) -> 
         server.stop()
 
 
-@pytest.fixture(scope="module", params=["auto", "user"])
+# Of several processes only the kernel's path can share a port.
+WORKERS = {"auto": 2, "user": 1}
+
+
+@pytest.fixture(scope="module", params=WORKERS)
 def gateway(request: pytest.FixtureRequest, lab: Lab) -> Iterator[RunningGateway]:
     file = lab.folder / f"ftps-{request.param}.toml"
     inside = INSIDE.replace('"203.0.113.9"', '"203.0.113.9", "2001:db8::9"')
     text = PUBLISHED.replace("[filters.ftp]", f"{inside}[filters.ftp]")
-    file.write_text(f'[gateway]\ndata_path = "{request.param}"\n{text}', encoding="ascii")
+    path, workers = request.param, WORKERS[request.param]
+    file.write_text(f'[gateway]\ndata_path = "{path}"\nworkers = {workers}\n{text}', "ascii")
     running = RunningGateway(lab, ("--config", str(file)), name=f"ftps-{request.param}")
     yield running
     running.stop()
@@ -170,6 +175,11 @@ def test_the_range_is_open_to_who_speaks_tls_and_listed(
                 assert {str(one["proxy_address"]) for one in listed} == {
                     str(Endpoint(address, port)) for port in RANGE
                 }
+            with ExitStack() as several:
+                clients = (*lab.servers, lab.stranger)
+                for client in clients:
+                    several.enter_context(speaking_tls(client, Endpoint(address, 21)))
+                assert all(reaches(client, place) for client in clients)
         gateway.settle()
         assert not reaches(lab.server, place)
 

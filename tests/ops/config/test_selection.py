@@ -360,10 +360,12 @@ def test_a_published_protocol_is_not_one_that_clients_inside_may_be_allowed() ->
 def test_the_readmes_filter_can_be_run_beside_it(tmp_path: Path) -> None:
     repository = Path(__file__).parents[3]
     readme = repository.joinpath("README.md").read_text(encoding="utf-8")
-    example, mappings, section = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    example, of_a_rule, mappings, section = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    example = example.replace("[[publishing_rules]]", f"{of_a_rule}[[publishing_rules]]", 1)
     write(tmp_path / "irc_dcc.py", repository.joinpath("examples/irc_dcc/irc_dcc.py").read_text())
 
     configuration = parse(example + mappings + section, str(tmp_path / "f"))
 
     assert [one.kind.name for one in configuration.filters] == [*FILTERS, "irc-dcc"]
     assert configuration.policy.filter_settings["irc-dcc"] == {"any_peer": True}
+    assert configuration.policy.access_rules[0].filters["tftp"] == {"read_only": True}
