@@ -15,6 +15,7 @@ VERBS = [
     "status",
     "sessions",
     "bindings",
+    "top",
     "transfers",
     "rules",
     "filters",

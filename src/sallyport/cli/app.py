@@ -10,6 +10,7 @@ from sallyport.cli import explain, filters, observe, operate, reasons, transfers
 from sallyport.cli.doctor import doctor
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.cli.passwd import passwd
+from sallyport.cli.top import top
 from sallyport.cli.wrap import wrap
 from sallyport.errors import ConfigErrors, SallyportError
 
@@ -41,6 +42,7 @@ for _command in (
     observe.sessions,
     observe.bindings,
     transfers.transfers,
+    top,
     observe.rules,
     filters.filters,
     reasons.reasons,

@@ -254,6 +254,14 @@ class Transfers(Document, frozen=True, kw_only=True):
     transfers: list[TransferRow]
 
 
+class Look(Document, frozen=True, kw_only=True):
+    """What `top` sees at one moment."""
+
+    status: Status
+    transfers: list[TransferRow]
+    """The fastest first; `bytes_per_second` is since the look before."""
+
+
 class Killed(Document, frozen=True, kw_only=True):
     """What was ended, by the ids of the sessions, bindings and transfers."""
 
