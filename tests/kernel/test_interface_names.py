@@ -30,6 +30,7 @@ def test_two_interfaces_that_swap_their_names_stay_in_their_networks() -> None:
         seen(made, number, name)
 
     assert (made.now("int0"), made.now("ext0")) == (("ext0",), ("int0",))
+    assert (made.numbers("int0"), made.numbers("ext0")) == ((2,), (3,))
 
 
 def test_the_renames_of_ours_are_told_once_and_in_order() -> None:

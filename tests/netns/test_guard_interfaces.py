@@ -200,3 +200,30 @@ def dropped(lab: Lab) -> int:
     """How many packets were dropped at the door."""
     argv = ["nft", "list", "counter", "inet", "sallyport_guard1", "spoofed"]
     return int(lab.gateway.run(argv).stdout.split("packets ")[1].split()[0])
+
+
+def test_a_renamed_interface_is_closed_at_once_also_on_a_host_that_was_a_router(lab: Lab) -> None:
+    gateway = lab.gateway
+    with router(lab), running(lab), outsider(lab) as got_in:
+        try:
+            for name in ("lan0", "int0") * 5:
+                gateway.run(["ip", "link", "set", {"lan0": "int0"}.get(name, "lan0"), "name", name])
+        finally:
+            gateway.run(["ip", "link", "set", "lan0", "name", "int0"], check=False)
+
+    assert got_in == []
+
+
+def test_another_interface_under_the_old_name_opens_nothing(lab: Lab) -> None:
+    gateway = lab.gateway
+    with router(lab), running(lab), outsider(lab) as got_in:
+        try:
+            gateway.run(["ip", "link", "set", "int0", "name", "lan0"])
+            gateway.run(["ip", "link", "add", "int0", "type", "veth"])
+            gateway.run(["ip", "link", "set", "int0", "up"])
+            time.sleep(SILENCE)
+        finally:
+            gateway.run(["ip", "link", "del", "int0"])
+            gateway.run(["ip", "link", "set", "lan0", "name", "int0"])
+
+    assert got_in == []

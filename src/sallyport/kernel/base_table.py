@@ -59,6 +59,8 @@ class GatewayRules:
 
     `masquerade` False leaves translating ordinary traffic to the host. `forwarded` are the IP
     versions that the host forwards for others than us: between interfaces of no network they pass.
+    `inside_numbers` are the indexes of the interfaces that clients are behind, whatever they are
+    called at this moment.
     `are_drops_sampled`: whether some of what is dropped is copied to `kernel.drops`.
     """
 
@@ -66,6 +68,7 @@ class GatewayRules:
     masquerade: bool = True
     interceptions: tuple[Interception, ...] = ()
     forwarded: frozenset[int] = frozenset()
+    inside_numbers: frozenset[int] = frozenset()
     are_drops_sampled: bool = False
 
     def __post_init__(self) -> None:
@@ -159,6 +162,9 @@ def _unmanaged(policy: Policy, rules: GatewayRules) -> Iterator[str]:
     """What comes from or goes to an interface of no network: new, renamed, a VLAN, a third one."""
     if clients := inside(policy):
         yield f"oifname {clients} goto foreign"
+    if rules.inside_numbers:
+        # One that was renamed a moment ago: the rules have its old name still.
+        yield f"oif {{ {', '.join(map(str, sorted(rules.inside_numbers)))} }} goto foreign"
     # That packets are forwarded at all is our doing where the host did not do it before: nothing
     # may pass between other interfaces that did not pass without us.
     for version in (4, 6):

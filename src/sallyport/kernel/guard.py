@@ -223,7 +223,10 @@ class Guard:
         if self._wanted is None:
             return None
         policy, rules = self._wanted
-        return self._named(policy), replace(rules, forwarded=self._settings.forwarded)
+        inside = interfaces(policy, external=False)
+        numbers = frozenset(number for name in inside for number in self._names.numbers(name))
+        now = replace(rules, forwarded=self._settings.forwarded, inside_numbers=numbers)
+        return self._named(policy), now
 
     def _named(self, policy: Policy) -> Policy:
         return replace(policy, networks=tuple(map(self._as_called, policy.networks)))

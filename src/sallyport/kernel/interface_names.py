@@ -55,6 +55,10 @@ class InterfaceNames:
             found.add(configured)
         return tuple(sorted(found))
 
+    def numbers(self, configured: str) -> tuple[int, ...]:
+        """Return the indexes of the interfaces that belong to one configured name; sorted."""
+        return tuple(sorted(i for i, name in self._owned.items() if name == configured))
+
     def take_renamed(self) -> list[tuple[str, str]]:
         """Return the old and new names of ours that were renamed since the last call, in order."""
         renamed, self._renamed = self._renamed, []
