@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sallyport.addresses import Endpoint
 from sallyport.wire import pcp
 from sallyport.wire.pcp import PcpOpcode, PcpResult, PeerFilter, PortSet, Refusal
 
@@ -269,3 +270,44 @@ def test_only_an_answer_to_map_with_a_known_code_is_read() -> None:
 def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
     for whole in (data, bytes((2, 0x81, 0)) + data, bytes((2, 0x81, 0, 0)) + bytes(40) + data):
         pcp.parse_answer(whole)
+
+
+def peering(
+    protocol: int = 6, internal: int = 8080, remote: int = 443, address: str = "203.0.113.9"
+) -> bytes:
+    return mapping(protocol, internal) + remote.to_bytes(2, "big") + bytes(2) + mapped(address)
+
+
+@pytest.mark.parametrize("others", [None, "10.0.0.9"])
+def test_section_12_1_a_peer_request_and_its_answer(others: str | None) -> None:
+    third = b"" if others is None else option(1, mapped(others))
+    request = pcp.parse(header(2) + peering() + third)
+
+    found = request.peering
+    assert found is not None
+    assert request.mapping is None
+    assert (found.protocol, found.internal_port) == (6, 8080)
+    assert str(found.remote) == "203.0.113.9:443"
+    assert found.third_party == (None if others is None else ip_address(others))
+    answer = pcp.describe(found, external=Endpoint.parse("203.0.113.1:40001"), lifetime=60, epoch=9)
+    assert answer[:4] == bytes((2, 0x82, 0, 0))
+    assert answer[24:36] == NONCE
+    assert answer[42:60] == (40001).to_bytes(2, "big") + mapped("203.0.113.1")
+    assert answer[-len(third) :] == third or not third
+
+
+@pytest.mark.parametrize(
+    ("data", "result"),
+    [
+        (peering()[:-1], PcpResult.MALFORMED_REQUEST),
+        (peering(protocol=0), PcpResult.MALFORMED_REQUEST),
+        (peering(internal=0), PcpResult.MALFORMED_REQUEST),
+        (peering(remote=0), PcpResult.MALFORMED_REQUEST),
+        (peering() + option(2), PcpResult.UNSUPP_OPTION),
+        (peering() + peer(128, 0, mapped("203.0.113.9")), PcpResult.UNSUPP_OPTION),
+    ],
+)
+def test_section_12_what_is_no_request_about_one_flow_is_refused(
+    data: bytes, result: PcpResult
+) -> None:
+    assert result_of(header(2) + data) is result

@@ -115,6 +115,14 @@ def test_x07_after_five_clients_it_is_off_for_all_and_others_are_told_as_ever() 
     assert office.gateway.roster.off() == {}
 
 
+def test_x07_what_another_worker_has_switched_off_is_off_here_too() -> None:
+    office = Office(Fragile())
+    office.gateway.roster.switch_off("fragile")
+
+    assert office.gateway.roster.is_off_for_all("fragile")
+    assert not office.dial("10.0.0.99:50000").is_open
+
+
 def test_x07_its_binds_and_arrivals_are_refused_too() -> None:
     class Guard(Fragile):
         hooks = Hooks.of(ConnectTcp, BindTcp, AcceptedConnection, scope=Scope.SECONDARY)

@@ -118,3 +118,17 @@ def test_a_filter_may_end_the_rest_when_told_of_the_end_of_a_part(
     assert binding.state is State.CLOSED
     assert not binding.session.bindings
     assert not office.data_path.pinholes
+
+
+def test_a_binding_that_is_handed_over_gives_its_ports_back_and_lets_its_transfer_run() -> None:
+    office = Office()
+    binding = two_ports(office)
+    first, second = binding.connections
+    office.data_path.connect(PEER, first.proxy_address)
+
+    binding.hand_over("restart")
+    free = office.bind(office.dial(), CLIENT, proxy_address=second.proxy_address)
+    binding.hand_over("restart")
+
+    assert free.proxy_address == second.proxy_address
+    assert office.data_path.flows
