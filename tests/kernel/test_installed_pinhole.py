@@ -95,6 +95,19 @@ def test_what_a_client_says_first_is_looked_up_by_its_port_and_leaves_from_the_l
     ]
 
 
+def test_what_a_client_says_first_does_not_take_the_one_place_of_a_single_pinhole() -> None:
+    single = InstalledPinhole(MANY._replace(single=True), 5, may_speak=True)
+    before = written([wanted(single)])
+    single.owner = Endpoint.parse("203.0.113.9:9000")
+
+    assert spoken(MANY._replace(single=True)) == spoken(MANY)
+    assert "once" in before
+    after = written([wanted(single)])
+    assert [after[name] for name in ("speaks4", "listen4")] == [
+        before[name] for name in ("speaks4", "listen4")
+    ]
+
+
 def test_a_routed_client_leaves_from_its_own_port() -> None:
     routed = MANY._replace(listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
 
@@ -109,16 +122,14 @@ def test_ranges_of_peers_are_answered_and_not_spoken_to_first() -> None:
     ("pinhole", "expected"),
     [
         (MANY, True),
-        (MANY._replace(single=True), False),
+        (MANY._replace(single=True), True),
         (MANY._replace(is_answered=False), False),
         (MANY._replace(is_proxied=True), False),
         (MANY._replace(target=None), False),
         (MANY._replace(transport=Transport.TCP), False),
     ],
 )
-def test_a_client_may_speak_first_to_many_that_it_may_answer(
-    pinhole: Pinhole, expected: bool
-) -> None:
+def test_a_client_may_speak_first_to_whom_it_may_answer(pinhole: Pinhole, expected: bool) -> None:
     assert may_speak(pinhole) is expected
 
 

@@ -202,7 +202,7 @@ class FlowTable:
             peer = conntrack.read_tuple(report.original).destination
         flow = Flow(report.original, report.reply, peer, is_spoken)
         installed.flows[flow.key] = flow
-        if installed.is_open and installed.pinhole.single:
+        if installed.is_open and installed.pinhole.single and not is_spoken:
             self._use_up(installed, flow)
         if installed.pinhole.idle_seconds is not None:
             self._effects.watch(installed, flow)

@@ -131,7 +131,9 @@ def _elements(installed: InstalledPinhole, pinhole: Pinhole, owner: Endpoint | N
     if pinhole.is_translated:
         elements.append((_TARGET[version], value, nftset.endpoint_data(target)))
     if installed.may_speak:
-        elements += _speaking(pinhole, target, value)
+        # The one place of a single pinhole stays for who comes: a peer may send from another port
+        # than the one it hears at.
+        elements += _speaking(pinhole, target, nftset.mark_value(mark | marks.WON))
     if not is_won_at_once:
         elements.append(("once" if pinhole.single else "many", value, b""))
     return elements
@@ -176,8 +178,8 @@ def may_speak(pinhole: Pinhole) -> bool:
         pinhole.transport is _UDP
         and pinhole.is_answered
         and pinhole.target is not None
-        # The one place of a single pinhole is for who comes; in full proxy peers have no address.
-        and not (pinhole.single or pinhole.is_proxied)
+        # In full proxy peers have no address.
+        and not pinhole.is_proxied
     )
 
 

@@ -85,6 +85,8 @@ _PREROUTING = chain(
             )
         ),
         "meta l4proto != 17 accept",
+        # What our listeners intercept is no word to a peer.
+        f"ct mark & {marks.PIN:#x} != 0 accept",
         *(
             f"ct mark set {key} map @{name}{version} goto speak"
             for version, ip in ((4, "ip"), (6, "ip6"))
