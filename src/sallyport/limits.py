@@ -375,6 +375,10 @@ OUTGOING_SECONDS = 3600.0
 # more on a busy machine; a bind that comes meanwhile is so much later.
 QUIET_SECONDS = 1.0
 
+# When transfers are looked for again after an address has come: keepalived moves the address first,
+# and then lets conntrackd commit what the other node told it.
+ADOPT_AGAIN_SECONDS = 3.0
+
 # How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
 DRAIN_LOOK_SECONDS = 0.1
 

@@ -1,5 +1,6 @@
 """A pair of gateways: the files of contrib/pair, real keepalived and conntrackd, one node dies."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -115,6 +116,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Node, Node]]:
             node.gateway.stop()
 
 
+def adopted(node: Node) -> int:
+    """Return how many transfers of the other node are in the list of this one."""
+    done = node.gateway.ask("transfers", "list", "--json")
+    rows = json.loads(done.stdout)["transfers"] if done.returncode == 0 else []
+    return sum(row["is_adopted"] for row in rows)
+
+
 @pytest.mark.parametrize(
     "size", [128 * MIB, pytest.param(1000 * MIB, marks=pytest.mark.soak)], ids=["128MiB", "1GB"]
 )
@@ -132,6 +140,7 @@ def test_a_transfer_survives_the_loss_of_the_active_gateway(
     until(lambda: here.exists() and here.stat().st_size > size // 8, "the transfer does not run")
     active.lose_power()
     until(lambda: standby.is_active, "the standby does not take over")
+    until(lambda: adopted(standby) == 1, "the transfer is not in the list of the other node")
     # At half the rate that curl was told, beside the take-over.
     seconds = PATIENCE + size / (20 * MIB)
     until(lambda: here.stat().st_size == size, "the transfer does not go on", seconds)

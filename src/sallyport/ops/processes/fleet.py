@@ -46,12 +46,12 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._members: dict[int, Member] = {}
         self._numbers = count(1)
-        self._listeners = Listeners(1)
+        self.listeners = Listeners(1)
         self._source = ConfigSource()
         self._plan: Plan | None = None
         self._rules: GuardRules | None = None
         # One change at a time: a worker that is being replaced reads what a reload may change.
-        self._changing = asyncio.Lock()
+        self.changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         router = CommandRouter(self._members)
         self.ask, self.ask_each, self.stream = router.ask, router.ask_each, router.stream
@@ -89,11 +89,9 @@ class Fleet:
         Raises StartupError.
         """
         plan, (first,) = self.plan, self._current()
-        self._listeners = Listeners(
-            plan.workers, {} if predecessor is None else predecessor.sockets
-        )
-        undo.callback(lambda: self._listeners.close(self._listeners.places))
-        self._listeners.open(plan.intercepting, plan.published)
+        self.listeners = Listeners(plan.workers, {} if predecessor is None else predecessor.sockets)
+        undo.callback(lambda: self.listeners.close(self.listeners.places))
+        self.listeners.open(plan.intercepting, plan.published)
         self._rules = await at_start(self._render(first))
         guard = None if predecessor is None else predecessor.offer.guard
         self._ground.install(plan, self._rules, undo, guard)
@@ -110,8 +108,15 @@ class Fleet:
         return commands
 
     async def follow(self) -> Plan:
-        """Let all workers take the host as it is now; raises as `replace` does."""
-        return await self._replace(None)
+        """Let all workers take the host as it is now; raises as `replace` does.
+
+        With an address that has come, the other node of a pair may have gone: its transfers are
+        adopted, those that conntrackd commits a moment later too.
+        """
+        plan = await self._replace(None)
+        await self._adopt_in_turn()
+        self._loop.call_later(limits.ADOPT_AGAIN_SECONDS, self._adopt_soon)
+        return plan
 
     async def replace(self, source: ConfigSource) -> Plan:
         """Let all workers take another configuration, or none.
@@ -122,15 +127,15 @@ class Fleet:
         return await self._replace(source)
 
     async def _replace(self, source: ConfigSource | None) -> Plan:
-        async with self._changing:
+        async with self.changing:
             serving = [one for one in self._current() if one.is_serving]
             if not serving:
                 raise WorkerLost("no worker is serving; ask again in a few seconds")
             prepare = [member.ask(Prepare(source), Plan) for member in serving]
             plan, *_same = await asyncio.gather(*prepare)
             with ExitStack() as undo:
-                opened = self._listeners.open(plan.intercepting, plan.published)
-                undo.callback(self._listeners.close, opened)
+                opened = self.listeners.open(plan.intercepting, plan.published)
+                undo.callback(self.listeners.close, opened)
                 first, *others = serving
                 before = self._rules
                 rules = await self._render(first)
@@ -150,7 +155,7 @@ class Fleet:
             ):
                 if isinstance(done, BaseException):
                     self._fail(member, done)
-            self._listeners.close(self._listeners.places - places(plan))
+            self.listeners.close(self.listeners.places - places(plan))
             return plan
 
     async def renew(self, source: ConfigSource) -> Plan:
@@ -160,7 +165,7 @@ class Fleet:
         until they end, at most `limits.OUTGOING_SECONDS`. Raises as `replace` does, with nothing
         changed.
         """
-        async with self._changing:
+        async with self.changing:
             before = self._current()
             new = [self._new_member(one.index) for one in before]
             try:
@@ -191,7 +196,7 @@ class Fleet:
         is left; one that hangs is ended meanwhile. The result is what clients had asked for.
         """
         self._is_stopping = True
-        self._listeners.close(self._listeners.places)
+        self.listeners.close(self.listeners.places)
         alive = [member for member in self._members.values() if member.pid is not None]
         self._send(alive, Drain(seconds, keeps_sessions=False))
         hurried = self._loop.create_task(hurry.wait())
@@ -238,16 +243,6 @@ class Fleet:
         await first.over.wait()
         await self.open(self._source)
 
-    @property
-    def changing(self) -> asyncio.Lock:
-        """The lock under which nothing of the workers changes."""
-        return self._changing
-
-    @property
-    def listeners(self) -> Listeners:
-        """The sockets at which the workers accept."""
-        return self._listeners
-
     def let_go(self) -> None:
         """Replace no worker from now on: they are another supervisor's."""
         self._is_stopping = True
@@ -289,14 +284,14 @@ class Fleet:
         return await self._take(member)
 
     async def _render(self, member: Member) -> GuardRules:
-        words = await member.ask(Render(self._listeners.ports()), dict[str, object])
+        words = await member.ask(Render(self.listeners.ports()), dict[str, object])
         return value_of(GuardRules, words)
 
     async def _take(self, member: Member) -> list[str]:
         if not member.is_serving:
             taken = {one.series for one in self._members.values() if one is not member}
             member.series = self._ground.free_series(self.plan, taken)
-        there = self._listeners.of(member.index)
+        there = self.listeners.of(member.index)
         # Not those that are left: a worker would go on accepting where nothing is published.
         sockets = {place: there[place] for place in places(self.plan)}
         take = Take(
@@ -334,7 +329,7 @@ class Fleet:
 
     async def _revive(self, member: Member, delay: float) -> None:
         await asyncio.sleep(delay)
-        async with self._changing:
+        async with self.changing:
             if member.is_outgoing:  # a new generation that came to nothing
                 self._members.pop(member.number, None)
                 return
@@ -367,8 +362,12 @@ class Fleet:
                 with suppress(WorkerLost, RequestRefused):
                     await member.ask(Adopt(), int)
 
+    def _adopt_soon(self) -> None:
+        if not self._is_stopping:
+            self._spawn_task(self._adopt_in_turn())
+
     async def _adopt_in_turn(self) -> None:
-        async with self._changing:
+        async with self.changing:
             await self._adopt()
 
     def _fail(self, member: Member, error: BaseException) -> None:
