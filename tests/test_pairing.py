@@ -46,6 +46,7 @@ ELSEWHERE = {
     "core/runtime/environment.py": ("testing/test_world.py", "a Protocol; its doubles are tested"),
     "filters/ftp": ("filters/test_ftp.py", "one dialogue of several files, tested by what it says"),
     "kernel/address_watch.py": ("netns/test_followed_addresses.py", "only a kernel tells"),
+    "filters/sip": ("filters/test_sip.py", "one dialogue of several files, as FTP"),
     "filters/rtsp": ("filters/test_rtsp.py", "one dialogue of several files, as FTP"),
     "kernel/guard.py": ("netns/test_guard.py", "only a kernel shows that it holds"),
     "kernel/routes.py": ("netns/test_guard.py", "only a kernel answers"),

@@ -251,6 +251,22 @@ MAX_SIP_BODY = 64 * 1024
 # RFC 3261 section 20.22: Max-Forwards is 70 at first. Paths in use have fewer than ten hops.
 MAX_SIP_VIAS = 32
 
+# What one conversation of a telephone may keep: calls at once, requests whose answers count, and
+# its own Contacts. An office PBX has some thirty calls; the quota of ports is met before.
+MAX_SIP_CALLS = 64
+MAX_SIP_TRANSACTIONS = 256
+MAX_SIP_CONTACTS = 16
+
+# RFC 3261 section 17.1.1.2: after 64 times T1, 32 seconds, no answer comes any more.
+SIP_ANSWER_SECONDS = 32.0
+
+# A call whose BYE was lost: its media is silent and nothing is said of it for this long. On hold a
+# session timer (RFC 4028: at least 90 seconds) or music says that it lives.
+SIP_DEAD_CALL_SECONDS = 300.0
+
+# How often requests, registrations and calls are looked at (seconds): twice within 32.
+SIP_LOOK_SECONDS = 16.0
+
 # `m=` lines of one description: audio, video, fax, text and spares. Each wanted one takes two ports
 # (attack P08).
 MAX_SDP_MEDIA = 16

@@ -20,6 +20,7 @@ from sallyport.cli.app import app
 from sallyport.filters.dcc import DccSettings
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.rtsp.settings import RtspSettings
+from sallyport.filters.sip.settings import SipSettings
 from sallyport.ops.config import document, rule_shapes, selection
 from sallyport.ops.config.admin_shapes import AdminShape, MetricsShape
 from sallyport.ops.control import schema
@@ -81,6 +82,7 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
     ("[filters.rtsp]", RtspSettings, "RTSP."),
+    ("[filters.sip]", SipSettings, "SIP over UDP."),
     ("[filters.dcc]", DccSettings, "DCC, files and chats by IRC."),
 )
 

@@ -9,6 +9,7 @@ from tests.testing.scanner import Scanner
 from sallyport.filters.dcc import DccFilter, DccSettings
 from sallyport.filters.ftp import FtpFilter
 from sallyport.filters.rtsp import RtspFilter
+from sallyport.filters.sip import SipFilter
 from sallyport.filters.tftp import TftpFilter
 from sallyport.testing import (
     Conversation,
@@ -192,6 +193,40 @@ RTSP = [
 @pytest.mark.parametrize(("name", "check"), contract_checks(RtspFilter, RTSP))
 def test_rtsp_keeps_every_promise(name: str, check: Check) -> None:
     assert "film" in name
+
+    check()
+
+
+CALL = (
+    b"INVITE sip:lee@example.org SIP/2.0\r\nVia: SIP/2.0/UDP x;rport;branch=z9hG4bK1\r\n"
+    b"From: <sip:kim@x>;tag=1\r\nTo: <sip:lee@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n"
+    b"Content-Type: application/sdp\r\n\r\n"
+    b"v=0\r\nc=IN IP4 10.0.0.8\r\nm=audio 4000 RTP/AVP 0\r\n"
+)
+ANSWERED = (
+    b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x;rport;branch=z9hG4bK1\r\n"
+    b"From: <sip:kim@x>;tag=1\r\nTo: <sip:lee@x>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n"
+    b"Content-Type: application/sdp\r\n\r\n"
+    b"v=0\r\nc=IN IP4 203.0.113.9\r\nm=audio 7000 RTP/AVP 0\r\n"
+)
+SIP = [
+    Conversation(
+        "a call",
+        [
+            client_says(b"\r\n\r\n", passes=True),
+            client_says(CALL, asks=True, binds=1),
+            server_says(ANSWERED, passes=True),
+            peer_connects(),
+            peer_finishes(),
+        ],
+        versions=(4,),
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "check"), contract_checks(SipFilter, SIP))
+def test_sip_keeps_every_promise(name: str, check: Check) -> None:
+    assert "call" in name
 
     check()
 

@@ -45,6 +45,18 @@ REASONS: Final = (
         " MAX_DATAGRAM_CONVERSATIONS.",
     ),
     _resource(
+        "too-many-calls",
+        "One telephone has as many calls as it may.",
+        "The new call was answered with 503 and Retry-After; calls under way go on.",
+        "The limit is fixed: MAX_SIP_CALLS.",
+    ),
+    _resource(
+        "too-many-transactions",
+        "One telephone, or its server, has as many requests without an answer as it may.",
+        "The new one was answered with 503, or, if the server's, opens nothing.",
+        "Look for a host that floods. The limit is fixed: MAX_SIP_TRANSACTIONS.",
+    ),
+    _resource(
         "too-many-rtsp-sessions",
         "One RTSP connection has as many sessions, or streams in one, as it may.",
         "The SETUP was answered with 453; what plays goes on.",

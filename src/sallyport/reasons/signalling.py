@@ -73,6 +73,53 @@ REASONS: Final = (
     _unread("bad-via", "A Via header cannot be read."),
     _unread("bad-sip-uri", "A SIP URI cannot be read."),
     _unread("bad-name-address", "A Contact, From or To header cannot be read."),
+    _unread("media-without-address", "A session description names no address for a stream."),
+    _unread("media-not-over-udp", "A session description asks for media over TCP."),
+    _unread("sdp-among-parts", "A session description stands among other parts of a body."),
+    Reason(
+        "peer-is-not-outside",
+        Group.PEER,
+        "The far side of a call names a host for its media that the rules do not let the telephone"
+        " reach, or the gateway itself.",
+        "No media of that side gets in; the call goes on.",
+        "Two telephones behind this gateway hear each other if the provider relays their media."
+        " Else let a rule name that host.",
+    ),
+    Reason(
+        "call-is-over",
+        Group.END,
+        "BYE was answered.",
+        "The ports of the call are closed.",
+        "Nothing is wrong.",
+    ),
+    Reason(
+        "call-was-refused",
+        Group.END,
+        "A call was refused or cancelled before it was answered.",
+        "Its ports are closed.",
+        "Nothing is wrong.",
+    ),
+    Reason(
+        "bye-unanswered",
+        Group.END,
+        "BYE was not answered for 32 seconds.",
+        "The ports of the call are closed.",
+        _SENDER,
+    ),
+    Reason(
+        "call-is-silent",
+        Group.END,
+        "Neither media nor a message of a call came for five minutes.",
+        "Its ports are closed.",
+        "Look for a telephone that lost its network in a call.",
+    ),
+    Reason(
+        "rtcp-is-muxed",
+        Group.END,
+        "Both sides of a call send RTCP at the port of RTP.",
+        "The port beside it is closed.",
+        "Nothing is wrong.",
+    ),
     _unread("no-branch", "The transaction has no name of its own: it is from before RFC 3261."),
     _unread("too-many-vias", "A SIP message has come a longer way than Max-Forwards allows."),
 )

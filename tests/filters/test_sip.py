@@ -1,0 +1,617 @@
+"""SIP over UDP: what is told, what opens on whose word, what ends it. Rows: attack corpus, P."""
+
+from typing import Any
+
+import pytest
+
+from sallyport import limits
+from sallyport.errors import OutOfResources
+from sallyport.filters.sip import SipFilter, SipSettings
+from sallyport.testing import Dialogue, make_policy
+
+OWN = {4: b"10.0.0.8:50000", 6: b"[fd00:a::8]:50000"}
+HOST = {4: b"10.0.0.8", 6: b"fd00:a::8"}
+TOLD = {4: b"203.0.113.1:50001", 6: b"[fd00:a::8]:50001"}
+OUR = {4: b"203.0.113.1", 6: b"fd00:a::8"}
+FAR = {4: b"198.51.100.66", 6: b"2001:db8::66"}
+SERVER = {4: b"203.0.113.9", 6: b"2001:db8::9"}
+PORT = {4: b"40542", 6: b"4000"}
+RTP = {4: "203.0.113.1:40542", 6: "[fd00:a::8]:4000"}
+MEDIA = {4: "198.51.100.66:7000", 6: "[2001:db8::66]:7000"}
+STRANGER = {4: "198.51.100.7:7000", 6: "[2001:db8::77]:7000"}
+
+both_families = pytest.mark.parametrize("version", [4, 6])
+
+
+def sdp(host: bytes, port: bytes, *more: bytes, profile: bytes = b"RTP/AVP 0") -> bytes:
+    family = b"IP6" if b":" in host else b"IP4"
+    return b"".join(
+        (
+            b"v=0\r\no=- 1 1 IN " + family + b" " + host + b"\r\ns=-\r\n",
+            b"c=IN " + family + b" " + host + b"\r\nt=0 0\r\n",
+            b"m=audio " + port + b" " + profile + b"\r\n",
+            *more,
+        )
+    )
+
+
+def message(
+    first: bytes,
+    contact: bytes = b"",
+    body: bytes = b"",
+    *,
+    method: bytes = b"INVITE",
+    cseq: int = 1,
+    via: bytes = b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bK1",
+    call: bytes = b"call@1",
+    own: bytes = b"From: <sip:kim@10.0.0.8>;tag=mine",
+    far: bytes = b"To: <sip:lee@example.org>",
+    more: bytes = b"",
+) -> bytes:
+    lines = [first, b"Via: " + via, own, far, b"Call-ID: " + call, b"CSeq: %d %s" % (cseq, method)]
+    lines += [b"Contact: " + contact] if contact else []
+    lines += [more] if more else []
+    lines += [b"Content-Type: application/sdp"] if body else []
+    return b"\r\n".join((*lines, b"Content-Length: %d" % len(body), b"", body))
+
+
+def invite(version: int = 4, body: bytes = b"", **more: Any) -> bytes:  # noqa: ANN401 - parts of `message`
+    contact = b"<sip:kim@" + OWN[version] + b">"
+    return message(b"INVITE sip:lee@example.org SIP/2.0", contact, body, **more)
+
+
+def reply(
+    code: bytes,
+    body: bytes = b"",
+    tag: bytes = b"far",
+    **more: Any,  # noqa: ANN401 - parts of `message`
+) -> bytes:
+    far = b"To: <sip:lee@example.org>;tag=" + tag
+    return message(b"SIP/2.0 " + code, b"", body, far=far, **more)
+
+
+def phone(version: int = 4, **settings: Any) -> Dialogue:  # noqa: ANN401 - keys of the filter
+    return Dialogue(SipFilter(SipSettings(**settings)), version=version)
+
+
+def calling(
+    version: int = 4,
+    *,
+    offer: bytes = b"",
+    **settings: Any,  # noqa: ANN401 - keys of the filter
+) -> Dialogue:
+    """Have a call under way outwards; what the server heard is not looked at."""
+    dialogue = phone(version, **settings)
+    dialogue.client_says(invite(version, offer or sdp(HOST[version], b"4000")))
+    dialogue.server_end.take()
+    return dialogue.pinholes()
+
+
+def talking(version: int = 4) -> Dialogue:
+    dialogue = calling(version).server_says(reply(b"200 OK", sdp(FAR[version], b"7000")))
+    dialogue.client_end.take()
+    dialogue.client_says(
+        message(b"ACK sip:lee@x SIP/2.0", method=b"ACK", far=b"To: <sip:l@x>;tag=far")
+    )
+    dialogue.server_end.take()
+    return dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+def bye(*, cseq: int = 2, tag: bytes = b"far") -> bytes:
+    return message(
+        b"BYE sip:lee@x SIP/2.0",
+        method=b"BYE",
+        cseq=cseq,
+        via=b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bKbye",
+        far=b"To: <sip:lee@example.org>;tag=" + tag,
+    )
+
+
+BYE_DONE = reply(
+    b"200 OK", method=b"BYE", cseq=2, via=b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bKbye"
+)
+
+
+def bodies(data: bytes) -> bytes:
+    return data.partition(b"\r\n\r\n")[2]
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+@both_families
+def test_contact_names_the_gateway_and_everything_else_leaves_as_it_came(version: int) -> None:
+    said = message(
+        b"REGISTER sip:example.org SIP/2.0",
+        b'"K" <sip:kim@' + OWN[version] + b";ob>;expires=60, <sip:kim@198.51.100.3>",
+        method=b"REGISTER",
+    )
+    told = said.replace(b"sip:kim@" + OWN[version] + b";ob", b"sip:kim@" + TOLD[version] + b";ob")
+
+    dialogue = phone(version).client_says(said).server_hears(told)
+    answer = message(
+        b"SIP/2.0 200 OK", b"<sip:kim@" + TOLD[version] + b";ob>;expires=60", method=b"REGISTER"
+    )
+    dialogue.server_says(answer).client_hears(answer.replace(TOLD[version], OWN[version]))
+    dialogue.pinholes().nothing_more()
+
+
+def test_a_via_without_rport_names_the_gateway_and_comes_back_byte_for_byte() -> None:
+    own, told = (
+        b"SIP/2.0/UDP 10.0.0.8:50000;branch=z9hG4bK1",
+        b"SIP/2.0/UDP 203.0.113.1:50001;branch=z9hG4bK1",
+    )
+    said = message(b"OPTIONS sip:a@b SIP/2.0", method=b"OPTIONS", via=own)
+    dialogue = phone().client_says(said).server_hears(said.replace(own, told))
+
+    dialogue.server_says(message(b"SIP/2.0 200 OK", method=b"OPTIONS", via=told))
+    dialogue.client_hears(message(b"SIP/2.0 200 OK", method=b"OPTIONS", via=own))
+
+
+def test_a_telephone_reads_its_own_address_where_the_server_says_what_it_saw() -> None:
+    sent = b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bK1"
+    seen = b"SIP/2.0/UDP 10.0.0.8:50000;rport=50001;branch=z9hG4bK1;received=203.0.113.1"
+    said = message(b"OPTIONS sip:a@b SIP/2.0", method=b"OPTIONS", via=sent)
+    dialogue = phone().client_says(said).server_hears(said)
+
+    dialogue.server_says(message(b"SIP/2.0 200 OK", method=b"OPTIONS", via=seen))
+    believed = seen.replace(b"rport=50001", b"rport=50000").replace(b"203.0.113.1", b"10.0.0.8")
+    dialogue.client_hears(message(b"SIP/2.0 200 OK", method=b"OPTIONS", via=believed))
+
+
+def test_a_call_in_is_for_the_contact_that_the_telephone_wrote() -> None:
+    registered = message(
+        b"REGISTER sip:x SIP/2.0", b"<sip:kim@10.0.0.8:50000;ob>", method=b"REGISTER"
+    )
+    dialogue = phone().client_says(registered)
+    dialogue.server_end.take()
+    far_via = b"SIP/2.0/UDP 203.0.113.9;branch=z9hG4bKf"
+
+    said = message(b"OPTIONS sip:kim@203.0.113.1:50001;ob SIP/2.0", method=b"OPTIONS", via=far_via)
+    dialogue.server_says(said).client_hears(said.replace(b"203.0.113.1:50001", b"10.0.0.8:50000"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n\r\n",
+        b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12),
+        b"REGISTER sip:x HTTP/1.1\r\n\r\n",
+        message(
+            b"INVITE sip:a@b SIP/2.0",
+            b"<sip:kim@10.0.0.8:50000>",
+            sdp(b"10.0.0.8", b"4000"),
+            more=b"Identity: x",
+        ),
+        message(
+            b"INVITE sip:a@b SIP/2.0", b"<sip:kim@203.0.113.1:6000>", sdp(b"203.0.113.1", b"6000")
+        ),
+        message(
+            b"INVITE sip:a@b SIP/2.0", b"<sip:kim@198.51.100.3>", sdp(b"198.51.100.3", b"6000")
+        ),
+    ],
+)
+def test_h05_what_is_no_sip_or_not_ours_to_change_leaves_byte_for_byte(data: bytes) -> None:
+    dialogue = phone().client_says(data).server_hears(data).pinholes()
+
+    assert not dialogue.connection.session.bindings
+
+
+def test_p11_candidates_leave_the_description_alone() -> None:
+    candidate = b"a=candidate:1 1 UDP 1 10.0.0.8 4000 typ host\r\n"
+    dialogue = phone().client_says(invite(4, sdp(HOST[4], b"4000", candidate)))
+
+    assert bodies(dialogue.server_end.take()) == sdp(HOST[4], b"4000", candidate)
+    assert not dialogue.connection.session.bindings
+
+
+# -- calls out -----------------------------------------------------------------------------------
+
+
+@both_families
+def test_an_offer_reserves_and_the_answer_of_the_far_side_opens(version: int) -> None:
+    dialogue = phone(version).client_says(invite(version, sdp(HOST[version], b"4000")))
+    heard = dialogue.server_end.take()
+    assert bodies(heard) == sdp(OUR[version], PORT[version])
+    assert b"Content-Length: %d\r\n" % len(bodies(heard)) in heard
+    dialogue.pinholes()
+
+    answer = reply(b"200 OK", sdp(FAR[version], b"7000"))
+    dialogue.server_says(answer).client_hears(answer)
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    dialogue.datagram_is_lost(STRANGER[version], RTP[version])
+
+
+@both_families
+@pytest.mark.parametrize("code", [b"486 Busy Here", b"487 Request Terminated", b"407 Auth"])
+def test_p12_a_call_that_is_refused_or_cancelled_opens_nothing(version: int, code: bytes) -> None:
+    early = reply(b"183 Progress", sdp(FAR[version], b"7000"))
+    dialogue = calling(version).server_says(early).datagram_arrives(MEDIA[version], RTP[version])
+
+    dialogue.server_says(reply(code)).pinholes().transfers()
+    assert not dialogue.connection.session.bindings
+
+
+@both_families
+def test_p12_after_bye_not_one_datagram_arrives(version: int) -> None:
+    dialogue = talking(version).client_says(bye())
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+    dialogue.server_says(BYE_DONE).pinholes().transfers()
+    dialogue.datagram_is_lost(MEDIA[version], RTP[version])
+
+
+def test_p12_a_bye_that_is_not_answered_counts_after_32_seconds() -> None:
+    dialogue = talking().client_says(bye()).time_passes(16)
+    assert dialogue.data_path.pinholes
+
+    dialogue.time_passes(32).pinholes()
+
+
+def test_p12_a_bye_of_the_far_side_ends_the_call_when_the_telephone_has_answered() -> None:
+    via = b"SIP/2.0/UDP 203.0.113.9;branch=z9hG4bKf"
+    request = message(
+        b"BYE sip:kim@203.0.113.1:50001 SIP/2.0",
+        method=b"BYE",
+        cseq=7,
+        via=via,
+        own=b"From: <sip:lee@example.org>;tag=far",
+        far=b"To: <sip:kim@10.0.0.8>;tag=mine",
+    )
+    dialogue = talking().server_says(request)
+    assert dialogue.data_path.pinholes
+
+    dialogue.client_says(
+        request.replace(b"BYE sip:kim@203.0.113.1:50001 SIP/2.0", b"SIP/2.0 200 OK")
+    ).pinholes()
+
+
+def test_p12_a_bye_with_other_tags_ends_nothing() -> None:
+    dialogue = talking().client_says(bye(tag=b"other"))
+
+    dialogue.server_says(BYE_DONE.replace(b"tag=far", b"tag=other"))
+    assert dialogue.data_path.pinholes
+
+
+@both_families
+def test_p03_an_answer_to_another_request_opens_nothing(version: int) -> None:
+    answer = reply(b"200 OK", sdp(FAR[version], b"7000"))
+    for other in (
+        answer.replace(b"call@1", b"call@2"),
+        answer.replace(b"CSeq: 1", b"CSeq: 2"),
+        answer.replace(b"z9hG4bK1", b"z9hG4bK2"),
+    ):
+        calling(version).server_says(other).pinholes()
+
+
+def test_p12_of_a_forked_call_the_losers_are_shut_out() -> None:
+    dialogue = calling()
+    dialogue.server_says(reply(b"183 Progress", sdp(b"198.51.100.7", b"7000"), tag=b"one"))
+    dialogue.server_says(reply(b"183 Progress", sdp(b"198.51.100.66", b"7000"), tag=b"two"))
+    dialogue.server_says(reply(b"200 OK", sdp(b"198.51.100.66", b"7000"), tag=b"two"))
+
+    dialogue.datagram_arrives(MEDIA[4], RTP[4]).datagram_is_lost(STRANGER[4], RTP[4])
+
+
+def test_a_hold_closes_nothing_and_a_new_offer_keeps_its_ports() -> None:
+    dialogue = talking()
+    again = b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bK2"
+    hold = sdp(HOST[4], b"4000", b"a=sendonly\r\n")
+    dialogue.client_says(invite(4, hold, cseq=2, via=again))
+    assert bodies(dialogue.server_end.take()) == sdp(OUR[4], PORT[4], b"a=sendonly\r\n")
+
+    held = sdp(b"0.0.0.0", b"7000", b"a=recvonly\r\n")
+    dialogue.server_says(reply(b"200 OK", held, cseq=2, via=again))
+    dialogue.datagram_arrives(MEDIA[4], RTP[4])
+
+
+def test_a_change_that_is_refused_leaves_all_as_it_was() -> None:
+    dialogue = talking()
+    again = b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bK2"
+    dialogue.client_says(invite(4, sdp(HOST[4], b"4100"), cseq=2, via=again))
+    assert len(dialogue.connection.session.bindings) == 2
+
+    dialogue.server_says(reply(b"488 No", cseq=2, via=again))
+    assert len(dialogue.connection.session.bindings) == 1
+    dialogue.datagram_arrives(MEDIA[4], RTP[4])
+
+
+def test_a_change_that_is_agreed_to_replaces_the_ports() -> None:
+    dialogue = talking()
+    again = b"SIP/2.0/UDP 10.0.0.8:50000;rport;branch=z9hG4bK2"
+    dialogue.client_says(invite(4, sdp(HOST[4], b"4100"), cseq=2, via=again))
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[4], b"7000"), cseq=2, via=again))
+
+    assert {str(one.target) for one in dialogue.data_path.pinholes.values()} == {
+        "10.0.0.8:4100",
+        "10.0.0.8:4101",
+    }
+
+
+def test_a_request_that_is_repeated_is_told_the_same_and_binds_nothing_twice() -> None:
+    dialogue = phone()
+    for _ in range(3):
+        dialogue.client_says(invite(4, sdp(HOST[4], b"4000")))
+        assert bodies(dialogue.server_end.take()) == sdp(OUR[4], PORT[4])
+
+    assert len(dialogue.connection.session.bindings) == 1
+
+
+def test_video_and_fax_have_ports_of_their_own_and_a_stream_of_port_0_has_none() -> None:
+    more = b"m=video 4200 RTP/AVP 31\r\n", b"m=image 4301 udptl t38\r\n", b"m=audio 0 RTP/AVP 0\r\n"
+    dialogue = calling(offer=sdp(HOST[4], b"4000", *more))
+    far = sdp(FAR[4], b"7000", b"m=video 7002 RTP/AVP 31\r\n", b"m=image 7004 udptl t38\r\n")
+
+    dialogue.server_says(reply(b"200 OK", far))
+    assert {str(one.target) for one in dialogue.data_path.pinholes.values()} == {
+        "10.0.0.8:4000",
+        "10.0.0.8:4001",
+        "10.0.0.8:4200",
+        "10.0.0.8:4201",
+        "10.0.0.8:4301",
+    }
+
+
+def test_p11_rtcp_elsewhere_is_told_beside_and_another_hosts_is_refused() -> None:
+    dialogue = phone().client_says(invite(4, sdp(HOST[4], b"4000", b"a=rtcp:4999\r\n")))
+    assert b"m=audio 40542 RTP/AVP 0\r\na=rtcp:40543\r\n" in dialogue.server_end.take()
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[4], b"7000")))
+    assert {str(one.target) for one in dialogue.data_path.pinholes.values()} == {
+        "10.0.0.8:4000",
+        "10.0.0.8:4999",
+    }
+
+    refused(sdp(HOST[4], b"4000", b"a=rtcp:4001 IN IP4 10.0.0.9\r\n"), b"488 Not Acceptable Here")
+
+
+def test_p11_rtcp_mux_that_both_want_opens_one_port() -> None:
+    mux = b"a=rtcp-mux\r\n"
+    dialogue = calling(offer=sdp(HOST[4], b"4000", mux))
+
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[4], b"7000", mux)))
+    assert [str(one.target) for one in dialogue.data_path.pinholes.values()] == ["10.0.0.8:4000"]
+
+
+def refused(body: bytes, status: bytes, version: int = 4) -> Dialogue:
+    """Check that a call is answered in the server's place, and that nothing leaves."""
+    dialogue = phone(version).client_says(invite(version, body)).server_hears(b"").pinholes()
+    assert dialogue.client_end.take().startswith(b"SIP/2.0 " + status + b"\r\n")
+    assert not dialogue.connection.session.bindings
+    return dialogue
+
+
+@both_families
+def test_p06_p14_media_at_another_host_inside_or_nowhere_is_refused(version: int) -> None:
+    other = b"10.0.0.9" if version == 4 else b"fd00:a::9"
+    for host in (other, b"239.1.1.1", b"127.0.0.1", b"phone.example"):
+        refused(sdp(host, b"4000"), b"488 Not Acceptable Here", version)
+    refused(b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n", b"488 Not Acceptable Here", version)
+
+
+@both_families
+@pytest.mark.parametrize("port", [b"4001", b"65535", b"65534/2"])
+def test_p07_ports_that_are_no_pair_are_refused(version: int, port: bytes) -> None:
+    refused(sdp(HOST[version], port), b"488 Not Acceptable Here", version)
+
+
+@both_families
+def test_p07_a_port_below_1024_is_refused_and_layers_take_more_pairs(version: int) -> None:
+    refused(sdp(HOST[version], b"22"), b"403 Forbidden", version)
+    dialogue = calling(version, offer=sdp(HOST[version], b"4000/2"))
+    (binding,) = dialogue.connection.session.bindings.values()
+    assert len(binding.connections) == 4
+
+
+def test_p08_many_streams_and_many_calls_are_refused() -> None:
+    refused(
+        sdp(HOST[4], b"4000", *[b"m=audio 4000 RTP/AVP 0\r\n"] * 200), b"488 Not Acceptable Here"
+    )
+    policy = make_policy(protocols=frozenset({"sip"}), max_bindings_per_client=4)
+    dialogue = Dialogue(SipFilter(), policy=policy)
+    for n in range(3):
+        more: dict[str, Any] = {
+            "call": b"call@%d" % n,
+            "via": b"SIP/2.0/UDP a;branch=z9hG4bK%d" % n,
+        }
+        dialogue.client_says(invite(4, sdp(HOST[4], b"%d" % (4000 + 2 * n)), **more))
+
+    heard = dialogue.client_end.take()
+    assert heard.startswith(b"SIP/2.0 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 30\r\n" in heard
+    assert len(dialogue.connection.session.bindings) == 2
+
+
+@both_families
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda one: one.replace(b"Content-Length: ", b"Content-Length: 9"),
+        lambda one: one.replace(b"Content-Length: ", b"Content-Length: -"),
+        lambda one: one.replace(b"Content-Length: ", b"Content-Length: 7\r\nContent-Length: "),
+        lambda one: one.replace(b"CSeq: 1", b"CSeq: 1\rContact: x"),
+    ],
+)
+def test_p09_p10_a_message_that_could_be_read_in_two_ways_does_not_leave(
+    version: int, spoil: object
+) -> None:
+    assert callable(spoil)
+    said = spoil(invite(version, sdp(HOST[version], b"4000")))
+
+    dialogue = phone(version).client_says(said).server_hears(b"").pinholes()
+    assert not dialogue.connection.session.bindings
+    dialogue.server_says(spoil(reply(b"200 OK", sdp(FAR[version], b"7000")))).client_hears(b"")
+
+
+def test_a_description_among_other_parts_is_refused() -> None:
+    body = b"--x\r\nContent-Type: application/sdp\r\n\r\n" + sdp(HOST[4], b"4000") + b"--x--\r\n"
+    said = invite(4, body).replace(
+        b"application/sdp\r\nContent-Length", b"multipart/mixed;boundary=x\r\nContent-Length"
+    )
+
+    dialogue = phone().client_says(said).server_hears(b"")
+    assert dialogue.client_end.take().startswith(b"SIP/2.0 488 ")
+
+
+@both_families
+@pytest.mark.parametrize(
+    "host", [b"10.0.0.9", b"203.0.113.1", b"239.1.1.1", b"127.0.0.1", b"fd00:a::9"]
+)
+def test_p06_p13_a_far_side_that_names_no_host_outside_opens_nothing(
+    version: int, host: bytes
+) -> None:
+    dialogue = calling(version).server_says(reply(b"200 OK", sdp(host, b"7000")))
+
+    dialogue.pinholes().noted("media.refused", "peer-is-not-outside")
+
+
+def test_media_may_be_held_to_the_signalling_server() -> None:
+    dialogue = calling(media_peers="signalling")
+
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[4], b"7000")))
+    dialogue.datagram_is_lost(MEDIA[4], RTP[4]).datagram_arrives("203.0.113.9:7000", RTP[4])
+
+
+def test_x02_no_port_left_is_answered_with_503_and_live_calls_go_on() -> None:
+    dialogue = talking()
+    dialogue.data_path.fail_next = None
+    dialogue.next_bind_fails(OutOfResources("no-free-port"))
+
+    dialogue.client_says(invite(4, sdp(HOST[4], b"4100"), call=b"call@2"))
+    dialogue.datagram_arrives(MEDIA[4], RTP[4])
+
+
+# -- calls in ------------------------------------------------------------------------------------
+
+
+@both_families
+def test_a_call_in_opens_when_the_telephone_has_answered(version: int) -> None:
+    via = b"SIP/2.0/UDP example.org;branch=z9hG4bKin"
+    tags: dict[str, Any] = {"own": b"From: <sip:lee@x>;tag=far", "via": via}
+    request = message(
+        b"INVITE sip:kim@" + TOLD[version] + b" SIP/2.0",
+        b"<sip:lee@example.org>",
+        sdp(FAR[version], b"7000"),
+        far=b"To: <sip:kim@x>",
+        **tags,
+    )
+    dialogue = phone(version).server_says(request).pinholes()
+    dialogue.client_hears(request.replace(TOLD[version], OWN[version], 1))
+
+    answer = message(
+        b"SIP/2.0 200 OK",
+        b"<sip:kim@" + OWN[version] + b">",
+        sdp(HOST[version], b"4000"),
+        far=b"To: <sip:kim@x>;tag=mine",
+        **tags,
+    )
+    for _ in range(2):  # the answer is repeated until ACK
+        dialogue.client_says(answer)
+        assert bodies(dialogue.server_end.take()) == sdp(OUR[version], PORT[version])
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    assert len(dialogue.connection.session.bindings) == 1
+
+
+def test_a_call_in_that_the_telephone_refuses_opens_nothing() -> None:
+    tags: dict[str, Any] = {
+        "own": b"From: <sip:lee@x>;tag=far",
+        "via": b"SIP/2.0/UDP x;branch=z9hG4bKin",
+    }
+    request = message(
+        b"INVITE sip:kim@203.0.113.1:50001 SIP/2.0", b"", sdp(FAR[4], b"7000"), **tags
+    )
+    dialogue = phone().server_says(request)
+
+    dialogue.client_says(
+        message(b"SIP/2.0 486 Busy", far=b"To: <sip:k@x>;tag=mine", **tags)
+    ).pinholes()
+
+
+def test_an_offer_that_comes_late_is_answered_in_the_ack() -> None:
+    dialogue = phone().client_says(invite())
+    dialogue.server_end.take()
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[4], b"7000"))).pinholes()
+    dialogue.datagram_is_lost(MEDIA[4], RTP[4])
+    ack = message(
+        b"ACK sip:l@x SIP/2.0",
+        b"",
+        sdp(HOST[4], b"4000"),
+        method=b"ACK",
+        far=b"To: <sip:lee@example.org>;tag=far",
+    )
+
+    dialogue.client_says(ack)
+    assert bodies(dialogue.server_end.take()) == sdp(OUR[4], PORT[4])
+    dialogue.datagram_arrives(MEDIA[4], RTP[4]).datagram_is_lost(STRANGER[4], RTP[4])
+
+
+# -- registrations and silence -------------------------------------------------------------------
+
+
+def registered(
+    asked: bytes,
+    answered: bytes,
+    **settings: Any,  # noqa: ANN401 - keys of the filter
+) -> Dialogue:
+    dialogue = phone(**settings)
+    dialogue.client_says(
+        message(b"REGISTER sip:x SIP/2.0", b"<sip:kim@10.0.0.8:50000>" + asked, method=b"REGISTER")
+    )
+    return dialogue.server_says(
+        message(b"SIP/2.0 200 OK", b"<sip:kim@203.0.113.1:50001>" + answered, method=b"REGISTER")
+    )
+
+
+def kept(dialogue: Dialogue) -> float:
+    return dialogue.connection.kept_until - dialogue.world.now()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "seconds"),
+    [
+        (b";expires=600", b";expires=600", 632),
+        (b";expires=4", b";expires=86400", limits.DATAGRAM_IDLE_SECONDS),
+        (b"", b"", 3632),
+        (b";expires=86400", b";expires=86400", 3632),
+        (b";expires=600", b";expires=4294967296", 632),
+        (b";expires=600", b";expires=-1", 632),
+        (b";expires=0", b";expires=0", limits.DATAGRAM_IDLE_SECONDS),
+    ],
+)
+def test_p01_p02_a_registration_is_kept_as_long_as_both_sides_and_the_operator_want(
+    asked: bytes, answered: bytes, seconds: float
+) -> None:
+    assert kept(registered(asked, answered)) == pytest.approx(seconds)
+
+
+def test_p01_p02_no_answer_keeps_nothing_and_the_operator_sets_the_longest() -> None:
+    dialogue = phone().client_says(
+        message(b"REGISTER sip:x SIP/2.0", b"<sip:kim@10.0.0.8:50000>", method=b"REGISTER")
+    )
+    assert kept(dialogue) == 0
+    assert kept(registered(b"", b"", max_registration=300)) == 332
+
+
+def test_p04_a_star_ends_the_registration() -> None:
+    dialogue = registered(b";expires=600", b";expires=600")
+    star = message(b"REGISTER sip:x SIP/2.0", b"*", method=b"REGISTER", cseq=2, more=b"Expires: 0")
+    dialogue.client_says(star)
+    dialogue.server_says(message(b"SIP/2.0 200 OK", method=b"REGISTER", cseq=2))
+
+    assert kept(dialogue) == limits.DATAGRAM_IDLE_SECONDS
+
+
+def test_a_call_keeps_its_conversation_and_media_its_call() -> None:
+    dialogue = talking()
+    for _ in range(10):
+        dialogue.time_passes(250).datagram_arrives(MEDIA[4], RTP[4], b"sound")
+
+    assert kept(dialogue) > 100
+    dialogue.time_passes(limits.SIP_DEAD_CALL_SECONDS + 32).pinholes()
+
+
+@both_families
+def test_the_end_of_the_conversation_ends_its_calls(version: int) -> None:
+    dialogue = talking(version)
+    dialogue.connection.close("idle")
+
+    dialogue.pinholes().transfers()
