@@ -5,7 +5,8 @@ cuts both directions into lines, `server_side` decides what a reply means, `dial
 does. `reply_queue` says which command a reply answers and keeps what the client hears in order;
 `agreement` is one data connection that was agreed on, and `openings` how it is opened; `passive`
 reads replies that name an address, `command_lines` lines with Telnet commands in them; `verbs` says
-which command is which.
+which command is which. `settings` is what a rule may say, `restrictions` what it forbids,
+`passive_range` what it opens when TLS hides the replies, `consequences` all that in words.
 """
 
 from sallyport.filters.ftp.agreement import FtpTransfer

@@ -212,9 +212,7 @@ class Selection:
             self._report.add(path, f"{problem}; {nearest(name, speaking)}")
             return None
         written = table if isinstance(table, dict) else {}
-        section = self._sections.get(name, {})
-        keys = section.items() if isinstance(section, dict) else ()
-        others = {key: value for key, value in keys if key not in {*LOADER_KEYS, *written}}
+        others = {k: value for k, value in self._written_for(name).items() if k not in written}
         shape: type[Any] = kind.settings or _NoKeys
         silent = Report("", {})
         if read_table(others, shape, path, silent) is None:
@@ -243,17 +241,22 @@ class Selection:
 
     def _section_of(self, kind: FilterKind) -> Mapping[str, object]:
         """Return the settings of a filter's section; empty where they are not right."""
-        section = self._sections.get(kind.name, {})
-        keys = section.items() if isinstance(section, dict) else ()
-        theirs = {key: value for key, value in keys if key not in LOADER_KEYS}
         shape: type[Any] = kind.settings or _NoKeys
-        settings = read_table(theirs, shape, (), Report("", {}))
+        try:
+            with fence(kind.title, kind.origin.where):
+                settings = read_table(self._written_for(kind.name), shape, (), Report("", {}))
+        except FilterUnusable:
+            settings = None  # said where that section is read
         return {one.name: getattr(settings, one.name) for one in fields(shape) if settings}
 
-    def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
-        path, section = ("filters", kind.name), self._sections.get(kind.name, {})
+    def _written_for(self, name: str) -> dict[str, object]:
+        """Return what a section says to its filter, and not to us."""
+        section = self._sections.get(name, {})
         keys = section.items() if isinstance(section, dict) else ()
-        theirs = {key: value for key, value in keys if key not in LOADER_KEYS}
+        return {key: value for key, value in keys if key not in LOADER_KEYS}
+
+    def _choose(self, kind: FilterKind, wanted: Collection[str]) -> Choice | None:
+        path, theirs = ("filters", kind.name), self._written_for(kind.name)
         shape: type[Any] = kind.settings or _NoKeys
         is_named = kind.name in self._sections and not kind.is_bound
         is_wanted = is_named or any(one.name in wanted for one in kind.protocols)
