@@ -25,6 +25,7 @@ def measured() -> Measured:
             EventCount(event="connect.failed", protocol="ftp", reason="server-timed-out", count=1),
             EventCount(event="binding.closed", protocol="ftp", reason="finished", count=6),
             EventCount(event="connect.secondary_closed", protocol="ftp", reason="idle", count=8),
+            EventCount(event="transfer.closed", protocol="", reason="finished", count=2),
             EventCount(event="filter.failed", protocol="irc", reason="", count=1),
         ],
         refusals={"denied-by-rule": 2},
@@ -88,6 +89,7 @@ def test_events_become_verdicts_and_directions() -> None:
     assert found[name, ("1", "ftp", "failed", "server-timed-out")] == 1
     assert found["sallyport_transfers_total", ("1", "ftp", "inbound", "finished")] == 6
     assert found["sallyport_transfers_total", ("1", "ftp", "outbound", "idle")] == 8
+    assert found["sallyport_transfers_total", ("1", "", "adopted", "finished")] == 2
 
 
 def test_a_histogram_counts_upwards_to_all() -> None:

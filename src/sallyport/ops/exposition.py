@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Final
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -52,6 +53,10 @@ def exposition(facts: GatewayFacts) -> bytes:
     for worker in facts.workers:
         _of_worker(families, worker)
     return generate_latest(families)
+
+
+# By whose end is recorded: a binding's, a permission's, or that of a transfer found at the start.
+_DIRECTIONS: Final = {"binding": "inbound", "connect": "outbound", "transfer": "adopted"}
 
 
 class _Families:
@@ -139,7 +144,7 @@ def _of_event(families: _Families, worker: str, counted: EventCount) -> None:
         case "filter", _:
             families.add("sallyport_filter_faults_total", counted.count, *labels)
         case _, "closed" | "secondary_closed":
-            direction = "inbound" if subject == "binding" else "outbound"
+            direction = _DIRECTIONS[subject]
             families.add(
                 "sallyport_transfers_total", counted.count, *labels, direction, counted.reason
             )

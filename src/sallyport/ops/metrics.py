@@ -65,7 +65,8 @@ METRICS: Mapping[str, Meaning] = {
     ),
     "sallyport_transfers_total": Meaning(
         "counter",
-        "Bindings and permissions that are over, by how they ended.",
+        "Bindings (inbound), permissions (outbound) and transfers of an earlier process (adopted)"
+        " that are over, by how they ended.",
         ("worker", "filter", "direction", "reason"),
     ),
     "sallyport_relay_bytes_total": Meaning(

@@ -17,9 +17,12 @@ COUNTED: Final = frozenset(
         "binding.refused",
         "binding.closed",
         "connect.secondary_closed",
+        "transfer.closed",
         "filter.failed",
     }
 )
+
+_SUMMARIES: Final = frozenset({"binding.closed", "connect.secondary_closed", "transfer.closed"})
 
 # Each way of a transfer by the field of its summary; the first of a binding is the peer's.
 _BYTES: Final = {
@@ -39,6 +42,7 @@ class Tally:
     def __init__(self) -> None:
         self.events: Counter[tuple[str, str, str]] = Counter()
         """By event, protocol (of `filter.failed`: filter) and reason, empty where there is none."""
+        self._names: dict[tuple[str, object, object], tuple[str, str, str]] = {}
         self.bytes: Counter[str] = Counter()
         """Payload of transfers that have ended, by direction: `from_client`, `to_client`."""
 
@@ -46,11 +50,20 @@ class Tally:
         """Count one record, if it is of the kind."""
         if event not in COUNTED:
             return
-        protocol = str(fields.get("protocol") or fields.get("filter") or "")
-        key = event, protocol, str(fields.get("reason") or "")
-        if key not in self.events and len(self.events) >= limits.MAX_TALLIED:
-            key = event, *_OTHER
-        self.events[key] += 1
-        for field, direction in _BYTES.items():
-            if field in fields:
-                self.bytes[direction] += int(str(fields[field]))
+        # Every bind passes here: what costs more than a look-up is done once for each key.
+        key = event, fields.get("protocol") or fields.get("filter"), fields.get("reason")
+        name = self._names.get(key) or self._named(key)
+        self.events[name] += 1
+        if event in _SUMMARIES:
+            for field, direction in _BYTES.items():
+                if field in fields:
+                    self.bytes[direction] += int(str(fields[field]))
+
+    def _named(self, key: tuple[str, object, object]) -> tuple[str, str, str]:
+        """Return by which words a key is counted: by its own while there is room."""
+        event, protocol, reason = key
+        if len(self._names) >= limits.MAX_TALLIED:
+            return event, *_OTHER
+        name = event, str(protocol or ""), str(reason or "")
+        self._names[key] = name
+        return name
