@@ -7,6 +7,7 @@ refuses, the next one gets its chance; if it accepts, the waiting ones are reset
 to a listener that closes and opens again, and exactly one is ever connected through.
 """
 
+import contextlib
 import socket
 
 from sallyport import limits
@@ -58,9 +59,13 @@ class TcpPort(BoundPort):
         self.socket.close()
 
     def _answer_only(self, peers: bytes | None) -> None:
-        if peers != self._peers:
+        if peers == self._peers:
+            return
+        self._peers = peers
+        # Without CAP_NET_ADMIN Linux (6.18) lets no TCP socket have a filter. A stranger then gets
+        # a handshake, and a reset at once: `find` decides in any case.
+        with contextlib.suppress(PermissionError):
             sockets.answer_only(self.socket, peers)
-            self._peers = peers
 
     def _meet(self, accepted: socket.socket, peer: Endpoint) -> None:
         opening = self.find(peer)
