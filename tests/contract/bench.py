@@ -150,6 +150,34 @@ class Watcher(Owner):
         self.witness = Watching(denies=denies)
 
 
+class Choosing(Witness):
+    """Looks into the binds that are made while `wanted`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = False
+        self.heard: list[str] = []
+
+    async def on_event(self, event: Event) -> None:
+        """See `SessionFilter`."""
+        await super().on_event(event)
+        if self.wanted and isinstance(event, BindTcp | BindUdp):
+            event.connection.attach_data_filter(Listener(self.heard))
+
+
+class Chooser(Owner):
+    """A filter that picks what it sees when a port is bound."""
+
+    name = "chooser"
+    protocols = ()
+    hooks = Hooks.of(BindTcp, BindUdp, scope=Scope.ANY_PROTOCOL)
+    witness: Choosing
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.witness = Choosing()
+
+
 class Wire:
     """A link and both ends of the control connection, which is nobody's business here."""
 

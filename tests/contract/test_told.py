@@ -1,7 +1,7 @@
 """Who is told what: the caller of the bind alone, with its context, in the order of events."""
 
 import pytest
-from tests.contract.bench import Bench, Guard, Watcher, Witness
+from tests.contract.bench import Bench, Chooser, Guard, Watcher, Witness
 from tests.contract.conftest import Build
 from tests.contract.places import CONTRACT
 from tests.contract.setups import REAL, REAL_TCP, TCP, UDP, Setup, over
@@ -13,6 +13,7 @@ from sallyport.core.model.events import (
     EstablishedConnection,
 )
 from sallyport.core.model.filter import DataFilter
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import AddressInUse, BadContext
 from sallyport.flags import BindFlags, Transport
@@ -173,6 +174,27 @@ def test_bytes_are_counted_in_each_direction(bench: Bench) -> None:
     assert 50_000 <= after.from_peer_bytes - before.from_peer_bytes < 50_500
     assert 20_000 <= after.to_peer_bytes - before.to_peer_bytes < 20_500
     assert [flow.peer for flow in connection.peers()] == [talk.peer]
+
+
+@over(lambda setup: setup.bench in {"user", "kernel"})
+def test_a_data_filter_of_a_bind_sees_its_bytes_and_no_others(build: Build) -> None:
+    chooser = Chooser()
+    bench, choosing = build(chooser), chooser.witness
+    clients = [bench.client() for _ in range(3)]
+    bindings = []
+    for client, wanted in zip(clients, (False, True, False), strict=True):
+        choosing.wanted = wanted
+        bench.serve(client)
+        bindings.append(bench.bind(client))
+    plain, watched, other = (binding.connections[0] for binding in bindings)
+
+    assert watched.data_path is DataPathKind.USER
+    assert plain.data_path is other.data_path is bench.kinds[0]
+    for connection, data in ((plain, b"plain"), (watched, b"watched"), (other, b"other")):
+        assert bench.reach(bench.way.server, connection.proxy_address).reaches_client(data)
+    heard = [line for line in choosing.heard if "hello" not in line]
+    assert "peer: watched" in heard
+    assert not [line for line in heard if "plain" in line or "other" in line]
 
 
 @over(lambda setup: setup.bench != "user")
