@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sallyport.api import Hop
+from sallyport.filters.ftp.dialogue import FtpDialogue
+from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.transcript import CommandTranscript, FtpTranscript, ReplyTranscript
 
 
@@ -95,3 +98,12 @@ def test_no_cut_of_the_stream_shows_a_password(
     seen += made.lines(said)
 
     assert not any("hunter" in line or "er2" in line for line in seen)
+
+
+@pytest.mark.parametrize("hop", list(Hop))
+def test_the_words_of_each_side_are_read_as_that_sides(hop: Hop) -> None:
+    dialogue = object.__new__(FtpDialogue)
+    dialogue._settings = FtpSettings()
+    transcript = dialogue.transcript(hop, is_running=True)
+
+    assert isinstance(transcript, CommandTranscript if hop.is_of_client else ReplyTranscript)

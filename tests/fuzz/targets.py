@@ -6,6 +6,7 @@ input, the same must come out; a parser of whole messages is given them joined.
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sallyport.addresses import Endpoint, PortRange
@@ -479,6 +480,11 @@ def declaration(segments: Segments) -> object:
 
 
 CATALOGUE = Catalogue.installed()
+
+
+# The first file that a process reads fills caches of the shapes of tables.
+with suppress(ConfigErrors):
+    parse_configuration("", "/sallyport.toml", CATALOGUE)
 
 
 def configuration(segments: Segments) -> object:

@@ -242,3 +242,13 @@ def test_x08_the_gateway_is_no_client_of_its_own() -> None:
     policy = replace(make_policy(), gateway_addresses=frozenset({OWN}))
 
     assert policy.decide("ftp", OWN, PEER).reason == "client-is-gateway"
+
+
+def test_a_host_in_no_network_has_no_relation_and_sees_no_address_of_ours() -> None:
+    inside = make_policy().networks[0]
+    policy = Policy((inside,))
+    nowhere = ip_address("192.0.2.1")
+
+    assert policy.relation(nowhere, CLIENT) is None
+    assert policy.relation(CLIENT, nowhere) is None
+    assert policy.address_towards(nowhere, 4) is None

@@ -107,11 +107,6 @@ class ReplyQueue:
         yield from self._expected
 
     @property
-    def is_in_step(self) -> bool:
-        """Whether it is certain which command the next reply answers."""
-        return not any(exchange.is_doubtful for exchange in self._expected)
-
-    @property
     def is_holding(self) -> bool:
         """Whether a reply is held back."""
         return bool(self._unsent)
