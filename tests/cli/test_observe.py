@@ -53,7 +53,9 @@ SESSION = SessionRow(
     id="8f3a",
     client="10.0.0.8",
     since="2026-01-01T00:00:00Z",
-    controls=[ControlRow(server="203.0.113.9:21", filter="ftp", state="open")],
+    controls=[
+        ControlRow(client="10.0.0.8:50000", server="203.0.113.9:21", filter="ftp", state="open")
+    ],
     bindings=2,
 )
 BINDING = BindingRow(
@@ -158,7 +160,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "client     10.0.0.8\n"
             "since      2026-01-01T00:00:00Z\n"
             "bindings   2\n"
-            "control 1  203.0.113.9:21 ftp open\n",
+            "control 1  10.0.0.8:50000 > 203.0.113.9:21 ftp open\n",
         ),
         (
             ["sessions", "kill", "8f3a"],

@@ -11,7 +11,7 @@ from tests.interop.office import configuration
 from tests.netns.test_daemon import Reloadable, asked, traces
 from tests.ops.config.offered import write
 
-from sallyport.lab.gateway import sallyport
+from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.host import end, wait_until
 from sallyport.lab.network import Lab
 
@@ -70,3 +70,26 @@ def test_a_filter_that_loops_when_it_is_loaded_or_started_stops_nobody(
         assert asked(made.running, "status")["data_path"] == "kernel"
     finally:
         made.running.stop()
+
+
+def test_the_log_warns_of_what_check_config_warns_of(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "sallyport.toml"
+    rule = """
+[[access_rules]]
+name = "once more"
+action = "deny"
+protocols = ["ftp"]
+from = ["internal"]
+to = ["external"]
+"""
+    file.write_text(configuration(rest=rule))
+    running = RunningGateway(lab, ["--config", str(file)], name="doubtful")
+    try:
+        running.ask("reload")
+        warned = [line for line in running.journal() if "config.doubtful" in line]
+        checked = running.host.run([*sallyport(), "check-config", str(file)]).stderr
+    finally:
+        running.stop()
+
+    assert len(warned) == 2
+    assert all("shadowed by 'office'" in line for line in (*warned, checked))

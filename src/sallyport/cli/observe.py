@@ -53,10 +53,13 @@ def show_session(output: Output, session_id: str) -> None:
 
 
 @sessions.command("kill")
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", metavar="ID|ADDRESS")
 @with_output
 def kill_session(output: Output, session_id: str) -> None:
-    """End one session: its control connections, bindings and transfers."""
+    """End one session, or everything of a client by its address, inside or outside.
+
+    A session ends with its control connections, bindings and transfers.
+    """
     _ask(output, "sessions.kill", Killed, _show_killed, id=session_id)
 
 
@@ -181,7 +184,11 @@ def _show_bindings(output: Output, answer: Bindings) -> None:
 
 
 def _show_killed(output: Output, answer: Killed) -> None:
-    for kind, ids in (("session", answer.sessions), ("binding", answer.bindings)):
+    for kind, ids in (
+        ("session", answer.sessions),
+        ("binding", answer.bindings),
+        ("connection", answer.controls),
+    ):
         for killed in ids:
             output.line(f"killed {kind} {killed}")
 
@@ -248,7 +255,8 @@ def _show_published(output: Output, answer: Rules) -> None:
 def _session_facts(row: SessionRow) -> dict[str, str]:
     facts = {"id": row.id, "client": row.client, "since": row.since, "bindings": str(row.bindings)}
     for i, control in enumerate(row.controls, start=1):
-        facts[f"control {i}"] = f"{control.server} {control.filter} {control.state}"
+        ends = f"{control.client} > {control.server}"
+        facts[f"control {i}"] = f"{ends} {control.filter} {control.state}"
     return facts
 
 

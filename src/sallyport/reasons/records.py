@@ -224,6 +224,11 @@ RECORDS: Final[Mapping[str, Record]] = {
     "gateway.limited": Record(
         "The host lacks something, and the gateway does less.", ("to", "lack")
     ),
+    "config.doubtful": Record(
+        "The configuration says something that hardly means what was meant; `check-config` says the"
+        " same.",
+        ("file", "line", "problem"),
+    ),
     "gateway.reloaded": Record("Another configuration is in force.", ("file", "filters")),
     "gateway.reload_refused": Record("A reload changed nothing.", ("problem",)),
     "gateway.stopping": Record(

@@ -144,6 +144,7 @@ def test_what_is_explained_is_what_happens(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(RULES, max_size=4), st.lists(REQUESTS, min_size=1, max_size=6))
 def test_what_is_explained_is_what_happens_ten_thousand_times(

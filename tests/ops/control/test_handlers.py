@@ -1,8 +1,10 @@
 """The gateway's objects as the control socket shows them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from tests.core.test_published import RULE
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import DataPathKind
@@ -14,7 +16,7 @@ from sallyport.ops.config.settings import GatewaySettings
 from sallyport.ops.control.handlers import Handlers
 from sallyport.ops.logs import EventJournal
 from sallyport.testing.memory import MemoryDataPath
-from sallyport.testing.world import make_gateway
+from sallyport.testing.world import make_gateway, make_policy
 
 CLIENT, SERVER = Endpoint.parse("10.0.0.8:50000"), Endpoint.parse("203.0.113.9:21")
 PROXY = Endpoint.parse("203.0.113.1:40271")
@@ -97,3 +99,32 @@ def test_a_filter_that_failed_too_often_is_shown_switched_off(
 
     row = told.filters({}).filters[0]
     assert (row.name, row.state, row.reason) == ("ftp", "switched-off", "it failed 8 clients")
+
+
+def test_everything_of_a_client_inside_ends_by_its_address() -> None:
+    told = Told()
+    told.bind(Transport.TCP, "10.0.0.8:1553")
+
+    killed = told.kill_session({"id": "10.0.0.8"})
+
+    assert (len(killed.sessions), len(killed.bindings)) == (1, 1)
+    assert not told.primary.is_open
+    assert told.sessions({}).sessions == []
+    assert told.kill_session({"id": "10.0.0.8"}).sessions == []
+
+
+def test_of_a_published_server_one_client_outside_ends_by_its_address() -> None:
+    policy = replace(make_policy(), publishing_rules=(RULE,))
+    gateway, _data_path, _world = make_gateway([FtpFilter()], policy=policy)
+    told = Handlers(gateway, EventJournal(), lambda: Configuration(GatewaySettings(), policy))
+    one, other = (
+        gateway.admit_published(RULE, Endpoint.parse(f"198.51.100.{number}:50000"))
+        for number in (7, 8)
+    )
+
+    killed = told.kill_session({"id": "198.51.100.7"})
+
+    assert killed.controls == [f"198.51.100.7:50000 > {RULE.server}"]
+    assert (one.is_open, other.is_open) == (False, True)
+    (session,) = told.sessions({}).sessions
+    assert [control.client for control in session.controls] == ["198.51.100.8:50000"]

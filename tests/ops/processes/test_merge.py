@@ -2,7 +2,8 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from sallyport.ops.control.schema import SessionRow, Sessions, Status
+from sallyport.errors import NotFound
+from sallyport.ops.control.schema import Killed, SessionRow, Sessions, Status
 from sallyport.ops.processes.merge import Destination, destination, merge
 
 
@@ -36,6 +37,15 @@ def test_counters_are_summed() -> None:
     assert together == msgspec.structs.replace(status(5, {"a": 1, "b": 7}), sessions=5)
 
 
+def test_what_was_ended_of_a_client_is_put_together_and_nothing_is_not_found() -> None:
+    nothing = Killed(sessions=[], bindings=[])
+    some = Killed(sessions=["w2.s1"], bindings=[], controls=["a > b"])
+
+    assert merge("sessions.kill", [raw(nothing), raw(some)]) == some
+    with pytest.raises(NotFound, match="of this client"):
+        merge("sessions.kill", [raw(nothing)])
+
+
 def test_rows_are_put_together_in_the_order_of_the_workers() -> None:
     rows = [
         SessionRow(id=f"w{n}.s1", client="10.0.0.8", since="now", controls=[], bindings=0)
@@ -57,6 +67,8 @@ def test_rows_are_put_together_in_the_order_of_the_workers() -> None:
         ("sessions.show", {"id": "w2.s5"}, Destination(2)),
         ("bindings.kill", {"id": "w12.b5"}, Destination(12)),
         ("sessions.show", {"id": "nonsense"}, Destination()),
+        ("sessions.kill", {"id": "w2.s5"}, Destination(2)),
+        ("sessions.kill", {"id": "203.0.113.66"}, None),
         ("rules.show", {}, Destination()),
         ("explain", {"client": "10.0.0.8"}, Destination(index=0)),
         ("explain", {"client": "nonsense"}, Destination()),

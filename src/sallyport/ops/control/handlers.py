@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import sallyport
+from sallyport.addresses import IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.hooks import Source
@@ -33,6 +34,7 @@ from sallyport.ops.control.schema import (
     Sessions,
     Status,
     Transfers,
+    address_in,
     rules_of,
     worker_in,
 )
@@ -135,11 +137,33 @@ class Handlers:
         return Sessions(sessions=[self._session_row(session) for session in chosen])
 
     def kill_session(self, arguments: Mapping[str, object]) -> Killed:
-        """Answer `sessions.kill`; raises NotFound."""
+        """Answer `sessions.kill`, by an id or by the address of a client; raises NotFound."""
+        if (client := address_in(arguments.get("id"))) is not None:
+            return self._kill_client(client)
         session = self._session(arguments.get("id"))
         bindings = list(session.bindings)
         session.kill("killed-by-operator")
         return Killed(sessions=[session.id], bindings=bindings)
+
+    def _kill_client(self, client: IpAddress) -> Killed:
+        """End the sessions of a client, and what it has opened to published servers."""
+        sessions = [one for one in self._gateway.sessions if one.client_address == client]
+        controls = [
+            control
+            for session in self._gateway.sessions
+            for control in session.primaries.values()
+            if control.client.address == client and session not in sessions
+        ]
+        bindings = [binding for session in sessions for binding in session.bindings]
+        for session in sessions:
+            session.kill("killed-by-operator")
+        for control in controls:
+            control.kill("killed-by-operator")
+        return Killed(
+            sessions=[session.id for session in sessions],
+            bindings=bindings,
+            controls=[f"{control.client} > {control.server}" for control in controls],
+        )
 
     def bindings(self, arguments: Mapping[str, object]) -> Bindings:
         """Answer `bindings.list`, and `bindings.show` with an id; raises NotFound."""
@@ -198,6 +222,7 @@ class Handlers:
             since=(datetime.now(UTC) - age).isoformat(timespec="seconds"),
             controls=[
                 ControlRow(
+                    client=str(primary.client),
                     server=str(primary.server),
                     filter=primary.protocol.name,
                     state="connected" if primary.gateway_address else "connecting",

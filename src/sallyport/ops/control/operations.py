@@ -103,7 +103,7 @@ _ALL = (
         "/v1/sessions/{id}",
         Killed,
         "End a session: its control connections, bindings and transfers.",
-        _id("session"),
+        (Parameter("id", "The id of the session, or the address of a client.", is_required=True),),
     ),
     Operation("bindings.list", "GET", "/v1/bindings", Bindings, "All bindings."),
     Operation(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from sallyport.addresses import IpAddress, parse_address
 from sallyport.core.policy.rules import Policy
 from sallyport.core.policy.terms import Terms
 from sallyport.errors import ConfigError
@@ -22,6 +23,14 @@ def worker_in(text: str) -> int | None:
     """Return the number of the worker that an id begins with; None when it names none."""
     found = _OF_WORKER.match(text)
     return None if found is None else int(found[1])
+
+
+def address_in(wanted: object) -> IpAddress | None:
+    """Return the address that is given in the place of an id; None for an id."""
+    try:
+        return parse_address(str(wanted))
+    except ValueError:
+        return None
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -145,6 +154,8 @@ class ControlRow(Struct, frozen=True, kw_only=True):
     server: str
     filter: str
     state: str
+    client: str
+    """Who opened it; of a published server, a host outside."""
 
 
 class SessionRow(Struct, frozen=True, kw_only=True):
@@ -268,6 +279,8 @@ class Killed(Document, frozen=True, kw_only=True):
     sessions: list[str]
     bindings: list[str]
     transfers: list[str] = []
+    controls: list[str] = []
+    """Control connections that were ended by themselves: client > server."""
 
 
 class NetworkRow(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,18 @@ import msgspec
 from msgspec import Raw
 
 from sallyport.addresses import parse_address
+from sallyport.errors import NotFound
 from sallyport.kernel.sharding import worker_of
-from sallyport.ops.control.schema import Bindings, Document, Sessions, Status, Transfers, worker_in
+from sallyport.ops.control.schema import (
+    Bindings,
+    Document,
+    Killed,
+    Sessions,
+    Status,
+    Transfers,
+    address_in,
+    worker_in,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,7 @@ def destination(
         except ValueError:
             return Destination()
         return Destination(index=worker_of(client, workers))
-    if command in _MERGED:
+    if command in _MERGED and (command != _KILL or address_in(arguments.get("id"))):
         return None
     return Destination(worker_in(str(arguments.get("id", ""))))
 
@@ -72,9 +82,24 @@ def _status(answers: Sequence[Raw]) -> Status:
     )
 
 
+def _killed(answers: Sequence[Raw]) -> Killed:
+    parts = [msgspec.json.decode(answer, type=Killed) for answer in answers]
+    if not any(part.sessions or part.controls for part in parts):
+        raise NotFound("no session and no connection of this client")
+    return Killed(
+        sessions=[one for part in parts for one in part.sessions],
+        bindings=[one for part in parts for one in part.bindings],
+        controls=[one for part in parts for one in part.controls],
+    )
+
+
+# By an address it concerns all workers: a client outside has a connection where its server is.
+_KILL = "sessions.kill"
+
 _MERGED: Mapping[str, Callable[[Sequence[Raw]], Document]] = {
     "status": _status,
     "sessions.list": _sessions,
     "bindings.list": _bindings,
     "transfers.list": _transfers,
+    _KILL: _killed,
 }

@@ -77,6 +77,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     drain_seconds: float
     lack: str | None
     """What the host misses for interception; None when nothing is missing."""
+    doubts: list[Mistake] = []
+    """What `check-config` would warn of."""
 
 
 class Prepare(Struct, frozen=True, tag=True):

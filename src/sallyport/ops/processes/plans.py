@@ -1,16 +1,19 @@
 """What a configuration asks of the supervisor, and which plan a running one can follow."""
 
-from sallyport.errors import StartupError
+from collections.abc import Iterable
+
+from sallyport.errors import ConfigError, StartupError
 from sallyport.flags import Transport
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import Place
 from sallyport.ops.assembly import Prepared
 from sallyport.ops.config.settings import ApiSettings, DataPathChoice
+from sallyport.ops.control.schema import mistakes_of
 from sallyport.ops.processes.messages import Plan, Publication
 
 
-def plan_of(prepared: Prepared) -> Plan:
-    """Return what the supervisor must know of a configuration."""
+def plan_of(prepared: Prepared, doubts: Iterable[ConfigError] = ()) -> Plan:
+    """Return what the supervisor must know of a configuration; `doubts` are warnings about it."""
     settings = prepared.configuration.gateway
     is_kernel = settings.data_path is not DataPathChoice.USER
     return Plan(
@@ -42,6 +45,7 @@ def plan_of(prepared: Prepared) -> Plan:
         | _api(prepared.configuration.api),
         drain_seconds=settings.drain_seconds,
         lack=prepared.lack,
+        doubts=mistakes_of(doubts),
     )
 
 

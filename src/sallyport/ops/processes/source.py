@@ -3,8 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from sallyport.errors import ConfigError
 from sallyport.ops.config.load import Configuration, from_interfaces, parse, read_text
-from sallyport.ops.interfaces import addresses_of
+from sallyport.ops.config.review import HostFacts, review
+from sallyport.ops.config.toml_lines import line_map
+from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses
 from sallyport.ops.processes.messages import ConfigSource
 
 
@@ -30,6 +33,14 @@ def read_source(source: ConfigSource) -> Configuration:
         return configuration
     gateway = replace(configuration.gateway, control_socket=Path(source.control_socket))
     return replace(configuration, gateway=gateway)
+
+
+def doubts_about(source: ConfigSource, configuration: Configuration) -> tuple[ConfigError, ...]:
+    """Return what `check-config` warns of: what the gateway runs with, though hardly as meant."""
+    if source.file is None:
+        return ()
+    host = HostFacts(lasting_addresses(), local_addresses())
+    return review(configuration, source.file, line_map(source.text), host).warnings
 
 
 def _text(path: Path | None) -> str | None:

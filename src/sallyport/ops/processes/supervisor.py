@@ -30,7 +30,7 @@ from sallyport.ops.processes.admin_listeners import AdminListeners
 from sallyport.ops.processes.estate import RunningEstate
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
-from sallyport.ops.processes.messages import ConfigSource
+from sallyport.ops.processes.messages import ConfigSource, Plan
 from sallyport.ops.processes.observer import Observer
 from sallyport.ops.processes.own_records import OwnRecords
 from sallyport.ops.processes.plans import require_same
@@ -164,6 +164,7 @@ class Supervisor:
     async def _start(self, undo: AsyncExitStack) -> None:
         undo.push_async_callback(self._fleet.stop)
         plan = await self._fleet.open(self._read())
+        self._warn(plan)
         control = AdminListeners(plan, self._handlers, self._streams, self._observer, self._journal)
         undo.push_async_callback(control.stop)
         if plan.lack is not None:
@@ -290,7 +291,20 @@ class Supervisor:
 
     async def _reload(self) -> list[str]:
         with self._manager.reloading():
-            return (await self._fleet.replace(self._read())).filters
+            plan = await self._fleet.replace(self._read())
+        self._warn(plan)
+        return plan.filters
+
+    def _warn(self, plan: Plan) -> None:
+        """Write down what `check-config` warns of."""
+        for one in plan.doubts:
+            self._journal.record(
+                "config.doubtful",
+                level="warning",
+                file=one.file,
+                line=one.line,
+                problem=one.problem,
+            )
 
     async def _renew(self) -> list[str]:
         return (await self._fleet.renew(self._read())).filters

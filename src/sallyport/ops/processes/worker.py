@@ -22,7 +22,7 @@ from msgspec import Raw
 
 from sallyport import limits
 from sallyport.core.runtime.environment import Level
-from sallyport.errors import OperatorError, SallyportError
+from sallyport.errors import ConfigError, OperatorError, SallyportError
 from sallyport.frontends.pcp.leases import LeaseBook
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel.quiet import QUIET
@@ -62,7 +62,7 @@ from sallyport.ops.processes.messages import (
     WorkerAnswer,
 )
 from sallyport.ops.processes.plans import plan_of
-from sallyport.ops.processes.source import read_source
+from sallyport.ops.processes.source import doubts_about, read_source
 from sallyport.ops.processes.values import plain, value_of
 from sallyport.ops.world import AsyncWorld
 
@@ -179,14 +179,17 @@ class Worker:
         return result
 
     def _prepare(self, body: Prepare) -> Plan:
+        doubts: Sequence[ConfigError] = ()
         if body.source is None:
             prepared = Prepared.of(self._configuration(), is_in_force=True)
         else:
-            prepared = Prepared.of(read_source(body.source))
+            configuration = read_source(body.source)
+            prepared = Prepared.of(configuration)
+            doubts = doubts_about(body.source, configuration)
         if self._assembly is not None:
             prepared.require_same(self._assembly.configuration)
         self._prepared = prepared
-        return plan_of(prepared)
+        return plan_of(prepared, doubts)
 
     def _ready(self) -> Prepared:
         if self._prepared is None:
