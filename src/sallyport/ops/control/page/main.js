@@ -100,6 +100,7 @@ function inWords(code) {
 }
 
 function showRefusals(status) {
+  if (!listening) listen();
   const rows = Object.entries(status.refusals).sort((a, b) => b[1] - a[1]).map(([code, count]) => ({ code, count }));
   showTable(byId("counts"), "Refusals by reason", [
     ["Times", (row) => String(row.count), "number"], ["Reason", (row) => row.code, "code"], ["In words, and what to do", (row) => inWords(row.code)],
@@ -107,22 +108,22 @@ function showRefusals(status) {
   showTable(byId("refused"), "Latest refusals", [
     ["At", (row) => row.time.slice(11, 19)], ["What", (row) => row.event, "code"], ["Client", (row) => row.client ?? row.session ?? "", "code"],
     ["Server", (row) => row.server ?? "", "code"], ["Reason", (row) => row.reason ?? "", "code"], ["In words", (row) => inWords(row.reason)],
-  ], refused, "Nothing was refused since this page was opened.");
+  ], refused, "Nothing was refused since this view was opened.");
 }
 
+let listening = null;
+
+// Every record is made for who listens: only this view does.
 async function listen() {
-  for (;;) {
-    try {
-      await follow("events", {}, (record) => {
-        if (!/\.(refused|denied)$/.test(record.event ?? "")) return;
-        refused.unshift(record);
-        refused.length = Math.min(refused.length, MOST_REFUSALS);
-      });
-    } catch (error) {
-      if (error instanceof ApiError && error.code === "unknown-command") return;
-    }
-    await new Promise((done) => setTimeout(done, EVERY));
-  }
+  const mine = new AbortController();
+  listening = mine;
+  const heard = (record) => {
+    if (!/\.(refused|denied)$/.test(record.event ?? "")) return;
+    refused.unshift(record);
+    refused.length = Math.min(refused.length, MOST_REFUSALS);
+  };
+  try { await follow("events", {}, heard, mine.signal); } catch (error) { if (!mine.signal.aborted) complain(error.message); }
+  if (listening === mine) listening = null;
 }
 
 // -- explain -----------------------------------------------------------------------------------
@@ -187,6 +188,7 @@ function turn() {
     if (link.hash === `#${current()}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (current() !== "refusals") listening?.abort();
   document.title = `${current()} – Sallyport`;
 }
 
@@ -217,7 +219,6 @@ async function begin() {
   const [known, filters] = await Promise.all([ask("reasons"), ask("filters")]);
   reasons = new Map(known.reasons.map((one) => [one.code, one]));
   protocols = filters.filters.flatMap((one) => one.protocols);
-  listen();
   for (;;) {
     await new Promise((done) => setTimeout(done, EVERY));
     if (!document.hidden && !(await look())) return;
