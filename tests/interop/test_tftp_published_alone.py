@@ -21,6 +21,9 @@ from tests.interop.test_tftp import (
 )
 
 from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.flags import Transport
+from sallyport.frontends.sockets import foreign_socket
 from sallyport.lab.clients import TransferDirection
 from sallyport.lab.network import Lab
 
@@ -143,5 +146,28 @@ def test_x10_a_client_inside_is_refused_at_the_outside_address(lab: Lab) -> None
             client.sendto(RRQ, place)
             assert hears(client) == (b"\0\x05\0\x02Refused by the gateway.\0", place)
             assert hears_nothing(server)
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("way", ["plain", "user"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_x08_forged_sources_from_outside_reach_no_server(way: str, family: int, lab: Lab) -> None:
+    running = run(lab, way)
+    place = str(published(lab, RAW, family)), 69
+    inside = lab.clients[0].address(family), lab.clients[RAW].address(family)
+    sources = [*inside, lab.gateway.address(family), published(lab, RAW, family)]
+    try:
+        with speaking(lab.clients[RAW], family, 69) as server:
+            for source in sources:
+                with (
+                    lab.stranger.entered(),
+                    foreign_socket(Transport.UDP, Endpoint(source, 50000)) as forger,
+                ):
+                    forger.sendto(RRQ, place)
+            assert hears_nothing(server)
+            with speaking(lab.stranger, family) as honest:
+                honest.sendto(RRQ, place)
+                assert hears(server)[0] == RRQ
     finally:
         running.stop()
