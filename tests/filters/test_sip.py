@@ -421,6 +421,24 @@ def test_p08_many_streams_and_many_calls_are_refused() -> None:
     assert len(dialogue.connection.session.bindings) == 2
 
 
+def test_p08_requests_without_an_answer_have_a_bound_and_answered_ones_make_room() -> None:
+    dialogue = phone()
+    for n in range(2 * limits.MAX_SIP_TRANSACTIONS):
+        more: dict[str, Any] = {
+            "method": b"OPTIONS",
+            "cseq": n,
+            "via": b"SIP/2.0/UDP a;branch=z9hG4bK%d" % n,
+        }
+        dialogue.client_says(message(b"OPTIONS sip:a@b SIP/2.0", **more))
+        if n < limits.MAX_SIP_TRANSACTIONS:
+            dialogue.server_says(message(b"SIP/2.0 200 OK", **more))
+    dialogue.client_end.take()
+
+    more = {"method": b"OPTIONS", "cseq": 9999, "via": b"SIP/2.0/UDP a;branch=z9hG4bKlast"}
+    dialogue.client_says(message(b"OPTIONS sip:a@b SIP/2.0", **more))
+    assert dialogue.client_end.take().startswith(b"SIP/2.0 503 ")
+
+
 @both_families
 @pytest.mark.parametrize(
     "spoil",

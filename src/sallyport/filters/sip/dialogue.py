@@ -259,7 +259,11 @@ class SipDialogue(api.DataFilter):
         """Keep a request for its answers; raises QuotaExceeded (attack P08)."""
         key = transaction(names)
         if key not in exchanges and len(exchanges) >= limits.MAX_SIP_TRANSACTIONS:
-            raise api.QuotaExceeded("too-many-transactions")
+            # What is answered is kept for repetitions alone, and goes first.
+            answered = next((one for one in exchanges if exchanges[one].is_final), None)
+            if answered is None:
+                raise api.QuotaExceeded("too-many-transactions")
+            del exchanges[answered]
         exchanges.setdefault(key, SipExchange(message))
         call = self._calls.get(names.call_id)
         if call is None:
