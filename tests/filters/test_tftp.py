@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sallyport import limits
 from sallyport.core.pinholes.datapath import Pinhole
+from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Policy
 from sallyport.errors import OutOfResources, ProtocolError
 from sallyport.filters.tftp import TFTP, TftpFilter, TftpSettings
@@ -409,6 +410,9 @@ def test_a_client_that_may_only_read_is_refused_a_write(family: Family) -> None:
 def test_a_rule_may_say_so_for_what_it_allows() -> None:
     policy = make_policy(protocols=frozenset({"tftp"}))
     rules = tuple(replace(r, filters={"tftp": {"read_only": True}}) for r in policy.access_rules)
+    for rule, said in ((rules[0], 1), (policy.access_rules[0], 0)):
+        remarks = TftpFilter().remarks(rule, Direction.OUTBOUND, is_translated=True)
+        assert len(remarks) == said
     dialogue = Dialogue(TftpFilter(), policy=replace(policy, access_rules=rules))
 
     dialogue.client_says(WRQ).client_hears(b"\0\x05\0\x02Read-only access.\0").pinholes()

@@ -61,6 +61,19 @@ class TftpFilter(api.ApplicationFilter):
         """Make the memory for one client."""
         return TftpSession(session, self._settings)
 
+    def remarks(
+        self, rule: api.Rule, direction: api.Direction, *, is_translated: bool
+    ) -> list[str]:
+        """Implement `ApplicationFilter.remarks`."""
+        if not is_read_only(self._settings, rule):
+            return []
+        return ["read_only: requests to write are refused with error 2"]
+
+
+def is_read_only(settings: TftpSettings, rule: api.Rule) -> bool:
+    """Whether clients may read only: by the rule's own settings, else by `settings`."""
+    return bool(rule.filters.get("tftp", {}).get("read_only", settings.read_only))
+
 
 class TftpSession(api.SessionFilter):
     """Attaches a dialogue to every port that asks for a file, and ends it with its transfer."""
@@ -75,11 +88,10 @@ class TftpSession(api.SessionFilter):
         """Take one event of the session."""
         match event:
             case api.UdpDestination():
-                own = event.connection.rule.filters.get("tftp", {})
                 dialogue = TftpDialogue(
                     self.session,
                     self,
-                    is_read_only=bool(own.get("read_only", self._settings.read_only)),
+                    is_read_only=is_read_only(self._settings, event.connection.rule),
                 )
                 event.connection.attach_data_filter(dialogue)
             case api.EstablishedConnection(context=TftpDialogue() as dialogue):
