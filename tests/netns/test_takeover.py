@@ -2,6 +2,7 @@
 
 import json
 import select
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,8 @@ from sallyport.lab.servers import FtpServer
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 NUMBERS = count(1)
+# Their sockets are handed over with the others.
+SOCKS = '[frontends.socks]\nlisten = ["10.0.0.1:1080", "[fd00:a::1]:1080"]\n'
 CLIENTS = 8
 
 
@@ -33,7 +36,7 @@ def arguments(folder: Path, **keys: str) -> list[str]:
     text = configuration(
         gateway="\n".join(["workers = 2", *(f"{key} = {value}" for key, value in keys.items())]),
         protocols=("ftp", "port-mapping"),
-        rest="[frontends.pcp]\n",
+        rest="[frontends.pcp]\n" + SOCKS + f'[frontends.api]\nsocket = "{folder}/api.sock"\n',
     )
     file.write_text(text)
     return ["--config", str(file)]
@@ -87,6 +90,13 @@ def load(lab: Lab, server: FtpServer) -> Iterator[list[str]]:
     assert faults == []
 
 
+def greets(lab: Lab, address: str) -> bool:
+    """Whether SOCKS is spoken there: the method is chosen, or none is acceptable (RFC 1928)."""
+    with lab.client.entered(), socket.create_connection((address, 1080), 5) as client:
+        client.sendall(bytes((5, 1, 0)))
+        return client.recv(2)[:1] == bytes((5,))
+
+
 @pytest.fixture
 def server(server_of: GiveServer) -> FtpServer:
     made = server_of("vsftpd")
@@ -107,6 +117,8 @@ def test_under_load_no_connection_is_lost_and_the_host_ends_as_it_was(
             assert len(done) > before
             rows = asked(gateway, "status")["workers"]
             assert sum(row["state"] == "serving" for row in rows) == 2
+            assert [greets(lab, address) for address in ("10.0.0.1", "fd00:a::1")] == [True, True]
+            assert len(list(tmp_path.glob("api.sock*"))) == 2
 
     assert gateway.stop() == 0
     assert traces(lab) == host
