@@ -507,7 +507,7 @@ def test_a_port_that_is_taken_cannot_be_published_at() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as theirs:
         theirs.bind(("127.0.0.1", 0))
         taken = Endpoint.parse(f"127.0.0.1:{theirs.getsockname()[1]}")
-        with pytest.raises(StartupError, match=r"'ours': cannot listen at .*; free the port"):
+        with pytest.raises(StartupError, match=r"ours: cannot listen at .*; free the port"):
             publishing_datagram_socket(taken, "ours")
 
 
