@@ -63,6 +63,12 @@ def test_other_messages_are_passed_over_and_cut_off_ones_are_an_error() -> None:
         nflog.read_packet(message(ip4(), b"\xff\xff\x00\x00"))
 
 
+@pytest.mark.parametrize("number", [b"", b"\0\0\7", bytes(8)])
+def test_the_number_of_an_interface_has_four_bytes(number: bytes) -> None:
+    with pytest.raises(ProtocolError, match="netlink-bad-length"):
+        nflog.read_packet(message(ip4(), netlink.attribute(4, number)))
+
+
 def test_requests_name_the_group_in_network_order() -> None:
     (asked,) = netlink.messages(nflog.bind_request(0x5A11, 3))
     assert (asked.kind, asked.flags, asked.sequence) == (0x0401, 5, 3)

@@ -60,6 +60,16 @@ def test_an_address_of_the_other_family_is_written_with_its_family() -> None:
     assert said.address(6) == ip_address("10.0.0.8")
 
 
+def test_only_a_line_that_says_an_address_or_a_port_is_given_another_one() -> None:
+    said = SessionDescription(TEXT)
+    media, connection = said.media[0].line, said.media[0].connection or 0
+
+    with pytest.raises(ProtocolError, match="bad-connection-line"):
+        said.with_address(media, ip_address("203.0.113.1"))
+    with pytest.raises(ProtocolError, match="bad-media-line"):
+        said.with_port(connection, 40000)
+
+
 @pytest.mark.parametrize("line", [b"c=IN IP4 host.example", b"c=IN IP4 10.0.0.800"])
 def test_p06_a_name_is_no_address(line: bytes) -> None:
     said = SessionDescription(b"v=0\r\n" + line + b"\r\nm=audio 4 RTP/AVP 0\r\n")

@@ -69,6 +69,12 @@ def test_rfc_1928_section_4_a_request_names_a_command_a_host_and_a_port(
     assert read(socks.read_request(), data) == (SocksRequest(5, command, host, 21), b"next")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("version", [0, 1, 4, 6, 255])
+def test_a_request_of_another_version_than_its_greeting_is_no_socks(version: int) -> None:
+    with pytest.raises(NotSocks):
+        read(socks.read_request(), bytes((version, 1, 0, 1, 203, 0, 113, 9, 0, 21)))
+
+
 @pytest.mark.parametrize(
     ("data", "reply"),
     [

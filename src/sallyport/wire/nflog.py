@@ -1,6 +1,7 @@
 """Packets that the kernel's rules copy to user space (linux/netfilter/nfnetlink_log.h)."""
 
 import struct
+import sys
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -49,9 +50,8 @@ def copy_request(group: int, size: int, sequence: int) -> bytes:
 
 def _configure(group: int, sequence: int, attribute: bytes) -> bytes:
     flags = netlink.FLAG_REQUEST | netlink.FLAG_ACK
-    resource = int.from_bytes(struct.pack(">H", group), "little")
-    if struct.pack("=H", 1) != struct.pack("<H", 1):
-        resource = group
+    # `netlink.message` writes it in the order of this machine, the kernel reads network order.
+    resource = int.from_bytes(group.to_bytes(2), sys.byteorder)
     return netlink.message(_CONFIG, flags, sequence, Family.UNSPEC, attribute, resource)
 
 
