@@ -1,5 +1,6 @@
 """RTSP: what opens on which answer, and what ends it. Rows are those of the attack corpus, R."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.errors import OutOfResources
 from sallyport.filters.rtsp import RTSP_SERVER, RtspFilter, RtspSettings
-from sallyport.testing import Dialogue
+from sallyport.testing import Dialogue, make_policy
 
 SETUP = b"SETUP rtsp://cam.example/%s RTSP/1.0\r\nCSeq: %d\r\nTransport: %s\r\n\r\n"
 OK = b"RTSP/1.0 200 OK\r\nCSeq: %d\r\nSession: 12345678;timeout=60\r\nTransport: %s\r\n\r\n"
@@ -353,6 +354,43 @@ def test_a_setup_repeated_with_a_password_opens_by_its_own_answer() -> None:
     assert len(dialogue.data_path.pinholes) == 2
 
 
+def test_r02_version_2_offers_no_more_than_a_pair() -> None:
+    refused(b'RTP/AVP;unicast;dest_addr=":3056"/":3057"/":3058"', b"461 Unsupported Transport")
+
+
+@both_families
+@pytest.mark.parametrize(
+    "transport",
+    [b'RTP/AVP;unicast;client_port=%s;mode="PLAY', b"RTP/AVP;unicast;client_port=%s;client_port=1"],
+)
+def test_r03_an_answer_that_cannot_be_read_passes_and_gives_the_ports_back(
+    version: int, transport: bytes
+) -> None:
+    answer = OK % (1, transport % TOLD[version])
+    dialogue = asked(version).server_says(answer).client_hears(answer).pinholes().still_open()
+
+    assert not dialogue.connection.session.bindings
+    dialogue.server_says(OK % (1, ANSWER % TOLD[version])).pinholes()
+
+
+@both_families
+def test_what_the_server_asks_and_the_client_answers_passes_and_changes_nothing(
+    version: int,
+) -> None:
+    dialogue, question = playing(version), b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    dialogue.server_end.take()
+
+    dialogue.server_says(question).client_hears(question)
+    dialogue.client_says(DONE % 1).server_hears(DONE % 1).pinholes(*PAIR[version])
+
+
+def test_a_setup_that_offers_nothing_passes_and_so_does_its_answer() -> None:
+    said = b"SETUP rtsp://cam.example/1 RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    dialogue = rtsp().client_says(said).server_hears(said)
+
+    dialogue.server_says(OK % (1, ANSWER % TOLD[4])).pinholes().still_open()
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -360,6 +398,9 @@ def test_a_setup_repeated_with_a_password_opens_by_its_own_answer() -> None:
         SETUP % (b"1", 7, OFFER % OWN + b";client_port=1024-1025"),
         SETUP % (b"1", 7, b'RTP/AVP;unicast;client_port=3056-3057;mode="PLAY'),
         (SETUP % (b"1", 7, OFFER % OWN)).replace(b"\r\n\r\n", b"\r\nTransport: RTP/AVP\r\n\r\n"),
+        (SETUP % (b"1", 7, OFFER % OWN)).replace(
+            b"\r\n\r\n", b"\r\nTransport: " + OFFER % OWN + b"\r\n\r\n"
+        ),
         SETUP % (b"1", 7, b",".join([OFFER % OWN] * 5)),
     ],
 )
@@ -405,6 +446,42 @@ def test_one_connection_has_a_bound_on_its_sessions_and_requests() -> None:
         dialogue.client_says(SETUP % (b"%d" % n, n, b"RTP/AVP/TCP;interleaved=0-1"))
 
     dialogue.client_hears(b"RTSP/1.0 453 Not Enough Bandwidth\r\nCSeq: 32\r\n\r\n")
+
+
+def in_session(name: bytes) -> bytes:
+    """Return SETUP of a further stream of this session."""
+    return SETUP.replace(b"\r\n\r\n", b"\r\nSession: " + name + b"\r\n\r\n")
+
+
+def plays_one_more(dialogue: Dialogue, n: int, session: bytes) -> None:
+    """Have stream `n` set up in a session of this name; answered as SETUPs are."""
+    ports = b"%d-%d" % (4000 + 2 * n, 4001 + 2 * n)
+    dialogue.client_says(in_session(session) % (b"%d" % n, n, OFFER % ports))
+    told = dialogue.server_end.take().partition(b"client_port=")[2].partition(b"\r")[0]
+    dialogue.server_says((OK % (n, ANSWER % told)).replace(b"12345678", session))
+    assert dialogue.client_end.take().startswith(b"RTSP/1.0 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("most", "session"),
+    [
+        (limits.MAX_RTSP_SETUPS, lambda _n: b"alone"),
+        (limits.MAX_RTSP_SESSIONS, lambda n: b"number%d" % n),
+    ],
+    ids=["streams of a session", "sessions of a connection"],
+)
+def test_what_is_beyond_a_bound_is_refused_and_what_plays_goes_on(
+    most: int, session: Callable[[int], bytes]
+) -> None:
+    policy = make_policy(protocols=frozenset({"rtsp"}), max_bindings_per_client=200)
+    dialogue = Dialogue(RtspFilter(), policy=policy)
+    for n in range(most):
+        plays_one_more(dialogue, n, session(n))
+
+    dialogue.client_says(in_session(session(most)) % (b"more", 99, OFFER % b"6000-6001"))
+    dialogue.server_hears(b"")
+    dialogue.client_hears(b"RTSP/1.0 453 Not Enough Bandwidth\r\nCSeq: 99\r\n\r\n")
+    assert len(dialogue.data_path.pinholes) == 2 * most
 
 
 # -- servers inside ------------------------------------------------------------------------------
@@ -455,6 +532,32 @@ def test_a_routed_camera_is_told_nothing_else() -> None:
 
     dialogue.server_says(answer).client_hears(answer)
     assert len(dialogue.data_path.pinholes) == 2
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        b"RTP/AVP;multicast;destination=239.1.1.1;port=5000-5001;ttl=2",
+        b"RTP/AVP;unicast;client_port=5000-5001",
+        b"RTP/AVP/TCP;unicast;interleaved=0-1;server_port=6970-6971",
+    ],
+    ids=["a group", "no port of its own", "the connection itself"],
+)
+def test_a_published_camera_that_names_no_port_of_its_own_is_opened_nothing(
+    chosen: bytes,
+) -> None:
+    said = SETUP % (b"1", 1, OFFER % b"5000-5001")
+    dialogue = camera().client_says(said).server_hears(said)
+
+    dialogue.server_says(OK % (1, chosen)).client_hears(OK % (1, chosen)).pinholes()
+
+
+def test_behind_a_full_proxy_a_camera_sees_the_gateway_alone() -> None:
+    said = SETUP % (b"1", 1, OFFER % b"5000-5001")
+    dialogue = camera(replace(CAMERA, full_proxy=True)).client_says(said).server_hears(said)
+
+    dialogue.server_says(OK % (1, OFFER % b"5000-5001" + b";server_port=6970-6971"))
+    assert [one.is_proxied for one in dialogue.data_path.pinholes.values()] == [True, True]
 
 
 def test_r01_a_client_outside_turns_no_camera_of_ours_against_another_host() -> None:

@@ -163,20 +163,24 @@ class RtspDialogue(api.DataFilter):
             self._expect(message, exchange)
             return bytes(message)
         offers = offers_of(specs, self._primary.client.address)
-        self._expect(message, exchange)
+        cseq = self._expect(message, exchange)
         try:
             for offer in offers:
                 pair = (offer.first, offer.first + 1)
                 exchange.offers.append((offer, await self._openings.bind(pair, armed=False)))
         except BaseException:
-            self._forget(message)
+            self._pending.pop(cseq, None)
+            exchange.withdraw("refused")
             raise
         for offer, binding in exchange.offers:
             specs[offer.place] = offer.told(binding.proxy_address)
         return _with_transports(message, place, specs)
 
-    def _expect(self, message: TextMessage, exchange: SetupExchange) -> None:
-        """Keep a request until its answer comes; raises ProtocolError without a number for it."""
+    def _expect(self, message: TextMessage, exchange: SetupExchange) -> int:
+        """Keep a request until the answer with its number comes, and return that (its CSeq).
+
+        Raises ProtocolError without a number of its own, QuotaExceeded when too many wait.
+        """
         cseq = rtsp.read_cseq(message.the_only(b"cseq"))
         if cseq is None or cseq in self._pending:
             raise api.ProtocolError("bad-rtsp-cseq", message.first)
@@ -184,11 +188,7 @@ class RtspDialogue(api.DataFilter):
             raise api.QuotaExceeded("too-many-rtsp-requests")
         self._pending[cseq] = exchange
         self._look_again()
-
-    def _forget(self, message: TextMessage) -> None:
-        cseq = rtsp.read_cseq(message.get(b"cseq"))
-        if cseq is not None and (exchange := self._pending.pop(cseq, None)):
-            exchange.withdraw("refused")
+        return cseq
 
     # -- the server ---------------------------------------------------------------------------
 
