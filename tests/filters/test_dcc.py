@@ -232,6 +232,13 @@ def test_after_starttls_nothing_is_read() -> None:
     irc().client_says(said, b"finished").server_hears(said + b"finished").pinholes()
 
 
+def test_after_starttls_the_servers_side_passes_in_pieces_as_it_comes() -> None:
+    dialogue = irc().client_says(b"STARTTLS\r\n")
+
+    dialogue.server_says(b"\x16\x03 no end").client_hears(b"\x16\x03 no end")
+    dialogue.server_says(b" of line").client_hears(b" of line")
+
+
 def test_a_notice_stands_between_lines_of_the_server() -> None:
     dialogue = irc(any_peer=False).server_says(b":x PRIVMSG me :he").client_says(offer(4))
 
@@ -289,6 +296,17 @@ def test_a_transfer_goes_on_by_the_port_that_each_side_knows() -> None:
     dialogue = irc().client_says(offer(4)).server_hears(OFFER % (PROXY[4], TOLD[4]))
 
     dialogue.server_says(resume % TOLD[4]).client_hears(resume % b"5000")
+    dialogue.client_says(accept % b"5000").server_hears(accept % TOLD[4])
+
+
+def test_of_several_offers_the_one_that_goes_on_is_found_by_its_port() -> None:
+    accept = b"PRIVMSG bob :\x01DCC ACCEPT notes.txt %s 512\x01\r\n"
+    dialogue = irc().client_says(offer(4))
+    dialogue.server_end.heard.clear()
+    dialogue.client_says(offer(4, b"6000"))
+    told = dialogue.server_end.take().split()[-2]
+
+    dialogue.client_says(accept % b"6000").server_hears(accept % told)
     dialogue.client_says(accept % b"5000").server_hears(accept % TOLD[4])
 
 

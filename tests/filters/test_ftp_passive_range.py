@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.filters.published import NAT, PROXIED, ROUTED, Way, every_way, greeted
-from tests.filters.talk import IPV4, READY, Family, both_families
+from tests.filters.talk import IPV4, OK, READY, Family, both_families
 from tests.filters.talk import greeted as greeted_inside
 
 from sallyport.addresses import PortRange
@@ -98,6 +98,28 @@ def open_now(dialogue: Dialogue) -> list[str]:
         f"{hole.listen} -> {hole.target} from {hole.sources}"
         for hole in dialogue.data_path.pinholes.values()
     ]
+
+
+def test_a_connection_that_did_not_open_the_range_leaves_it_as_it_is() -> None:
+    first = in_tls(greeted(NAT, RANGE))
+    same = begin_beside(first, NAT, "203.0.113.9:50010")
+    opened = tuple(first.data_path.pinholes)
+
+    same.client_closes().server_closes()
+    assert tuple(first.data_path.pinholes) == opened
+    first.client_closes().server_closes().pinholes()
+
+
+def test_a_connection_that_leaves_tls_and_comes_back_keeps_the_range_it_opened() -> None:
+    dialogue = in_tls(greeted(NAT, RANGE)).server_says(HELLO).client_hears(HELLO)
+    opened = tuple(dialogue.data_path.pinholes)
+    dialogue.server_says(OK).client_hears(OK).client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n")
+    dialogue.server_says(OK).client_hears(OK)
+
+    dialogue.client_says(b"AUTH TLS\r\n").server_hears(b"AUTH TLS\r\n")
+    dialogue.server_says(AGREED).client_hears(AGREED).client_says(HELLO).server_hears(HELLO)
+    assert tuple(dialogue.data_path.pinholes) == opened
+    dialogue.client_closes().server_closes().pinholes()
 
 
 def test_a_transfer_goes_on_when_the_connection_that_opened_the_range_ends() -> None:

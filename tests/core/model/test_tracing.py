@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import pytest
-from tests.core.office import CLIENT, NEIGHBOUR, Office, Wire
+from tests.core.office import CLIENT, EXTERNAL, NEIGHBOUR, Office, Wire
 
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.model.tracing import Interest
+from sallyport.core.policy.terms import Frontend
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.flags import BindFlags
 
@@ -161,6 +162,27 @@ def test_who_traces_wants_the_records_of_the_session_the_client_and_the_protocol
     assert interested(office, "warning", client=B) == [2]
     assert interested(office, "info", session="s99") == []
     assert interested(office, "info", addresses="10.0.0.8") == []
+
+
+def test_who_traces_one_session_wants_nothing_of_the_clients_other_sessions() -> None:
+    office = Office()
+    office.gateway.tracing.look([Interest(1, True, A, session="s99")])
+
+    assert interested(office, "info", session="s1", client=A) == []
+    assert interested(office, "info", client=A) == []
+
+
+def test_a_wish_for_a_port_of_ours_is_traced_with_what_the_rule_grants() -> None:
+    office = Office(external_ports=PortRange(40010, 40019))
+    office.gateway.tracing.look([Interest(1, True, A)])
+    primary = office.dial()
+
+    with pytest.raises(BindError):
+        office.bind(primary, proxy_address=Endpoint(EXTERNAL, 40500), frontend=Frontend.PCP)
+
+    steps = traced(office, "decided")[-1][1]["steps"]
+    assert isinstance(steps, list)
+    assert steps[-1] == "refused external_ports: 40500 of 40010-40019 (rule test rule)"
 
 
 def test_who_traces_everything_misses_nothing() -> None:
