@@ -17,17 +17,19 @@ print(*sys.argv[1:], flush=True)
 control = socket.socket(socket.AF_UNIX)
 control.bind(sys.argv[-1])
 control.listen()
-for answer in (
-    b'{"error": {"code": "unknown-command", "message": "not yet"}}',
-    b'{"result": {"controls": 0, "bindings": 0}}',
-    b'{"result": {"controls": 1, "bindings": 0}}',
-    b'{"result": {"controls": 0, "bindings": 1}}',
-    b'{"result": {"controls": 0, "bindings": 0}}',
+for status, answer in (
+    (b"404", b'{"code": "unknown-command", "message": "not yet"}'),
+    (b"200", b'{"controls": 0, "bindings": 0}'),
+    (b"200", b'{"controls": 1, "bindings": 0}'),
+    (b"200", b'{"controls": 0, "bindings": 1}'),
+    (b"200", b'{"controls": 0, "bindings": 0}'),
 ):
     peer, _ = control.accept()
-    peer.makefile().readline()
-    print("asked", flush=True)
-    peer.sendall(answer + b"\n")
+    with peer, peer.makefile("rb") as request:
+        while request.readline() != b"\r\n":
+            pass
+        print("asked", flush=True)
+        peer.sendall(b"HTTP/1.0 %s x\r\n\r\n%s" % (status, answer))
 while True:
     control.accept()
 """

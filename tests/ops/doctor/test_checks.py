@@ -93,7 +93,9 @@ def test_one_fault_is_one_finding_that_says_what_why_and_what_to_do(
     "facts",
     [
         replace(GOOD, rules=HostRules({}, ("pptp", "amanda"))),
-        replace(GOOD, ours={"sallyport_pins0": 4711}),  # another instance, at another socket
+        replace(
+            GOOD, ours={"sallyport": 0, "sallyport_pins0": 4711}
+        ),  # another instance, at another socket
         sysctls(GOOD, net__ipv4__conf__int0__rp_filter="2"),
         sysctls(GOOD, net__ipv4__conf__all__rp_filter="0", net__ipv4__conf__ext0__rp_filter="0"),
         replace(GOOD, programs=frozenset({"keepalived", "conntrackd"})),

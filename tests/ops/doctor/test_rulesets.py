@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sallyport.ops.doctor.rulesets import HostRules
+from sallyport.ops.doctor.rulesets import HostRules, table_names
 
 MARK = {"ct": {"key": "mark"}}
 PIN = 0x80000000
@@ -123,3 +123,8 @@ def test_helpers_are_found_by_their_type() -> None:
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         HostRules.parse(text)
+
+
+def test_tables_are_named_by_family_and_name_and_no_answer_names_none() -> None:
+    assert table_names("table ip t\ntable inet router\n") == [("ip", "t"), ("inet", "router")]
+    assert table_names("") == table_names("Error: no\ntable\n") == []

@@ -128,17 +128,16 @@ def _helpers(facts: DoctorFacts) -> Iterator[Finding]:
 
 
 def _leftovers(facts: DoctorFacts) -> Iterator[Finding]:
-    if facts.ours and not facts.is_running:
-        orphans = sorted(name for name, owner in facts.ours.items() if owner == 0)
-        if orphans:
-            yield doubtful(
-                "leftover-tables",
-                f"no gateway answers, and tables of one are left: {', '.join(orphans)}",
-                "what a killed gateway left keeps its inside networks closed; the next start"
-                " cleans up",
-                "sallyport run --config FILE",
-                *(f"nft delete table inet {name}" for name in orphans),
-            )
+    # A worker owns its table for as long as it lives: then a gateway runs, at another socket.
+    if facts.ours and not facts.is_running and not any(facts.ours.values()):
+        orphans = sorted(facts.ours)
+        yield doubtful(
+            "leftover-tables",
+            f"no gateway answers, and tables of one are left: {', '.join(orphans)}",
+            "what a killed gateway left keeps its inside networks closed; the next start cleans up",
+            "sallyport run --config FILE",
+            *(f"nft delete table inet {name}" for name in orphans),
+        )
 
 
 def _ports(facts: DoctorFacts) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from sallyport.ops.config.toml_lines import line_map
 from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import Status
 from sallyport.ops.doctor.checks import DoctorFacts
-from sallyport.ops.doctor.rulesets import HostRules
+from sallyport.ops.doctor.rulesets import ChainName, HostRules, NftChain, table_names
 from sallyport.ops.interfaces import lasting_addresses, local_addresses
 
 # A program that does not answer in this time is as good as not there.
@@ -110,10 +110,23 @@ def _status(control_socket: Path) -> Status | None:
 
 
 def _rules() -> HostRules:
-    try:
-        return HostRules.parse(_said("nft", "--json", "list", "ruleset"))
-    except ValueError:  # No nft, no right to ask: `host.missing` says so.
-        return HostRules({})
+    """Return the rules of other programs; of none without nft or the right to ask.
+
+    One table at a time: at a table with an owner, as ours have, nft 1.0.6 ends its JSON half-way,
+    without an error.
+    """
+    chains: dict[ChainName, NftChain] = {}
+    helpers: list[str] = []
+    for family, table in table_names(_said("nft", "list", "tables")):
+        if table.startswith(BASE_TABLE):
+            continue
+        try:
+            found = HostRules.parse(_said("nft", "--json", "list", "table", family, table))
+        except ValueError:  # It has gone meanwhile.
+            continue
+        chains |= found.chains
+        helpers += found.helpers
+    return HostRules(chains, tuple(helpers))
 
 
 def _tables_of_ours() -> dict[str, int]:

@@ -47,7 +47,7 @@ class HostRules:
 
     @classmethod
     def parse(cls, text: str) -> "HostRules":
-        """Read the answer of `nft --json list ruleset`; raises ValueError for another text."""
+        """Read the answer of `nft --json list table`; raises ValueError for another text."""
         chains: dict[ChainName, NftChain] = {}
         helpers: list[str] = []
         try:
@@ -93,6 +93,12 @@ class HostRules:
             for rule in one.rules
             if rule
         )
+
+
+def table_names(text: str) -> list[tuple[str, str]]:
+    """Return family and name of each table in the answer of `nft list tables`."""
+    words = (line.split() for line in text.splitlines())
+    return [(one[1], one[2]) for one in words if len(one) == 3 and one[0] == "table"]
 
 
 def _ends_closed(chain: NftChain) -> bool:
