@@ -107,6 +107,7 @@ def test_a_connection_that_did_not_open_the_range_leaves_it_as_it_is() -> None:
 
     same.client_closes().server_closes()
     assert tuple(first.data_path.pinholes) == opened
+    assert told_of_the_range(first) == ["range.opened"]
     first.client_closes().server_closes().pinholes()
 
 
@@ -120,6 +121,11 @@ def test_a_connection_that_leaves_tls_and_comes_back_keeps_the_range_it_opened()
     dialogue.server_says(AGREED).client_hears(AGREED).client_says(HELLO).server_hears(HELLO)
     assert tuple(dialogue.data_path.pinholes) == opened
     dialogue.client_closes().server_closes().pinholes()
+    assert told_of_the_range(dialogue) == ["range.opened"]
+
+
+def told_of_the_range(dialogue: Dialogue) -> list[str]:
+    return [event for event, _ in dialogue.world.journal.records if event.startswith("range.")]
 
 
 def test_a_transfer_goes_on_when_the_connection_that_opened_the_range_ends() -> None:

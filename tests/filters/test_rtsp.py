@@ -377,7 +377,7 @@ def test_r03_an_answer_that_cannot_be_read_passes_and_gives_the_ports_back(
 def test_what_the_server_asks_and_the_client_answers_passes_and_changes_nothing(
     version: int,
 ) -> None:
-    dialogue, question = playing(version), b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    dialogue, question = playing(version), TEARDOWN.replace(b"TEARDOWN", b"OPTIONS") % (b"1", 1)
     dialogue.server_end.take()
 
     dialogue.server_says(question).client_hears(question)
@@ -537,13 +537,13 @@ def test_a_routed_camera_is_told_nothing_else() -> None:
 @pytest.mark.parametrize(
     "chosen",
     [
-        b"RTP/AVP;multicast;destination=239.1.1.1;port=5000-5001;ttl=2",
+        b"RTP/AVP;multicast;destination=239.1.1.1;server_port=6970-6971",
         b"RTP/AVP;unicast;client_port=5000-5001",
         b"RTP/AVP/TCP;unicast;interleaved=0-1;server_port=6970-6971",
     ],
-    ids=["a group", "no port of its own", "the connection itself"],
+    ids=["media for a group", "no port of its own", "media within the connection"],
 )
-def test_a_published_camera_that_names_no_port_of_its_own_is_opened_nothing(
+def test_a_published_camera_is_opened_no_port_that_its_media_does_not_need(
     chosen: bytes,
 ) -> None:
     said = SETUP % (b"1", 1, OFFER % b"5000-5001")

@@ -51,9 +51,7 @@ class MediaOffer:
 
     def is_chosen_by(self, answer: TransportSpec, proxy: api.Endpoint) -> bool:
         """Whether an answer chooses this offer, which the server knows by the port `proxy`."""
-        named = answer.ports(b"client_port") or tuple(
-            one.port for one in answer.addresses(b"dest_addr") if one.port is not None
-        )
+        named = _client_ports(answer)
         return answer.is_udp and (not named or named[0] == proxy.port)
 
 
@@ -69,7 +67,7 @@ def offers_of(specs: list[TransportSpec], receiver: api.IpAddress) -> list[Media
         require_destination(spec, receiver)
         if not spec.is_udp or spec.is_multicast or spec.is_ice:
             continue
-        ports = spec.ports(b"client_port") or _dest_ports(spec)
+        ports = _client_ports(spec)
         if not ports:
             continue
         if ports[0] % 2 or ports[0] > _MAX_PAIR or ports[1:] not in ((), (ports[0] + 1,)):
@@ -89,8 +87,8 @@ def require_destination(spec: TransportSpec, receiver: api.IpAddress) -> None:
         raise api.ProtocolError("media-to-another-host", bytes(spec))
 
 
-def _dest_ports(spec: TransportSpec) -> tuple[int, ...]:
-    ports = tuple(one.port for one in spec.addresses(b"dest_addr") if one.port is not None)
-    if len(ports) > 2:
-        raise api.ProtocolError("bad-rtsp-ports", bytes(spec))
-    return ports
+def _client_ports(spec: TransportSpec) -> tuple[int, ...]:
+    """Return the ports of the client in the words of either version; raises ProtocolError."""
+    return spec.ports(b"client_port") or tuple(
+        one.port for one in spec.addresses(b"dest_addr") if one.port is not None
+    )
