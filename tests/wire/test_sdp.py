@@ -131,3 +131,13 @@ def test_every_description_that_is_read_is_written_back_the_same(
 
     assert bytes(said) == text
     assert said.rewritten({}) == text
+
+
+def test_a_port_of_rtcp_without_an_address_gets_none() -> None:
+    said = SessionDescription(
+        b"v=0\r\no=- 1 1 IN IP4 10.0.0.8\r\ns=-\r\nt=0 0\r\nc=IN IP4 10.0.0.8\r\n"
+        b"m=audio 4000 RTP/AVP 0\r\na=rtcp:53020\r\n"
+    )
+
+    with pytest.raises(ProtocolError, match="bad-connection-line"):
+        said.with_address(6, ip_address("203.0.113.1"))

@@ -100,9 +100,9 @@ class SessionDescription:
         """Return a `c=`, `o=` or `a=rtcp:` line with another address, without its end."""
         text = self._text(line)
         found = _CONNECTION.fullmatch(text) or _ORIGIN.fullmatch(text) or _RTCP.fullmatch(text)
-        if found is None or found.lastindex is None:
+        if found is None or (text.startswith(b"a=") and found[2] is None):
             raise ProtocolError("bad-connection-line", text)
-        place = 2 if text.startswith(b"c=") else found.lastindex
+        place = 1 if text.startswith(b"o=") else 2
         said = text[: found.start(place)] + str(address).encode() + text[found.end(place) :]
         family = b"IP%d" % address.version
         return re.sub(rb"\bIN([ \t]+)IP[46]", rb"IN\1" + family, said, count=1)
