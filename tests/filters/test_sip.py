@@ -7,7 +7,9 @@ import pytest
 from sallyport import limits
 from sallyport.errors import OutOfResources
 from sallyport.filters.sip import SipFilter, SipSettings
+from sallyport.filters.sip.names import answer
 from sallyport.testing import Dialogue, make_policy
+from sallyport.wire.sip.messages import read_datagram
 
 OWN = {4: b"10.0.0.8:50000", 6: b"[fd00:a::8]:50000"}
 HOST = {4: b"10.0.0.8", 6: b"fd00:a::8"}
@@ -633,3 +635,22 @@ def test_the_end_of_the_conversation_ends_its_calls(version: int) -> None:
     dialogue.connection.close("idle")
 
     dialogue.pinholes().transfers()
+
+
+@pytest.mark.parametrize(
+    ("far", "has_own"),
+    [
+        (b"To: <sip:lee@example.org>", False),
+        (b"To: <sip:lee@example.org>;tag=far", True),
+        (b'To: "tag=1" <sip:lee@example.org>', False),
+        (b"To: <sip:lee@example.org;tag=1>", False),
+        (b"To: <<sip:lee", False),
+    ],
+)
+def test_rfc_3261_section_8_2_6_2_an_answer_of_ours_has_one_tag(far: bytes, has_own: bool) -> None:
+    refused = read_datagram(message(b"INVITE sip:lee@example.org SIP/2.0", far=far))
+
+    said = answer(refused, 403, b"Forbidden")
+
+    tail = b"" if has_own else b";tag=refused-by-gateway"
+    assert far + tail + b"\r\n" in said

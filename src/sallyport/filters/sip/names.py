@@ -130,11 +130,19 @@ def answer(request: TextMessage, code: int, reason: bytes) -> bytes:
         if header.name in copied:
             lines.append(header.raw)
         elif header.name == b"to":
-            tag = b"" if b"tag=" in header.value else b";tag=refused-by-gateway"
+            tag = b"" if _is_tagged(header.value) else b";tag=refused-by-gateway"
             lines.append(b"To: " + header.value + tag + b"\r\n")
     if code == 503:
         lines.append(b"Retry-After: 30\r\n")
     return b"".join((*lines, b"Content-Length: 0\r\n\r\n"))
+
+
+def _is_tagged(to: bytes) -> bool:
+    """Return whether a To header has a tag; `tag=` may also stand in its name or its URI."""
+    try:
+        return NameAddress.read(to).get(b"tag") is not None
+    except api.ProtocolError:
+        return False
 
 
 def transaction(names: MessageNames) -> tuple[bytes, int, bytes, bytes]:
