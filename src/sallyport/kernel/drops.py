@@ -5,7 +5,6 @@ costs us no more than a scan. Each source is in the log once in a minute, so man
 the minute ends with one record that has the whole.
 """
 
-import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -62,17 +61,10 @@ class DropWatch:
     def drain(self) -> list[DroppedPacket]:
         """Take the samples that there are; some may have been lost in a flood. Raises OSError."""
         found: list[DroppedPacket] = []
-        while True:
-            try:
-                data = self._socket.recv(netlink_socket.RECEIVE_SIZE)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue
-            samples = map(nflog.read_packet, netlink.messages(data))
+        for data in netlink_socket.waiting(self._socket):
+            samples = map(nflog.read_packet, netlink.messages(data or b""))
             found += [sample for sample in samples if sample is not None]
+        return found
 
     def _ask(self, request: bytes, sequence: int) -> None:
         self._socket.send(request)

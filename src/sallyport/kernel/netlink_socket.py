@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterator
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
@@ -22,3 +23,19 @@ def connect() -> socket.socket:
     )
     sock.bind((0, 0))
     return sock
+
+
+def waiting(sock: socket.socket) -> Iterator[bytes | None]:
+    """Yield each datagram that waits on a socket that never blocks; None where some were lost.
+
+    Raises OSError.
+    """
+    while True:
+        try:
+            yield sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None

@@ -5,7 +5,6 @@ deleted before has been freed, 8 to 20 ms, and no transaction on the host passes
 question each quarter of a second over a socket of its own tripled the slowest transfers.
 """
 
-import errno
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -124,14 +123,7 @@ class RulesetWatch:
         Raises OSError.
         """
         found: list[RulesetChange] = []
-        while True:
-            try:
-                data = self._socket.recv(netlink_socket.RECEIVE_SIZE)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue
-            changes = map(ruleset.read_change, netlink.messages(data))
+        for data in netlink_socket.waiting(self._socket):
+            changes = map(ruleset.read_change, netlink.messages(data or b""))
             found += [change for change in changes if change is not None]
+        return found

@@ -32,7 +32,7 @@ Handler = Callable[[Mapping[str, object]], object]
 SallyportError is an answer too."""
 
 Tell = Callable[[object], None]
-"""Give a document, which msgspec can encode, to the reader of a stream; never waits."""
+"""Send a document, which msgspec can encode, to the reader of a stream; never waits."""
 
 Stream = Callable[[Mapping[str, object], Tell], Callable[[], None]]
 """Begin to tell, by a stream's arguments; returns what ends it. A SallyportError is an answer."""

@@ -9,7 +9,7 @@ from sallyport.kernel.address_watch import AddressWatch
 from sallyport.ops.interfaces import lasting_addresses
 
 Follow = Callable[[], Awaitable[object]]
-"""Have the gateway take the addresses that there are now; raises OperatorError."""
+"""Let the gateway take the addresses that there are now; raises OperatorError."""
 
 
 class AddressFollower:
