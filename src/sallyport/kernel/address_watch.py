@@ -1,8 +1,6 @@
 """The kernel's notice that the addresses of this host have changed; which, is asked elsewhere."""
 
-import errno
 import socket
-from contextlib import suppress
 
 from sallyport.kernel import netlink_socket
 from sallyport.wire import rtnetlink
@@ -29,14 +27,8 @@ class AddressWatch:
 
     def drain(self) -> None:
         """Take in everything that has been reported; raises OSError."""
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    self._socket.recv(netlink_socket.RECEIVE_SIZE)
-                except OSError as error:
-                    # Some reports were lost; the reader asks for all addresses anyway.
-                    if error.errno != errno.ENOBUFS:
-                        raise
+        for _report in netlink_socket.waiting(self._socket):
+            pass  # The reader asks for all addresses anyway, also when some reports were lost.
 
     def close(self) -> None:
         """Close the socket; idempotent."""

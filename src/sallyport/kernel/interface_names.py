@@ -5,7 +5,6 @@ while we run falls out of its network: nothing is opened by that, but it is out 
 kernel's notifications are read, and the rules are written again with the new name.
 """
 
-import errno
 import socket
 from collections.abc import Iterable
 
@@ -97,14 +96,8 @@ class InterfaceWatch:
 
     def drain(self) -> None:
         """Take in everything that has been reported; raises OSError."""
-        while True:
-            try:
-                data = self._socket.recv(netlink_socket.RECEIVE_SIZE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for data in netlink_socket.waiting(self._socket):
+            if data is None:
                 self._note_all()
                 continue
             for message in netlink.messages(data):
