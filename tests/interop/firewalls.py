@@ -32,19 +32,6 @@ DOCKER = """
 -A DOCKER-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 COMMIT
 """
-UFW = """
-*filter
-:INPUT DROP [0:0]
-:FORWARD DROP [0:0]
-:ufw-before-input - [0:0]
-:ufw-before-forward - [0:0]
--A INPUT -j ufw-before-input
--A FORWARD -j ufw-before-forward
--A ufw-before-input -i lo -j ACCEPT
--A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-COMMIT
-"""
 
 # A bus for firewalld alone, and every program of Debian where it looks for its own parts.
 _BUS = """\
@@ -52,20 +39,37 @@ _BUS = """\
 <policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
 <allow user="*"/></policy></busconfig>
 """
-_FIREWALLD = """
+# Every program of Debian where it looks for its own parts, in a mount namespace of its own.
+_INSTALLED = """
 set -eu
 work=$1 debian=$2
 mount --make-rprivate /
 mkdir -p "$debian/etc" "$work/tmpfs"
 mount -t tmpfs tmpfs "$work/tmpfs"
-mkdir "$work/tmpfs/upper" "$work/tmpfs/work"
-mount -t overlay overlay -o "lowerdir=$debian/usr:/usr" /usr
-upper=upperdir=$work/tmpfs/upper,workdir=$work/tmpfs/work
-mount -t overlay overlay -o "lowerdir=$debian/etc:/etc,$upper" /etc
+for folder in usr etc; do
+    upper=$work/tmpfs/$folder
+    mkdir -p "$upper/upper" "$upper/work"
+    mount -t overlay overlay \\
+        -o "lowerdir=$debian/$folder:/$folder,upperdir=$upper/upper,workdir=$upper/work" /$folder
+done
 mount -t tmpfs tmpfs /var/log
+"""
+_FIREWALLD = """
 mkdir -p /run/dbus
 dbus-daemon --config-file="$work/bus.conf" --fork --nopidfile
 exec /usr/bin/python3 -sP /usr/sbin/firewalld --nofork --nopid --log-target console
+"""
+# What installing it would do: its files, the alternatives of iptables, the switch to run it.
+_UFW = """
+cp -r "$debian/lib/ufw" /usr/lib
+cp /usr/share/ufw/iptables/*.rules /usr/share/ufw/*.init /usr/share/ufw/ufw.conf /etc/ufw
+for family in ip ip6; do
+    for program in tables tables-save tables-restore; do
+        ln -sf xtables-nft-multi "/usr/sbin/$family$program"
+    done
+done
+ufw --force enable
+exec sleep infinity
 """
 
 
@@ -92,41 +96,58 @@ def rules_of_iptables(lab: Lab, text: str) -> Iterator[None]:
             lab.gateway.run(["nft", "delete", "table", family, "filter"])
 
 
-class Firewalld:
-    """A real firewalld in the gateway's network, with its bus in a mount namespace of its own."""
+class InstalledFirewall:
+    """A real firewall in the gateway's network; its files are in a mount namespace of its own."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, name: str, script: str, is_running: tuple[str, str]) -> None:
+        """Run `script` where the firewall is installed; the command and answer say that it runs."""
         self._lab = lab
-        work = lab.folder / "firewalld"
+        self._is_running = is_running
+        work = lab.folder / name
         work.mkdir(exist_ok=True)
         (work / "bus.conf").write_text(_BUS.format(socket="/run/dbus/system_bus_socket"))
         log = work / "log"
-        argv = ["unshare", "-m", "sh", "-c", _FIREWALLD, "firewalld", str(work), str(DEBIAN)]
+        argv = ["unshare", "-m", "sh", "-c", _INSTALLED + script, name, str(work), str(DEBIAN)]
         self._process = lab.gateway.popen(argv, log=log)
-        wait_until(self._process, self._answers, log, "firewalld does not start")
+        wait_until(self._process, self._answers, log, f"{name} does not start")
 
     def sh(self, command: str, *, check: bool = True) -> str:
-        """Run a command line where firewall-cmd finds the bus; return what it prints."""
+        """Run a command line where the firewall is installed; return what it prints."""
         inside = ["nsenter", "-m", "-t", str(self._process.pid), "sh", "-c", command]
         return self._lab.gateway.run(inside, check=check).stdout
 
-    def stop(self) -> None:
-        """End it, and its bus; its rules go with it."""
-        self.sh("pkill --ns $$ --nslist mnt dbus-daemon", check=False)
+    def end(self) -> None:
+        """End its process."""
         end(self._process)
 
     def _answers(self) -> bool:
-        return self.sh("firewall-cmd --state", check=False).strip() == "running"
+        command, answer = self._is_running
+        return self.sh(command, check=False).startswith(answer)
 
 
 @contextmanager
-def firewalld(lab: Lab) -> Iterator[Firewalld]:
+def firewalld(lab: Lab) -> Iterator[InstalledFirewall]:
     """Run firewalld with the gateway's interfaces in its zones internal and external."""
-    running = Firewalld(lab)
+    asked = ("firewall-cmd --state", "running")
+    running = InstalledFirewall(lab, "firewalld", _FIREWALLD, asked)
     try:
         for zone, interface in (("internal", "int0"), ("external", "ext0")):
             running.sh(f"firewall-cmd --permanent --zone={zone} --change-interface={interface}")
         running.sh("firewall-cmd --reload")
         yield running
     finally:
-        running.stop()
+        # Its rules go with it.
+        running.sh("pkill --ns $$ --nslist mnt dbus-daemon", check=False)
+        running.end()
+
+
+@contextmanager
+def ufw(lab: Lab) -> Iterator[InstalledFirewall]:
+    """Run ufw as it is right after `ufw enable`."""
+    running = InstalledFirewall(lab, "ufw", _UFW, ("ufw status", "Status: active"))
+    try:
+        yield running
+    finally:
+        running.end()
+        for family in ("ip", "ip6"):
+            lab.gateway.run(["nft", "delete", "table", family, "filter"])

@@ -33,14 +33,8 @@ def docker(lab: Lab) -> Iterator[Type]:
 
 @contextmanager
 def ufw(lab: Lab) -> Iterator[Type]:
-    def write(line: str) -> None:
-        # A line of ufw's own files is what iptables-restore takes.
-        if line.startswith("-A "):
-            for program in ("iptables-nft", "ip6tables-nft"):
-                lab.gateway.run([program, *line.split()])
-
-    with firewalls.rules_of_iptables(lab, firewalls.UFW):
-        yield write
+    with firewalls.ufw(lab) as running:
+        yield running.sh
 
 
 @contextmanager
