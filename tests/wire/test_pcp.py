@@ -212,12 +212,27 @@ def test_a_grant_says_for_whom_it_is_and_how_many_ports_there_are(
     assert found.third_party == ip_address("10.0.0.9")
 
     answer = pcp.grant(
-        found, external=ip_address("203.0.113.1"), port=9, lifetime=600, epoch=3, set_size=given_
+        found, external=ip_address("203.0.113.1"), port=8, lifetime=600, epoch=3, set_size=given_
     )
 
     # RFC 7753 section 5.2: the size is what was given; without a set there is no such option.
     expected = b"" if repeated is None else option(130, bytes((0, repeated, 31, 144, 1)))
     assert answer[60:] == third_party + expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "port", "told"), [(1, 40000, 1), (1, 40001, 0), (0, 40000, 0), (0, 40001, 0)]
+)
+def test_rfc_7753_section_4_1_parity_is_told_as_it_is_and_only_who_asked_hears_of_it(
+    asked: int, port: int, told: int
+) -> None:
+    found = pcp.parse(header() + mapping() + option(130, bytes((0, 2, 31, 144, asked)))).mapping
+    assert found is not None
+    answer = pcp.grant(
+        found, external=ip_address("203.0.113.1"), port=port, lifetime=600, epoch=3, set_size=2
+    )
+
+    assert answer[60:] == option(130, bytes((0, 2, 31, 144, told)))
 
 
 @given(data=st.binary(min_size=2, max_size=1200))
@@ -303,7 +318,7 @@ def test_section_12_1_a_peer_request_and_its_answer(others: str | None) -> None:
         (peering(protocol=0), PcpResult.MALFORMED_REQUEST),
         (peering(internal=0), PcpResult.MALFORMED_REQUEST),
         (peering(remote=0), PcpResult.MALFORMED_REQUEST),
-        (peering() + option(2), PcpResult.UNSUPP_OPTION),
+        (peering() + option(2), PcpResult.MALFORMED_REQUEST),
         (peering() + peer(128, 0, mapped("203.0.113.9")), PcpResult.UNSUPP_OPTION),
     ],
 )

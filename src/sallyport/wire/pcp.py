@@ -112,11 +112,16 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class Peering:
-    """What a PEER request says (section 12.1): it asks about a flow to one remote peer."""
+    """What a PEER request says (section 12.1): it asks about a flow to one remote peer.
+
+    External port and address are how the client expects to be seen; zeros expect nothing.
+    """
 
     nonce: bytes
     protocol: int
     internal_port: int
+    external_port: int
+    external_address: IpAddress
     remote: Endpoint
     third_party: IpAddress | None = None
 
@@ -184,14 +189,17 @@ def _peering(data: bytes) -> Peering:
     """Read what follows the header of PEER; raises Refusal."""
     if len(data) < _PEER.size:
         raise Refusal(PcpResult.MALFORMED_REQUEST)
-    nonce, protocol, internal, _, _, port, packed = _PEER.unpack_from(data)
+    nonce, protocol, internal, external, wished, port, packed = _PEER.unpack_from(data)
     options = _options(data[_PEER.size :], is_deletion=False)
-    if options.prefers_failure or options.filters is not None:
-        raise Refusal(PcpResult.UNSUPP_OPTION)  # sections 13.2 and 13.3: for MAP alone
+    if options.prefers_failure:
+        raise Refusal(PcpResult.MALFORMED_REQUEST)  # section 12.1: PEER means it without saying so
+    if options.filters is not None:
+        raise Refusal(PcpResult.UNSUPP_OPTION)  # section 13.3: for MAP alone
     if not (protocol and internal and port):
         raise Refusal(PcpResult.MALFORMED_REQUEST)  # section 12.1: one flow, of one protocol
     remote = Endpoint(address_of(packed), port)
-    return Peering(nonce, protocol, internal, remote, options.third_party)
+    expected = address_of(wished)
+    return Peering(nonce, protocol, internal, external, expected, remote, options.third_party)
 
 
 def map_request(
@@ -272,11 +280,11 @@ def grant(
         body += _option(Option.PREFER_FAILURE, b"")
     body += b"".join(_filter(one) for one in mapping.filters or ())
     if mapping.port_set is not None and set_size is not None:
-        wanted = mapping.port_set
-        parity = int(wanted.keeps_parity)
-        body += _option(
-            Option.PORT_SET, _PORT_SET.pack(set_size, wanted.first_internal_port, parity)
-        )
+        first = mapping.port_set.first_internal_port
+        # RFC 7753 section 4.1: the bit of an answer says that parity is kept, not that it was
+        # asked for. A set begins at a multiple of its size, so one at an odd port may lose it.
+        is_kept = mapping.port_set.keeps_parity and port % 2 == first % 2
+        body += _option(Option.PORT_SET, _PORT_SET.pack(set_size, first, is_kept))
     return head + body
 
 

@@ -47,6 +47,9 @@ class Asking:
         assert answer is not None
         return Answer(answer)
 
+    def seconds_left(self) -> list[float | None]:
+        return [binding.expires_in for binding in self.gateway.bindings()]
+
     def pinholes(self) -> list[str]:
         return [
             f"{hole.listen} -> {hole.target} from {hole.sources} ports {hole.source_ports}"

@@ -375,9 +375,17 @@ def test_section_14_1_clients_are_told_the_epoch_and_by_nat_pmp_the_address() ->
 RUNNING = (Transport.TCP, CLIENT.with_port(4000), PEER)
 
 
-def peer_request(*, port: int = 4000, remote: Endpoint = PEER, protocol: int = 6) -> bytes:
+def peer_request(
+    *,
+    port: int = 4000,
+    remote: Endpoint = PEER,
+    protocol: int = 6,
+    external: int = 0,
+    suggested: str = "::",
+) -> bytes:
     head = b"\2\2\0\0" + (3600).to_bytes(4, "big") + packed(str(CLIENT.address))
-    body = NONCE + bytes((protocol, 0, 0, 0)) + port.to_bytes(2, "big") + bytes(2) + bytes(16)
+    body = NONCE + bytes((protocol, 0, 0, 0)) + port.to_bytes(2, "big")
+    body += external.to_bytes(2, "big") + packed(suggested)
     return head + body + remote.port.to_bytes(2, "big") + bytes(2) + packed(str(remote.address))
 
 
@@ -416,6 +424,9 @@ def test_section_12_3_of_a_running_flow_its_translation_and_its_time_are_told() 
         ({"port": 0}, PcpResult.MALFORMED_REQUEST),
         ({"remote": PEER.with_port(0)}, PcpResult.MALFORMED_REQUEST),
         ({"remote": Endpoint.parse("10.0.0.9:80")}, PcpResult.NOT_AUTHORIZED),
+        # Section 12.1: what the client expects is what is, or it is refused.
+        ({"external": 61001}, PcpResult.CANNOT_PROVIDE_EXTERNAL),
+        ({"suggested": "203.0.113.2"}, PcpResult.CANNOT_PROVIDE_EXTERNAL),
     ],
 )
 def test_section_12_2_of_other_flows_nothing_is_told_and_nothing_is_made(
@@ -429,8 +440,33 @@ def test_section_12_2_of_other_flows_nothing_is_told_and_nothing_is_made(
     assert not asking.pinholes()
 
 
-def test_sections_13_2_and_13_3_options_of_map_are_refused_with_peer() -> None:
-    for extra in (PREFER_FAILURE, peer("203.0.113.9")):
-        answer = AskingAboutFlows().ask(peer_request() + extra)
-        assert answer is not None
-        assert PcpResult(answer[3]) is PcpResult.UNSUPP_OPTION
+@pytest.mark.parametrize("suggested", ["0.0.0.0", str(OUTSIDE)])
+@pytest.mark.parametrize("external", [0, 61000])
+def test_section_12_1_a_flow_that_is_as_the_client_expects_is_told(
+    suggested: str, external: int
+) -> None:
+    answer = AskingAboutFlows().ask(peer_request(external=external, suggested=suggested))
+
+    assert answer is not None
+    assert PcpResult(answer[3]) is PcpResult.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("extra", "result"),
+    [
+        pytest.param(PREFER_FAILURE, PcpResult.MALFORMED_REQUEST, id="section 12.1"),
+        pytest.param(peer("203.0.113.9"), PcpResult.UNSUPP_OPTION, id="section 13.3"),
+        pytest.param(
+            option(1, packed(str(CLIENT.address))), PcpResult.MALFORMED_REQUEST, id="section 13.1"
+        ),
+        pytest.param(option(1, packed("10.0.0.9")), PcpResult.NOT_AUTHORIZED, id="another's flow"),
+        pytest.param(option(200, b"unknown"), PcpResult.SUCCESS, id="section 7.3"),
+    ],
+)
+def test_options_that_do_not_go_with_peer_are_refused_by_their_clause(
+    extra: bytes, result: PcpResult
+) -> None:
+    answer = AskingAboutFlows().ask(peer_request() + extra)
+
+    assert answer is not None
+    assert PcpResult(answer[3]) is result

@@ -124,6 +124,8 @@ class PcpResponder:
         transport = _TRANSPORTS.get(peering.protocol)
         if transport is None:
             raise pcp.Refusal(PcpResult.UNSUPP_PROTOCOL)
+        if peering.third_party == source.address:
+            raise pcp.Refusal(PcpResult.MALFORMED_REQUEST)  # section 13.1
         if peering.third_party is not None:
             # It would tell one host of another's flows.
             raise pcp.Refusal(PcpResult.NOT_AUTHORIZED)
@@ -139,6 +141,12 @@ class PcpResponder:
             # One that we relay ourselves (an intercepted protocol) is not the client's own flow.
             raise pcp.Refusal(PcpResult.CANNOT_PROVIDE_EXTERNAL)
         external, seconds = found
+        wished = peering.external_address
+        if peering.external_port not in (0, external.port) or not (
+            wished.is_unspecified or wished == external.address
+        ):
+            # Section 12.1: a flow that runs is translated as it is, whatever the client expects.
+            raise pcp.Refusal(PcpResult.CANNOT_PROVIDE_EXTERNAL)
         return pcp.describe(peering, external=external, lifetime=seconds, epoch=self.epoch)
 
     async def _map(self, request: PcpRequest, mapping: pcp.Mapping, source: Endpoint) -> bytes:
