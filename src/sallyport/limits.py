@@ -10,6 +10,9 @@ ACCEPT_TIMEOUT_SECONDS = 60.0
 # the SDK's minute is enough for it.
 UDP_IDLE_SECONDS = 60.0
 
+# A binding that may be silent for so long is looked at four times a second, for some 10 us each.
+MIN_IDLE_SECONDS = 1
+
 # The SDK's FWX_INCREASE_RECEIVE_BUFFER is 64 KB "against bursts" (semantics 1.3, flag 9), eight
 # times what its system gave. Linux gives 208 KiB, so 64 KB changed nothing; 1 MiB holds five times
 # the burst, where the gateway may set it.

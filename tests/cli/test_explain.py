@@ -45,6 +45,15 @@ def test_what_is_allowed_ends_with_0_and_says_what_would_be_open(
     assert "max_bindings_per_client: 0 of 64 (rule office)" in said
 
 
+def test_how_long_it_would_last_is_told(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = 'action = "allow"\nmax_lifetime = 600\nmax_idle = 60'
+    Path(file).write_text(CONFIGURATION.replace('action = "allow"', limits), encoding="utf-8")
+
+    line = ["explain", "10.77.0.8", "198.51.100.9", "ftp", "--bind", "5000", "--config", file]
+    assert main(line) == 0
+    assert "for 600 s, until it is silent for 60 s" in capsys.readouterr().out
+
+
 def test_what_is_refused_ends_with_5_and_names_the_key(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

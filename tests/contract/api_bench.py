@@ -82,7 +82,7 @@ class ApiBench(MemoryBench):
             "peer_ports": None if ports is None else sorted(ports),
             "context": len(self._contexts) - 1,
         }
-        for name in ("backlog", "shared", "lifetime", "armed"):
+        for name in ("backlog", "shared", "lifetime", "idle", "armed"):
             if name in arguments:
                 keys[name] = arguments[name]
         bound = self.ask("bind", **keys)

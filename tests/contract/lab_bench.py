@@ -25,7 +25,7 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import DataPath, DataPathKind, Pinhole
 from sallyport.core.pinholes.ports import Ports
-from sallyport.core.runtime.environment import Level
+from sallyport.core.runtime.environment import Journal, Level
 from sallyport.errors import OutOfResources
 from sallyport.flags import BindFlags, Transport
 from sallyport.lab.host import Host
@@ -39,6 +39,23 @@ _ASKED_EVERY = 0.02
 
 _GREETING = b"!"
 _KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
+
+
+class AheadWorld(AsyncWorld):
+    """A world whose clock a test may put forward; nothing of the loop's moves with it."""
+
+    def __init__(self, journal: Journal, tasks: asyncio.TaskGroup) -> None:
+        super().__init__(journal, tasks)
+        self._ahead = 0.0
+        self.now = lambda: self._loop.time() + self._ahead
+
+    def go_to(self, when: float) -> None:
+        """Let it be `when` now."""
+        self._ahead += when - self.now()
+
+    def wake_at(self, when: float) -> None:
+        """See `Environment`."""
+        super().wake_at(when - self._ahead)
 
 
 class LabBench(Bench):
@@ -69,17 +86,17 @@ class LabBench(Bench):
         self._waiting: list[asyncio.Task[None]] = []
         self._tokens = count(1)
         self._closing = asyncio.Event()
-        self._world: asyncio.Future[AsyncWorld] = loop.create_future()
+        self._world: asyncio.Future[AheadWorld] = loop.create_future()
         self._house = loop.create_task(self._keep_world())
 
     async def _keep_world(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            self._world.set_result(AsyncWorld(self, tasks))
+            self._world.set_result(AheadWorld(self, tasks))
             await self._closing.wait()
 
     def start(self, filters: Sequence[ApplicationFilter], rule: Mapping[str, Any]) -> None:
         """Put the gateway together; `rule` replaces fields of the one access rule."""
-        world = self.run(_result(self._world))
+        self._ahead = world = self.run(_result(self._world))
         self.ports = Ports(PortRange.parse(PORTS), world.random_below)
         self.gateway = Gateway(
             policy=policy(self.way, **rule),
@@ -135,8 +152,12 @@ class LabBench(Bench):
             raise AssertionError(f"it does not happen; {self.journal.records[-5:]}") from None
 
     def pass_time(self, seconds: float) -> None:
-        """See `Bench`; the loop's own clock stays, what is due by then is fired now."""
-        self.gateway.deadlines.fire(self.gateway.clock() + seconds)
+        """See `Bench`; the loop's own clock stays, and the gateway's goes ahead of it."""
+        end, due = self._ahead.now() + seconds, self.gateway.deadlines
+        while (when := due.next) is not None and when <= end:
+            self._ahead.go_to(when)
+            due.fire(when)
+        self._ahead.go_to(end)
 
     def serve(self, at: Endpoint) -> None:
         """See `Bench`."""

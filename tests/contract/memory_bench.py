@@ -159,13 +159,13 @@ class MemoryTalk(Talk):
         """See `Talk`."""
         if self._bench.transport is Transport.UDP:
             return self._path.send(self.peer, self._listen, data) == self.at
-        return self._is_running()
+        return bool(self._path.carry(self.peer, from_peer=len(data)))
 
     def reaches_peer(self, data: bytes) -> bool:
         """See `Talk`."""
         if self._bench.transport is Transport.UDP:
             return self._path.answer(self._listen, self.peer, data)
-        return self._is_running()
+        return bool(self._path.carry(self.peer, to_peer=len(data)))
 
     def is_cut_towards_peer(self, data: bytes) -> bool:
         """See `Talk`."""
@@ -174,6 +174,3 @@ class MemoryTalk(Talk):
     def finish(self) -> None:
         """See `Talk`."""
         self._path.finish(self.peer)
-
-    def _is_running(self) -> bool:
-        return any(self.peer in flows for flows in self._path.flows.values())

@@ -7,9 +7,10 @@ from tests.contract.setups import NAT, TCP, UDP, WITH_PRIMARY, over
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument, Terminating
-from sallyport.flags import BindFlags
+from sallyport.flags import BindFlags, Transport
 
 ALMOST_A_MINUTE, A_MINUTE, A_DAY = 59.0, 61.0, 86_400.0
+HALF_A_MINUTE, TWO_MINUTES = 30.0, 122.0
 
 
 def state_of(binding: Binding) -> State:
@@ -283,3 +284,78 @@ def test_datagrams_have_no_end_so_they_pass_no_longer_when_that_life_is_over(ben
 
     assert state_of(binding) is State.CLOSED
     assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
+# -- silence ---------------------------------------------------------------------------------------
+
+
+def test_what_nobody_uses_ends_when_its_idle_time_is_over(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, idle=A_MINUTE)
+    bench.pass_time(ALMOST_A_MINUTE)
+    assert (left := binding.expires_in) is not None
+    assert left <= A_MINUTE - ALMOST_A_MINUTE
+
+    bench.pass_time(HALF_A_MINUTE)
+    assert state_of(binding) is State.CLOSED
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    assert bench.journal.reasons("binding.closed") == ["idle-time-is-over"]
+
+
+def test_idle_time_counts_from_when_the_binding_is_armed(bench: Bench) -> None:
+    binding = bench.bind(idle=A_MINUTE, armed=False)
+    bench.pass_time(ALMOST_A_MINUTE)
+    bench.run(binding.arm())
+
+    bench.pass_time(ALMOST_A_MINUTE)
+    assert state_of(binding) is State.ARMED
+    bench.pass_time(HALF_A_MINUTE)
+    assert state_of(binding) is State.CLOSED
+
+
+def test_what_is_used_again_and_again_does_not_become_idle(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    flags = BindFlags.NONE if bench.transport is Transport.TCP else BindFlags.BIDIRECTIONAL
+    binding = bench.bind(client, flags=flags, idle=A_MINUTE)
+    talk = bench.reach(bench.way.server, binding.proxy_address)
+    for speak in (talk.reaches_client, talk.reaches_peer) * 2:
+        bench.pass_time(HALF_A_MINUTE)
+        assert speak(b"hello")
+
+    bench.pass_time(HALF_A_MINUTE)
+    assert state_of(binding) is not State.CLOSED
+    assert talk.reaches_client(b"hello once more")
+
+
+def test_what_runs_in_silence_is_ended_with_its_binding(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, idle=A_MINUTE)
+    bench.reach(bench.way.server, binding.proxy_address)
+
+    bench.pass_time(TWO_MINUTES)
+    assert state_of(binding) is State.CLOSED
+    assert not binding.connections[0].running
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+
+
+def test_one_port_that_is_used_keeps_all_ports_of_its_binding(bench: Bench) -> None:
+    clients = bench.client(), bench.client()
+    for client in clients:
+        bench.serve(client)
+    binding = bench.bind(*clients, idle=A_MINUTE)
+    talk = bench.reach(bench.way.server, binding.connections[1].proxy_address)
+    for _ in range(3):
+        bench.pass_time(HALF_A_MINUTE)
+        assert talk.reaches_client(b"hello")
+
+    assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.9, -1.0])
+@over(lambda setup: not setup.is_real)
+def test_an_idle_time_that_is_none_is_a_mistake(bench: Bench, seconds: float) -> None:
+    with pytest.raises(InvalidArgument):
+        bench.bind(idle=seconds)

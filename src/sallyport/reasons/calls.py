@@ -44,6 +44,7 @@ _WANTED: Final = {
     "flags": "a combination of BindFlags",
     "frontend": "a Frontend, or None",
     "host": _ADDRESS,
+    "idle": f"{_SECONDS}, or None",
     "internal_address": f"{_ADDRESS}, or None",
     "ip_filter": "an IpFilter, or None",
     "is_held": "True or False",
@@ -114,6 +115,11 @@ REASONS: Final = (
         "lifetime-is-not-positive",
         "A life of no seconds was asked for.",
         "Give a number above zero, or leave it out.",
+    ),
+    _call(
+        "idle-time-is-too-short",
+        f"A binding was to end after less than {limits.MIN_IDLE_SECONDS} s of silence.",
+        f"Give {limits.MIN_IDLE_SECONDS} or more, or leave it out.",
     ),
     _call(
         "only-datagrams-are-kept",

@@ -52,6 +52,18 @@ REASONS: Final = (
         "Raise max_lifetime of the rule if bindings should live longer.",
     ),
     _end(
+        "max-idle-reached",
+        "Nothing has passed through the binding for as long as max_idle of its rule allows.",
+        "What ran through it was reset as well.",
+        "Raise max_idle of the rule if bindings should live longer in silence.",
+    ),
+    _end(
+        "idle-time-is-over",
+        "Nothing has passed through the binding for as long as its owner allowed.",
+        "What ran through it was reset as well.",
+        "A program that still needs the port asks again; look whether it runs.",
+    ),
+    _end(
         "timed-out",
         "No peer connected within a minute.",
         "The pinhole is closed; the transfer did not begin.",

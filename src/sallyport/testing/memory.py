@@ -186,10 +186,15 @@ class MemoryDataPath:
 
     def finish(self, peer: Endpoint, from_peer: int = 0, to_peer: int = 0) -> None:
         """End the flow of `peer` after these byte counts, as a close or a long silence does."""
-        for pinhole_id, flows in tuple(self.flows.items()):
-            if peer in flows:
-                self._count(self._admitting[pinhole_id], peer, from_peer, to_peer)
-                self._end(pinhole_id, peer)
+        for pinhole_id in self.carry(peer, from_peer, to_peer):
+            self._end(pinhole_id, peer)
+
+    def carry(self, peer: Endpoint, from_peer: int = 0, to_peer: int = 0) -> list[int]:
+        """Let the flow of `peer` pass so many bytes on; return the pinholes it runs through."""
+        through = [pinhole_id for pinhole_id, flows in self.flows.items() if peer in flows]
+        for pinhole_id in through:
+            self._count(self._admitting[pinhole_id], peer, from_peer, to_peer)
+        return through
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class ApiBind(ApiRequest, frozen=True, kw_only=True, tag="bind"):
     shared: bool = False
     """Whether `proxy_address` may be that of other binds that say so too, with other peers."""
     lifetime: float | None = None
+    idle: float | None = None
     armed: bool = True
     stays: bool = False
     """Whether it outlives the connection, until its lifetime is over; it needs one."""

@@ -3,6 +3,7 @@
 Every check comes before the first effect, so that a refused call has changed nothing.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ class Binder:
         if request.is_for_primary:
             (emulated,) = binding.connections
             emulated.become_emulated(path, emulated.asked_by)
-        engine.binding_made(binding, request.lifetime)
+        engine.binding_made(binding, request)
         try:
             await engine.ask_about_bind(binding)
             self._decide_path_again(binding)
@@ -131,7 +132,7 @@ class Binder:
 
     def extend(self, binding: Binding, seconds: float) -> float:
         """Do what `Binding.extend` promises."""
-        if seconds <= 0:
+        if not 0 < seconds < math.inf:
             raise InvalidArgument("lifetime-is-not-positive")
         if binding.state is State.CLOSED:
             raise Terminating("connection-has-ended")

@@ -60,10 +60,10 @@ class Ledger:
             named=", ".join(str(_named(one)) for one in binding.connections),
         )
 
-    def binding_made(self, binding: Binding, lifetime: float | None) -> None:
+    def binding_made(self, binding: Binding, request: BindRequest) -> None:
         """Register a new binding, its connections and their time limits.
 
-        `lifetime`: for how many seconds it was asked for; the rule may give it less.
+        The rule may give it less time than it was asked for.
         """
         session = binding.session
         session.bindings[binding.id] = binding
@@ -72,7 +72,8 @@ class Ledger:
             self._engine.registry.add(connection)
             if binding.primary is not None:
                 binding.primary.openings[connection.pinhole.id] = connection
-        binding.live(lifetime, binding.rule.max_lifetime)
+        binding.live(request.lifetime, binding.rule.max_lifetime)
+        binding.watch_for_silence(request.idle, binding.rule.max_idle)
         self._note_bound("binding.reserved", binding.connections[0], "debug")
 
     def bind_denied(self, binding: Binding, name: str) -> None:
@@ -95,6 +96,8 @@ class Ledger:
         """
         if connection.index == 0:
             binding = connection.binding
+            if binding is not None and binding.idle_limit is not None:
+                binding.idle_limit.restart()
             is_shared = binding is not None and binding.is_shared
             is_quiet = is_shared or connection.primary is not None
             self._note_bound("binding.armed", connection, "debug" if is_quiet else "info")
@@ -134,8 +137,7 @@ class Ledger:
             primary.openings.pop(connection.pinhole.id, None)
         if binding is not None and all(one.state is CLOSED for one in binding.connections):
             del session.bindings[binding.id]
-            if binding.lifetime is not None:
-                binding.lifetime.cancel()
+            binding.let_go()
         self._summarize(
             "binding.closed",
             connection,

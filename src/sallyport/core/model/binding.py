@@ -3,6 +3,7 @@
 from sallyport.addresses import Endpoint
 from sallyport.core.model.arguments import takes
 from sallyport.core.model.engine import Engine
+from sallyport.core.model.idle_limit import IdleLimit
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.lifecycle import State
@@ -32,6 +33,7 @@ class Binding:
         "flags",
         "frontend",
         "id",
+        "idle_limit",
         "is_for_primary",
         "is_shared",
         "lifetime",
@@ -71,6 +73,8 @@ class Binding:
         self.created_at = engine.clock()
         self.lifetime: Deadline | None = None
         """When it lets no peer in any more whatever happens; None: it has no such time."""
+        self.idle_limit: IdleLimit | None = None
+        """What ends it when nothing has passed for a while; None: silence does not end it."""
         self.connections: tuple[SecondaryConnection, ...] = ()
 
     @property
@@ -134,7 +138,8 @@ class Binding:
     @property
     def expires_in(self) -> float | None:
         """Seconds until it lets no peer in any more if nothing happens; None: no time limit."""
-        deadlines = (self.lifetime, *(one.deadline for one in self.connections))
+        own = self.lifetime, self.idle_limit
+        deadlines = (*own, *(one.deadline for one in self.connections))
         ends = [one.when for one in deadlines if one is not None]
         return max(0.0, min(ends) - self.engine.clock()) if ends else None
 
@@ -152,6 +157,25 @@ class Binding:
         if seconds is not None:
             self.lifetime = self.engine.call_later(seconds, lambda: self.end(reason))
         return seconds
+
+    def watch_for_silence(self, wanted: float | None, most: float | None) -> None:
+        """End it after `wanted` seconds without traffic, but not after more than `most`.
+
+        None is no limit.
+        """
+        reason, seconds = "idle-time-is-over", wanted
+        if most is not None and (wanted is None or most < wanted):
+            reason, seconds = "max-idle-reached", most
+        if seconds is not None:
+            self.idle_limit = IdleLimit(self, seconds, reason)
+
+    def let_go(self) -> None:
+        """Drop its own time limits: every connection has ended."""
+        if self.lifetime is not None:
+            self.lifetime.cancel()
+        if self.idle_limit is not None:
+            self.idle_limit.cancel()
+            self.idle_limit = None  # it knows the binding: a cycle
 
     @takes(seconds=int | float)
     def wait(self, seconds: float) -> None:

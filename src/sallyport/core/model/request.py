@@ -1,5 +1,6 @@
 """Requests: the arguments of one bind or permission, and the check that they fit together."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
@@ -44,6 +45,7 @@ class BindRequest(NamedTuple):
     primary: PrimaryConnection | None
     frontend: Frontend | None = None
     lifetime: float | None = None
+    idle: float | None = None
     is_shared: bool = False
     """Whether the port of `proxy_address` may be that of other binds too, with other peers."""
     close_with_primary: Literal["withdraw", "kill"] = "withdraw"
@@ -68,8 +70,10 @@ class BindRequest(NamedTuple):
                 raise InvalidArgument("client-port-is-zero")
         if proxy is not None and proxy.port and len(clients) > 1:
             raise InvalidArgument("a-forced-port-needs-a-single-address")
-        if self.lifetime is not None and self.lifetime <= 0:
+        if self.lifetime is not None and not 0 < self.lifetime < math.inf:
             raise InvalidArgument("lifetime-is-not-positive")
+        if self.idle is not None and not limits.MIN_IDLE_SECONDS <= self.idle < math.inf:
+            raise InvalidArgument("idle-time-is-too-short")
         if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
             raise InvalidArgument("an-emulated-bind-needs-both-addresses")
 
@@ -135,6 +139,7 @@ _MAY: tuple[tuple[str, Kind], ...] = (
     ("peer_ports", frozenset),
     ("session_filter", SessionFilter),
     ("lifetime", int | float),
+    ("idle", int | float),
     ("frontend", Frontend),
 )
 

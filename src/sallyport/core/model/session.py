@@ -104,6 +104,7 @@ class Session:
         primary: PrimaryConnection | None = None,
         frontend: Frontend | None = None,
         lifetime: float | None = None,
+        idle: float | None = None,
         shared: bool = False,
         close_with_primary: Literal["withdraw", "kill"] = "withdraw",
         armed: bool = True,
@@ -128,6 +129,10 @@ class Session:
         * `primary`: the binding ends with this connection.
         * `lifetime`: seconds after which it lets no peer in any more, unless `Binding.extend` comes
           first; the rule may give it less. None: as long as the rule lets it.
+        * `idle`: seconds without traffic, both ways and over all its ports, after which it ends,
+          `limits.MIN_IDLE_SECONDS` or more, and what runs is reset; they count from `arm` on, and
+          the rule may give it less. It ends up to a quarter of that late. None: silence does not
+          end it, unless the rule says so.
         * `shared`: the port of `proxy_address` may be that of other bindings that share it, with
           other peers.
         * `close_with_primary`: what the end of `primary` does: "withdraw" lets no new flow in, and
@@ -164,6 +169,7 @@ class Session:
             primary=primary,
             frontend=frontend,
             lifetime=lifetime,
+            idle=idle,
             is_shared=shared,
             close_with_primary=close_with_primary,
         )

@@ -50,6 +50,8 @@ class Terms:
     """How many ports and permissions a client may ask for in a minute; None: no limit."""
     max_lifetime: int | None = None
     """Seconds after which a binding lets no peer in any more; None: no limit."""
+    max_idle: int | None = None
+    """Seconds without traffic after which a binding ends; None: no limit."""
     allowed_addresses: AllowedAddresses = AllowedAddresses.CLIENT
     client_ports: PortRange = _CLIENT_PORTS
     """At which ports of the client peers may be let in."""

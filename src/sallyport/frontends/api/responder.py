@@ -206,6 +206,7 @@ class ApiResponder(SessionFilter):
             shared=request.shared,
             frontend=Frontend.API,
             lifetime=request.lifetime,
+            idle=request.idle,
             armed=False,
         )
 

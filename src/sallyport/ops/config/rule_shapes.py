@@ -61,6 +61,9 @@ class TermsShape(Struct, frozen=True, kw_only=True):
     max_lifetime: Lifetime | None = None
     """Seconds after which a binding lets no peer in any more; what runs may finish. Without the
     key there is no limit."""
+    max_idle: Lifetime | None = None
+    """Seconds without traffic after which a binding ends, and what runs through it is reset.
+    Without the key there is no limit."""
     allowed_addresses: Annotated[
         Literal["client", "class-c", "network", "all"],
         Meta(description='"client", "class-c", "network" or "all"'),

@@ -210,5 +210,7 @@ def _opening(gateway: Gateway, question: Question, explanation: Explanation) -> 
     else:
         where = f"at a port of {gateway.port_range} of the gateway, to {inside}"
     lasts = "" if rule is None or rule.max_lifetime is None else f", for {rule.max_lifetime} s"
+    if rule is not None and rule.max_idle is not None:
+        lasts += f", until it is silent for {rule.max_idle} s"
     transport = question.protocol.transport.name.lower()
     return f"{transport} from {peer} {where}{lasts}"

@@ -306,6 +306,7 @@ class TermsRow(Struct, frozen=True, kw_only=True):
     max_bindings_per_client: int
     max_binds_per_minute: int | None
     max_lifetime: int | None
+    max_idle: int | None
     allowed_addresses: str
     client_ports: str
     external_ports: str | None
