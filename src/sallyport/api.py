@@ -6,6 +6,7 @@ written for, and a gateway of another version refuses it.
 
 from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
 from sallyport.core.model.events import (
@@ -77,6 +78,7 @@ __all__ = [
     "BindTcp",
     "BindUdp",
     "Binding",
+    "Bundle",
     "ConnectTcp",
     "Connection",
     "ConnectionFlags",

@@ -53,6 +53,7 @@ _WANTED: Final = {
     "lifetime": f"{_SECONDS}, or None",
     "local_address": f"{_ENDPOINT}, or None",
     "make": "a function that returns a DataFilter",
+    "make_data_filter": "a function that returns a DataFilter",
     "other": "an IpFilter",
     "peer": _ENDPOINT,
     "peer_ports": "a frozenset of numbers, or None",
@@ -73,6 +74,12 @@ REASONS: Final = (
     _call("connection-has-ended", "The connection has ended.", _CHECK_FIRST),
     _call("session-is-over", "The session has ended.", _CHECK_FIRST),
     _call("primary-has-ended", "The control connection has ended.", _CHECK_FIRST),
+    _call("bundle-has-ended", "The bundle has ended.", "Begin another bundle."),
+    _call(
+        "bundle-of-another-session",
+        "The bundle belongs to another session than the one that is to bind.",
+        "Give a bundle of the same session.",
+    ),
     _call("action-is-over", "The permission has been taken back or has ended.", _CHECK_FIRST),
     _call("nothing-more-is-let-in", "The binding has let in all it may.", _CHECK_FIRST),
     _call(

@@ -4,7 +4,7 @@ Every check comes before the first effect, so that a refused call has changed no
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sallyport import limits
@@ -13,7 +13,10 @@ from sallyport.core.engine.dispatch import flow_event, permitted_event
 from sallyport.core.engine.grants import Grants
 from sallyport.core.engine.listen_addresses import choose_listen_addresses, choose_redirects
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.chain import Priority
 from sallyport.core.model.engine import Engine
+from sallyport.core.model.factory import PortFactory
+from sallyport.core.model.filter import DataFilter
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.request import BindRequest, FutureRequest
@@ -80,10 +83,7 @@ class Binder:
                 binding, pinhole, path=path, is_filtered=is_filtered, reservations=reservations
             )
             binding.connections += (connection,)
-        if request.is_for_primary:
-            (emulated,) = binding.connections
-            emulated.become_emulated(path, emulated.asked_by)
-        engine.binding_made(binding, request)
+        self._register(binding, request)
         try:
             await engine.ask_about_bind(binding)
             self._decide_path_again(binding)
@@ -96,6 +96,15 @@ class Binder:
             await binding.arm()
         engine.bind_times.add(engine.clock() - begun)
         return binding
+
+    def _register(self, binding: Binding, request: BindRequest) -> None:
+        """Enter a binding into the books, with what gives its flows their data filters."""
+        if request.is_for_primary:
+            (emulated,) = binding.connections
+            emulated.become_emulated(emulated.path, emulated.asked_by)
+        self._engine.binding_made(binding, request)
+        if request.make_data_filter is not None:
+            binding.session.factories += _factories(binding, request.make_data_filter)
 
     async def complete_client_address(
         self, connection: SecondaryConnection, client: Endpoint
@@ -292,6 +301,19 @@ class Binder:
         if address.port < rule.min_server_port:
             raise AddressNotAllowed("server-port-below-minimum")
         return rule
+
+
+def _factories(binding: Binding, make: Callable[[], DataFilter]) -> Iterator[PortFactory]:
+    """Yield what gives a data filter to each flow that comes to the ports of a binding."""
+    for connection in binding.connections:
+        yield PortFactory(
+            connection,
+            make,
+            priority=Priority.NAT,
+            context=binding.context,
+            owner=connection.asked_by,
+            is_multiple=True,
+        )
 
 
 def _bound_by_client(

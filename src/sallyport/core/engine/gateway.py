@@ -22,6 +22,7 @@ from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
 from sallyport.core.model.arguments import takes
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import Connection, PrimaryConnection
 from sallyport.core.model.events import ConnectionTerminating, Event
@@ -344,5 +345,16 @@ class Gateway:
         def fault(error: BaseException, name: str) -> None:
             self.filter_failed(connection, error, name)
 
+        return self._runner(fault)
+
+    def new_strand(self, bundle: Bundle) -> SerialRunner:
+        """Return a new runner for a bundle's timers; a fault in one of them ends the bundle."""
+
+        def fault(error: BaseException, _name: str) -> None:
+            self.roster.timer_failed(bundle, error)
+
+        return self._runner(fault)
+
+    def _runner(self, fault: Callable[[BaseException, str], None]) -> SerialRunner:
         environment = self._environment
         return SerialRunner(environment.suspend, environment.filter_running, fault, self.call_later)

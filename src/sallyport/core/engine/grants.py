@@ -50,8 +50,16 @@ class Grants:
         request.require_sense()
         session, primary = request.session, request.primary
         protocol = self._engine.protocol(request.protocol)
+        if request.bundle is not None and request.bundle.is_over:
+            raise Terminating("bundle-has-ended")
         rule, relation = self.ask_policy(
-            session, protocol, primary, frontend=request.frontend, trail=trail, minute=minute
+            session,
+            protocol,
+            primary,
+            frontend=request.frontend,
+            trail=trail,
+            minute=minute,
+            may_be_over=request.bundle is not None,
         )
         for client in request.client_addresses:
             self.check_client_address(session, client, request.flags, rule, trail)
@@ -72,16 +80,20 @@ class Grants:
         frontend: Frontend | None = None,
         trail: Trail | None = None,
         minute: int | None = None,
+        may_be_over: bool = False,
     ) -> tuple[Rule, Relation]:
         """Return the rule and relation that let a session's client use `protocol`.
 
-        `peer` None: towards the peer of `primary`, or, without one, towards anyone. Raises
-        PolicyDenied; Terminating when the session or the primary is over.
+        `peer` None: towards the peer of `primary`, or, without one, towards anyone. `may_be_over`:
+        the primary only says whom the rules are asked about. Raises PolicyDenied; Terminating when
+        the session or the primary is over.
         """
         if session.is_ending:
             raise Terminating("session-is-over")
-        if primary is not None and (not primary.is_open or primary.session is not session):
-            raise Terminating("primary-has-ended")
+        if primary is not None:
+            is_over = not (primary.is_open or may_be_over)
+            if is_over or primary.session is not session:
+                raise Terminating("primary-has-ended")
         policy = self._engine.policy
         if primary is not None and peer is None and primary.is_granted(protocol, policy):
             return primary.rule, primary.relation

@@ -70,8 +70,8 @@ class Ledger:
         for connection in binding.connections:
             session.hold(connection, binding.primary)
             self._engine.registry.add(connection)
-            if binding.primary is not None:
-                binding.primary.openings[connection.pinhole.id] = connection
+            if (keeper := binding.bundle or binding.primary) is not None:
+                keeper.openings[connection.pinhole.id] = connection
         binding.live(request.lifetime, binding.rule.max_lifetime)
         binding.watch_for_silence(request.idle, binding.rule.max_idle)
         self._note_bound("binding.reserved", binding.connections[0], "debug")
@@ -133,8 +133,8 @@ class Ledger:
         session.let_go(connection, primary)
         if session.factories:
             session.forget_attached(connection.pinhole.id)
-        if primary is not None:
-            primary.openings.pop(connection.pinhole.id, None)
+        if (keeper := connection.bundle or primary) is not None:
+            keeper.openings.pop(connection.pinhole.id, None)
         if binding is not None and all(one.state is CLOSED for one in binding.connections):
             del session.bindings[binding.id]
             binding.let_go()

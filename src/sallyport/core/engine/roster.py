@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sallyport.core.engine.faults import Faults
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.filter import ApplicationFilter, DataFilter, Firewall, SessionFilter
 from sallyport.core.model.filter_set import FilterSet
@@ -118,6 +119,11 @@ class Roster:
         session.has_failed = True
         _end(connection)
         session.has_failed = session.is_ending
+
+    def timer_failed(self, bundle: Bundle, error: BaseException) -> None:
+        """End the bundle whose timer raised, looped or waited too long, and count the fault."""
+        self._note(bundle.session, bundle.primary, error, bundle.owner)
+        bundle.end("filter-failed")
 
     def detach(
         self,

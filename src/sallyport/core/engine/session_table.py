@@ -90,6 +90,7 @@ class SessionTable:
         self._delist(session)
         self._engine.tracing.ended(session)
         session.factories.clear()
+        session.end_bundles("session-is-over")
         self.dismiss_filters(session)
         self._roster.left(session.filter_set)
 

@@ -2,6 +2,7 @@
 
 from sallyport.addresses import Endpoint
 from sallyport.core.model.arguments import takes
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.idle_limit import IdleLimit
 from sallyport.core.model.request import BindRequest
@@ -25,6 +26,7 @@ class Binding:
     """
 
     __slots__ = (
+        "bundle",
         "close_with_primary",
         "connections",
         "context",
@@ -61,6 +63,8 @@ class Binding:
         self.rule = rule
         self.flags = request.flags
         self.primary = request.primary
+        self.bundle: Bundle | None = request.bundle
+        """What it ends with instead of its primary connection, if anything."""
         self.frontend = request.frontend
         """The front end by which the client itself asked; None: a filter asked."""
         self.close_with_primary = request.close_with_primary

@@ -325,6 +325,7 @@ class PrimaryConnection(Askable):
         self.runner.close()
         for opening in tuple(self.openings.values()):
             self._engine.registry.kill(opening, reason)
+        self.session.end_bundles(reason, of=self)
         self.kill(reason)
 
     def note(self, event: str, *, level: Level = "info", **fields: object) -> None:

@@ -112,7 +112,35 @@ class DataFilterFactory:
         self.session.factories.remove(self)
 
 
-class BindFactory(DataFilterFactory):
+class PortFactory(DataFilterFactory):
+    """Makes the data filters of the flows that come to one bound port; it ends with the port."""
+
+    def __init__(
+        self,
+        connection: "SecondaryConnection",
+        make: "Callable[[], DataFilter]",
+        *,
+        priority: Priority,
+        context: object,
+        owner: str,
+        is_multiple: bool,
+    ) -> None:
+        is_tcp = connection.transport is Transport.TCP
+        super().__init__(
+            connection.session,
+            AcceptedConnection if is_tcp else BindUdp,
+            connection.proxy_address,
+            make,
+            priority=priority,
+            context=context,
+            owner=owner,
+            is_multiple=is_multiple,
+        )
+        self.pinhole_id = connection.pinhole.id
+        """The pinhole of the port."""
+
+
+class BindFactory(PortFactory):
     """Holds the data filter that was attached in the event of a bind, until its one flow comes."""
 
     def __init__(
@@ -123,19 +151,14 @@ class BindFactory(DataFilterFactory):
         context: object,
         owner: str,
     ) -> None:
-        is_tcp = connection.transport is Transport.TCP
         super().__init__(
-            connection.session,
-            AcceptedConnection if is_tcp else BindUdp,
-            connection.proxy_address,
+            connection,
             self._again,
             priority=priority,
             context=context,
             owner=owner,
             is_multiple=False,
         )
-        self.pinhole_id = connection.pinhole.id
-        """The pinhole of the port; the factory ends with it."""
         self._data_filter = data_filter
 
     def _again(self) -> "DataFilter":

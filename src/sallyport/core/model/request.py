@@ -1,6 +1,7 @@
 """Requests: the arguments of one bind or permission, and the check that they fit together."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
@@ -8,8 +9,9 @@ from uuid import UUID
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.arguments import Kind, require
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.connection import PrimaryConnection
-from sallyport.core.model.filter import SessionFilter
+from sallyport.core.model.filter import DataFilter, SessionFilter
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.terms import Frontend
@@ -49,6 +51,8 @@ class BindRequest(NamedTuple):
     is_shared: bool = False
     """Whether the port of `proxy_address` may be that of other binds too, with other peers."""
     close_with_primary: Literal["withdraw", "kill"] = "withdraw"
+    bundle: Bundle | None = None
+    make_data_filter: "Callable[[], DataFilter] | None" = None
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """
@@ -74,6 +78,8 @@ class BindRequest(NamedTuple):
             raise InvalidArgument("lifetime-is-not-positive")
         if self.idle is not None and not limits.MIN_IDLE_SECONDS <= self.idle < math.inf:
             raise InvalidArgument("idle-time-is-too-short")
+        if self.bundle is not None and self.bundle.session is not self.session:
+            raise InvalidArgument("bundle-of-another-session")
         if self.is_for_primary and (clients[0].is_zero or proxy is None or not proxy.port):
             raise InvalidArgument("an-emulated-bind-needs-both-addresses")
 
@@ -87,6 +93,8 @@ class BindRequest(NamedTuple):
         for name, kind in _MAY:
             if (value := getattr(self, name)) is not None:
                 require(name, value, kind)
+        if self.make_data_filter is not None and not callable(self.make_data_filter):
+            raise InvalidArgument("wrong-type-of-make_data_filter")
         if self.close_with_primary not in ("withdraw", "kill"):
             raise InvalidArgument("close_with_primary-is-no-way-to-close")
 
@@ -141,6 +149,7 @@ _MAY: tuple[tuple[str, Kind], ...] = (
     ("lifetime", int | float),
     ("idle", int | float),
     ("frontend", Frontend),
+    ("bundle", Bundle),
 )
 
 _EXCLUSIVE = BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE

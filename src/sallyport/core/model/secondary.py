@@ -32,7 +32,15 @@ _NO_PEERS: frozenset[Endpoint] = frozenset()
 class SecondaryConnection(Negotiated):
     """One port of a binding (`ConnectionArray[i]`): where peers reach the client."""
 
-    __slots__ = ("binding_id", "emulator", "expected", "index", "is_secondary", "socket_name")
+    __slots__ = (
+        "binding_id",
+        "bundle",
+        "emulator",
+        "expected",
+        "index",
+        "is_secondary",
+        "socket_name",
+    )
 
     def __init__(
         self,
@@ -61,6 +69,8 @@ class SecondaryConnection(Negotiated):
             is_killed_with_primary=binding.close_with_primary == "kill",
         )
         self.binding_id = binding.id
+        self.bundle = binding.bundle
+        """What it ends with instead of its primary connection, if anything."""
         self.is_secondary = not binding.is_for_primary
         """Whether it was negotiated; False for `Session.emulate_client_bind`."""
         self.index = len(binding.connections)

@@ -7,11 +7,12 @@ from uuid import UUID
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.arguments import each, require, takes
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.chain import Priority
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import Event
-from sallyport.core.model.factory import BindFactory, DataFilterFactory
+from sallyport.core.model.factory import DataFilterFactory, PortFactory
 from sallyport.core.model.filter import SessionFilter
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.hooks import Hooks, Source
@@ -85,6 +86,8 @@ class Session:
         """Whether an operator looks at it (`Tracing`)."""
         self.unused: Deadline | None = None
         """When it ends if nothing is added to it; only where it was made before it was used."""
+        self.bundles: set[Bundle] = set()
+        """What ends together, and has not ended."""
         self.openings: dict[int, Opening] = {}
         """The bound ports and permissions it holds, by the id of their pinhole."""
 
@@ -107,6 +110,8 @@ class Session:
         idle: float | None = None,
         shared: bool = False,
         close_with_primary: Literal["withdraw", "kill"] = "withdraw",
+        bundle: Bundle | None = None,
+        make_data_filter: "Callable[[], DataFilter] | None" = None,
         armed: bool = True,
     ) -> Binding:
         """Bind gateway ports at which peers reach the client (`IFWXSession::BindForClient`).
@@ -138,6 +143,10 @@ class Session:
         * `close_with_primary`: what the end of `primary` does: "withdraw" lets no new flow in, and
           those under way may finish; "kill" ends them too, as media must that has no end of its
           own.
+        * `bundle`: what it ends with instead of `primary`, which then only says whom the rules are
+          asked about, and may be over.
+        * `make_data_filter`: returns a new data filter for each flow that comes to the port, which
+          is then in user mode: a port at which a protocol's own words arrive.
         * `armed`: False reserves only, until `Binding.arm()`.
 
         Returns the binding; `Binding.proxy_address` is the address to announce. A refused call has
@@ -172,8 +181,23 @@ class Session:
             idle=idle,
             is_shared=shared,
             close_with_primary=close_with_primary,
+            bundle=bundle,
+            make_data_filter=make_data_filter,
         )
         return await self._engine.bind(request, armed=armed)
+
+    def bundle(self, primary: PrimaryConnection, session_filter: SessionFilter) -> Bundle:
+        """Begin a bundle: bindings and timers that end together, a call for example.
+
+        It may outlive `primary`, the connection it is begun for. Raises Terminating when the
+        session is over.
+        """
+        require("primary", primary, PrimaryConnection)
+        if self.is_ending:
+            raise Terminating("session-is-over")
+        made = Bundle(self._engine, self, primary, self.name_of(session_filter))
+        self.bundles.add(made)
+        return made
 
     @takes(
         address=Endpoint,
@@ -454,7 +478,7 @@ class Session:
         self.factories = [
             one
             for one in self.factories
-            if not (isinstance(one, BindFactory) and one.pinhole_id == pinhole_id)
+            if not (isinstance(one, PortFactory) and one.pinhole_id == pinhole_id)
         ]
 
     def held_for(self, primary: PrimaryConnection | None) -> int:
@@ -464,11 +488,18 @@ class Session:
         """
         return self._engine.held.get(self.account_of(primary), 0)
 
+    def end_bundles(self, reason: str, *, of: PrimaryConnection | None = None) -> None:
+        """End every bundle, or those that were begun for one connection."""
+        for one in tuple(self.bundles):
+            if of is None or one.primary is of:
+                one.end(reason)
+
     def kill(self, reason: str = "killed") -> None:
         """End every connection of the session now and reset both ends. Idempotent, never raises."""
         self.is_ending = True
         for primary in tuple(self.primaries.values()):
             primary.abandon(reason)
+        self.end_bundles(reason)
         for opening in tuple(self.openings.values()):
             self._engine.registry.kill(opening, reason)
         self._engine.forget_idle(self)
