@@ -2,6 +2,7 @@
 
 import ftplib
 import json
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from sallyport.addresses import Endpoint
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import wait_until
 from sallyport.lab.network import Lab
+from sallyport.lab.servers import FtpServer
 from sallyport.passwords import PasswordHash
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
+DEBIAN = Path(__file__).parents[2] / ".cache/debian"
 LISTEN = f'[frontends.socks]\nlisten = ["10.0.0.1:{PORT}", "[fd00:a::1]:{PORT}"]\n'
 
 
@@ -74,28 +77,116 @@ def test_curl_gets_a_page(gateway: RunningGateway, lab: Lab, page: str, options:
 @pytest.mark.parametrize(
     "argv",
     [
-        ["ncat", "--proxy", "10.0.0.1:1080", "--proxy-type", "socks5", "203.0.113.9", "8088"],
-        ["ncat", "--proxy", "10.0.0.1:1080", "--proxy-type", "socks4", "203.0.113.9", "8088"],
+        ["ncat", "--proxy", "10.0.0.1:1080", "--proxy-type", "socks5"],
+        ["ncat", "--proxy", "10.0.0.1:1080", "--proxy-type", "socks4"],
+        ["nc.openbsd", "-X", "5", "-x", "10.0.0.1:1080"],
+        ["nc.openbsd", "-X", "4", "-x", "10.0.0.1:1080"],
+        ["connect-proxy", "-5", "-S", "10.0.0.1:1080"],
+        ["connect-proxy", "-4", "-S", "10.0.0.1:1080"],
     ],
-    ids=["socks5", "socks4"],
+    ids=lambda argv: " ".join(argv[:3]),
 )
-def test_ncat_gets_a_page(gateway: RunningGateway, lab: Lab, page: str, argv: list[str]) -> None:
-    said = lab.client.run(argv, stdin="GET /hello HTTP/1.0\r\n\r\n").stdout
+def test_a_program_that_copies_bytes_gets_a_page(
+    gateway: RunningGateway, lab: Lab, page: str, argv: list[str]
+) -> None:
+    said = lab.client.run(
+        [*argv, "203.0.113.9", "8088"], stdin="GET /hello HTTP/1.0\r\n\r\n"
+    ).stdout
 
     assert said.endswith("hello from outside")
 
 
-def test_proxychains_makes_a_program_a_client(
-    gateway: RunningGateway, lab: Lab, page: str, tmp_path: Path
+def library(name: str) -> str:
+    """Return where a library lies that turns programs into clients of SOCKS."""
+    (found,) = DEBIAN.glob(f"usr/lib/*/{name}")
+    return str(found)
+
+
+# What makes any program a client: the library, and its file with the words that name the gateway.
+WRAPPERS = {
+    "proxychains": (
+        "libproxychains.so.4",
+        "PROXYCHAINS_CONF_FILE",
+        "strict_chain\nproxy_dns\n[ProxyList]\nsocks5 10.0.0.1 1080\n",
+    ),
+    "torsocks": (
+        "torsocks/libtorsocks.so",
+        "TORSOCKS_CONF_FILE",
+        "TorAddress 10.0.0.1\nTorPort 1080\n",
+    ),
+    "socksify": (
+        "libdsocksd.so.0",
+        "SOCKS_CONF",
+        "route { from: 0.0.0.0/0 to: 0.0.0.0/0 via: 10.0.0.1 port = 1080\n"
+        "protocol: tcp udp\nproxyprotocol: socks_v5\nmethod: none\n"
+        "command: bind connect udpassociate }\n",
+    ),
+}
+
+
+def wrapped(name: str, folder: Path) -> dict[str, str]:
+    """Return the environment in which programs speak SOCKS."""
+    file, variable, words = WRAPPERS[name]
+    config = folder / name
+    config.write_text(words, "ascii")
+    return {variable: str(config), "LD_PRELOAD": library(file)}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_wrapper_makes_a_program_a_client(
+    gateway: RunningGateway, lab: Lab, page: str, tmp_path: Path, name: str
 ) -> None:
-    config = tmp_path / "proxychains.conf"
-    config.write_text("strict_chain\nproxy_dns\n[ProxyList]\nsocks5 10.0.0.1 1080\n", "ascii")
-    (library,) = Path(__file__).parents[2].glob(".cache/debian/usr/lib/*/libproxychains.so.4")
-    env = {"PROXYCHAINS_CONF_FILE": str(config), "LD_PRELOAD": str(library)}
     code = f"import urllib.request as r; print(r.urlopen('{page}').read().decode())"
-    said = lab.client.run([sys.executable, "-c", code], env=env).stdout
+    said = lab.client.run([sys.executable, "-c", code], env=wrapped(name, tmp_path)).stdout
 
     assert "hello from outside" in said
+
+
+def test_socksify_lets_a_program_be_called_back(
+    gateway: RunningGateway, lab: Lab, tmp_path: Path
+) -> None:
+    """A client that knows nothing does active FTP at a port that no filter reads."""
+    server = FtpServer("pure-ftpd", lab.servers[1], tmp_path / "server", 2121)
+    try:
+        server.folder.joinpath("file").write_text("from outside", encoding="ascii")
+        account = server.account()
+        told = ["epsv4", f"user {account.user} {account.password}", f"get file {tmp_path}/got"]
+        argv = ["tnftp", "-A", "-n", "-d", "-v", str(account.address), "2121"]
+        said = lab.client.run(
+            argv, stdin="\n".join([*told, "quit", ""]), env=wrapped("socksify", tmp_path)
+        ).stdout
+    finally:
+        server.stop()
+    assert "PORT 203,0,113,1," in said
+    assert (tmp_path / "got").read_text(encoding="ascii") == "from outside"
+
+
+def test_ssh_goes_by_its_proxy_command(gateway: RunningGateway, lab: Lab, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    lab.server.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)])
+    options = {
+        "HostKey": str(key),
+        "AuthorizedKeysFile": f"{key}.pub",
+        "StrictModes": "no",
+        "PidFile": str(tmp_path / "pid"),
+        "UsePAM": "no",
+        "ListenAddress": "203.0.113.9",
+        "Port": "2222",
+    }
+    argv = [shutil.which("sshd") or "sshd", "-D", "-e", "-f", "/dev/null"]
+    argv += [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    log = tmp_path / "log"
+    server = lab.server.popen(argv, log=log)
+    try:
+        at = Endpoint.parse("203.0.113.9:2222")
+        wait_until(server, lambda: reaches(lab.stranger, at), log, "nobody serves ssh")
+        argv = ["ssh", "-F", "none", "-i", str(key), "-p", "2222"]
+        argv += ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/hosts"]
+        argv += ["-o", "ProxyCommand=nc.openbsd -X 5 -x 10.0.0.1:1080 %h %p", "203.0.113.9", "id"]
+        assert "uid=" in lab.client.run(argv).stdout
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def test_pysocks_and_python_socks_connect(gateway: RunningGateway, lab: Lab, page: str) -> None:

@@ -35,14 +35,18 @@ def _setns(descriptor: int) -> None:
 
 
 def wait_until(
-    process: "subprocess.Popen[bytes]", condition: Callable[[], bool], log: Path, otherwise: str
+    process: "subprocess.Popen[bytes]",
+    condition: Callable[[], bool],
+    log: Path,
+    otherwise: str,
+    seconds: float = _READY_SECONDS,
 ) -> None:
     """Return once `condition` holds; ask again and again while the process lives.
 
     Raises StartupError, with `otherwise` and the end of `log`, when the process ends first or the
-    condition takes too long.
+    condition takes longer than `seconds`.
     """
-    deadline = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         if condition():
             return
