@@ -1,5 +1,5 @@
 # Verbs only; what they do is in scripts/.
-.PHONY: check test matrix demo bench reference docs package clean
+.PHONY: check test matrix demo bench reference docs package image clean
 
 check:
 	@scripts/check
@@ -24,6 +24,9 @@ docs:
 
 package:
 	@scripts/package
+
+image:
+	@scripts/image
 
 clean:
 	rm -rf .venv .cache .*_cache .hypothesis build dist

@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fuzz each parser for as long (tests/fuzz)",
     )
     parser.addoption(
+        "--image", type=Path, metavar="FOLDER", help="run the OCI image there (scripts/try-image)"
+    )
+    parser.addoption(
         "--only",
         choices=("socket-free", "kernel"),
         help="run only what needs no network and no root, or only the rest",

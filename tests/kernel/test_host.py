@@ -1,14 +1,17 @@
 """Preconditions and pure parts of the host settings; the rest needs a namespace: tests/netns."""
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sallyport.addresses import PortRange
 from sallyport.errors import StartupError
-from sallyport.kernel import host
+from sallyport.kernel import host, sysctls
 from sallyport.kernel.ruleset import Ruleset
 
 RANGE = PortRange(40000, 59999)
@@ -25,6 +28,27 @@ RANGE = PortRange(40000, 59999)
 )
 def test_our_range_joins_the_ports_that_are_reserved_already(listed: str, expected: str) -> None:
     assert host.with_ports(listed, RANGE) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "Read-only file system; tell the engine of a container"),
+        (errno.EACCES, "= 1: Permission denied"),
+    ],
+)
+def test_a_sysctl_that_cannot_be_set_says_so_and_what_to_do_in_a_container(
+    number: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "forwarding").write_text("0\n")
+    monkeypatch.setattr(sysctls, "SYSCTL", tmp_path)
+    monkeypatch.setattr(Path, "write_text", refuse)
+
+    with pytest.raises(StartupError, match=re.escape(said)):
+        sysctls.write("forwarding", "1")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ in a file that is named after the namespace: whichever instance comes next finds
 crash, also with another control socket. Put back is only what is still as we left it.
 """
 
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -49,7 +50,9 @@ def write(name: str, value: str) -> None:
         # An empty list of ports is written as an empty line: writing nothing changes nothing.
         (SYSCTL / name).write_text(f"{value}\n", encoding="ascii")
     except OSError as error:
-        reason = error.strerror
+        reason = str(error.strerror)
+        if error.errno == errno.EROFS:
+            reason += "; tell the engine of a container to leave /proc/sys writable"
         raise StartupError(f"cannot set sysctl {dotted(name)} = {value}: {reason}") from None
 
 

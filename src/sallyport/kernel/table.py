@@ -125,7 +125,10 @@ def _take_socket(pid: int) -> socket.socket:
         os.close(pidfd)
     if taken < 0:
         reason = os.strerror(ctypes.get_errno())
-        raise StartupError(f"cannot take nft's socket ({reason}); is kernel.yama.ptrace_scope 3?")
+        raise StartupError(
+            f"cannot take nft's socket ({reason}): is kernel.yama.ptrace_scope 3, or pidfd_getfd"
+            " forbidden to this container or unit?"
+        )
     sock = socket.socket(fileno=taken)
     sock.set_inheritable(False)
     sock.settimeout(0)
