@@ -3,15 +3,9 @@ import socket
 import pytest
 
 from sallyport.addresses import Endpoint
-from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends import sockets
-from sallyport.frontends.sockets import (
-    INTERCEPTION,
-    control_listener,
-    foreign_socket,
-    interception_socket,
-)
+from sallyport.frontends.sockets import control_listener, foreign_socket
 from sallyport.io.sockets import endpoint_of, make
 
 
@@ -54,23 +48,8 @@ def refusal(monkeypatch: pytest.MonkeyPatch) -> Refusal:
     return refuse
 
 
-def test_without_the_capability_nothing_is_intercepted_and_the_operator_told_why(
-    refusal: Refusal,
-) -> None:
-    with pytest.raises(StartupError, match="CAP_NET_ADMIN is missing"):
-        interception_socket(Transport.UDP, 6)
-
-    assert [made.fileno() for made in refusal.refused] == [-1]
-
-
 def test_without_the_capability_nobody_speaks_for_others(refusal: Refusal) -> None:
     with pytest.raises(PermissionError):
         foreign_socket(Transport.TCP, Endpoint.parse("192.0.2.7:0"))
 
     assert [made.fileno() for made in refusal.refused] == [-1]
-
-
-@pytest.mark.parametrize("version", [4, 6])
-def test_what_is_intercepted_is_delivered_on_loopback(version: int) -> None:
-    assert INTERCEPTION[version].version == version
-    assert INTERCEPTION[version].address.is_loopback

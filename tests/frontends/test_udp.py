@@ -5,7 +5,6 @@ The sockets with foreign addresses are shown at work in tests/interop/test_tftp.
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -26,12 +25,8 @@ from sallyport.core.policy.rules import PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends import datagram_conversation, sockets, udp
-from sallyport.frontends.udp import (
-    DatagramInterceptor,
-    intercepting_datagram_socket,
-    original_destination,
-    publishing_datagram_socket,
-)
+from sallyport.frontends.udp import DatagramInterceptor, publishing_datagram_socket
+from sallyport.io.interception import original_destination
 from sallyport.testing.memory import pause
 from sallyport.testing.world import VirtualWorld, make_gateway, make_policy
 
@@ -153,28 +148,6 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield server
         for made in opened:  # of conversations that a test left alone
             made.close()
-
-
-def test_the_kernel_tells_where_an_ipv4_datagram_was_going() -> None:
-    name = struct.pack("=H", socket.AF_INET) + bytes([0, 69, 203, 0, 113, 9]) + bytes(8)
-
-    found = original_destination([(socket.IPPROTO_IP, 20, name)])
-
-    assert found == Endpoint.parse("203.0.113.9:69")
-
-
-def test_the_kernel_tells_where_an_ipv6_datagram_was_going() -> None:
-    address = ip_address("2001:db8::9").packed
-    name = struct.pack("=H", socket.AF_INET6) + bytes([0, 69, 1, 2, 3, 4]) + address + bytes(4)
-
-    found = original_destination([(socket.IPPROTO_IPV6, 74, name)])
-
-    assert found == Endpoint.parse("[2001:db8::9]:69")
-
-
-def test_other_ancillary_data_tells_nothing() -> None:
-    assert original_destination([(socket.SOL_SOCKET, 20, bytes(16))]) is None
-    assert original_destination([]) is None
 
 
 @pytest.mark.usefixtures("outside")
@@ -592,12 +565,6 @@ def test_a_listener_is_read_in_turns_and_until_closed(monkeypatch: pytest.Monkey
         assert bench.filter.heard == [b"client: %d" % number for number in range(5)]
 
     asyncio.run(asyncio.wait_for(listen(), 5))
-
-
-@pytest.mark.usefixtures("outside")
-def test_without_the_capability_the_operator_is_told() -> None:
-    with pytest.raises(StartupError, match="CAP_NET_ADMIN is missing"):
-        intercepting_datagram_socket(4)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -25,7 +25,8 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Network
 from sallyport.flags import Transport
-from sallyport.frontends.udp import DatagramInterceptor, intercepting_datagram_socket
+from sallyport.frontends.udp import DatagramInterceptor
+from sallyport.io.interception import intercepting_datagram_socket
 from sallyport.io.sockets import make, make_transparent
 from sallyport.kernel import table
 from sallyport.kernel.base_table import GatewayRules

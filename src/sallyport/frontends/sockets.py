@@ -9,27 +9,8 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
 
-# Loopback only: the kernel delivers there what it intercepts, no host can reach it. The port is
-# of the kernel's choice.
 # Not in the socket module of Python 3.11 (linux/in.h); IPv6 sockets take it too.
 _IP_BIND_ADDRESS_NO_PORT = 24
-
-INTERCEPTION = {4: Endpoint.parse("127.0.0.1:0"), 6: Endpoint.parse("[::1]:0")}
-
-
-def interception_socket(transport: Transport, version: int) -> socket.socket:
-    """Make a socket, not bound yet, that TPROXY may deliver to.
-
-    Raises StartupError when the capability is missing.
-    """
-    with closed_on_error(make(transport, version)) as made:
-        try:
-            make_transparent(made)
-        except PermissionError:
-            raise StartupError(
-                "CAP_NET_ADMIN is missing: run as root, or inside `unshare -Urnm`"
-            ) from None
-        return made
 
 
 def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:

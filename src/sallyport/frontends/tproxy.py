@@ -17,15 +17,10 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import ControlConnection
-from sallyport.frontends.sockets import (
-    INTERCEPTION,
-    control_listener,
-    explained,
-    interception_socket,
-    publishing,
-)
+from sallyport.frontends.sockets import control_listener, explained, publishing
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
+from sallyport.io.interception import INTERCEPTION, interception_socket
 from sallyport.io.sockets import endpoint_of, let_end
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.

@@ -9,11 +9,9 @@ without an end of its own.
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
@@ -22,34 +20,14 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError
 from sallyport.flags import Transport
 from sallyport.frontends.datagram_conversation import DatagramConversation, Speak
-from sallyport.frontends.sockets import (
-    INTERCEPTION,
-    explained,
-    foreign_socket,
-    interception_socket,
-    publishing,
+from sallyport.frontends.sockets import explained, foreign_socket, publishing
+from sallyport.io.interception import (
+    ANCILLARY_SPACE,
+    arriving_interface,
+    ask_for_destination,
+    original_destination,
 )
 from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
-
-# Not in the socket module of Python 3.11 (linux/in.h, linux/in6.h); an answer has the same number.
-IP_RECVORIGDSTADDR = 20
-IPV6_RECVORIGDSTADDR = 74
-_IP_PKTINFO = 8
-_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
-
-# struct sockaddr_in6 is the longest address that comes: 28 bytes; struct in6_pktinfo has 20.
-_ANCILLARY_SPACE = socket.CMSG_SPACE(28) + socket.CMSG_SPACE(20)
-
-
-def intercepting_datagram_socket(version: int) -> socket.socket:
-    """Make the socket TPROXY delivers to, on a loopback port of the kernel's choice.
-
-    Raises StartupError when the capability is missing.
-    """
-    with closed_on_error(interception_socket(Transport.UDP, version)) as made:
-        _ask_for_destination(made)
-        made.bind(name_of(INTERCEPTION[version]))
-        return made
 
 
 def publishing_datagram_socket(
@@ -65,43 +43,9 @@ def publishing_datagram_socket(
             Transport.UDP, listen.version, may_be_absent=may_be_absent, is_shared=is_shared
         )
         with closed_on_error(made):
-            _ask_for_destination(made)
+            ask_for_destination(made)
             made.bind(name_of(listen))
             return made
-
-
-def _ask_for_destination(made: socket.socket) -> None:
-    """Ask the kernel to say of each datagram where it was going and where it came in."""
-    if made.family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
-        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-    else:
-        made.setsockopt(socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1)
-        made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | None:
-    """Find where a datagram was going in what recvmsg gives beside it; None if it does not say."""
-    for level, kind, name in ancillary:
-        # Both structures begin with family and port; flow information comes before an IPv6 address.
-        if (level, kind) == (socket.IPPROTO_IP, IP_RECVORIGDSTADDR):
-            (port,) = struct.unpack_from("!H", name, 2)
-            return Endpoint(IPv4Address(name[4:8]), port)
-        if (level, kind) == (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR):
-            (port,) = struct.unpack_from("!H", name, 2)
-            return Endpoint(IPv6Address(name[8:24]), port)
-    return None
-
-
-def arriving_interface(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """Return the index of the interface at which a datagram came in; 0 if recvmsg does not say."""
-    for level, kind, info in ancillary:
-        # struct in_pktinfo begins with the index, struct in6_pktinfo has it behind the address.
-        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            return int(struct.unpack_from("=I", info)[0])
-        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
-            return int(struct.unpack_from("=I", info, 16)[0])
-    return 0
 
 
 OwnService = Callable[[bytes, Endpoint, Callable[[bytes], None]], None]
@@ -154,7 +98,7 @@ class DatagramInterceptor:
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 data, ancillary, _flags, sender = listener.recvmsg(
-                    limits.MAX_DATAGRAM_BYTES, _ANCILLARY_SPACE
+                    limits.MAX_DATAGRAM_BYTES, ANCILLARY_SPACE
                 )
             except BlockingIOError:
                 return

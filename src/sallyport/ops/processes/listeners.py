@@ -14,7 +14,8 @@ from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.api.server import api_socket, worker_path
 from sallyport.frontends.tproxy import intercepting_socket, publishing_socket
-from sallyport.frontends.udp import intercepting_datagram_socket, publishing_datagram_socket
+from sallyport.frontends.udp import publishing_datagram_socket
+from sallyport.io.interception import intercepting_datagram_socket
 from sallyport.io.sockets import attach_program
 from sallyport.kernel import sharding
 from sallyport.ops.arrivals import Place
