@@ -358,6 +358,13 @@ class Bench(ABC):
         """Send a datagram from the client to a peer; return who the peer is, and whom it sees."""
         raise NotImplementedError  # only where bytes travel
 
+    def speak_again(self, client: Endpoint, data: bytes = b"again") -> Endpoint:
+        """Send another datagram from the client to that peer; return whom it sees.
+
+        Raises TimeoutError when it does not arrive.
+        """
+        raise NotImplementedError  # only where bytes travel
+
     def answer_to(self, seen: Endpoint, data: bytes = b"answer to the first") -> Endpoint:
         """Answer what was heard in `speak_first`; return whom the client takes it from.
 

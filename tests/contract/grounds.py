@@ -16,6 +16,7 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import table
 from sallyport.kernel.base_table import BASE_TABLE, GUARD_TABLES, GatewayRules, render_removal
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.first_words import FirstWords
 from sallyport.kernel.host import HostSettings
 from sallyport.lab.network import Lab
 from sallyport.relay.datapath import UserDataPath
@@ -71,9 +72,23 @@ class Ground:
         with ExitStack() as undo:
             poller = FairPoller(loop)
             undo.callback(poller.close)
-            user = UserDataPath(loop, poller, is_transparent=not way.is_nat)
-            undo.callback(user.stop)
+            user = self._user(loop, poller, undo, is_transparent=not way.is_nat)
             yield {DataPathKind.USER: user}
+
+    @staticmethod
+    def _user(
+        loop: asyncio.AbstractEventLoop,
+        poller: FairPoller,
+        undo: ExitStack,
+        *,
+        is_transparent: bool,
+    ) -> UserDataPath:
+        ears = FirstWords(loop) if is_transparent else None
+        if ears is not None:
+            undo.callback(ears.stop)
+        user = UserDataPath(loop, poller, is_transparent=is_transparent, ears=ears)
+        undo.callback(user.stop)
+        return user
 
     @contextmanager
     def kernel_paths(self, way: Way, loop: asyncio.AbstractEventLoop) -> Iterator[Paths]:
@@ -85,6 +100,5 @@ class Ground:
             kernel = KernelDataPath.start(int(limits.UDP_IDLE_SECONDS))
             undo.callback(kernel.stop)
             kernel.run_in(loop, poller)
-            user = UserDataPath(loop, poller, is_transparent=True)
-            undo.callback(user.stop)
+            user = self._user(loop, poller, undo, is_transparent=True)
             yield {DataPathKind.KERNEL: kernel, DataPathKind.USER: user}

@@ -180,10 +180,16 @@ class LabBench(Bench):
     def speak_first(self, client: Endpoint, peer: IpAddress) -> tuple[Endpoint, Endpoint]:
         """See `Bench`."""
         self._heard_first = outer = self._socket(self._hosts[peer], Endpoint(peer, 0))
+        return endpoint_of(outer.getsockname()), self.speak_again(client, b"first")
+
+    def speak_again(self, client: Endpoint, data: bytes = b"again") -> Endpoint:
+        """See `Bench`."""
         (inner,) = (one for one in self._sockets if endpoint_of(one.getsockname()) == client)
-        inner.sendto(b"first", outer.getsockname())
-        _, source = self.run(self._loop.sock_recvfrom(outer, 100))
-        return endpoint_of(outer.getsockname()), endpoint_of(source)
+        inner.sendto(data, self._heard_first.getsockname())
+        heard = self._loop.sock_recvfrom(self._heard_first, 100)
+        received, source = self.run(asyncio.wait_for(heard, SILENCE))
+        assert received == data
+        return endpoint_of(source)
 
     def answer_to(self, seen: Endpoint, data: bytes = b"answer to the first") -> Endpoint:
         """See `Bench`."""

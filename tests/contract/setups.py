@@ -65,3 +65,9 @@ WITH_PRIMARY = over(lambda setup: setup.bench != "api")
 REAL = over(lambda setup: setup.is_real)
 REAL_TCP = over(lambda setup: setup.is_real and setup.is_tcp)
 REAL_UDP = over(lambda setup: setup.is_real and not setup.is_tcp)
+HEARING = over(
+    lambda setup: (
+        setup.is_real and not setup.is_tcp and (setup.bench == "kernel" or not setup.is_nat)
+    )
+)
+"""Where user mode hears what clients say to peers: behind NAT it is tried without netfilter too."""

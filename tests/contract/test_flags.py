@@ -12,7 +12,6 @@ from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, ConnectionFlags, Transport
-from sallyport.ipfilter import IpFilter
 
 EACH = [BindFlags.NONE, *BindFlags]
 PAIRS = [first | second for first, second in combinations(BindFlags, 2)]
@@ -191,68 +190,6 @@ def test_bidirectional_answers_reach_the_peer_at_its_true_port_in_user_mode_too(
     assert talk.reaches_peer(b"answer")
     assert talk.reaches_client(b"and again")
     assert talk.reaches_peer(b"another answer")
-
-
-@over(lambda setup: setup.is_real and not setup.is_tcp and setup.bench == "kernel")
-@pytest.mark.parametrize("more", [BindFlags.NONE, BindFlags.TIMEOUT], ids=named)
-@pytest.mark.parametrize("is_pinned", [True, False])
-def test_a_client_that_speaks_first_reaches_the_peer_from_the_announced_port(
-    bench: Bench, more: BindFlags, is_pinned: bool
-) -> None:
-    client = bench.client()
-    bench.serve(client)
-    peers = IpFilter.of(bench.way.server) if is_pinned else None
-    binding = bench.bind(client, flags=BindFlags.BIDIRECTIONAL | more, ip_filter=peers)
-
-    peer, seen = bench.speak_first(client, bench.way.server)
-
-    assert seen == binding.proxy_address
-    assert bench.answer_to(seen) == peer
-    bench.until(lambda: binding.state is State.LIVE)
-    # The one place is still there for a peer that sends from another port than it hears at.
-    talk = bench.reach(bench.way.server, binding.proxy_address)
-    assert talk.reaches_client(b"from another port")
-    assert bench.is_refused(bench.way.server, binding.proxy_address)
-    binding.kill()
-    with pytest.raises(TimeoutError):
-        bench.answer_to(seen, b"too late")
-
-
-@over(lambda setup: setup.is_real and not setup.is_tcp and not setup.is_nat)
-def test_in_user_mode_it_does_so_where_nothing_is_translated(bench: Bench) -> None:
-    client = bench.client()
-    bench.serve(client)
-    flags = BindFlags.BIDIRECTIONAL | BindFlags.NO_KERNEL_MODE
-    binding = bench.bind(client, flags=flags)
-
-    peer, seen = bench.speak_first(client, bench.way.server)
-
-    assert seen == binding.proxy_address
-    assert bench.answer_to(seen) == peer
-
-
-@over(lambda setup: setup.is_real and not setup.is_tcp and setup.bench == "kernel")
-@pytest.mark.parametrize("is_pinned", [True, False])
-def test_what_a_client_of_many_peers_says_first_is_a_flow_of_the_binding(
-    bench: Bench, is_pinned: bool
-) -> None:
-    client = bench.client()
-    bench.serve(client)
-    flags = BindFlags.BIDIRECTIONAL | BindFlags.ALLOW_MULTIPLE
-    peers = IpFilter.of(bench.way.server) if is_pinned else None
-    binding = bench.bind(client, flags=flags, ip_filter=peers)
-
-    peer, seen = bench.speak_first(client, bench.way.server)
-
-    assert seen == binding.proxy_address
-    assert bench.answer_to(seen) == peer
-    bench.until(lambda: bool(binding.connections[0].running))
-    (flow,) = binding.connections[0].peers()
-    assert flow.peer == peer
-    assert flow.from_peer_bytes > flow.to_peer_bytes > 0
-    binding.kill()
-    with pytest.raises(TimeoutError):
-        bench.answer_to(seen, b"too late")
 
 
 @UDP

@@ -78,7 +78,9 @@ MANY = UDP._replace(single=False, is_answered=True)
 def spoken(pinhole: Pinhole) -> dict[str, list[bytes]]:
     elements = written([wanted(InstalledPinhole(pinhole, 5, may_speak=True))])
     return {
-        name: elements[name] for name in elements if name[:-1] in ("spoken", "speaks", "listen")
+        name: elements[name]
+        for name in elements
+        if name[:-1] in ("spoken", "spokenwide", "speaks", "listen")
     }
 
 
@@ -114,8 +116,13 @@ def test_a_routed_client_leaves_from_its_own_port() -> None:
     assert list(spoken(routed)) == ["spoken6"]
 
 
-def test_ranges_of_peers_are_answered_and_not_spoken_to_first() -> None:
-    assert spoken(MANY._replace(sources=IpFilter.of("198.51.100.0/24"))) == {}
+def test_a_range_of_peers_is_looked_up_as_one_element() -> None:
+    found = spoken(MANY._replace(sources=IpFilter.of("198.51.100.0/24")))
+
+    assert [(name, len(elements)) for name, elements in found.items()] == [
+        ("spokenwide4", 1),
+        ("listen4", 1),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.ipfilter import IpFilter
+from sallyport.relay.bound_ports import Ears
 from sallyport.relay.datapath import UserDataPath
 
 # TCP_SYN_SENT in include/net/tcp_states.h.
@@ -95,12 +96,12 @@ class Told:
 class Bench:
     """One data path and the sockets around it; all of them are closed in the end."""
 
-    def __init__(self, host: str, undo: ExitStack) -> None:
+    def __init__(self, host: str, undo: ExitStack, ears: Ears | None = None) -> None:
         self.host = host
         self.loop = asyncio.get_running_loop()
         self.poller = FairPoller(self.loop)
         undo.callback(self.poller.close)
-        self.path = UserDataPath(self.loop, self.poller)
+        self.path = UserDataPath(self.loop, self.poller, ears=ears)
         self.told = Told()
         self.path.attach(self.told)
         self._undo = undo
@@ -231,6 +232,6 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(host: str = "127.0.0.1") -> AsyncIterator[Bench]:
+async def bench(host: str = "127.0.0.1", ears: Ears | None = None) -> AsyncIterator[Bench]:
     with ExitStack() as undo:
-        yield Bench(host, undo)
+        yield Bench(host, undo, ears)

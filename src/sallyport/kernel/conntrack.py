@@ -55,6 +55,12 @@ class ConntrackRequests:
             return None
         return report.reply, conntrack.read_seconds_left(answer) or 0
 
+    def original_of(self, reply: bytes) -> bytes | None:
+        """Read the direction in which a flow was opened; None when there is no such flow."""
+        answer = self._ask(conntrack.get_request(reply, self._next()))
+        report = None if answer is None else conntrack.read_report(answer)
+        return None if report is None else report.original
+
     def conclude(self, original: bytes, bits: int) -> tuple[int, int] | None:
         """Set bits in a flow's mark and read its bytes each way, at once; None when it is gone."""
         order = conntrack.mark_request(original, bits, bits, self._next(), is_acknowledged=False)

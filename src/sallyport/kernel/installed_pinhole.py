@@ -26,9 +26,19 @@ _EVERYONE = {4: IpFilter.of("0.0.0.0/0"), 6: IpFilter.of("::/0")}
 _ANY_PORT = [(0, MAX_PORT)]
 
 # The sets of each IP version by name, and what is named once for every binding.
-_EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPEAKS, _LISTEN = (
+_EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPOKEN_WIDE, _SPEAKS, _LISTEN = (
     {version: f"{name}{version}" for version in (4, 6)}
-    for name in ("exact", "narrow", "any", "wide", "target", "spoken", "speaks", "listen")
+    for name in (
+        "exact",
+        "narrow",
+        "any",
+        "wide",
+        "target",
+        "spoken",
+        "spokenwide",
+        "speaks",
+        "listen",
+    )
 )
 _UDP = Transport.UDP
 
@@ -63,6 +73,9 @@ class Flow:
 
 Elements = list[tuple[str, nftset.Key, bytes]]
 """The name of the set, the key of the element in it, and its data, of which sets have none."""
+
+Keys = list[tuple[str, nftset.Key]]
+"""The name of the set, and the key of the element in it."""
 
 
 @dataclass(slots=True)
@@ -185,20 +198,29 @@ def may_speak(pinhole: Pinhole) -> bool:
 
 def _speaking(pinhole: Pinhole, target: Endpoint, value: bytes) -> Elements:
     """Return where the client's own datagrams are looked up, and from where they leave."""
-    version = target.version
-    service = nftset.service_key(_UDP, target.port)
-    singles = _singles(pinhole.sources, version)
-    if pinhole.sources is None:
-        found: Elements = [(_SPEAKS[version], target.address.packed + service, value)]
-    else:
-        # Ranges of peers are left out: such a client is answered, and speaks first as any host.
-        found = [
-            (_SPOKEN[version], target.address.packed + single + service, value)
-            for single in singles or ()
-        ]
+    found: Elements = [(name, key, value) for name, key in spoken_keys(target, pinhole.sources)]
     if found and pinhole.is_translated:
-        found.append((_LISTEN[version], value, nftset.endpoint_data(pinhole.listen)))
+        found.append((_LISTEN[target.version], value, nftset.endpoint_data(pinhole.listen)))
     return found
+
+
+def spoken_keys(client: Endpoint, peers: IpFilter | None) -> Keys:
+    """Return what finds what a port of a client sends to these peers, None: to anyone."""
+    version, sender = client.version, client.address.packed
+    service = nftset.service_key(_UDP, client.port)
+    if peers is None:
+        return [(_SPEAKS[version], sender + service)]
+    singles = _singles(peers, version)
+    if singles is not None:
+        return [(_SPOKEN[version], sender + single + service) for single in singles]
+    return [
+        (
+            _SPOKEN_WIDE[version],
+            (sender + first.packed + service, sender + last.packed + service),
+        )
+        for first, last in peers.ranges
+        if first.version == version
+    ]
 
 
 def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: bytes) -> Elements:

@@ -29,13 +29,20 @@ def _container(kind: str, name: str, key: str, *settings: str) -> str:
     return f"    {kind} {name} {{\n{lines}    }}\n"
 
 
-def _hash(kind: str, name: str, key: str, *more: str) -> str:
+def hash_set(kind: str, name: str, key: str, *more: str) -> str:
+    """Write a set or map (`kind`) of single elements."""
     # The timeout flag is here for the hash it selects, one that grows with its elements: without
     # it each set takes 2 MiB of kernel memory from the start.
     return _container(kind, name, key, f"size {_SET_SIZE}", "flags timeout", *more)
 
 
-def _exact(address: str) -> str:
+def range_set(kind: str, name: str, key: str) -> str:
+    """Write a set or map (`kind`) of ranges."""
+    return _container(kind, name, key, f"size {_RANGES}", "flags interval")
+
+
+def exact_key(address: str) -> str:
+    """Write the type of a key of two addresses and a port."""
     return f"{address} . {address} . inet_proto . inet_service"
 
 
@@ -44,28 +51,23 @@ _SETS = [
     for version, address in ((4, "ipv4_addr"), (6, "ipv6_addr"))
     for part in (
         # A peer that is not in the key does not match: a stranger spends nothing.
-        _hash("map", f"narrow{version}", f"{_exact(address)} . inet_service : mark"),
-        _hash("map", f"exact{version}", f"{_exact(address)} : mark"),
-        _hash("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
-        _container(
-            "map",
-            f"wide{version}",
-            f"{_exact(address)} . inet_service : mark",
-            f"size {_RANGES}",
-            "flags interval",
-        ),
-        _hash("map", f"target{version}", f"mark : {address} . inet_service"),
+        hash_set("map", f"narrow{version}", f"{exact_key(address)} . inet_service : mark"),
+        hash_set("map", f"exact{version}", f"{exact_key(address)} : mark"),
+        hash_set("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
+        range_set("map", f"wide{version}", f"{exact_key(address)} . inet_service : mark"),
+        hash_set("map", f"target{version}", f"mark : {address} . inet_service"),
         # The other way round: a client speaks first, and leaves from the port that peers know.
-        _hash("map", f"spoken{version}", f"{_exact(address)} : mark"),
-        _hash("map", f"speaks{version}", f"{address} . inet_proto . inet_service : mark"),
-        _hash("map", f"listen{version}", f"mark : {address} . inet_service"),
+        hash_set("map", f"spoken{version}", f"{exact_key(address)} : mark"),
+        range_set("map", f"spokenwide{version}", f"{exact_key(address)} : mark"),
+        hash_set("map", f"speaks{version}", f"{address} . inet_proto . inet_service : mark"),
+        hash_set("map", f"listen{version}", f"mark : {address} . inet_service"),
     )
 ] + [
     # The one place of a single pinhole. The limit is taken under the element's lock, so of all
     # packets on all CPUs exactly one passes; a week is longer than any element lives after that
     # (the daemon deletes it some milliseconds after it hears of the flow).
-    _hash("set", "once", "mark", "limit rate 1/week burst 1 packets"),
-    _hash("set", "many", "mark"),
+    hash_set("set", "once", "mark", "limit rate 1/week burst 1 packets"),
+    hash_set("set", "many", "mark"),
 ]
 
 _PREROUTING = chain(
@@ -93,6 +95,7 @@ _PREROUTING = chain(
             for name, key in (
                 ("spoken", f"{ip} saddr . {ip} daddr . meta l4proto . th sport"),
                 ("speaks", f"{ip} saddr . meta l4proto . th sport"),
+                ("spokenwide", f"{ip} saddr . {ip} daddr . meta l4proto . th sport"),
             )
         ),
     ],

@@ -28,6 +28,7 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.first_words import FirstWords
 from sallyport.kernel.sharding import worker_of
 from sallyport.ops import arrivals
 from sallyport.ops.arrivals import FrontEnds, Place, Protocols
@@ -345,7 +346,10 @@ def _data_paths(
     series: int,
 ) -> tuple[dict[DataPathKind, DataPath], KernelDataPath | None]:
     loop = asyncio.get_running_loop()
-    user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent)
+    ears = FirstWords(loop, series) if is_privileged else None
+    if ears is not None:
+        undo.callback(ears.stop)
+    user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent, ears=ears)
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}, None

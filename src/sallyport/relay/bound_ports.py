@@ -16,7 +16,30 @@ from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
 from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
+
+
+class Ears(Protocol):
+    """Hears what clients say to their peers' own addresses, which does not pass by us by itself."""
+
+    def attach(self, spoke: Callable[[Endpoint, Endpoint, bytes], None]) -> None:
+        """Set who is told what a client said to a peer; called once, before anything is heard."""
+
+    def hear(self, client: Endpoint, peers: IpFilter | None) -> None:
+        """Take what this port of a client says to these peers, None: to anyone.
+
+        Not while it is heard already. Raises KernelError, and then nothing is heard of it.
+        """
+
+    def ignore(self, client: Endpoint) -> None:
+        """Let what this port says pass as ordinary traffic again; idempotent, never raises."""
+
+    def forget(self, client: Endpoint, peer: Endpoint) -> None:
+        """Let the kernel forget what the two have said to each other; never raises.
+
+        What follows then begins as if it were the first: a new flow of ours, or ordinary traffic.
+        """
 
 
 @dataclass(slots=True)
@@ -28,6 +51,8 @@ class RelayContext:
     poller: FairPoller
     is_transparent: bool
     """Whether the host hands us what comes for transparent sockets, whatever its address."""
+    ears: Ears | None = None
+    """None: what clients say first is not heard."""
     sink: FlowSink = field(init=False)
     changed: Callable[["OpenPinhole"], None] = field(init=False)
     """To be called when an attempt or a flow of an opening has begun or ended."""
@@ -62,10 +87,15 @@ class RelayContext:
                 made.connect(name_of(pinhole.target))
             return made
 
-    def begin(self, opening: "OpenPinhole", flow: "Flow") -> None:
-        """Count a flow as admitted, and tell so."""
+    def begin(self, opening: "OpenPinhole", flow: "Flow", *, is_spoken: bool = False) -> None:
+        """Count a flow as admitted, and tell so.
+
+        One that the client has opened (`is_spoken`) does not take the one place of a single
+        pinhole: a peer may send from another port than the one it hears at.
+        """
         opening.flows.add(flow)
-        opening.admitted(flow.peer)
+        if not is_spoken:
+            opening.admitted(flow.peer)
         self.changed(opening)
         self.sink.flow_established(opening.pinhole.id, flow.peer)
 

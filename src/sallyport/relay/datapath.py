@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
-from sallyport.errors import AddressInUse, AddressNotAvailable
+from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
@@ -18,7 +18,8 @@ from sallyport.io.sockets import name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 from sallyport.relay.attempts import StreamAttempt
-from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
+from sallyport.relay.bound_ports import BoundPort, Ears, OpenPinhole, RelayContext
+from sallyport.relay.speakers import Speakers
 from sallyport.relay.tcp import TcpPort
 from sallyport.relay.udp import UdpPort, start_flow
 
@@ -40,10 +41,15 @@ class UserDataPath:
         *,
         is_transparent: bool = False,
         absent: frozenset[IpAddress] = frozenset(),
+        ears: Ears | None = None,
     ) -> None:
         self._absent = absent
         """Own addresses that may not be on this host yet; their ports are held all the same."""
-        self._context = RelayContext(loop, Pipes(), poller, is_transparent)
+        self._context = RelayContext(loop, Pipes(), poller, is_transparent, ears)
+        self._speakers: Speakers | None = None
+        if ears is not None:
+            self._speakers = Speakers(ears)
+            ears.attach(self._client_spoke)
         self._context.changed = self._changed
         self._ports: dict[tuple[Transport, Endpoint], BoundPort] = {}
         self._openings: dict[int, OpenPinhole] = {}
@@ -103,6 +109,10 @@ class UserDataPath:
             opening.pinhole = before._replace(target=target)
             try:
                 self._changed(opening)
+            except KernelError:
+                opening.pinhole = before
+                self._changed(opening)
+                raise
             except OSError as error:
                 opening.pinhole = before
                 raise sockets.refusal(error) from error
@@ -113,7 +123,10 @@ class UserDataPath:
         sources: IpFilter | None,
         source_ports: frozenset[int] | None,
     ) -> None:
-        """Replace who may open flows; a waiting peer that is no longer among them is reset."""
+        """Replace who may open flows; a waiting peer that is no longer among them is reset.
+
+        Raises KernelError when what the client says first to new ones cannot be heard.
+        """
         for opening in self._find(pinhole_ids):
             opening.pinhole = opening.pinhole.for_peers(sources, source_ports)
             for attempt in tuple(opening.attempts):
@@ -146,6 +159,7 @@ class UserDataPath:
         """Let flows end in sockets of the caller's; see UserPath."""
         for opening in self._find([pinhole_id]):
             opening.take = take
+            self._settle_speaker(opening)
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises."""
@@ -191,6 +205,11 @@ class UserDataPath:
         finally:
             self._forget_unneeded(transport, listen)
         self._openings[pinhole.id] = opening
+        try:
+            self._settle_speaker(opening)
+        except KernelError:
+            self.close([pinhole.id])
+            raise
 
     def _new_port(
         self, transport: Transport, address: Endpoint, *, is_reserved: bool, is_shared: bool = False
@@ -212,9 +231,19 @@ class UserDataPath:
     def _changed(self, opening: OpenPinhole) -> None:
         if opening.port is not None:
             opening.port.settle()
+        self._settle_speaker(opening)
         if opening.is_over:
             self._openings.pop(opening.pinhole.id, None)
         self._forget_unneeded(opening.pinhole.transport, opening.pinhole.listen)
+
+    def _settle_speaker(self, opening: OpenPinhole) -> None:
+        if self._speakers is not None:
+            self._speakers.settle(opening)
+
+    def _client_spoke(self, client: Endpoint, peer: Endpoint, data: bytes) -> None:
+        opening = None if self._speakers is None else self._speakers.find(client)
+        if opening is not None and isinstance(opening.port, UdpPort):
+            opening.port.client_spoke(opening, peer, data)
 
     def _forget_unneeded(self, transport: Transport, address: Endpoint) -> None:
         port = self._ports.get((transport, address))

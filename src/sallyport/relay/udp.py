@@ -12,7 +12,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.model.arguments import OCTETS, require
 from sallyport.core.pinholes.datapath import FlowCounters, Tap
-from sallyport.io.sockets import SocketName, endpoint_of
+from sallyport.io.sockets import SocketName, endpoint_of, name_of
 from sallyport.relay import sockets
 from sallyport.relay.bound_ports import BoundPort, OpenPinhole, RelayContext
 
@@ -73,6 +73,17 @@ class UdpPort(BoundPort):
         self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
         return self.flows.get(name)
 
+    def client_spoke(self, opening: OpenPinhole, peer: Endpoint, data: bytes) -> None:
+        """Pass on what a client said to a peer, by a flow that perhaps begins with it."""
+        name = _name_as_heard(peer)
+        flow = self.flows.get(name)
+        if flow is None and name not in self.attempts and not opening.is_full:
+            attempt = DatagramAttempt(self, opening, peer, name, is_spoken=True)
+            self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
+            flow = self.flows.get(name)
+        if flow is not None:
+            flow.said(memoryview(data))
+
     def _empty(self) -> None:
         """Forget what was queued: it came for an opening that is over."""
         with contextlib.suppress(BlockingIOError):
@@ -80,18 +91,32 @@ class UdpPort(BoundPort):
                 self.socket.recv_into(self.context.buffer)
 
 
+def _name_as_heard(peer: Endpoint) -> SocketName:
+    """Return the name under which a socket hears a peer."""
+    host, port = name_of(peer)
+    return (host, port) if peer.version == 4 else (host, port, 0, 0)
+
+
 class DatagramAttempt:
     """A source that is not let in yet (`datapath.Arrival`); what it sends meanwhile is lost.
 
-    It counts for its opening from the start.
+    It counts for its opening from the start. `is_spoken`: the client began, and the peer is whom it
+    speaks to.
     """
 
-    __slots__ = ("_name", "_opening", "_port", "peer")
+    __slots__ = ("_is_spoken", "_name", "_opening", "_port", "peer")
 
     def __init__(
-        self, port: UdpPort, opening: OpenPinhole, peer: Endpoint, name: SocketName
+        self,
+        port: UdpPort,
+        opening: OpenPinhole,
+        peer: Endpoint,
+        name: SocketName,
+        *,
+        is_spoken: bool = False,
     ) -> None:
         self.peer = peer
+        self._is_spoken = is_spoken
         self._port = port
         self._opening = opening
         self._name = name
@@ -105,7 +130,14 @@ class DatagramAttempt:
                 tap.end()
             return
         self._let_go()
-        start_flow(self._port.context, self._opening, self.peer, tap, (self._port, self._name))
+        start_flow(
+            self._port.context,
+            self._opening,
+            self.peer,
+            tap,
+            (self._port, self._name),
+            is_spoken=self._is_spoken,
+        )
 
     def refuse(self) -> None:
         """Implement `Arrival.refuse`."""
@@ -128,11 +160,16 @@ def start_flow(
     peer: Endpoint,
     tap: Tap | None,
     way_back: tuple[UdpPort, SocketName] | None = None,
+    *,
+    is_spoken: bool = False,
 ) -> None:
     """Connect a peer through to the client, or tell that it is refused.
 
-    Without a way back there is no peer, and a tap speaks for it (emulation).
+    Without a way back there is no peer, and a tap speaks for it (emulation). `is_spoken`: the
+    client began.
     """
+    if is_spoken:
+        _forget(context, opening, peer)
     try:
         client_leg = context.client_leg(opening, peer, is_alone=way_back is None)
     except OSError:
@@ -140,7 +177,19 @@ def start_flow(
             tap.end()
         context.sink.flow_refused(opening.pinhole.id, peer)
         return
-    DatagramFlow(context, opening, peer, client_leg=client_leg, tap=tap, way_back=way_back).start()
+    flow = DatagramFlow(context, opening, peer, client_leg=client_leg, tap=tap, way_back=way_back)
+    flow.start(is_spoken=is_spoken)
+
+
+def _forget(context: RelayContext, opening: OpenPinhole, peer: Endpoint) -> None:
+    """Let no entry of conntrack stand in the way of what comes next.
+
+    Before a flow: one of what the client had said before it was heard; our words in the peer's name
+    would be given another port. After it: what still comes would be dropped as a part of it.
+    """
+    target = opening.pinhole.target
+    if context.ears is not None and target is not None:
+        context.ears.forget(target, peer)
 
 
 class DatagramFlow:
@@ -186,7 +235,7 @@ class DatagramFlow:
         self._last = context.loop.time()
         self._timer: asyncio.TimerHandle = context.loop.call_later(self._patience, self._check)
 
-    def start(self) -> None:
+    def start(self, *, is_spoken: bool) -> None:
         """Be admitted, tell so, and have the tap begin."""
         if self._way_back is not None:
             port, name = self._way_back
@@ -195,7 +244,7 @@ class DatagramFlow:
             self._context.loop.add_reader(self._client_leg, self._turn)
         else:
             sockets.deafen(self._client_leg)
-        self._context.begin(self._opening, self)
+        self._context.begin(self._opening, self, is_spoken=is_spoken)
         if (
             self._tap is not None and not self._is_over
         ):  # A filter that was notified may have killed it.
@@ -209,6 +258,14 @@ class DatagramFlow:
             self._to_the_client(data)
         elif not self._tap.is_busy:
             self._tap.from_accepted(bytes(data))
+
+    def said(self, data: memoryview) -> None:
+        """Pass a datagram of the client on."""
+        self._last = self._context.loop.time()
+        if self._tap is None:
+            self._to_the_peer(data)
+        elif not self._tap.is_busy:
+            self._tap.from_dialled(bytes(data))
 
     def counters(self) -> FlowCounters:
         """Read the payload bytes that were passed on, from a host or from a filter."""
@@ -225,6 +282,7 @@ class DatagramFlow:
         if self._way_back is not None:
             port, name = self._way_back
             del port.flows[name]
+            _forget(self._context, self._opening, self.peer)
         if self._tap is not None:
             self._tap.end()
         self._context.end(self._opening, self)
@@ -245,11 +303,7 @@ class DatagramFlow:
                 size = self._client_leg.recv_into(buffer)
             except OSError:  # nothing more, news about a datagram to the client, or it is over
                 return
-            self._last = self._context.loop.time()
-            if self._tap is None:
-                self._to_the_peer(buffer[:size])
-            elif not self._tap.is_busy:
-                self._tap.from_dialled(bytes(buffer[:size]))
+            self.said(buffer[:size])
 
     def _to_the_client(self, data: memoryview | bytes) -> None:
         """Send a datagram; what cannot be sent is lost, as datagrams are."""
