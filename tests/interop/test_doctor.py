@@ -15,6 +15,8 @@ from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
+PAGE = (Path(__file__).parents[2] / "docs/how-to/beside_other_firewalls.md").read_text("utf-8")
+
 Type = Callable[[str], object]
 """Type one line of a remedy, as an operator would."""
 
@@ -82,6 +84,8 @@ def test_what_doctor_says_of_a_firewall_is_true_and_its_remedy_is_enough(
         for line in remedy:
             enter(line)
 
+        if firewall is not own_rules:
+            assert not [line for line in remedy if f"# {line}\n" not in PAGE]
         assert not worked_before
         assert remedy
         assert drops_of(lab, file) == []
