@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.core.office import run
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.engine.ledger import Unused
+from sallyport.core.pinholes.datapath import Missed
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import BindError
 from sallyport.flags import Transport
@@ -131,3 +133,27 @@ def test_there_are_ten_refusals_of_different_kinds() -> None:
 
     assert len(SECTIONS) >= 10
     assert len(reasons) == len(SECTIONS)
+
+
+def test_what_nobody_used_is_told_in_the_words_of_the_reasons() -> None:
+    rows = dict(re.findall(r"^\| `([a-z]+-\S+)` \| (.*) \|$", TEXT, re.MULTILINE))
+
+    assert rows == {missed.value: REASONS[missed].happened for missed in Missed}
+    assert "sallyport doctor" in REASONS[Missed.DROPPED].remedy
+
+
+@pytest.mark.parametrize("missed", list(Missed))
+def test_explain_says_of_the_last_port_in_vain_what_the_log_said(missed: Missed) -> None:
+    configuration = parse(CONFIGURATION, "why.toml")
+    gateway = gateway_of(configuration, VirtualWorld())
+    client, place = parse_address("10.0.0.17"), Endpoint.parse("203.0.113.1:40001")
+    gateway.unused[client] = Unused(place, missed, gateway.clock() - 41)
+
+    asked = {"client": str(client), "server": "198.51.100.9", "protocol": "ftp"}
+    remarks = explain(gateway, configuration, asked).remarks
+
+    reason = REASONS[missed]
+    assert remarks[-1] == (
+        f"the last port opened for {client} that no peer used, {place}, closed 41 s ago: {missed}:"
+        f" {reason.happened} {reason.remedy}"
+    )

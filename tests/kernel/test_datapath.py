@@ -16,6 +16,7 @@ from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.datapath import KernelDataPath
 from sallyport.kernel.forged_acks import ForgedAcks
+from sallyport.kernel.knocks import Knocks
 from sallyport.kernel.placeholders import Placeholders
 from sallyport.kernel.table import OwnedTable
 from sallyport.wire import conntrack, nftset
@@ -112,6 +113,7 @@ def path(kernel: Kernel) -> KernelDataPath:
         cast("ConntrackRequests", kernel),
         cast("ForgedAcks", kernel),
         Placeholders(limit=0),
+        knocks=cast("Knocks", kernel),
         last=0,
         idle_seconds=60,
     )

@@ -123,7 +123,7 @@ DAMAGE = {
 def test_whatever_is_done_to_the_base_table_is_undone(
     lab: Lab, gateway: RunningGateway, damage: str
 ) -> None:
-    argv = ["nft", "--stateless", "list", "table", "inet", "sallyport"]
+    argv = ["nft", "--stateless", "--terse", "list", "table", "inet", "sallyport"]
     before = lab.gateway.run(argv).stdout
 
     with outsider(lab) as got_in:

@@ -124,3 +124,41 @@ def test_what_is_written_can_be_read_back(mark: int, port: int, address: bytes) 
     assert kind == 1
     assert list(netlink.attributes(key_nest)) == [(1, key)]
     assert list(netlink.attributes(data_nest)) == [(1, mark.to_bytes(4, "little"))]
+
+
+def test_elements_are_asked_for_by_their_keys() -> None:
+    # nft get element inet t s { 1 }
+    assert nftset.question("t", "s", [bytes.fromhex("00000001")], 7) == rows(
+        """
+        38000000 0d0a 0100 07000000 00000000  01 00 0000   # NFT_MSG_GETSETELEM, inet
+        0600 0100 7400 0000                                # table
+        0600 0200 7300 0000                                # set
+        1400 0380  1000 0180  0c00 0180  0800 0100 00000001
+        """
+    )
+
+
+def test_an_answer_says_how_many_packets_and_how_long_still() -> None:
+    # Of a set with a counter and a time limit, on Linux 6.18: 3 packets, 299.668 s.
+    counter = netlink.nested(
+        2, netlink.attribute(1, bytes(8)), netlink.attribute(2, (3).to_bytes(8, "big"))
+    )
+    expression = netlink.nested(7, netlink.attribute(1, b"counter\0"), counter)
+    left = netlink.attribute(5, (299_668).to_bytes(8, "big"))
+    key = netlink.nested(1, netlink.attribute(1, bytes(4)))
+    names = netlink.text(1, "t") + netlink.text(2, "s")
+
+    def answer(*attributes: bytes) -> nftset.ElementState | None:
+        listed = netlink.nested(3, netlink.nested(1, *attributes))
+        data = netlink.message(0x0A0C, 0, 7, netlink.Family.INET, names + listed)
+        (message,) = netlink.messages(data)
+        return nftset.read_state(message)
+
+    assert answer(key, left, expression) == (3, 299_668)
+    assert answer(key) == (0, None)
+
+
+def test_what_is_no_element_says_nothing() -> None:
+    (message,) = netlink.messages(netlink.plain_message(2, 0, 7, bytes(20)))
+
+    assert nftset.read_state(message) is None

@@ -137,11 +137,30 @@ def _drops(*, is_sampled: bool) -> Iterator[str]:
     A few a second are copied to us, for the log.
     """
     rate = f"limit rate {limits.DROP_SAMPLES}/second burst {limits.DROP_SAMPLES} packets"
+    for version in (4, 6):
+        yield (
+            f"    set knocked{version} {{\n"
+            f"        type ipv{version}_addr . inet_proto . inet_service\n"
+            f"        size {limits.MAX_KNOCKED_PORTS}\n"
+            "        flags dynamic,timeout\n"
+            f"        timeout {limits.KNOCKED_SECONDS}s\n"
+            "    }\n"
+        )
     for name in drops.REASONS:
         yield f"    counter {name} {{\n    }}\n"
+        noting = _NOTE_WHERE if name == "strangers" else []
         log = f'log prefix "{name}" group {drops.GROUP} snaplen {drops.SAMPLED_BYTES}'
         sampling = [f"{rate} {log}"] if is_sampled else []
-        yield chain(f"drop_{name}", [*sampling, f"counter name {name} drop"])
+        yield chain(f"drop_{name}", [*noting, *sampling, f"counter name {name} drop"])
+
+
+# At which ports strangers have been lately: pinholes that close unused say so (kernel/knocks.py).
+# By port alone: sources can be forged, and would fill it. As a map that has the source for data it
+# would say who; but nft 1.0.6 loads an IPv6 source into a register in which the key is.
+_NOTE_WHERE = [
+    f"meta l4proto {{ 6, 17 }} update @knocked{version} {{ {ip} daddr . meta l4proto . th dport }}"
+    for version, ip in ((4, "ip"), (6, "ip6"))
+]
 
 
 def _forward(policy: Policy, rules: GatewayRules, priority: str) -> str:

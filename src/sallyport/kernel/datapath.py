@@ -15,7 +15,13 @@ from typing import Self
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole
+from sallyport.core.pinholes.datapath import (
+    DataPathKind,
+    FlowCounters,
+    FlowSink,
+    Missed,
+    Pinhole,
+)
 from sallyport.errors import (
     AddressInUse,
     InvalidArgument,
@@ -33,6 +39,7 @@ from sallyport.kernel.event_queue import EventQueue
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
+from sallyport.kernel.knocks import Knocks
 from sallyport.kernel.orphans import Orphans
 from sallyport.kernel.pins_table import pins_table, render_pins
 from sallyport.kernel.placeholders import (
@@ -69,6 +76,7 @@ class KernelDataPath:
         forged_acks: ForgedAcks,
         placeholders: Placeholders,
         *,
+        knocks: Knocks,
         last: int,
         idle_seconds: float,
         series: int = 0,
@@ -80,6 +88,7 @@ class KernelDataPath:
         self._requests = requests
         self._forged_acks = forged_acks
         self._placeholders = placeholders
+        self._knocks = knocks
         self._idle_seconds = idle_seconds
         self._flows = FlowTable(self, last, series)
         self.orphans = Orphans(self._flows, requests, series, idle_seconds)
@@ -114,12 +123,14 @@ class KernelDataPath:
         # so a random start keeps us away from them.
         last = secrets.randbelow(marks.GENERATION)
         try:
+            requests = ConntrackRequests()
             return cls(
                 pins,
                 EventSocket(series),
-                ConntrackRequests(),
+                requests,
                 ForgedAcks(),
                 placeholders,
+                knocks=Knocks(name, requests),
                 last=last,
                 idle_seconds=idle_seconds,
                 series=series,
@@ -138,6 +149,7 @@ class KernelDataPath:
             self._elements,
             self._events,
             self._requests,
+            self._knocks,
             self._forged_acks,
             self._placeholders,
         ):
@@ -224,6 +236,18 @@ class KernelDataPath:
         conntrack does not see it: the answer is a new flow, and finds the pinhole.
         """
         self._placeholders.send(listen, peer, data)
+
+    def missed(self, pinhole_id: int, seconds: float) -> Missed | None:
+        """Say why no flow has used an open pinhole; see DataPath.
+
+        A flow of it, or a failed attempt, that has just come is told of before this returns.
+        """
+        asked = self._flows.of([pinhole_id])
+        self._apply_reports_of(asked)
+        for installed in asked:
+            if installed.is_open and not installed.flows:
+                return self._knocks.missed(installed, seconds)
+        return None
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises.

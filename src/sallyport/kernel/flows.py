@@ -143,6 +143,7 @@ class FlowTable:
         if flow is None and not report.mark & marks.WON:
             if report.is_destroyed:
                 peer = conntrack.read_source(report.original)
+                installed.was_refused = True
                 self._required_sink.flow_refused(installed.pinhole.id, peer)
             return
         if flow is None:

@@ -40,6 +40,7 @@ _EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPOKEN_WIDE, _SPEAKS, _LISTEN =
         "listen",
     )
 )
+_DOORS = frozenset(name for names in (_EXACT, _NARROW, _ANY, _WIDE) for name in names.values())
 _UDP = Transport.UDP
 
 
@@ -96,6 +97,8 @@ class InstalledPinhole:
     """The pinhole as the kernel knows it; None: it knows nothing of it."""
     owner_in_kernel: Endpoint | None = None
     """The owner as the kernel knows it."""
+    was_refused: bool = False
+    """Whether an attempt has failed: a peer came, and the client did not answer it."""
 
     def note_installed(self) -> None:
         """The kernel holds now what the pinhole needs now."""
@@ -121,6 +124,11 @@ def held(installed: InstalledPinhole) -> Elements:
     if installed.in_kernel is None:
         return []
     return _elements(installed, installed.in_kernel, installed.owner_in_kernel)
+
+
+def doors(installed: InstalledPinhole) -> Elements:
+    """Return the elements at which the kernel looks peers up: they count who comes."""
+    return [element for element in held(installed) if element[0] in _DOORS]
 
 
 def _elements(installed: InstalledPinhole, pinhole: Pinhole, owner: Endpoint | None) -> Elements:

@@ -36,9 +36,9 @@ def hash_set(kind: str, name: str, key: str, *more: str) -> str:
     return _container(kind, name, key, f"size {_SET_SIZE}", "flags timeout", *more)
 
 
-def range_set(kind: str, name: str, key: str) -> str:
+def range_set(kind: str, name: str, key: str, *more: str) -> str:
     """Write a set or map (`kind`) of ranges."""
-    return _container(kind, name, key, f"size {_RANGES}", "flags interval")
+    return _container(kind, name, key, f"size {_RANGES}", "flags interval", *more)
 
 
 def exact_key(address: str) -> str:
@@ -46,15 +46,19 @@ def exact_key(address: str) -> str:
     return f"{address} . {address} . inet_proto . inet_service"
 
 
+# How many new flows an element has let by: read when a pinhole closes that no flow has used, to say
+# whether its peer came at all (kernel/knocks.py).
+_COUNTS = "counter"
+
 _SETS = [
     part
     for version, address in ((4, "ipv4_addr"), (6, "ipv6_addr"))
     for part in (
         # A peer that is not in the key does not match: a stranger spends nothing.
-        hash_set("map", f"narrow{version}", f"{exact_key(address)} . inet_service : mark"),
-        hash_set("map", f"exact{version}", f"{exact_key(address)} : mark"),
-        hash_set("map", f"any{version}", f"{address} . inet_proto . inet_service : mark"),
-        range_set("map", f"wide{version}", f"{exact_key(address)} . inet_service : mark"),
+        hash_set("map", f"narrow{version}", f"{exact_key(address)} . inet_service : mark", _COUNTS),
+        hash_set("map", f"exact{version}", f"{exact_key(address)} : mark", _COUNTS),
+        hash_set("map", f"any{version}", f"{address} . inet_proto . inet_service : mark", _COUNTS),
+        range_set("map", f"wide{version}", f"{exact_key(address)} . inet_service : mark", _COUNTS),
         hash_set("map", f"target{version}", f"mark : {address} . inet_service"),
         # The other way round: a client speaks first, and leaves from the port that peers know.
         hash_set("map", f"spoken{version}", f"{exact_key(address)} : mark"),

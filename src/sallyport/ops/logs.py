@@ -117,7 +117,8 @@ class EventJournal:
             is_repeated = level == "warning" and self._repetitions.is_one_more(event, fields)
             if is_repeated and listener is None:
                 return
-            if level in _TROUBLE and (known := REASONS.get(str(fields.get("reason")))):
+            why = fields.get("unused") or fields.get("reason")
+            if level in _TROUBLE and (known := REASONS.get(str(why))):
                 # In the words of `sallyport reasons`: there is no second text.
                 fields.update(meaning=known.happened, remedy=known.remedy)
             fields = {**self._always, **fields}

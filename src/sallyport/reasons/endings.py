@@ -67,8 +67,39 @@ REASONS: Final = (
         "timed-out",
         "No peer connected within a minute.",
         "The pinhole is closed; the transfer did not begin.",
-        "See whether the peer's packets arrive at the external port at all: another firewall may"
-        " drop them, before or behind this gateway.",
+        "The record says by `unused` what came to the port, and `sallyport reasons` what to do:"
+        " another firewall may drop packets in front of this gateway, or on it.",
+    ),
+    _end(
+        "nothing-came",
+        "Nothing came to the pinhole.",
+        "It closed unused; what it was opened for did not begin.",
+        "See whether the peer sends at all, and whether a firewall in front of this gateway drops"
+        " it; what is on this host, `sallyport doctor` finds.",
+    ),
+    _end(
+        "only-a-stranger-came",
+        "A packet came to the port from an address that may not use the pinhole, and none from one"
+        " that may.",
+        "It was dropped, and the pinhole closed unused.",
+        "The record guard.dropped whose `to` is this port says who it was. If that is another"
+        " address of the peer, let the rule say so.",
+        "access_rules.peers",
+    ),
+    _end(
+        "dropped-by-another-firewall",
+        "A peer came and was let in, and other rules of this host dropped it on the way to the"
+        " client.",
+        "The pinhole closed unused; the transfer did not begin.",
+        "`sallyport doctor` names the table that drops, and says what to type: what we let in"
+        " carries bit 31 of the conntrack mark.",
+    ),
+    _end(
+        "client-did-not-answer",
+        "A peer came and was passed on to the client, and no connection came of it.",
+        "The pinhole closed unused.",
+        "Look at the client: nothing listens there, its own firewall drops what comes, or its"
+        " answers do not pass this host, which `sallyport doctor` finds.",
     ),
     _end(
         "idle",

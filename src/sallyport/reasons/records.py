@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 _PARTIES = ("session", "connection", "client", "server", "protocol", "rule")
 _BOUND = ("protocol", "session", "binding", "rule", "client", "proxy", "peers")
-_SUMMARY = (*_PARTIES, "reason", "seconds", "flows", "explanation")
+_SUMMARY = (*_PARTIES, "reason", "seconds", "flows", "unused", "explanation")
 
 
 class Record(NamedTuple):
@@ -40,6 +40,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "filter": "The filter concerned.",
     "seconds": "How long it lasted.",
     "flows": "How many peers or clients connected.",
+    "unused": "Of what no peer used: what came to it, as a reason code.",
     "transfers": "How many connections came through what was opened for it.",
     "explanation": "What the filter that ended it has to say.",
     "from_peer_bytes": "Bytes that came from peers: payload, without headers, on every data path.",

@@ -9,7 +9,14 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
+from sallyport.core.pinholes.datapath import (
+    DataPathKind,
+    FlowCounters,
+    FlowSink,
+    Missed,
+    Pinhole,
+    Tap,
+)
 from sallyport.errors import AddressInUse, AddressNotAvailable, KernelError
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
@@ -160,6 +167,10 @@ class UserDataPath:
         for opening in self._find([pinhole_id]):
             opening.take = take
             self._settle_speaker(opening)
+
+    def missed(self, pinhole_id: int, seconds: float) -> Missed | None:
+        """Say nothing: the kernel drops what must not come before a socket hears of it."""
+        return None
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close now; flows already admitted go on. Idempotent, never raises."""

@@ -8,7 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.pinholes.datapath import DataPathKind, FlowCounters, FlowSink, Pinhole, Tap
+from sallyport.core.pinholes.datapath import (
+    DataPathKind,
+    FlowCounters,
+    FlowSink,
+    Missed,
+    Pinhole,
+    Tap,
+)
 from sallyport.errors import AddressInUse, AddressNotAvailable
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -53,6 +60,8 @@ class MemoryDataPath:
         """Every datagram of `send_from`, as (listen, peer, data)."""
         self.lent: dict[int, Callable[[Endpoint], int]] = {}
         """Who gives the client's end of a flow, by pinhole; no flow here asks for it."""
+        self.missing: Missed | None = None
+        """Why no flow used a pinhole."""
         self.fail_next: Exception | None = None
         self.is_slow = False
         self._sink: FlowSink
@@ -113,6 +122,10 @@ class MemoryDataPath:
     def send_from(self, listen: Endpoint, peer: Endpoint, data: bytes) -> None:
         """Implement `DataPath.send_from`."""
         self.sent.append((listen, peer, data))
+
+    def missed(self, pinhole_id: int, seconds: float) -> Missed | None:
+        """Implement `DataPath.missed`: `missing` says why, of any pinhole."""
+        return self.missing if pinhole_id in self.pinholes else None
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Implement `DataPath.close`."""

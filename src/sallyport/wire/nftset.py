@@ -6,10 +6,11 @@ Only what changes per pinhole is here. Rules are text and nft's business (kernel
 import struct
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from sallyport.addresses import Endpoint
 from sallyport.wire import netlink
-from sallyport.wire.netlink import Family, Subsystem
+from sallyport.wire.netlink import Family, Message, Subsystem
 
 _BATCH_BEGIN = 0x10
 _BATCH_END = 0x11
@@ -17,6 +18,7 @@ _BATCH_END = 0x11
 _BATCH_RESOURCE: int = struct.unpack("=H", struct.pack(">H", Subsystem.NFTABLES))[0]
 
 _CREATE = netlink.message_type(Subsystem.NFTABLES, 12)
+_GET = netlink.message_type(Subsystem.NFTABLES, 13)
 _DELETE = netlink.message_type(Subsystem.NFTABLES, 14)
 _FLAGS = {
     _CREATE: netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL,
@@ -25,6 +27,7 @@ _FLAGS = {
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
+_ELEMENT_EXPIRES, _ELEMENT_EXPRESSION, _EXPRESSION_DATA, _COUNTER_PACKETS = 5, 7, 2, 2
 
 # An attribute's length has 16 bits. 512 of our widest elements (a range of IPv6 sources: twice 44
 # bytes of key, 4 of data, 28 of framing) are 60 KiB, so a list of that many always fits.
@@ -125,6 +128,47 @@ def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
     written[-4], _ = _frame(*last, netlink.FLAG_ACK)
     written += _END[0], number, _END[1]
     return b"".join(written)
+
+
+class ElementState(NamedTuple):
+    """What the kernel has noted of one element."""
+
+    packets: int
+    """How many were looked up and found it; 0 where the set does not count."""
+    milliseconds_left: int | None
+    """Until it is removed by itself; None: never."""
+
+
+def question(table: str, name: str, keys: Sequence[Key], sequence: int) -> bytes:
+    """Ask for elements by their keys: an answer each, up to the first that is not there (ENOENT).
+
+    At most 512 of them.
+    """
+    listed = netlink.nested(_LIST_ELEMENTS, *map(element, keys))
+    names = netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, name)
+    return netlink.message(_GET, netlink.FLAG_REQUEST, sequence, Family.INET, names + listed)
+
+
+def read_state(message: Message) -> ElementState | None:
+    """Read an answer to `question`; None for any other message.
+
+    Raises ProtocolError when it is no list of attributes.
+    """
+    if message.kind != _CREATE:
+        return None
+    listed = _inner(message.payload[netlink.GENERIC_SIZE :], _LIST_ELEMENTS)
+    found = dict(netlink.attributes(_inner(listed, _ITEM)))
+    counter = _inner(found.get(_ELEMENT_EXPRESSION, b""), _EXPRESSION_DATA)
+    left = found.get(_ELEMENT_EXPIRES)
+    return ElementState(
+        packets=int.from_bytes(_inner(counter, _COUNTER_PACKETS), "big"),
+        milliseconds_left=None if left is None else int.from_bytes(left, "big"),
+    )
+
+
+def _inner(data: bytes, kind: int) -> bytes:
+    """Return the attribute of this kind; empty when there is none."""
+    return dict(netlink.attributes(data)).get(kind, b"")
 
 
 # Batches differ in little but their elements: the rest is written once for each size of them.

@@ -83,7 +83,9 @@ class Gateway:
         self._kernel_path = data_paths.get(DataPathKind.KERNEL)
         self.registry = OpeningRegistry(data_paths.values(), self.deadlines, environment.now)
         self.grants = Grants(self)
-        self._offer_engine(Binder(self, self.grants), EventDispatcher(self), Ledger(self))
+        ledger = Ledger(self)
+        self.unused = ledger.unused
+        self._offer_engine(Binder(self, self.grants), EventDispatcher(self), ledger)
         self.sessions = SessionTable(self, self.roster, name)
         self.forget_idle = self.sessions.forget_idle
         self.tracing = Tracing(self.journal, self.registry, lambda: self.sessions)

@@ -5,8 +5,9 @@ other takes: the reserved port, the count against the quota, the entries in sess
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.adopted_transfer import AdoptedTransfer
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.connection import parties_of
@@ -21,14 +22,24 @@ from sallyport.core.model.events import (
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.request import BindRequest
 from sallyport.core.model.secondary import SecondaryConnection
+from sallyport.core.pinholes.datapath import Missed
 from sallyport.core.pinholes.lifecycle import CLOSED
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
+from sallyport.limits import MAX_UNUSED_REMEMBERED
 
 # Ends that need no word by themselves.
 _NORMAL = frozenset({"finished", "idle"})
+
+
+class Unused(NamedTuple):
+    """A pinhole that has closed and that no flow has used."""
+
+    listen: Endpoint
+    missed: Missed
+    ended_at: float
 
 
 class Ledger:
@@ -37,6 +48,8 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._journal = engine.journal
+        self.unused: dict[IpAddress, Unused] = {}
+        """The last pinhole of each client that no peer used, for `explain`; the oldest is first."""
 
     # -- bindings -----------------------------------------------------------------------------
 
@@ -311,6 +324,12 @@ class Ledger:
             # A filter had a reason of its own: a transfer that was blocked is no normal end.
             level, fields["explanation"] = "warning", connection.explanation
             reason = "closed-by-filter" if reason in _NORMAL else reason
+        if connection.missed is not None:
+            fields["unused"] = connection.missed
+            # Of all that can be the cause, this one is for the operator of this host to mend.
+            level = "warning" if connection.missed is Missed.DROPPED else level
+            if (reason, connection.missed) != ("server-refused", Missed.NOTHING_CAME):
+                self._remember(connection, connection.missed)
         self._journal.record(
             event,
             level=level,
@@ -320,6 +339,13 @@ class Ledger:
             seconds=round(seconds, 3),
             **fields,
         )
+
+    def _remember(self, connection: SecondaryConnection | FutureConnection, missed: Missed) -> None:
+        client = connection.session.client_address
+        self.unused.pop(client, None)
+        self.unused[client] = Unused(connection.proxy_address, missed, self._engine.clock())
+        if len(self.unused) > MAX_UNUSED_REMEMBERED:
+            del self.unused[next(iter(self.unused))]
 
     def _note_bound(self, event: str, first: SecondaryConnection, level: Level) -> None:
         """Record an event of a binding; its first port stands for it."""

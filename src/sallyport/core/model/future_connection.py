@@ -62,6 +62,11 @@ class FutureConnection(Negotiated):
         """Where the client must connect: the far end itself, or, redirected, a gateway port."""
         return self.pinhole.listen
 
+    @property
+    def age(self) -> float:
+        """For how many seconds it has been."""
+        return self.engine.clock() - self.created_at
+
     async def arm(self) -> None:
         """Open a permission made with `armed=False`; raises as `Binding.arm`."""
         await self.engine.registry.arm([self])

@@ -12,7 +12,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.model.arguments import OCTETS, takes
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.event_context import Askable, EventContext
-from sallyport.core.pinholes.datapath import DataPath, Pinhole
+from sallyport.core.pinholes.datapath import DataPath, Missed, Pinhole
 from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
@@ -39,6 +39,7 @@ class Negotiated(Opening, Askable):
         "has_failed",
         "is_filtered",
         "is_killed_with_primary",
+        "missed",
         "primary",
         "protocol",
         "reservations",
@@ -87,6 +88,8 @@ class Negotiated(Opening, Askable):
         """
         self.is_filtered = is_filtered
         """Whether filters are asked about its flows before they start; decided at the bind."""
+        self.missed: Missed | None = None
+        """Why no flow has used it, when it is over and the data path could tell."""
         self.event_context: EventContext | None = None
         self.has_failed = False
         self.runner: SerialRunner | None = None
@@ -119,6 +122,16 @@ class Negotiated(Opening, Askable):
         `reason` is a short stable word; the journal and `ConnectionTerminating` carry it.
         """
         self.engine.registry.withdraw(self, reason)
+
+    @property
+    def age(self) -> float:
+        """For how many seconds it has been."""
+        return 0.0
+
+    def on_unused(self) -> None:
+        """Ask the data path why, unless it has opened nothing."""
+        if not self.is_emulated:
+            self.missed = self.path.missed(self.pinhole.id, self.age)
 
     @property
     def frontend(self) -> Frontend | None:

@@ -93,6 +93,17 @@ class SecondaryConnection(Negotiated):
         return self.session.bindings.get(self.binding_id)
 
     @property
+    def age(self) -> float:
+        """For how many seconds its binding has been; 0 when that is over."""
+        binding = self.binding
+        return 0.0 if binding is None else self.engine.clock() - binding.created_at
+
+    def on_unused(self) -> None:
+        """Ask why, but for a range that is kept open: most of its ports are never used."""
+        if self.binding is not None and not self.binding.is_shared:
+            super().on_unused()
+
+    @property
     def frontend(self) -> Frontend | None:
         """The front end by which the client itself asked for it; None: a filter asked."""
         return None if self.binding is None else self.binding.frontend

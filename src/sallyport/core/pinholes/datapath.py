@@ -74,6 +74,15 @@ class FlowCounters(NamedTuple):
     to_peer_bytes: int
 
 
+class Missed(StrEnum):
+    """Why no flow has used an open pinhole, as far as a data path can tell; each is a reason."""
+
+    NOTHING_CAME = "nothing-came"
+    STRANGER_CAME = "only-a-stranger-came"
+    DROPPED = "dropped-by-another-firewall"
+    NOT_TAKEN = "client-did-not-answer"
+
+
 class StreamEnd(Protocol):
     """One end of a flow, as a data filter holds it (`IFWXSocket`)."""
 
@@ -225,6 +234,12 @@ class DataPath(Protocol):
 
         `listen` is a reserved gateway port, or the client's own endpoint on a routed relation (a
         transparent socket). Never blocks; a datagram that the kernel does not take is lost.
+        """
+
+    def missed(self, pinhole_id: int, seconds: float) -> Missed | None:
+        """Say why no flow has used an open pinhole in all the `seconds` of its life; never raises.
+
+        None when the data path cannot tell, or no such pinhole is open.
         """
 
     def close(self, pinhole_ids: Iterable[int]) -> None:

@@ -127,6 +127,9 @@ class Opening:
     def on_refused(self, peer: Endpoint) -> None:
         """Take note that an attempt failed; the pinhole is as it was."""
 
+    def on_unused(self) -> None:
+        """Take note that the pinhole is about to close, and that no flow has used it."""
+
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Take note of the end; called exactly once, after the data path has let go."""
 
@@ -357,6 +360,8 @@ class OpeningRegistry:
         """Admit no new flow, and end the opening unless a flow runs."""
         if opening.is_open:
             opening.is_open = False
+            if not opening.ended.flows:
+                opening.on_unused()
             # The data path may report, from within this call, a flow it admitted just before; a
             # filter notified of that flow may kill the opening. Hence the checks that follow.
             began = self._clock() if self.observer is not None else 0.0

@@ -146,7 +146,10 @@ def _document(
         interception=_interception(configuration, question, explanation.published),
         worker=worker_in(gateway.name),
         would_open=_opening(gateway, question, explanation) if verdict.allowed else None,
-        remarks=_remarks(gateway, question.protocol, verdict),
+        remarks=[
+            *_remarks(gateway, question.protocol, verdict),
+            *_latest_unused(gateway, question, explanation.published),
+        ],
         steps=[
             StepRow(
                 question=step.question,
@@ -175,6 +178,22 @@ def _remarks(gateway: Gateway, protocol: ProtocolDefinition, verdict: Verdict) -
         for one in gateway.roster.current.filters
         if any(name == spoken.name for spoken in one.protocols)
         for remark in one.remarks(rule, direction, is_translated=is_translated)
+    ]
+
+
+def _latest_unused(
+    gateway: Gateway, question: Question, published: PublishingRule | None
+) -> list[str]:
+    """Say what became of the last pinhole of this client that no peer used, if there is one."""
+    host = question.client if published is None else published.server.address
+    unused = gateway.unused.get(host)
+    if unused is None:
+        return []
+    reason = REASONS[unused.missed]
+    since = round(gateway.clock() - unused.ended_at)
+    return [
+        f"the last port opened for {host} that no peer used, {unused.listen}, closed {since} s ago:"
+        f" {unused.missed}: {reason.happened} {reason.remedy}"
     ]
 
 

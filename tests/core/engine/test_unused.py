@@ -1,0 +1,101 @@
+"""Who is told why a port was opened in vain: the log, and whoever asks for an explanation."""
+
+import pytest
+from tests.core.office import Office
+
+from sallyport import limits
+from sallyport.addresses import Endpoint
+from sallyport.core.pinholes.datapath import Missed
+from sallyport.flags import BindFlags
+from sallyport.reasons import REASONS
+
+DROPPED = Missed.DROPPED
+
+
+def closed(office: Office, event: str = "binding.closed") -> dict[str, object]:
+    """The fields of the one record of an end."""
+    (fields,) = [fields for name, fields in office.world.journal.records if name == event]
+    return dict(fields)
+
+
+@pytest.mark.parametrize("missed", list(Missed))
+def test_the_record_of_the_end_says_what_came(missed: Missed) -> None:
+    office = Office()
+    office.data_path.missing = missed
+    office.bind(office.dial(), flags=BindFlags.TIMEOUT)
+    office.pass_time(limits.ACCEPT_TIMEOUT_SECONDS)
+
+    fields = closed(office)
+    assert (fields["reason"], fields["unused"]) == ("timed-out", missed)
+    assert REASONS[missed].remedy
+
+
+def test_so_does_the_record_of_a_permission() -> None:
+    office = Office()
+    office.data_path.missing = DROPPED
+    office.allow(office.dial(), "198.51.100.9:50000", flags=BindFlags.TIMEOUT)
+    office.pass_time(limits.ACCEPT_TIMEOUT_SECONDS)
+
+    assert closed(office, "connect.secondary_closed")["unused"] is DROPPED
+
+
+def test_the_end_of_the_control_connection_is_an_end_as_well() -> None:
+    office = Office()
+    office.data_path.missing = DROPPED
+    primary = office.dial()
+    office.bind(primary)
+    primary.close("client-closed")
+
+    assert closed(office)["unused"] is DROPPED
+
+
+def test_what_was_used_or_killed_or_never_open_is_not_asked_about() -> None:
+    office = Office()
+    office.data_path.missing = DROPPED
+    primary = office.dial()
+    used, killed = office.bind(primary), office.bind(primary)
+    peer = Endpoint.parse("198.51.100.9:20")
+    office.data_path.connect(peer, used.proxy_address)
+    office.data_path.finish(peer)
+    killed.kill("killed")
+    office.bind(primary, armed=False).withdraw("withdrawn")
+
+    records = office.world.journal.records
+    ends = [fields for name, fields in records if name == "binding.closed"]
+    assert len(ends) == 3
+    assert not any("unused" in fields for fields in ends)
+
+
+def test_a_range_that_is_kept_open_is_not_asked_about() -> None:
+    office = Office()
+    office.data_path.missing = DROPPED
+    primary = office.dial()
+    office.bind(primary, proxy_address=Endpoint.parse("203.0.113.1:40001"), shared=True)
+    primary.close("client-closed")
+
+    assert "unused" not in closed(office)
+
+
+def test_each_client_s_last_one_is_remembered_and_the_oldest_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sallyport.core.engine.ledger.MAX_UNUSED_REMEMBERED", 2)
+    office = Office()
+    for number, missed in ((8, DROPPED), (9, DROPPED), (10, DROPPED), (9, Missed.NOTHING_CAME)):
+        office.data_path.missing = missed
+        client = Endpoint.parse(f"10.0.0.{number}:1553")
+        primary = office.dial(f"10.0.0.{number}:50000")
+        office.bind(primary, client)
+        primary.close("client-closed")
+
+    told = {str(client): one.missed for client, one in office.gateway.unused.items()}
+    assert told == {"10.0.0.10": DROPPED, "10.0.0.9": Missed.NOTHING_CAME}
+
+
+def test_a_transfer_that_the_server_refused_is_none_that_nobody_came_to() -> None:
+    office = Office()
+    office.data_path.missing = Missed.NOTHING_CAME
+    office.bind(office.dial()).withdraw("server-refused")
+
+    assert closed(office)["unused"] is Missed.NOTHING_CAME
+    assert not office.gateway.unused
