@@ -297,9 +297,9 @@ NAME_LOOKUP_SECONDS = 10.0
 
 # -- the user-mode data path ----------------------------------------------------------------------
 
-# Flows of one ALLOW_MULTIPLE pinhole at once. Each costs a descriptor (UDP) or two (TCP), and the
-# source of a datagram can be spoofed: one pinhole may not take all of the 20 000 or so a process
-# has. A conference of 256 is a large one.
+# Flows of one ALLOW_MULTIPLE pinhole at once in user mode, where its rule says nothing else. Each
+# costs a descriptor (UDP) or two (TCP), and the source of a datagram can be spoofed: one pinhole
+# may not take all of the 20 000 or so a process has. A conference of 256 is a large one.
 MAX_RELAYED_FLOWS = 256
 
 # Answers of the policy that are cached: a client meets a server again with every transfer. Each

@@ -2,7 +2,8 @@
 
 import pytest
 from tests.contract.bench import Bench
-from tests.contract.setups import TCP, UDP
+from tests.contract.conftest import Build
+from tests.contract.setups import TCP, UDP, WITH_PRIMARY
 
 from sallyport.addresses import IpAddress
 from sallyport.core.pinholes.lifecycle import State
@@ -56,6 +57,22 @@ def test_allow_multiple_lets_many_in_and_stays_open(bench: Bench) -> None:
 
     assert all(talk.reaches_client(b"hello %d" % n) for n, talk in enumerate(talks))
     assert len({talk.peer for talk in talks}) == 3
+    assert binding.state is State.ARMED
+
+
+@WITH_PRIMARY
+def test_in_user_mode_there_are_as_many_at_once_as_the_rule_lets(build: Build) -> None:
+    bench = build(max_flows_per_binding=2)
+    client = bench.client()
+    bench.serve(client)
+    flags = BindFlags.ALLOW_MULTIPLE | BindFlags.NO_KERNEL_MODE
+    binding = bench.bind(client, flags=flags)
+    for _ in range(2):
+        bench.reach(bench.way.server, binding.proxy_address)
+
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    records = [fields for event, fields in bench.journal.records if event == "flow.turned_away"]
+    assert {record["reason"] for record in records} == {"too-many-flows"}
     assert binding.state is State.ARMED
 
 

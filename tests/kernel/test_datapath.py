@@ -96,6 +96,9 @@ class Kernel:
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         self.told.append(f"{pinhole_id} refused {peer}")
 
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        raise AssertionError("the kernel turns nobody away")
+
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         self.told.append(f"{pinhole_id} ended {counters.peer}")
 

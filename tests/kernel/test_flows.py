@@ -41,6 +41,9 @@ class Bench:
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         self.said.append(f"{pinhole_id} refused {peer}")
 
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        raise AssertionError("the kernel turns nobody away")
+
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         bytes_each = f"{counters.from_peer_bytes}/{counters.to_peer_bytes}"
         self.said.append(f"{pinhole_id} ended {counters.peer} {bytes_each}")

@@ -112,6 +112,9 @@ class Recorder:
         self.peers.append(peer)
         self.news.set()
 
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        raise AssertionError("the kernel turns nobody away")
+
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         self.told.append(("ended", pinhole_id))
         self.ended.append(counters)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from itertools import count
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
 from sallyport.errors import AddressInUse
@@ -61,6 +62,7 @@ class Told:
         """What happened, in order; taps may write here too."""
         self.established: list[tuple[int, Endpoint]] = []
         self.refused: list[tuple[int, Endpoint]] = []
+        self.turned_away: list[tuple[int, Endpoint]] = []
         self.ended: list[tuple[int, FlowCounters]] = []
         self.on_arrival: Callable[[Arrival], None] = lambda arrival: arrival.proceed(None)
         self.on_established: Callable[[int], None] = lambda _id: None
@@ -80,6 +82,11 @@ class Told:
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         self.log.append("refused")
         self.refused.append((pinhole_id, peer))
+        self._news.set()
+
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.log.append("turned away")
+        self.turned_away.append((pinhole_id, peer))
         self._news.set()
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
@@ -153,6 +160,7 @@ class Bench:
         idle_seconds: float | None = None,
         backlog: int = 8,
         receive_buffer: int | None = None,
+        max_flows: int = limits.MAX_RELAYED_FLOWS,
     ) -> Pinhole:
         """Describe a pinhole at a reserved port."""
         return Pinhole(
@@ -167,6 +175,7 @@ class Bench:
             idle_seconds=idle_seconds,
             backlog=backlog,
             receive_buffer=receive_buffer,
+            max_flows=max_flows,
         )
 
     async def opened(self, pinhole: Pinhole) -> Pinhole:

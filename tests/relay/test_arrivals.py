@@ -147,17 +147,15 @@ def test_a_client_that_refuses_ends_the_tap_before_the_sink_is_told() -> None:
     run(scenario())
 
 
-def test_who_waits_counts_among_the_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sallyport.limits.MAX_RELAYED_FLOWS", 1)
-
+def test_who_waits_counts_among_the_flows() -> None:
     async def scenario() -> None:
         async with bench() as b:
             hold(b)
-            pinhole = await b.opened(b.pinhole(b.client(), single=False))
+            pinhole = await b.opened(b.pinhole(b.client(), single=False, max_flows=1))
             await come(b, pinhole)
 
             assert await b.is_reset(b.peer(pinhole))
-            assert b.told.log == ["arrived"]
+            assert b.told.log == ["arrived", "turned away"]
 
     run(scenario())
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 from tests.relay.loopback import HOSTS, TCP, UDP, bench, endpoint_of, run
 
-from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters
 from sallyport.errors import KernelError
@@ -138,20 +137,17 @@ def test_who_cannot_be_heard_is_not_bound() -> None:
     run(scenario())
 
 
-def test_a_client_that_speaks_to_everybody_begins_no_more_flows_than_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "MAX_RELAYED_FLOWS", 2)
-
+def test_a_client_that_speaks_to_everybody_begins_no_more_flows_than_others() -> None:
     async def scenario() -> None:
         ears = Hearing()
         async with bench(ears=ears) as b:
             client = b.new(UDP)
-            await b.opened(b.pinhole(client, UDP, is_answered=True))
+            pinhole = await b.opened(b.pinhole(client, UDP, is_answered=True, max_flows=2))
             peers: list[socket.socket] = [b.new(UDP) for _ in range(3)]
             for peer in peers:
                 ears.spoke(endpoint_of(client), endpoint_of(peer), b"hello")
 
             assert len(b.told.established) == 2
+            assert b.told.turned_away == [(pinhole.id, endpoint_of(peers[2]))]
 
     run(scenario())

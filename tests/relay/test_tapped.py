@@ -8,7 +8,6 @@ from tests.relay.loopback import HOSTS, UDP, Bench, bench, descriptors, endpoint
 from tests.relay.test_streams import reset
 from tests.taps import WritingTap
 
-from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
 
@@ -245,12 +244,10 @@ def test_a_pinhole_that_opens_after_something_was_made_up_kills_both() -> None:
     run(scenario())
 
 
-def test_what_is_made_up_counts_among_the_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_RELAYED_FLOWS", 1)
-
+def test_what_is_made_up_counts_among_the_flows() -> None:
     async def scenario() -> None:
         async with bench() as b:
-            pinhole = b.pinhole(b.client(), single=False)
+            pinhole = b.pinhole(b.client(), single=False, max_flows=1)
             b.path.deliver(pinhole, PEER, WritingTap())
             b.path.deliver(pinhole, PEER, WritingTap(b.told.log))
 

@@ -8,7 +8,6 @@ import socket
 import pytest
 from tests.relay.loopback import HOSTS, bench, descriptors, endpoint_of, name, run
 
-from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.io.sockets import PAUSE_SECONDS
 from sallyport.ipfilter import IpFilter
@@ -158,17 +157,17 @@ def test_a_peer_from_another_port_than_the_pinhole_names_is_a_stranger() -> None
     run(scenario())
 
 
-def test_a_peer_beyond_the_limit_of_flows_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_RELAYED_FLOWS", 2)
-
+def test_a_peer_beyond_the_limit_of_flows_is_reset_and_told_of() -> None:
     async def scenario() -> None:
         async with bench() as b:
             client = b.client()
-            pinhole = await b.opened(b.pinhole(client, single=False))
+            pinhole = await b.opened(b.pinhole(client, single=False, max_flows=2))
             first, _ = await b.flow(client, pinhole)
             await b.flow(client, pinhole)
 
-            assert await b.is_reset(b.peer(pinhole))
+            third = b.peer(pinhole)
+            assert await b.is_reset(third)
+            assert b.told.turned_away == [(pinhole.id, endpoint_of(third))]
             first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             first.close()
             await b.told.until(lambda: b.told.ended)

@@ -212,19 +212,19 @@ def test_a_flow_may_be_killed_by_whoever_is_told_that_it_began() -> None:
     run(scenario())
 
 
-def test_sources_beyond_the_limit_are_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_RELAYED_FLOWS", 2)
-
+def test_sources_beyond_the_limit_are_not_let_in_and_told_of() -> None:
     async def scenario() -> None:
         async with bench() as b:
             client = b.new(UDP)
-            pinhole = await b.opened(b.pinhole(client, UDP, single=False))
-            for number in range(4):
-                send(b.new(UDP), pinhole, b"%d" % number)
+            pinhole = await b.opened(b.pinhole(client, UDP, single=False, max_flows=2))
+            peers = [b.new(UDP) for _ in range(4)]
+            for number, peer in enumerate(peers):
+                send(peer, pinhole, b"%d" % number)
 
             assert [await datagram(b, client) for _ in range(2)] == [b"0", b"1"]
             await b.turn()
             assert waiting(client) == []
+            assert b.told.turned_away == [(pinhole.id, endpoint_of(peer)) for peer in peers[2:]]
 
     run(scenario())
 

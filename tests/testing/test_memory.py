@@ -47,6 +47,9 @@ class Sink:
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         self.told.append(("refused", pinhole_id, peer))
 
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        self.told.append(("turned away", pinhole_id, peer))
+
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         self.told.append(("ended", pinhole_id, counters.peer))
 

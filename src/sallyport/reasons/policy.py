@@ -112,6 +112,15 @@ REASONS: Final = (
         "access_rules.external_ports",
     ),
     _policy(
+        "too-many-flows",
+        "A peer came to a binding that serves as many peers at once, in user mode, as its rule lets"
+        " it.",
+        "The peer was turned away; those that are served go on.",
+        "Raise max_flows_per_binding of the rule if so many peers are meant to come; else see by"
+        " `sallyport transfers list` who they are.",
+        "access_rules.max_flows_per_binding",
+    ),
+    _policy(
         "client-port-above-maximum",
         "The client asked for connections to a port of its own above those of the rule.",
         "Nothing was opened.",

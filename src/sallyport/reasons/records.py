@@ -99,6 +99,10 @@ RECORDS: Final[Mapping[str, Record]] = {
     "flow.denied": Record(
         "A filter denied a peer that had come.", (*_PARTIES, "proxy", "peer", "reason", "filter")
     ),
+    "flow.turned_away": Record(
+        "A peer came while its binding carried as many flows as its rule lets it, in user mode.",
+        (*_PARTIES, "proxy", "peer", "reason"),
+    ),
     "connect.established": Record(
         "A client used a permission: a passive transfer runs.",
         ("session", "connection", "client", "server"),

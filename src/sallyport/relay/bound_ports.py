@@ -158,7 +158,7 @@ class OpenPinhole:
     @property
     def is_full(self) -> bool:
         """Whether no more flows fit."""
-        return len(self.flows) + len(self.attempts) >= limits.MAX_RELAYED_FLOWS
+        return len(self.flows) + len(self.attempts) >= self.pinhole.max_flows
 
     @property
     def is_over(self) -> bool:

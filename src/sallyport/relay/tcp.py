@@ -71,6 +71,8 @@ class TcpPort(BoundPort):
         opening = self.find(peer)
         if opening is None or opening.is_full:
             accepted.close()
+            if opening is not None:
+                self.context.sink.flow_turned_away(opening.pinhole.id, peer)
             return
         attempt = StreamAttempt(self.context, opening, peer, accepted)
         self.settle()

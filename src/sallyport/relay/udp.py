@@ -67,7 +67,10 @@ class UdpPort(BoundPort):
             return None
         peer = endpoint_of(name)
         opening = self.find(peer)
-        if opening is None or opening.is_full or (opening.pinhole.single and opening.attempts):
+        if opening is None or (opening.pinhole.single and opening.attempts):
+            return None
+        if opening.is_full:
+            self.context.sink.flow_turned_away(opening.pinhole.id, peer)
             return None
         attempt = DatagramAttempt(self, opening, peer, name)
         self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
@@ -77,7 +80,10 @@ class UdpPort(BoundPort):
         """Pass on what a client said to a peer, by a flow that perhaps begins with it."""
         name = _name_as_heard(peer)
         flow = self.flows.get(name)
-        if flow is None and name not in self.attempts and not opening.is_full:
+        if flow is None and name not in self.attempts:
+            if opening.is_full:
+                self.context.sink.flow_turned_away(opening.pinhole.id, peer)
+                return
             attempt = DatagramAttempt(self, opening, peer, name, is_spoken=True)
             self.context.sink.flow_arrived(opening.pinhole.id, peer, attempt)
             flow = self.flows.get(name)

@@ -257,6 +257,11 @@ class MemoryDataPath:
             return
         if (pinhole.id, peer) in self._arriving:
             return  # one more datagram of a waiting peer
+        arriving = sum(waiting[0] == pinhole.id for waiting in self._arriving)
+        if len(self.flows.get(pinhole.id, ())) + arriving >= pinhole.max_flows:
+            self.refused.append(peer)
+            self._sink.flow_turned_away(pinhole.id, peer)
+            return
 
         def let_in(tap: Tap | None) -> None:
             self._arriving.discard((pinhole.id, peer))

@@ -109,6 +109,8 @@ def test_a_mistake_is_told_with_its_line_and_what_to_write(text: str, complaint:
         ("max_binds_per_minute", "0", False),
         ("max_lifetime", "31536000", True),
         ("max_lifetime", "0", False),
+        ("max_flows_per_binding", "16384", True),
+        ("max_flows_per_binding", "0", False),
         ("max_idle", "1", True),
         ("max_idle", "0", False),
         ("client_ports", '"1-65535"', True),

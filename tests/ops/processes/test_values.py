@@ -28,6 +28,7 @@ RULES = GuardRules(
             Endpoint.parse("203.0.113.1:21"),
             Endpoint.parse("10.0.0.20:21"),
             sources=Hosts(frozenset({"outside"}), IpFilter.of("198.51.100.0/24")),
+            max_flows_per_binding=9,
             max_lifetime=60,
             max_idle=50,
             external_ports=PortRange(40000, 40009),

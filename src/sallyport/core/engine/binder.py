@@ -78,7 +78,9 @@ class Binder:
             self._grants.spend(request.session, request.primary, rule, len(addresses))
         binding = Binding(engine, engine.new_binding_id(), request, protocol, rule)
         for address, client in zip(addresses, request.client_addresses, strict=True):
-            pinhole = request.pinhole(engine.registry.new_id(), address, client)
+            pinhole = request.pinhole(
+                engine.registry.new_id(), address, client, rule.max_flows_per_binding
+            )
             connection = SecondaryConnection(
                 binding, pinhole, path=path, is_filtered=is_filtered, reservations=reservations
             )
@@ -201,7 +203,9 @@ class Binder:
             FutureConnection(
                 request,
                 engine,
-                request.pinhole(engine.registry.new_id(), listen, address),
+                request.pinhole(
+                    engine.registry.new_id(), listen, address, rule.max_flows_per_binding
+                ),
                 path,
                 rule,
                 is_filtered=is_filtered,

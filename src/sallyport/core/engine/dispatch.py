@@ -174,9 +174,10 @@ class EventDispatcher:
         if not (subscribers or factories or play_peer):
             arrival.proceed(None)
             return
-        if len(connection.asked_about) >= limits.MAX_RELAYED_FLOWS:
+        if len(connection.asked_about) >= connection.pinhole.max_flows:
             # A peer may leave while it waits, and the data path then forgets it. Without this bound
             # peers that come and go could queue chains without end.
+            self._engine.flow_turned_away(connection, peer)
             arrival.refuse()
             return
         chain = self._chain_to(connection, remote)

@@ -130,6 +130,7 @@ class Gateway:
         self.peer_failed = ledger.peer_failed
         self.port_closed = ledger.port_closed
         self.flow_denied = ledger.flow_denied
+        self.flow_turned_away = ledger.flow_turned_away
         self.permission_made = ledger.permission_made
         self.permission_used = ledger.permission_used
         self.permission_failed = ledger.permission_failed

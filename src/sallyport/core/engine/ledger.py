@@ -183,6 +183,20 @@ class Ledger:
             filter=name,
         )
 
+    def flow_turned_away(
+        self, connection: SecondaryConnection | FutureConnection, peer: Endpoint
+    ) -> None:
+        """Record a peer that came while the connection had as many flows as its rule lets it."""
+        self._journal.record(
+            "flow.turned_away",
+            level="warning",
+            **parties_of(connection.session, connection.primary, connection.rule),
+            protocol=connection.protocol.name,
+            proxy=connection.proxy_address,
+            peer=peer,
+            reason="too-many-flows",
+        )
+
     # -- outbound permissions -----------------------------------------------------------------
 
     def permission_made(self, future: FutureConnection) -> None:

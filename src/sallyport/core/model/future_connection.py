@@ -97,6 +97,10 @@ class FutureConnection(Negotiated):
         """Notify the filter that asked for it (`ConnectionRefused`)."""
         self.engine.permission_failed(self, peer)
 
+    def on_turned_away(self, peer: Endpoint) -> None:
+        """Record it in the journal."""
+        self.engine.flow_turned_away(self, peer)
+
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Release what it held and notify the filter that asked for it."""
         self.engine.permission_closed(self, reason, traffic)

@@ -115,7 +115,9 @@ class BindRequest(NamedTuple):
             # Semantics 1.5 item 10: stipulated by the publishing rule, never chosen by a filter.
             raise InvalidArgument("proxy-mode-is-inherited-from-the-primary")
 
-    def pinhole(self, pinhole_id: int, listen: Endpoint, client: Endpoint) -> Pinhole:
+    def pinhole(
+        self, pinhole_id: int, listen: Endpoint, client: Endpoint, max_flows: int
+    ) -> Pinhole:
         """Return the pinhole for one of the client addresses."""
         flags, is_udp = self.flags, self.transport is _UDP
         return Pinhole(
@@ -131,6 +133,7 @@ class BindRequest(NamedTuple):
             idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and flags.is_timed else None,
             backlog=self.backlog,
             receive_buffer=limits.INCREASED_RECEIVE_BUFFER if flags.is_roomy else None,
+            max_flows=max_flows,
         )
 
 
@@ -186,7 +189,9 @@ class FutureRequest:
         if versions != {self.session.client_address.version}:
             raise InvalidArgument("addresses-of-two-families")
 
-    def pinhole(self, pinhole_id: int, listen: Endpoint, server: Endpoint) -> Pinhole:
+    def pinhole(
+        self, pinhole_id: int, listen: Endpoint, server: Endpoint, max_flows: int
+    ) -> Pinhole:
         """Return the pinhole for one of the addresses: as a bound port, with the roles exchanged.
 
         It listens at the far end's own address, or at one of the gateway's when redirected; the
@@ -202,6 +207,7 @@ class FutureRequest:
             sources=IpFilter.of(self.session.client_address),
             single=not self.flags.is_multiple,
             is_answered=is_udp,
+            max_flows=max_flows,
             leads_inside=False,
             idle_seconds=limits.UDP_IDLE_SECONDS if is_udp and is_timed else None,
         )

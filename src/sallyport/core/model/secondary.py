@@ -262,6 +262,10 @@ class SecondaryConnection(Negotiated):
         self._expect_no_more(peer)
         self.engine.peer_failed(self, peer)
 
+    def on_turned_away(self, peer: Endpoint) -> None:
+        """Record it in the journal: no filter is told of what may come as fast as datagrams do."""
+        self.engine.flow_turned_away(self, peer)
+
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Release the port and notify the caller of the bind."""
         self.engine.port_closed(self, reason, traffic)

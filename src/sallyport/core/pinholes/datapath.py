@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
@@ -52,6 +53,8 @@ class Pinhole(NamedTuple):
     """User mode: how many connections may wait to be accepted."""
     receive_buffer: int | None = None
     """User mode: size of the socket's receive buffer in bytes; None leaves it to the host."""
+    max_flows: int = limits.MAX_RELAYED_FLOWS
+    """User mode: how many flows run at once, of peers that wait for the filters' answer too."""
     leads_inside: bool = True
     """User mode: whether the target is a protected host, which sees each peer's own address and
     port; not so of a permission, whose target is outside."""
@@ -173,6 +176,9 @@ class FlowSink(Protocol):
 
     def flow_refused(self, pinhole_id: int, peer: Endpoint) -> None:
         """Take an attempt that ended before admission; a single pinhole stays open for the next."""
+
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        """Take a peer that came while there were as many flows as may be; user mode only."""
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         """Take the end of an admitted flow: both directions closed, reset, killed or idle."""

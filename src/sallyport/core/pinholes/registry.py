@@ -130,6 +130,9 @@ class Opening:
     def on_unused(self) -> None:
         """Take note that the pinhole is about to close, and that no flow has used it."""
 
+    def on_turned_away(self, peer: Endpoint) -> None:
+        """Take note that a peer came while as many flows ran as may."""
+
     def on_closed(self, reason: str, traffic: Traffic) -> None:
         """Take note of the end; called exactly once, after the data path has let go."""
 
@@ -317,6 +320,11 @@ class OpeningRegistry:
         """Implement `FlowSink`: an attempt failed and used nothing up."""
         if opening := self._by_id.get(pinhole_id):
             opening.on_refused(peer)
+
+    def flow_turned_away(self, pinhole_id: int, peer: Endpoint) -> None:
+        """Implement `FlowSink`: a peer was one too many."""
+        if opening := self._by_id.get(pinhole_id):
+            opening.on_turned_away(peer)
 
     def flow_ended(self, pinhole_id: int, counters: FlowCounters) -> None:
         """Implement `FlowSink`: add the flow's bytes; the opening ends with its last flow."""

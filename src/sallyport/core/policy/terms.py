@@ -46,6 +46,8 @@ class Terms:
     """The limits of one rule; what access rules and publishing rules have in common."""
 
     max_bindings_per_client: int = limits.MAX_BINDINGS_PER_CLIENT
+    max_flows_per_binding: int = limits.MAX_RELAYED_FLOWS
+    """How many flows a binding for many peers carries at once in user mode."""
     max_binds_per_minute: int | None = None
     """How many ports and permissions a client may ask for in a minute; None: no limit."""
     max_lifetime: int | None = None

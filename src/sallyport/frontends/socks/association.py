@@ -125,7 +125,7 @@ class Association(SessionFilter):
     async def _reach(self, binding: Binding, peer: Endpoint, payload: bytes) -> None:
         """Send to a peer that has not answered yet, and let its answers in from now on."""
         if peer not in self._reached:
-            is_full = len(self._reached) >= limits.MAX_RELAYED_FLOWS
+            is_full = len(self._reached) >= binding.connections[0].pinhole.max_flows
             if is_full or not self._may_reach(peer.address):
                 return
             self._reached[peer] = None

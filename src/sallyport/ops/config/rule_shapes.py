@@ -35,6 +35,8 @@ ListenText = Annotated[
 PortsText = Annotated[str, Meta(description='a port or a range of ports, such as "1024-65535"')]
 # 60 000: the live bindings the kernel path is built and measured for, all for one client.
 BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 to 60000")]
+# Each costs a descriptor or two, of the 20 000 or so that a process may have.
+FlowCount = Annotated[int, Meta(ge=1, le=16384, description="a number from 1 to 16384")]
 # A million a minute is what a core can bind: more is no limit.
 BindRate = Annotated[int, Meta(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
 # RFC 6887 section 15 counts in 32 bits; a year is for ever.
@@ -56,6 +58,9 @@ class TermsShape(Struct, frozen=True, kw_only=True):
     max_bindings_per_client: BindingCount | None = None
     """How many bindings one client may hold at once. Without the key 64, and as many more as a
     passive_range of the rule has ports."""
+    max_flows_per_binding: FlowCount = limits.MAX_RELAYED_FLOWS
+    """How many connections or exchanges of datagrams one binding for many peers carries at once in
+    user mode. In the kernel there is no such limit."""
     max_binds_per_minute: BindRate | None = None
     """How many bindings one client may ask for in a minute; without the key there is no limit."""
     max_lifetime: Lifetime | None = None
