@@ -269,7 +269,8 @@ class End:
 
     def send(self, data: bytes) -> None:
         """Implement `StreamEnd.send`."""
-        require("data", data, OCTETS)
+        if data.__class__ is not bytes:
+            require("data", data, OCTETS)
         stream = self._stream
         if not data or self._is_shut or stream.is_over:
             return

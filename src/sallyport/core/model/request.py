@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
-from sallyport.core.model.arguments import Kind, require
+from sallyport.core.model.arguments import Kind, classes_of, require_each
 from sallyport.core.model.bundle import Bundle
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.filter import DataFilter, SessionFilter
@@ -88,11 +88,8 @@ class BindRequest(NamedTuple):
 
         Here and not by `takes`: what is refused here is recorded, and a bind is the hot path.
         """
-        for name, kind in _MUST:
-            require(name, getattr(self, name), kind)
-        for name, kind in _MAY:
-            if (value := getattr(self, name)) is not None:
-                require(name, value, kind)
+        if not all(map(isinstance, self, _CLASSES)):
+            require_each(zip(self._fields, self, _CLASSES, strict=True))
         if self.make_data_filter is not None and not callable(self.make_data_filter):
             raise InvalidArgument("wrong-type-of-make_data_filter")
         if self.close_with_primary not in ("withdraw", "kill"):
@@ -137,23 +134,23 @@ class BindRequest(NamedTuple):
         )
 
 
-_MUST: tuple[tuple[str, Kind], ...] = (
-    ("transport", Transport),
-    ("protocol", ProtocolDefinition | UUID),
-    ("flags", BindFlags),
-    ("backlog", int),
-    ("close_with_primary", str),
-)
-_MAY: tuple[tuple[str, Kind], ...] = (
-    ("proxy_address", Endpoint),
-    ("ip_filter", IpFilter),
-    ("peer_ports", frozenset),
-    ("session_filter", SessionFilter),
-    ("lifetime", int | float),
-    ("idle", int | float),
-    ("frontend", Frontend),
-    ("bundle", Bundle),
-)
+# What each argument of a bind may be, in their order. Who makes the request has checked the rest.
+_KINDS: dict[str, Kind] = {
+    "transport": Transport,
+    "protocol": ProtocolDefinition | UUID,
+    "proxy_address": Endpoint | None,
+    "flags": BindFlags,
+    "backlog": int,
+    "session_filter": SessionFilter | None,
+    "ip_filter": IpFilter | None,
+    "peer_ports": frozenset | None,
+    "frontend": Frontend | None,
+    "lifetime": int | float | None,
+    "idle": int | float | None,
+    "bundle": Bundle | None,
+    "close_with_primary": str,
+}
+_CLASSES = tuple(classes_of(_KINDS.get(name, object)) for name in BindRequest._fields)
 
 _EXCLUSIVE = BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE
 _FUTURE_FLAGS = _EXCLUSIVE | BindFlags.NO_KERNEL_MODE

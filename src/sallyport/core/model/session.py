@@ -162,7 +162,8 @@ class Session:
         * InvalidArgument: the arguments contradict each other;
         * Terminating: the session is over, or the primary has ended.
         """
-        require("primary", primary, PrimaryConnection | None)
+        if primary is not None:
+            require("primary", primary, PrimaryConnection)
         request = BindRequest(
             session=self,
             client_addresses=each("client_addresses", client_addresses, Endpoint),
