@@ -23,7 +23,7 @@ from sallyport.core.runtime.environment import Level
 from sallyport.ops import journald
 from sallyport.ops.journald import JournalSocket
 from sallyport.ops.repetitions import Repetitions
-from sallyport.ops.tally import Tally
+from sallyport.ops.tally import COUNTED, Tally
 from sallyport.reasons import REASONS
 
 STDERR = 2
@@ -107,9 +107,10 @@ class EventJournal:
     def record(self, event: str, /, *, level: Level = "info", **fields: object) -> None:
         """Write one event, unless its level is below the journal's."""
         try:
-            if event.endswith(".refused") and level != "debug":
+            if level != "debug" and event.endswith(".refused"):
                 self.refusals[str(fields.get("reason"))] += 1
-            self.tally.count(event, fields)
+            if event in COUNTED:
+                self.tally.count(event, fields)
             listener = self.listener
             if level not in self._levels and listener is None:
                 return

@@ -22,14 +22,11 @@ COUNTED: Final = frozenset(
     }
 )
 
-_SUMMARIES: Final = frozenset({"binding.closed", "connect.secondary_closed", "transfer.closed"})
-
-# Each way of a transfer by the field of its summary; the first of a binding is the peer's.
+# The fields of a summary with the bytes to the client and from it; a binding's first is the peer's.
 _BYTES: Final = {
-    "from_peer_bytes": "to_client",
-    "to_peer_bytes": "from_client",
-    "to_client_bytes": "to_client",
-    "from_client_bytes": "from_client",
+    "binding.closed": ("from_peer_bytes", "to_peer_bytes"),
+    "connect.secondary_closed": ("to_client_bytes", "from_client_bytes"),
+    "transfer.closed": ("to_client_bytes", "from_client_bytes"),
 }
 
 # Names come from configurations and reasons, but a filter may ask about protocols of its own.
@@ -54,10 +51,10 @@ class Tally:
         key = event, fields.get("protocol") or fields.get("filter"), fields.get("reason")
         name = self._names.get(key) or self._named(key)
         self.events[name] += 1
-        if event in _SUMMARIES:
-            for field, direction in _BYTES.items():
-                if field in fields:
-                    self.bytes[direction] += int(str(fields[field]))
+        if event in _BYTES:
+            to_client, from_client = _BYTES[event]
+            self.bytes["to_client"] += _number(fields.get(to_client))
+            self.bytes["from_client"] += _number(fields.get(from_client))
 
     def _named(self, key: tuple[str, object, object]) -> tuple[str, str, str]:
         """Return by which words a key is counted: by its own while there is room."""
@@ -67,3 +64,7 @@ class Tally:
         name = event, str(protocol or ""), str(reason or "")
         self._names[key] = name
         return name
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
