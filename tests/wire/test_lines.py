@@ -204,3 +204,26 @@ def test_memory_is_bounded_by_the_limit(segments: list[bytes], limit: int) -> No
         while reader.take():
             pass
         assert len(reader.pending) < limit
+
+
+@given(FRAGMENTS, FRAGMENTS)
+def test_lines_that_need_not_be_fed_are_those_that_feeding_would_give(
+    before: list[bytes], fragments: list[bytes]
+) -> None:
+    reader, data = LineReader(limit=16), b"".join(fragments)
+    reader.feed(b"".join(before))
+    while reader.take():
+        pass
+    whole = reader.whole_lines(data)
+    reader.feed(data)
+    fed = []
+    while line := reader.take():
+        fed.append(line)
+    if whole:
+        assert (fed, reader.pending) == ([Line(raw, True) for raw in whole], b"")
+    else:
+        assert before or not data or len(data) > 16 or reader.pending
+
+
+def test_two_lines_in_one_segment_need_not_be_fed() -> None:
+    assert list(LineReader(32).whole_lines(b"150 a\r\n226 b\r\n")) == [b"150 a\r\n", b"226 b\r\n"]

@@ -1,6 +1,7 @@
 """A stream cut into bounded lines; the same lines come out wherever segments cut the stream."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 LINE_TOO_LONG = "line-too-long"
@@ -75,6 +76,21 @@ class LineReader:
         """
         is_at_start = not (self._held or self._is_in_long_line)
         return is_at_start and 0 <= data.find(b"\n") == len(data) - 1 < self._limit
+
+    def whole_lines(self, data: bytes) -> Sequence[bytes]:
+        """Return the lines that `data`, fed now, would be; none when it would leave something, or
+        may have a line that is too long.
+
+        What is returned need not be fed.
+        """
+        if self._held or self._is_in_long_line or not 0 < len(data) <= self._limit:
+            return ()
+        first = data.find(b"\n") + 1
+        if first == len(data):
+            return (data,)
+        if not data.endswith(b"\n"):
+            return ()
+        return [line + b"\n" for line in data[:-1].split(b"\n")]
 
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""

@@ -125,14 +125,17 @@ class FtpStream(api.DataFilter, ABC):
                 return
             data, self._server_first = first, None
         replies = self._replies
-        if replies.is_line(data):
-            await self.reply_line(replies.read(data))  # as mostly
+        if lines := replies.whole_lines(data):  # as nearly always
+            for raw in lines:
+                await self.reply_line(replies.read(raw))
+                if self._server_tls is not None or not self.connection.is_open:
+                    return  # what follows the 234 in plain text is dropped (attack F30)
             return
         replies.feed(data)
         while (line := replies.take()) is not None:
             await self.reply_line(line)
             if self._server_tls is not None or not self.connection.is_open:
-                return  # what follows the 234 in plain text is dropped (attack F30)
+                return
 
     async def deadline_passed(self) -> None:
         """End a line that was begun and not finished (attack F17), and what waits for ever."""

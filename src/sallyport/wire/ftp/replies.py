@@ -5,6 +5,7 @@ count is marked strictly.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sallyport import limits
@@ -105,9 +106,9 @@ class ReplyReader:
         """Take note that the client has sent another command."""
         self._may_have_ended = self._is_doubtful
 
-    def is_line(self, data: bytes) -> bool:
-        """Return whether `data`, fed now, would be one whole line and leave nothing."""
-        return self._lines.is_line(data)
+    def whole_lines(self, data: bytes) -> Sequence[bytes]:
+        """Return the lines that `data`, fed now, would be, for `read`; none: it has to be fed."""
+        return self._lines.whole_lines(data)
 
     def feed(self, data: bytes) -> None:
         """Add the next bytes."""
