@@ -144,7 +144,7 @@ class FtpDialogue(ServerSide):
         if self._is_auth_open:
             return True
         queue = self._queue
-        if not (queue or queue.is_holding):
+        if queue.is_empty:
             return False
         if len(queue) >= limits.MAX_FTP_PIPELINE or queue.kept_bytes > limits.MAX_HELD_BYTES:
             return True
@@ -168,6 +168,12 @@ class FtpDialogue(ServerSide):
         """Whether something the client has said still needs a data connection."""
         return self._is_transfer_pending or any(verb_of(line) in TRANSFERS for line in self._held)
 
+    @property
+    def _has_more_to_do(self) -> bool:
+        """Whether anything may wait for a reply, or for something to become of a connection."""
+        is_ahead = self._is_client_ahead or self._is_server_ahead
+        return bool(self._held) or is_ahead or self._has_client_ended or self._has_server_ended
+
     async def _go_on(self) -> None:
         """Do what waited for a reply, or for something to become of a data connection."""
         if not self.connection.is_open:
@@ -185,8 +191,10 @@ class FtpDialogue(ServerSide):
     async def _changed(self) -> None:
         """Go on when a data connection was admitted, or has ended."""
         if self.connection.is_open:  # a transfer may outlive it
-            self._queue.send_due()
-            await self._go_on()
+            if self._queue.is_holding:
+                self._queue.send_due()
+            if self._has_more_to_do:
+                await self._go_on()
 
     def _end_when_answered(self) -> None:
         if self._has_server_ended and not self._queue.is_holding:

@@ -17,7 +17,7 @@ same reason nothing waits any more when the client says ABOR. Where no filter lo
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sallyport.filters.ftp.agreement import Agreement
@@ -107,6 +107,11 @@ class ReplyQueue:
         yield from self._expected
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the client has heard a reply to everything."""
+        return not (self._expected or self._unsent)
+
+    @property
     def is_holding(self) -> bool:
         """Whether a reply is held back."""
         return bool(self._unsent)
@@ -156,7 +161,7 @@ class ReplyQueue:
         self.kept_bytes += len(text)
         self._advance()
 
-    def match(self, line: ReplyLine) -> tuple[Exchange | None, list[Exchange]]:
+    def match(self, line: ReplyLine) -> tuple[Exchange | None, Sequence[Exchange]]:
         """Find the command that a reply answers by its first line; None: it answers none.
 
         The second value is the commands that were skipped: the server has left them unanswered.
@@ -165,7 +170,10 @@ class ReplyQueue:
         expected = self._expected
         only = replies_to(code)
         if only is None or (expected and expected[0].verb == GREETING):
-            return self._in_order(code), []
+            return self._in_order(code), ()
+        if len(expected) == 1 and expected[0].verb in only:  # as nearly always
+            expected[0].is_doubtful = False
+            return expected[0], ()
         may_be_unknown = code not in (227, 229, 234)
         for index, exchange in enumerate(expected):
             if exchange.verb in only or (
@@ -177,8 +185,8 @@ class ReplyQueue:
                     later.is_doubtful = False
                 return exchange, [one for one in skipped if not one.is_ours]
         if code in (227, 229):
-            return None, []  # whatever it is, it answers nothing that was asked (attack V02)
-        return self._in_order(code), []
+            return None, ()  # whatever it is, it answers nothing that was asked (attack V02)
+        return self._in_order(code), ()
 
     def go_on(self, exchange: Exchange, line: ReplyLine) -> None:
         """Take a line after which more will come."""

@@ -117,7 +117,8 @@ class ServerSide(FtpStream):
             line = self._masked_for_outside(line)
         if line.is_first:
             self._current, skipped = self._queue.match(line)
-            self._note_missing(sum(exchange.count for exchange in skipped))
+            if skipped:
+                self._note_missing(sum(exchange.count for exchange in skipped))
         exchange = self._current
         if exchange is None or line.code is None:
             self._text(line)
@@ -139,11 +140,13 @@ class ServerSide(FtpStream):
         """
         held, queue = self._held, self._queue
         is_ahead = len(held) > limits.MAX_FTP_PIPELINE or self._held_bytes > limits.MAX_HELD_BYTES
-        if is_ahead or not held:
+        if is_ahead is not self._is_client_ahead and (is_ahead or not held):
             self._is_client_ahead = is_ahead
             self.hold_client(is_held=is_ahead)
-        self._is_server_ahead = queue.is_holding and queue.kept_bytes > limits.MAX_HELD_BYTES
-        self.hold_server(is_held=self._is_server_ahead)
+        is_ahead = queue.is_holding and queue.kept_bytes > limits.MAX_HELD_BYTES
+        if is_ahead is not self._is_server_ahead:
+            self._is_server_ahead = is_ahead
+            self.hold_server(is_held=is_ahead)
 
     def _text(self, line: ReplyLine) -> None:
         """Pass what answers nothing; it opens nothing (attack V09), and a refusal closes."""
