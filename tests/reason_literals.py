@@ -3,13 +3,11 @@
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-import sallyport
-from sallyport.errors import SallyportError
+from tests.sources import trees
 
-SOURCE = Path(sallyport.__file__).parent
+from sallyport.errors import SallyportError
 
 # Doubles and demonstrations: what they say reaches no operator.
 _ASIDE = ("testing", "lab", "reasons")
@@ -55,11 +53,10 @@ def error_names() -> set[str]:
 def found() -> Iterator[Found]:
     """Yield every literal in the place of a reason, in the order of the files."""
     errors = error_names()
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE)
+    for name, tree in trees().items():
         if name.parts[0] in _ASIDE:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree):
             for value in _values(node, errors):
                 for code in _codes(value):
                     yield Found(code, f"{name}:{node.lineno}")  # type: ignore[attr-defined]
@@ -69,9 +66,9 @@ def words() -> set[str]:
     """Return every string that the source writes anywhere, in a place of a reason or not."""
     return {
         node.value
-        for path in SOURCE.rglob("*.py")
-        if path.relative_to(SOURCE).parts[0] != "reasons"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name, tree in trees().items()
+        if name.parts[0] != "reasons"
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
 

@@ -9,6 +9,9 @@ HERE = Path(__file__).parent
 # Tests on real sockets of this machine. Those that need a lab have a marker instead.
 ON_SOCKETS = ("bench", "frontends", "io", "relay")
 
+# Sphinx takes as long for its pages as a thousand other tests. `make docs` makes them too.
+OF_PAGES = "docs/test_pages.py"
+
 MARKERS = ("netns", "interop", "soak")
 
 
@@ -18,5 +21,6 @@ def needs_sockets(path: Path) -> bool:
 
 
 def is_socket_free(item: pytest.Item) -> bool:
-    """Return whether `item` runs without a network, without root and in its short form."""
-    return not needs_sockets(item.path) and not any(map(item.get_closest_marker, MARKERS))
+    """Return whether `item` runs without a network, without root, in its short form and quickly."""
+    is_quick = item.path != HERE / OF_PAGES and not needs_sockets(item.path)
+    return is_quick and not any(map(item.get_closest_marker, MARKERS))

@@ -2,9 +2,8 @@
 
 import ast
 from collections import defaultdict
-from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "sallyport"
+from tests.sources import trees
 
 SAME_ROLE = {
     "Flow": "one flow through a pinhole, on the kernel's and on the user-mode data path",
@@ -14,10 +13,10 @@ SAME_ROLE = {
 
 def test_no_two_classes_share_a_name_unless_they_play_the_same_role() -> None:
     places: defaultdict[str, list[str]] = defaultdict(list)
-    for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                places[node.name].append(str(file.relative_to(SOURCE)))
+                places[node.name].append(str(file))
     shared = {name: where for name, where in places.items() if len(where) > 1}
 
     assert set(shared) == set(SAME_ROLE), shared

@@ -3,23 +3,21 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import sallyport
+from tests.sources import trees
+
 from sallyport.reasons.records import RECORDS
 
-SOURCE = Path(sallyport.__file__).parent
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 WRITERS = {"record", "note", "_note", "_note_bound", "_summarize"}
 
 
 def written() -> Iterator[tuple[str, str, set[str]]]:
     """Yield each event written, where, and the fields that stand in the call by name."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE)
+    for name, tree in trees().items():
         if name.parts[0] in {"testing", "lab"}:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             events = [
