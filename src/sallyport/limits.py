@@ -254,11 +254,15 @@ MAX_SIP_BODY = 64 * 1024
 # RFC 3261 section 20.22: Max-Forwards is 70 at first. Paths in use have fewer than ten hops.
 MAX_SIP_VIAS = 32
 
-# What one conversation of a telephone may keep: calls at once, requests whose answers count, and
+# What a telephone and one host outside may keep: calls at once, requests whose answers count, and
 # its own Contacts. An office PBX has some thirty calls; the quota of ports is met before.
 MAX_SIP_CALLS = 64
 MAX_SIP_TRANSACTIONS = 256
 MAX_SIP_CONTACTS = 16
+
+# Branches of a forked call whose media is heard before one of them answers. A ring group of an
+# office; each may name another host, and up to 64 hosts a port are listed one by one.
+MAX_SIP_BRANCHES = 16
 
 # RFC 3261 section 17.1.1.2: after 64 times T1, 32 seconds, no answer comes any more.
 SIP_ANSWER_SECONDS = 32.0

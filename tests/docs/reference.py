@@ -82,7 +82,7 @@ _TABLES: tuple[tuple[str, type, str], ...] = (
     ("[filters.NAME]", selection.LoaderKeys, "Every filter; its own keys stand beside these."),
     ("[filters.ftp]", FtpSettings, "FTP."),
     ("[filters.rtsp]", RtspSettings, "RTSP."),
-    ("[filters.sip]", SipSettings, "SIP over UDP."),
+    ("[filters.sip]", SipSettings, "SIP over UDP and TCP."),
     ("[filters.dcc]", DccSettings, "DCC, files and chats by IRC."),
 )
 

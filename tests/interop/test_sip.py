@@ -70,7 +70,7 @@ class Line:
             b"Via: SIP/2.0/UDP %s;rport;branch=z9hG4bK%d" % (own, self._number),
             b"From: <sip:kim@example.org>;tag=mine",
             b"To: <sip:lee@example.org>" + tag,
-            b"Call-ID: lab",
+            b"Call-ID: lab%d" % self.port,
             b"CSeq: %d %s" % (self._number, method),
             b"Contact: <sip:kim@%s>" % own,
             b"Content-Type: application/sdp",
@@ -185,7 +185,9 @@ def test_a_call_in_reaches_the_contact_that_was_registered(
             + host
             + b":%d SIP/2.0\r\n" % contact[1]
             + b"Via: SIP/2.0/UDP provider;branch=z9hG4bKin\r\nFrom: <sip:lee@x>;tag=far\r\n"
-            b"To: <sip:kim@x>\r\nCall-ID: in\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n"
+            b"To: <sip:kim@x>\r\nCall-ID: in%d\r\nCSeq: 1 INVITE\r\n"
+            % line.port
+            + b"Content-Type: application/sdp\r\n"
             + b"Content-Length: %d\r\n\r\n" % len(line.far_offer())
             + line.far_offer()
         )

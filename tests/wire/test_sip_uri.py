@@ -96,3 +96,18 @@ def test_every_list_that_is_read_is_written_back_the_same(text: bytes) -> None:
         return
 
     assert uri.write_name_addresses(read) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "transport"),
+    [
+        (b"sip:kim@10.0.0.8;Transport=TCP;ob", b"tcp"),
+        (b"sip:kim;transport=tcp@10.0.0.8", b""),
+        (b"sips:kim@10.0.0.8;transport=tcp", b"tls"),
+        (b"sip:10.0.0.8;transport=ws?transport=tcp", b"ws"),
+    ],
+)
+def test_what_it_is_spoken_over_is_a_parameter_behind_the_host(
+    text: bytes, transport: bytes
+) -> None:
+    assert SipUri.read(text).transport == transport

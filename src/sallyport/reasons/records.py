@@ -188,6 +188,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A TFTP request that is not quite right was passed on.", (*_PARTIES[:2], "reason")
     ),
     "datagram.dropped": Record("A datagram was dropped.", (*_PARTIES, "reason")),
+    "message.dropped": Record("A message in a stream was dropped.", (*_PARTIES, "reason")),
     "datagram.lost": Record("A datagram could not be sent.", (*_PARTIES[:2], "to", "error")),
     # a trace: made only for an operator who looks, and in no log
     "trace.said": Record(

@@ -46,9 +46,15 @@ REASONS: Final = (
     ),
     _resource(
         "too-many-calls",
-        "One telephone has as many calls as it may.",
+        "One telephone has as many calls with one host outside as it may.",
         "The new call was answered with 503 and Retry-After; calls under way go on.",
         "The limit is fixed: MAX_SIP_CALLS.",
+    ),
+    _resource(
+        "too-many-contacts",
+        "One telephone is called at as many places as it may be.",
+        "The request was answered with 503 and Retry-After; registrations and calls go on.",
+        "The limit is fixed: MAX_SIP_CONTACTS.",
     ),
     _resource(
         "too-many-transactions",

@@ -75,7 +75,7 @@ REASONS: Final = (
     _unread("bad-name-address", "A Contact, From or To header cannot be read."),
     _unread("media-without-address", "A session description names no address for a stream."),
     _unread("media-not-over-udp", "A session description asks for media over TCP."),
-    _unread("sdp-among-parts", "A session description stands among other parts of a body."),
+    _unread("sdp-among-parts", "A body has several session descriptions, or parts that hide one."),
     Reason(
         "peer-is-not-outside",
         Group.PEER,
@@ -118,6 +118,13 @@ REASONS: Final = (
         Group.END,
         "Both sides of a call send RTCP at the port of RTP.",
         "The port beside it is closed.",
+        "Nothing is wrong.",
+    ),
+    Reason(
+        "registration-is-over",
+        Group.END,
+        "No registration and no call needs the port of a telephone any more.",
+        "The port at which it was called is closed.",
         "Nothing is wrong.",
     ),
     _unread("no-branch", "The transaction has no name of its own: it is from before RFC 3261."),

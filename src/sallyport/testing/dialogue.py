@@ -36,11 +36,12 @@ class Dialogue:
     """One control connection through `application_filter`; every method returns the dialogue.
 
     The client is inside (10.0.0.8 behind NAT, or fd00:a::8, routed), the server outside, at the
-    port of the filter's first protocol. `others` are more filters of the same gateway. `policy`
-    replaces the default policy, which allows the protocols of all filters outwards. `within` is a
-    gateway, made by `make_gateway`, to use instead of a new one; `beside` is another dialogue whose
-    gateway this one shares. With `published` the directions are reversed: the rule's server is
-    inside and the client outside. A failed check raises AssertionError and shows what was found.
+    port of `protocol`, by default the filter's first one. `others` are more filters of the same
+    gateway. `policy` replaces the default policy, which allows the protocols of all filters
+    outwards. `within` is a gateway, made by `make_gateway`, to use instead of a new one; `beside`
+    is another dialogue whose gateway this one shares. With `published` the directions are reversed:
+    the rule's server is inside and the client outside. A failed check raises AssertionError and
+    shows what was found.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Dialogue:
         within: tuple[Gateway, MemoryDataPath, VirtualWorld] | None = None,
         published: PublishingRule | None = None,
         others: Sequence[ApplicationFilter] = (),
+        protocol: ProtocolDefinition | None = None,
     ) -> None:
         filters = [application_filter, *others]
         if beside is not None:
@@ -76,7 +78,7 @@ class Dialogue:
         self.client_end, self.server_end = self.link.client, self.link.server
         self.connection: PrimaryConnection
         if published is None:
-            protocol = application_filter.protocols[0]
+            protocol = protocol or application_filter.protocols[0]
             self.connection = self.gateway.admit_primary(
                 protocol,
                 Endpoint.parse(client or CLIENT[version]),

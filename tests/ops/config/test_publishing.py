@@ -103,7 +103,8 @@ def test_several_servers_share_an_address_of_the_gateway_by_their_ports() -> Non
     [
         (
             {"protocol": '"ftp"'},
-            "f:20: no filter publishes 'ftp'; write one of: ftp-server, tftp-server, rtsp-server",
+            "f:20: no filter publishes 'ftp'; write one of:"
+            " ftp-server, tftp-server, rtsp-server, sip-server, sip-server-tcp",
         ),
         (
             {"listen": '"203.0.113.1"'},

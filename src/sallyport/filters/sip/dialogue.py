@@ -1,159 +1,174 @@
-"""One conversation of a telephone with its SIP server: which message opens, keeps and ends what.
+"""One conversation of a telephone with a host outside: which message opens, keeps and ends what.
 
 The telephone's description of its media reserves ports, the far side's opens them, for the host
 that it names. A change that is refused leaves all as it was; of a forked call the answered branch
 is left. Ports close at once when BYE was answered or 32 seconds have passed, when the call was
-refused or cancelled, when nothing was heard of it for minutes, and with the conversation.
+refused or cancelled, when nothing was heard of it for minutes, and over UDP with the conversation.
 
 Answers count for the request whose Call-ID, number, method and branch they repeat (attack P03).
 Keep-alives, STUN and whatever else is no SIP pass as they come and open nothing (attack H05).
 """
 
-from dataclasses import dataclass
-
 from sallyport import api, limits
-from sallyport.filters.sip.calls import CallOpenings, SipCall, own_streams, rewritten
-from sallyport.filters.sip.names import SipNames, answer, is_signed, transaction
-from sallyport.filters.sip.settings import SipSettings
-from sallyport.wire.messages import TextMessage
-from sallyport.wire.sdp import SessionDescription
-from sallyport.wire.sip import uri
-from sallyport.wire.sip.messages import MessageNames, is_sip, names_of, read_datagram
-
-_REASONS = {
-    400: b"Bad Request",
-    403: b"Forbidden",
-    488: b"Not Acceptable Here",
-    503: b"Service Unavailable",
-}
-_OF_MEDIA = frozenset(
-    {
-        "media-without-address",
-        "media-to-another-host",
-        "not-an-even-pair",
-        "media-not-over-udp",
-        "sdp-among-parts",
-        "too-many-media",
-    }
+from sallyport.filters.sip.answers import Refusal, answer, answer_to_unread, code_of
+from sallyport.filters.sip.calls import SipCall
+from sallyport.filters.sip.descriptions import (
+    description_of,
+    own_streams,
+    rewritten,
+    with_description,
 )
+from sallyport.filters.sip.exchanges import SipExchange
+from sallyport.filters.sip.flows import flow_of
+from sallyport.filters.sip.framing import SipFraming
+from sallyport.filters.sip.names import SipPlaces, is_signed
+from sallyport.filters.sip.ports import SignallingPort
+from sallyport.filters.sip.registrations import granted_seconds
+from sallyport.filters.sip.settings import SipSettings
+from sallyport.filters.sip.telephone import SipTelephone
+from sallyport.wire.messages import TextMessage
+from sallyport.wire.sip.messages import MessageNames, names_of
+
 _CHANGES = (b"INVITE", b"UPDATE")
-# RFC 3261 section 10.2.1.1 and 20.19: seconds are 0 to 2^32 - 1.
-_MAX_EXPIRES = 2**32
-
-_Refusal = api.BindError | api.ProtocolError
-
-
-@dataclass(slots=True)
-class SipExchange:
-    """A request whose answers count, for 32 seconds after the last one (RFC 3261 section 17)."""
-
-    request: TextMessage
-    is_final: bool = False
-    seconds: float = 0.0
+# Both promise to be reached for some time, and are answered with how long (RFC 3261, RFC 6665).
+_LASTING = (b"REGISTER", b"SUBSCRIBE")
 
 
 class SipDialogue(api.DataFilter):
-    """Reads both directions of one conversation, a message in each datagram."""
+    """Reads both directions of one flow: messages in datagrams, or in a stream."""
 
-    connection: api.PrimaryConnection
-
-    def __init__(self, session_filter: api.SessionFilter, settings: SipSettings) -> None:
-        self._session_filter = session_filter
+    def __init__(self, telephone: SipTelephone, settings: SipSettings) -> None:
+        self._telephone = telephone
         self._settings = settings
-        self._calls: dict[bytes, SipCall] = {}
-        self._ours: dict[tuple[bytes, int, bytes, bytes], SipExchange] = {}
-        self._theirs: dict[tuple[bytes, int, bytes, bytes], SipExchange] = {}
+        self._conversation: api.PrimaryConnection | None = None
+        """The connection, if it is one over UDP: that has no end of its own, and is kept."""
         self._registered_seconds = 0.0
+        self._is_begun = self._is_foreign = False
         self._has_heard = False
-        """Whether the server has said something since the last look."""
+        """Whether the far side has said something since the last look."""
 
     async def started(self) -> None:
-        """Take the name under which the server knows the telephone."""
-        told = self.connection.external_socket_name()
-        self._names = SipNames(self.connection.client, told)
-        self._told = told
-        self._openings = CallOpenings(self.connection, self._session_filter, self._settings)
-        self.set_deadline(limits.SIP_LOOK_SECONDS)
+        """Take the names of both ends."""
+        self._flow = flow_of(self, self._settings)
+        self._own, self._far = self.client, self.server
+        self._from_client = SipFraming(is_stream=self._flow.is_stream)
+        self._from_server = SipFraming(is_stream=self._flow.is_stream)
+        if self._is_own_server:
+            self._own, self._far = self._far, self._own
+        if isinstance(self.connection, api.PrimaryConnection) and not self._flow.is_stream:
+            self._conversation = self.connection
+            self.set_deadline(limits.SIP_LOOK_SECONDS)
+
+    @property
+    def _is_own_server(self) -> bool:
+        """Whether the telephone is at the server's end: it is published, and this not a port."""
+        return self._flow.is_published and isinstance(self.connection, api.PrimaryConnection)
 
     async def from_client(self, data: bytes) -> None:
-        """Pass a message of the telephone on, with the gateway's addresses in it."""
-        message = self._read(data)
-        if message is None:
-            return
-        if is_signed(message):
+        """Pass on what the end says that opened the flow, or the telephone at a port."""
+        if self._is_foreign:
             self.server.send(data)
             return
-        try:
-            names = names_of(message)
-            told = await self._told_by_client(self._names.outwards(message), names)
-        except (api.BindError, api.ProtocolError) as refusal:
-            self._refuse(message, refusal)
-            return
-        if told is not None:
-            self.server.send(bytes(told))
+        self._from_client.feed(data)
+        if self._begins():
+            await self._read(self._from_client, is_own=not self._is_own_server)
 
     async def from_server(self, data: bytes) -> None:
-        """Pass a message of the server on, with the telephone's own addresses in it."""
-        self._has_heard = True
-        message = self._read(data, is_from_client=False)
-        if message is None:
-            return
-        if is_signed(message):
+        """Pass on what the other end says."""
+        if self._is_foreign:
             self.client.send(data)
             return
-        try:
-            names, told = names_of(message), self._names.inwards(message)
-        except api.ProtocolError as error:
-            self._drop(error.reason)
-            return
-        try:
-            await self._said_by_server(message, names)
-        except (api.BindError, api.ProtocolError) as refusal:
-            self._note(refusal, message.start.code)
-        self.client.send(bytes(told))
+        self._from_server.feed(data)
+        await self._read(self._from_server, is_own=self._is_own_server)
+
+    async def client_closed(self) -> None:
+        """Pass the end of a stream on; a message that was cut off is not."""
+        self.server.shutdown()
+
+    async def server_closed(self) -> None:
+        """Pass the end of a stream on; a message that was cut off is not."""
+        self.client.shutdown()
 
     async def deadline_passed(self) -> None:
-        """Look which requests, registrations and calls are over, and keep the conversation."""
+        """Keep the conversation while a registration or a call needs it."""
         seconds = limits.SIP_LOOK_SECONDS
-        for exchanges in (self._ours, self._theirs):
-            for key, exchange in tuple(exchanges.items()):
-                exchange.seconds += seconds
-                is_bye = key[2] == b"BYE"
-                limit = limits.SIP_ANSWER_SECONDS
-                if exchange.is_final or is_bye or key[2] != b"INVITE":
-                    is_over = exchange.seconds >= limit
-                else:
-                    is_over = exchange.seconds >= limits.SIP_DEAD_CALL_SECONDS
-                if is_over:
-                    del exchanges[key]
-                    if is_bye:
-                        self._end(key[0], "bye-unanswered")
-        for call_id, call in tuple(self._calls.items()):
-            call.passes_time(seconds)
-            if call.silent_seconds >= limits.SIP_DEAD_CALL_SECONDS:
-                self._end(call_id, "call-is-silent")
         self._registered_seconds = max(0.0, self._registered_seconds - seconds)
         self._keep()
         self.set_deadline(seconds)
 
+    def detach(self) -> None:
+        """End the calls that a conversation over UDP has begun: it was kept for them."""
+        if self._conversation is not None:
+            self._telephone.conversation_is_over(self._conversation)
+
+    def _begins(self) -> bool:
+        """Whether what was opened begins as SIP; a stream that does not is never read (H04, H07).
+
+        A port of ours is not asked: only a host that was told of it comes there.
+        """
+        if not self._is_begun:
+            opening = self._from_client.opening()
+            self._is_begun = opening is api.FirstBytes.OURS
+            if opening.is_foreign:
+                self._is_foreign = True
+                self._flow.primary.note("stream.opaque", reason=f"foreign-{opening}")
+                self.server.send(self._from_client.take_rest())
+                self.client.send(self._from_server.take_rest())
+        return self._is_begun
+
+    async def _read(self, framing: SipFraming, *, is_own: bool) -> None:
+        """Read what one side says, message by message."""
+        end = self._far if is_own else self._own
+        self._has_heard |= not is_own
+        try:
+            while (one := framing.take()) is not None:
+                if isinstance(one, bytes):
+                    end.send(one)
+                elif is_signed(one):
+                    end.send(bytes(one))
+                elif is_own:
+                    await self._said_by_own(one)
+                else:
+                    await self._said_by_far(one)
+        except api.ProtocolError as error:
+            self._unread(framing, error, end=self._own if is_own else self._far)
+
     # -- what the telephone says ----------------------------------------------------------------
 
-    async def _told_by_client(
-        self, message: TextMessage, names: MessageNames
-    ) -> TextMessage | None:
-        """Return what the server shall hear; raises BindError, ProtocolError."""
+    async def _said_by_own(self, message: TextMessage) -> None:
+        """Pass a message of the telephone on, with the gateway's addresses in it."""
+        try:
+            names = names_of(message)
+            places, ports = await self._telephone.places(self._flow, message, names)
+            told = await self._told_by_own(
+                self._telephone.names.outwards(message, places), names, ports
+            )
+        except (api.BindError, api.ProtocolError) as refusal:
+            self._refuse(message, refusal, self._own)
+            return
+        if not message.start.is_request and 200 <= message.start.code < 300:
+            for port in ports:
+                await port.open()
+        self._far.send(bytes(told))
+
+    async def _told_by_own(
+        self, message: TextMessage, names: MessageNames, ports: tuple[SignallingPort, ...]
+    ) -> TextMessage:
+        """Return what the far side shall hear; raises BindError, ProtocolError."""
         start = message.start
         if start.is_request:
             if start.method != b"ACK":
-                self._remember(self._ours, message, names)
-            message, call = await self._with_media(message, names, names.from_tag)
+                self._telephone.host(self._flow).ours.add(names, SipExchange(message, ports))
+            message, call = await self._with_media(message, names, names.from_tag, is_own=True)
             if call is not None and start.method == b"ACK" and message.body:
                 await call.agree(names.to_tag)
+            if call is not None and start.method == b"BYE":
+                call.is_ending |= call.is_between(names.from_tag or b"none", names.to_tag)
             return message
-        exchange = self._theirs.get(transaction(names))
+        exchange = self._telephone.host(self._flow).theirs.find(names)
         if exchange is None:
             return message
-        message, call = await self._with_media(message, names, names.to_tag)
+        message, call = await self._with_media(message, names, names.to_tag, is_own=False)
         if start.code >= 200:
             exchange.is_final = True
             await self._concluded(names, start.code, names.from_tag)
@@ -162,85 +177,116 @@ class SipDialogue(api.DataFilter):
         return message
 
     async def _with_media(
-        self, message: TextMessage, names: MessageNames, own_tag: bytes
+        self, message: TextMessage, names: MessageNames, own_tag: bytes, *, is_own: bool
     ) -> tuple[TextMessage, SipCall | None]:
         """Return a message with the gateway's ports in its description, and its call."""
-        said = _description(message, is_ours=True)
-        call = self._calls.get(names.call_id)
+        said = description_of(message)
+        call = self._telephone.call(names.call_id)
+        if call is not None:
+            call.silent_seconds = 0.0
         if said is None:
             return message, call
-        streams = own_streams(said, self._openings)
+        streams = own_streams(said, self._flow)
         if call is None:
-            if len(self._calls) >= limits.MAX_SIP_CALLS:
-                raise api.QuotaExceeded("too-many-calls")
-            call = SipCall(own_tag)
-        bindings = await call.wants(self._openings, streams)
-        self._calls[names.call_id] = call
-        call.own_tag, call.silent_seconds = own_tag or call.own_tag, 0.0
-        own = self.connection.client.address
-        return message.with_body(rewritten(said, bindings, own)), call
+            call = self._telephone.begin_call(self._flow, names.call_id, own_tag, is_own=is_own)
+        call.own_tag = own_tag or call.own_tag
+        told = await call.wants(self._flow, streams)
+        return with_description(message, rewritten(said, told, self._flow.own.address)), call
 
-    # -- what the server says ---------------------------------------------------------------------
+    # -- what the far side says -------------------------------------------------------------------
 
-    async def _said_by_server(self, message: TextMessage, names: MessageNames) -> None:
-        """Do what a message means for calls and registrations; raises BindError, ProtocolError."""
-        start = message.start
-        if start.is_request:
-            if start.method != b"ACK":
-                self._remember(self._theirs, message, names)
-            await self._far_media(
-                message, names, names.from_tag, may_begin=start.method == b"INVITE"
-            )
+    async def _said_by_far(self, message: TextMessage) -> None:
+        """Pass a message of the far side on, with the telephone's own addresses in it."""
+        flow = self._flow
+        places = SipPlaces(flow.own, flow.told, flow.transport, flow.is_published)
+        try:
+            names, told = names_of(message), self._telephone.names.inwards(message, places)
+        except api.ProtocolError as refusal:
+            self._refuse(message, refusal, self._far)
             return
-        exchange = self._ours.get(transaction(names))
+        try:
+            if message.start.is_request:
+                await self._asked_by_far(message, names)
+            else:
+                await self._answered_by_far(message, names)
+        except (api.BindError, api.ProtocolError) as refusal:
+            self._note(refusal, message.start.code)
+        self._own.send(bytes(told))
+
+    async def _asked_by_far(self, message: TextMessage, names: MessageNames) -> None:
+        """Do what a request of the far side means; raises BindError, ProtocolError."""
+        method = message.start.method
+        if method != b"ACK":
+            self._telephone.host(self._flow).theirs.add(names, SipExchange(message))
+        call = self._telephone.call(names.call_id)
+        if call is not None:
+            is_named = method == b"INVITE" or names.to_tag
+            if not is_named or not call.is_between(names.to_tag, names.from_tag):
+                return
+            call.silent_seconds = 0.0
+            call.is_ending |= method == b"BYE"
+        elif method != b"INVITE" or names.to_tag:
+            return
+        await self._far_media(message, names, names.from_tag)
+        if call is not None and method == b"ACK" and message.body:
+            await call.agree(names.from_tag)
+
+    async def _answered_by_far(self, message: TextMessage, names: MessageNames) -> None:
+        """Do what an answer of the far side means; raises BindError, ProtocolError."""
+        host, code = self._telephone.host(self._flow), message.start.code
+        exchange, call = host.ours.find(names), self._telephone.call(names.call_id)
         if exchange is None:
             return
-        # Of an INVITE without a description the answer is the offer, and ACK will answer it.
-        await self._far_media(message, names, names.to_tag, may_begin=names.method == b"INVITE")
-        if start.code >= 200:
-            exchange.is_final = True
-            if names.method == b"REGISTER" and start.code < 300:
-                self._registered(exchange.request, message)
-            await self._concluded(names, start.code, names.to_tag)
+        is_late = exchange.is_final and not (call and call.has_answer_of(names.to_tag))
+        if not is_late and (names.method == b"INVITE" or call is not None):
+            # Of an INVITE without a description the answer is the offer, and ACK will answer it.
+            await self._far_media(message, names, names.to_tag)
+        if code < 200 or is_late:
+            return
+        exchange.is_final = True
+        if code < 300:
+            for port in exchange.ports:
+                await port.open()
+            if names.method in _LASTING:
+                self._granted(exchange, message)
+        await self._concluded(names, code, names.to_tag)
 
-    async def _far_media(
-        self, message: TextMessage, names: MessageNames, far_tag: bytes, *, may_begin: bool = False
-    ) -> None:
+    async def _far_media(self, message: TextMessage, names: MessageNames, far_tag: bytes) -> None:
         """Open what a description of the far side lets be opened."""
-        said = _description(message)
-        call = self._calls.get(names.call_id)
+        said = description_of(message)
         if said is None:
             return
+        call, is_own = self._telephone.call(names.call_id), not message.start.is_request
         if call is None:
-            if not may_begin or len(self._calls) >= limits.MAX_SIP_CALLS:
-                return
-            call = self._calls[names.call_id] = SipCall(b"")
+            own_tag = names.from_tag if is_own else b""
+            call = self._telephone.begin_call(self._flow, names.call_id, own_tag, is_own=is_own)
         call.silent_seconds = 0.0
-        if call.answers(far_tag, said, self._openings):
-            self.connection.note("media.refused", level="warning", reason="peer-is-not-outside")
+        if call.answers(self._flow, far_tag, said):
+            primary = self._flow.primary
+            primary.note("media.refused", level="warning", reason="peer-is-not-outside")
         await call.open()
-        if message.start.method == b"ACK":
-            await call.agree(far_tag)
 
-    def _registered(self, request: TextMessage, response: TextMessage) -> None:
+    def _granted(self, exchange: SipExchange, response: TextMessage) -> None:
         """Keep the way to the telephone open as long as both sides want (attacks P01, P02)."""
-        asked = _expires(request, self._told)
-        answered = _expires(response, self._told)
+        told = None if self._flow.is_published else {self._flow.told}
+        if told is not None:
+            told |= {port.told for port in exchange.ports}
         most = self._settings.max_registration
-        granted = min(one for one in (asked, answered, most) if one is not None)
-        self._registered_seconds = granted + limits.SIP_ANSWER_SECONDS if granted else 0.0
+        seconds = granted_seconds(exchange.request, response, told, most)
+        self._telephone.host(self._flow).registered(exchange.ports, seconds)
+        self._registered_seconds = seconds
         self._keep()
 
     # -- both -------------------------------------------------------------------------------------
 
     async def _concluded(self, names: MessageNames, code: int, far_tag: bytes) -> None:
         """Do what the final answer to a request means for its call."""
-        call = self._calls.get(names.call_id)
+        call = self._telephone.call(names.call_id)
         if call is None:
             return
         if names.method == b"BYE":
             if call.is_ending:
-                self._end(names.call_id, "call-is-over")
+                self._telephone.end_call(names.call_id, "call-is-over")
         elif names.method in _CHANGES:
             if code < 300:
                 call.is_established |= names.method == b"INVITE"
@@ -248,120 +294,42 @@ class SipDialogue(api.DataFilter):
             elif call.is_established:
                 call.disagree()
             elif names.method == b"INVITE":
-                self._end(names.call_id, "call-was-refused")
-
-    def _remember(
-        self,
-        exchanges: dict[tuple[bytes, int, bytes, bytes], SipExchange],
-        message: TextMessage,
-        names: MessageNames,
-    ) -> None:
-        """Keep a request for its answers; raises QuotaExceeded (attack P08)."""
-        key = transaction(names)
-        if key not in exchanges and len(exchanges) >= limits.MAX_SIP_TRANSACTIONS:
-            # What is answered is kept for repetitions alone, and goes first.
-            answered = next((one for one in exchanges if exchanges[one].is_final), None)
-            if answered is None:
-                raise api.QuotaExceeded("too-many-transactions")
-            del exchanges[answered]
-        exchanges.setdefault(key, SipExchange(message))
-        call = self._calls.get(names.call_id)
-        if call is None:
-            return
-        call.silent_seconds = 0.0
-        is_ours = exchanges is self._ours
-        own, far = names.from_tag, names.to_tag
-        if not is_ours:
-            own, far = far, own
-        # Both tags, so that only who knows the dialog ends it (attack P12).
-        if (
-            names.method == b"BYE"
-            and own == call.own_tag
-            and (far in call.far_tags or not call.far_tags)
-        ):
-            call.is_ending = True
-
-    def _end(self, call_id: bytes, reason: str) -> None:
-        call = self._calls.pop(call_id, None)
-        if call is not None:
-            call.end(reason)
+                self._telephone.end_call(names.call_id, "call-was-refused")
 
     def _keep(self) -> None:
-        is_wanted = self._calls or self._has_heard
+        """Keep a conversation over UDP while something needs it."""
+        if self._conversation is None:
+            return
+        is_wanted = self._has_heard or self._telephone.calls_with(self._flow.far.address)
         self._has_heard = False
         seconds = max(self._registered_seconds, limits.DATAGRAM_IDLE_SECONDS if is_wanted else 0.0)
-        if seconds and self.connection.is_open:
-            self.connection.keep(seconds)
+        if seconds and self._conversation.is_open:
+            self._conversation.keep(seconds)
 
-    # -- datagrams --------------------------------------------------------------------------------
+    # -- refusals ---------------------------------------------------------------------------------
 
-    def _read(self, data: bytes, *, is_from_client: bool = True) -> TextMessage | None:
-        """Read a message; pass on what is none, and drop what could be read in two ways (P09)."""
-        if not is_sip(data):
-            (self.server if is_from_client else self.client).send(data)
-            return None
-        try:
-            return read_datagram(data)
-        except api.ProtocolError as error:
-            self._drop(error.reason)
-            return None
-
-    def _drop(self, reason: str) -> None:
-        self.connection.note("datagram.dropped", level="warning", reason=reason)
-
-    def _refuse(self, message: TextMessage, refusal: _Refusal) -> None:
-        """Answer a request in the server's place; an answer or an ACK is dropped."""
-        code = _code_of(refusal)
-        self._note(refusal, code)
-        if message.start.is_request and message.start.method != b"ACK":
-            self.client.send(answer(message, code, _REASONS[code]))
-
-    def _note(self, refusal: _Refusal, code: int) -> None:
-        if isinstance(refusal, api.BindError) and refusal.is_recorded:
-            self.connection.note("media.answered", level="debug", code=code, reason=refusal.reason)
+    def _unread(self, framing: SipFraming, error: api.ProtocolError, *, end: api.StreamEnd) -> None:
+        """Answer what cannot be read, or can in two ways (P09); a stream ends with it."""
+        said = answer_to_unread(framing.unread)
+        if said is not None:
+            end.send(said)
+        if self._flow.is_stream:
+            self._flow.primary.note("message.dropped", level="warning", reason=error.reason)
+            self.close()
         else:
-            self.connection.note("media.refused", level="warning", code=code, reason=refusal.reason)
+            self._flow.primary.note("datagram.dropped", level="warning", reason=error.reason)
 
+    def _refuse(self, message: TextMessage, refusal: Refusal, end: api.StreamEnd) -> None:
+        """Answer a request at the end that it came from; an answer or an ACK is dropped."""
+        code = code_of(refusal)
+        self._note(refusal, code)
+        said = answer(message, code)
+        if said is not None:
+            end.send(said)
 
-def _code_of(refusal: _Refusal) -> int:
-    if isinstance(refusal, (api.QuotaExceeded, api.OutOfResources)):
-        return 503
-    if isinstance(refusal, api.BindError):
-        return 403
-    return 488 if refusal.reason in _OF_MEDIA else 400
-
-
-def _description(message: TextMessage, *, is_ours: bool = False) -> SessionDescription | None:
-    """Return the session description in a message; None without one.
-
-    Raises ProtocolError as `SessionDescription`, and `sdp-among-parts` for one of the telephone's
-    among other parts of a body: it would leave with the telephone's address.
-    """
-    kind = (message.get(b"content-type") or b"").lower()
-    if kind.partition(b";")[0].strip() == b"application/sdp" and message.body:
-        return SessionDescription(message.body)
-    if is_ours and kind.startswith(b"multipart/") and b"application/sdp" in message.body.lower():
-        raise api.ProtocolError("sdp-among-parts")
-    return None
-
-
-def _expires(message: TextMessage, told: api.Endpoint) -> int | None:
-    """Return for how long our Contact is, or shall be, registered; None when nothing says it.
-
-    A parameter of the Contact comes before the header (RFC 3261 section 10.2.1.1). What is no
-    number of seconds counts as not said.
-    """
-    for value in message.all(b"contact"):
-        for one in uri.read_name_addresses(value):
-            said = one.uri()
-            if one.target == b"*":
-                return 0
-            if said is not None and said.endpoint == told and one.get(b"expires") is not None:
-                return _seconds(one.get(b"expires"))
-    return _seconds(message.get(b"expires"))
-
-
-def _seconds(said: bytes | None) -> int | None:
-    if said is None or not said.isdigit() or len(said) > 10 or int(said) >= _MAX_EXPIRES:
-        return None
-    return int(said)
+    def _note(self, refusal: Refusal, code: int) -> None:
+        primary, reason = self._flow.primary, refusal.reason
+        if isinstance(refusal, api.BindError) and refusal.is_recorded:
+            primary.note("media.answered", level="debug", code=code, reason=reason)
+        else:
+            primary.note("media.refused", level="warning", code=code, reason=reason)

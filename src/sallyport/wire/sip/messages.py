@@ -69,15 +69,24 @@ def read_datagram(data: bytes) -> TextMessage:
     Raises ProtocolError what `read_head` raises, `head-too-long`, `bad-content-length`,
     `header-twice`, and `body-cut-off` for a body that is shorter than it says (attack P09).
     """
-    end = _END_OF_HEAD.search(data, 0, limits.MAX_SIP_HEAD)
-    if end is None:
-        raise ProtocolError("head-too-long", data)
-    message = read_head(data[: end.end()], limits.MAX_SIP_HEADERS, COMPACT)
+    head = head_of(data)
+    message = read_head(head, limits.MAX_SIP_HEADERS, COMPACT)
     require_sip(message)
-    length, body = message.content_length, data[end.end() :]
+    length, body = message.content_length, data[len(head) :]
     if length is not None and length > len(body):
         raise ProtocolError("body-cut-off", message.first)
     return replace(message, body=body if length is None else body[:length])
+
+
+def head_of(data: bytes) -> bytes:
+    """Return start line and headers of the message that `data` begins with, and the empty line.
+
+    Raises ProtocolError `head-too-long` without an end where one must be.
+    """
+    end = _END_OF_HEAD.search(data, 0, limits.MAX_SIP_HEAD)
+    if end is None:
+        raise ProtocolError("head-too-long", data)
+    return data[: end.end()]
 
 
 def sip_reader() -> MessageReader:

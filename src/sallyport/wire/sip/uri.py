@@ -18,6 +18,7 @@ _URI = re.compile(
     rb"((?:;[^\s;?<>]*)*)(\?[^\s<>]*)?",
     re.IGNORECASE,
 )
+_TRANSPORT = re.compile(rb";[ \t]*transport[ \t]*=[ \t]*([^;?\s]*)", re.IGNORECASE)
 _NAME_ADDRESS = re.compile(
     rb'([ \t]*(?:"(?:[^"\\]|\\.)*"|[^"<>,;]*)[ \t]*<)([^<>]*)(>.*)', re.DOTALL
 )
@@ -62,6 +63,13 @@ class SipUri:
         """Where it leads; None when its host is a name."""
         address = self.address
         return None if address is None else Endpoint(address, self.port or DEFAULT_PORT)
+
+    @property
+    def transport(self) -> bytes:
+        """What it is spoken over, in small letters; empty when it does not say."""
+        found = _TRANSPORT.search(self.raw, self._end_at)
+        said = b"" if found is None else found[1].lower()
+        return b"tls" if self.raw[:5].lower() == b"sips:" else said
 
     def at(self, endpoint: Endpoint) -> Self:
         """Return it with another host and port."""
