@@ -68,11 +68,49 @@ def test_alerts_name_reasons_that_are_registered() -> None:
         assert set(words.split("|")) <= REASONS.keys() | {"strangers", "invalid", "spoofed"}
 
 
-def test_promtool_accepts_the_alerts_and_their_tests() -> None:
+def _targets() -> list[tuple[str, dict[str, str]]]:
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return [
+        (panel["title"], target)
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+@pytest.mark.parametrize(("panel", "target"), _targets(), ids=lambda value: str(value)[:40])
+def test_a_panel_asks_for_labels_that_its_metric_has(panel: str, target: dict[str, str]) -> None:
+    expression = target["expr"]
+    (name,) = _named(expression)
+    metric = METRICS[re.sub("_bucket$", "", name) if name not in METRICS else name]
+    # Prometheus itself adds which gateway was asked, and the bound of a bucket.
+    known = {*metric.labels, "instance", "le"}
+    grouped = re.findall(r"\bby \(([^)]*)\)", expression)
+    matched = re.findall(r"[{,](\w+)=", expression)
+
+    assert {one.strip() for words in grouped for one in words.split(",")} | set(matched) <= known
+    assert set(re.findall(r"{{(\w+)}}", target.get("legendFormat", ""))) <= known, panel
+
+
+def _promtool(*check: str) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is missing: scripts/bootstrap unpacks it")
-    tests = ALERTS.with_name("alerts_test.yml")
-    for check in (["check", "rules", str(ALERTS)], ["test", "rules", str(tests)]):
-        done = subprocess.run([promtool, *check], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run([promtool, *check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_alerts_and_their_tests() -> None:
+    _promtool("check", "rules", str(ALERTS))
+    _promtool("test", "rules", str(ALERTS.with_name("alerts_test.yml")))
+
+
+def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:{number}", "expr": target["expr"].replace("$instance", "one|two")}
+        for number, (_, target) in enumerate(_targets())
+    ]
+    file = tmp_path / "panels.yml"
+    # YAML is what promtool reads, and every JSON is YAML.
+    file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}), encoding="utf-8")
+
+    _promtool("check", "rules", str(file))
