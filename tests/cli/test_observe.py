@@ -282,5 +282,5 @@ def test_without_a_gateway_every_question_says_so(
     assert main(["bindings", "list", "--json", "--control-socket", str(tmp_path / "no")]) == 3
 
     captured = capsys.readouterr()
-    assert captured.out == ""
+    assert json.loads(captured.out)["code"] == "not-running"
     assert "no gateway listens" in captured.err

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import click
@@ -6,6 +7,7 @@ from click.testing import CliRunner
 
 from sallyport.cli.options import with_output
 from sallyport.cli.render import Output
+from sallyport.errors import NotRunning
 
 
 @click.command()
@@ -32,6 +34,26 @@ def test_the_environment_may_name_the_socket(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SALLYPORT_CONTROL_SOCKET", "/run/y")
 
     assert "/run/y" in CliRunner().invoke(echo, ["hi"]).output
+
+
+@click.command()
+@with_output
+def fail(_output: Output) -> None:
+    raise NotRunning("no gateway listens")
+
+
+def test_an_error_is_an_object_too_where_objects_are_wanted() -> None:
+    with_json = CliRunner().invoke(fail, ["--json"])
+    without = CliRunner().invoke(fail, [])
+
+    assert json.loads(with_json.output) == {
+        "version": 1,
+        "code": "not-running",
+        "message": "no gateway listens",
+    }
+    assert without.output == ""
+    for result in (with_json, without):
+        assert isinstance(result.exception, NotRunning)
 
 
 def test_the_command_keeps_its_help() -> None:

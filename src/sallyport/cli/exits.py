@@ -37,7 +37,11 @@ _BY_CODE = {
 }
 
 
+def code_of(error: SallyportError) -> str:
+    """Return the stable word for `error`, whether it happened here or in the gateway asked."""
+    return error.refusal if isinstance(error, RequestRefused) else error.code
+
+
 def exit_code(error: SallyportError) -> Exit:
-    """Return the exit code for `error`, whether it happened here or in the gateway asked."""
-    code = error.refusal if isinstance(error, RequestRefused) else error.code
-    return _BY_CODE.get(code, Exit.FAILED)
+    """Return the exit code for `error`."""
+    return _BY_CODE.get(code_of(error), Exit.FAILED)

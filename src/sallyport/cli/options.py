@@ -8,8 +8,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
+from sallyport.cli.exits import code_of
 from sallyport.cli.render import Output, color_wanted
+from sallyport.errors import SallyportError
 from sallyport.ops.config.settings import GatewaySettings
+from sallyport.ops.control.schema import Problem
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -22,7 +25,7 @@ PATH = click.Path(path_type=Path)
 def with_format(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, _T]:
     """Add --json and --no-color; the command, which asks no gateway, gets them as an `Output`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; of an error too.")
     @click.option("--no-color", is_flag=True, help="Print without colour; so does NO_COLOR.")
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -31,7 +34,13 @@ def with_format(command: Callable[Concatenate[Output, _P], _T]) -> Callable[_P, 
             as_json=_pop(kwargs, "as_json", bool),
             has_color=color_wanted(refused=_pop(kwargs, "no_color", bool)),
         )
-        return command(output, *args, **kwargs)
+        try:
+            return command(output, *args, **kwargs)
+        except SallyportError as error:
+            # The line for people comes as well, on stderr: see `main`.
+            if output.as_json:
+                output.json(Problem(code=code_of(error), message=str(error)))
+            raise
 
     return wrapped
 
