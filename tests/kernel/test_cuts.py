@@ -3,11 +3,12 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
+from tests.wire.test_conntrack import EVENT4
 
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, Relation
 from sallyport.flags import Transport
-from sallyport.kernel.cuts import ForwardedFlow, cuts
+from sallyport.kernel.cuts import ForwardedFlow, cuts, read_flow
 
 POLICY = Policy(
     (
@@ -28,8 +29,8 @@ SUPERVISED = {(Transport.TCP, 21), (Transport.UDP, 69)}
 def flow(
     client: str, dialled: str, server: str | None = None, transport: Transport = Transport.TCP
 ) -> ForwardedFlow:
-    ends = (client, dialled, server or dialled)
-    return ForwardedFlow(transport, *map(Endpoint.parse, ends))
+    opener, asked, answers = map(Endpoint.parse, (client, dialled, server or dialled))
+    return ForwardedFlow(transport, opener, asked, answers)
 
 
 def told(*flows: ForwardedFlow, policy: Policy = POLICY) -> list[str]:
@@ -95,11 +96,25 @@ def test_connections_of_a_supervised_protocol_end() -> None:
     )
 
     assert found == [
-        "TCP port 21 is supervised, and 1 connection to it pass unsupervised now, such as 10.0.0.8"
-        " to 203.0.113.9:21: a start ends them; let them finish first",
-        "UDP port 69 is supervised, and 1 connection to it pass unsupervised now, such as 10.0.0.8"
-        " to 203.0.113.9:69: a start ends them; let them finish first",
+        "TCP port 21 is supervised, and 1 connection to it passes unsupervised now, such as"
+        " 10.0.0.8 to 203.0.113.9:21: a start ends them; let them finish first",
+        "UDP port 69 is supervised, and 1 connection to it passes unsupervised now, such as"
+        " 10.0.0.8 to 203.0.113.9:69: a start ends them; let them finish first",
     ]
+
+
+def test_a_connection_of_a_supervised_protocol_that_is_over_is_not_told() -> None:
+    over = flow("10.0.0.8:1024", "203.0.113.9:21")._replace(is_over=True)
+
+    assert told(over) == []
+
+
+def test_a_report_of_conntrack_says_who_opened_what_and_whether_it_is_over() -> None:
+    found = read_flow(EVENT4, 0)
+
+    assert found is not None
+    assert (found.transport, found.is_over) == (Transport.TCP, False)
+    assert read_flow(EVENT4[:-4], 0) is None
 
 
 def test_hosts_of_no_network_reach_nobody_inside_and_each_other_as_before() -> None:

@@ -102,6 +102,20 @@ def test_counters_that_lack_one_half_count_nothing(kind: int) -> None:
     assert conntrack.read_counters(message) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("state", "is_over"),
+    [(1, False), (3, False), (4, False), (5, False), (6, True), (7, True), (8, True)],
+)
+def test_a_connection_that_has_ended_is_told_from_one_that_runs(state: int, is_over: bool) -> None:
+    established = bytes.fromhex("05000100 03000000")
+    assert EVENT4.count(established) == 1
+    event = EVENT4.replace(established, bytes([5, 0, 1, 0, state, 0, 0, 0]))
+
+    assert conntrack.is_over(event) == is_over
+    assert not conntrack.is_over(destroyed(1, 2))
+    assert not conntrack.is_over(event[:-4])
+
+
 def test_a_report_is_read_where_it_starts() -> None:
     assert conntrack.read_report(EVENT6 + EVENT4, len(EVENT6)) == conntrack.read_report(EVENT4)
 

@@ -2,7 +2,8 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from sallyport.errors import KernelError
 from sallyport.io.sockets import attach_program
@@ -11,6 +12,8 @@ from sallyport.wire import conntrack, netlink
 from sallyport.wire.conntrack import FlowReport
 
 _SO_RCVBUFFORCE = 33
+
+_Flow = TypeVar("_Flow")
 
 # NFNLGRP_CONNTRACK_NEW, _UPDATE and _DESTROY. A UDP flow is admitted with its first packet; what
 # is new and not won, a flood of SYNs for instance, the filter in the socket drops.
@@ -81,6 +84,12 @@ class ConntrackRequests:
 
     def dump(self, bits: int, mask: int) -> Iterator[FlowReport]:
         """Read every flow whose mark has `bits` under `mask`; raises KernelError."""
+        return self.dump_as(bits, mask, conntrack.read_report)
+
+    def dump_as(
+        self, bits: int, mask: int, read: Callable[[bytes, int], _Flow | None]
+    ) -> Iterator[_Flow]:
+        """Do the same, and `read` what is wanted of each flow where its report starts."""
         self._socket.send(conntrack.dump_request(bits, mask, self._next()))
         while True:
             data = self._receive("list flows")
@@ -90,9 +99,9 @@ class ConntrackRequests:
                     return
                 if answer.errno:
                     raise KernelError("list flows", answer.errno)
-                report = conntrack.read_report(data, at)
-                if report is not None:
-                    yield report
+                flow = read(data, at)
+                if flow is not None:
+                    yield flow
                 size = netlink.HEADER_SIZE + len(answer.payload)
                 at += size + (-size & 3)
 

@@ -33,6 +33,8 @@ class ForwardedFlow(NamedTuple):
     client: Endpoint
     dialled: Endpoint
     server: Endpoint
+    is_over: bool = False
+    """Both ends have closed it, or one has reset it; it is still remembered."""
 
 
 class _Kind(NamedTuple):
@@ -64,17 +66,18 @@ class Cut:
         kind, client = self.kind, self.example.client.address
         source, destination = kind.source or "no network", kind.destination
         counted = f"{self.connections} connection{'s' if self.connections > 1 else ''}"
+        passes = "pass" if self.connections > 1 else "passes"
         protocol = kind.transport.name
         if kind.supervised is not None:
             return (
                 f"{protocol} port {kind.supervised} is supervised, and {counted} to it"
-                f" pass unsupervised now, such as {client} to {self.example.server}: a start"
+                f" {passes} unsupervised now, such as {client} to {self.example.server}: a start"
                 " ends them; let them finish first"
             )
         dropped = "a start drops new ones; add a network rule that relates the two"
         if kind.server is None:
             return (
-                f"{counted} from {source} to {destination} pass now, such as {client} to"
+                f"{counted} from {source} to {destination} {passes} now, such as {client} to"
                 f" {self.example.server} ({protocol}): {dropped}"
             )
         return (
@@ -89,19 +92,28 @@ def forwarded() -> list[ForwardedFlow]:
     try:
         requests = ConntrackRequests()
         try:
-            reports = list(islice(requests.dump(0, marks.PIN), _MOST_READ))
+            return list(islice(requests.dump_as(0, marks.PIN, read_flow), _MOST_READ))
         finally:
             requests.close()
     except (KernelError, OSError):
         return []
-    found: list[ForwardedFlow] = []
-    for report in reports:
-        original = conntrack.read_tuple(report.original)
-        if original.transport in {Transport.TCP, Transport.UDP}:
-            answering = conntrack.read_source(report.reply)
-            kind = Transport(original.transport)
-            found.append(ForwardedFlow(kind, original.source, original.destination, answering))
-    return found
+
+
+def read_flow(data: bytes, start: int) -> ForwardedFlow | None:
+    """Return the flow that conntrack reports at `start`; None for what is neither TCP nor UDP."""
+    report = conntrack.read_report(data, start)
+    if report is None:
+        return None
+    original = conntrack.read_tuple(report.original)
+    if original.transport not in {Transport.TCP, Transport.UDP}:
+        return None
+    return ForwardedFlow(
+        Transport(original.transport),
+        original.source,
+        original.destination,
+        conntrack.read_source(report.reply),
+        conntrack.is_over(data, start),
+    )
 
 
 def cuts(
@@ -142,7 +154,8 @@ def _kind_of(
         and not policy.is_outside(source)
         and (flow.transport, flow.dialled.port) in supervised
     ):
-        return _Kind(flow.transport, *names, None, flow.dialled.port)
+        # One that is over cannot be ended; of the other kinds it shows what is asked for.
+        return None if flow.is_over else _Kind(flow.transport, *names, None, flow.dialled.port)
     if flow.server != flow.dialled or _may_pass(policy, source, destination, flow.server.version):
         # The first: a rule of the host's translates it.
         return None

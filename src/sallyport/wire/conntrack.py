@@ -25,6 +25,10 @@ _ORIGINAL, _REPLY, _TIMEOUT, _MARK = 1, 2, 7, 8
 _MARK_MASK = 21
 _COUNTERS_ORIGINAL, _COUNTERS_REPLY = 9 | netlink.NESTED, 10 | netlink.NESTED
 _COUNTER_PACKETS, _COUNTER_BYTES = 1, 2
+_PROTOCOL_INFO, _TCP_INFO, _TCP_STATE = 4 | netlink.NESTED, 1 | netlink.NESTED, 1
+
+# LAST_ACK, TIME_WAIT and CLOSE of nf_conntrack_tcp.h.
+_TCP_OVER = frozenset({6, 7, 8})
 
 # Where the transport protocol stands, from the end of a tuple.
 _PROTOCOL_FROM_END = 20
@@ -120,6 +124,23 @@ def read_seconds_left(answer: bytes) -> int | None:
         return None if extent is None else _BIG32.unpack_from(answer, extent[0])[0]
     except (struct.error, KeyError, ProtocolError):
         return None
+
+
+def is_over(data: bytes, start: int = 0) -> bool:
+    """Return whether the report at `start` is of a TCP connection that has ended.
+
+    Conntrack keeps those for up to two minutes. False as well for what cannot be read.
+    """
+    try:
+        _kind, _first, at, end = _bounds(data, start)
+        for name in (_PROTOCOL_INFO, _TCP_INFO, _TCP_STATE):
+            found = _find(data, at, end, name)
+            if found is None:
+                return False
+            at, end = found
+        return data[at] in _TCP_OVER
+    except (struct.error, KeyError, ProtocolError):
+        return False
 
 
 def _bounds(data: bytes, start: int) -> tuple[int, int, int, int]:
