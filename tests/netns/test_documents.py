@@ -35,7 +35,11 @@ UNTYPED = (
         r"make .*|pytest .*|scripts/.*|\. scripts/environment.*",
         "runs the suite or the benchmarks themselves",
     ),
-    Untyped(".*", r"(apt|pip) install .*", "fetches from the network"),
+    Untyped(
+        ".*",
+        r"(apt|\S*pip) install .*|python3 -m venv .*|ln -s .*",
+        "installs on the machine, from the network",
+    ),
     Untyped(".*", r"(systemctl|journalctl) .*", "needs a booted systemd: scripts/try-package"),
     Untyped(".*container.md", "make image", "takes minutes: scripts/try-image"),
     Untyped(
