@@ -57,6 +57,7 @@ UNTYPED = (
     Untyped(r".*/(monitor|api)\.md", "curl .*", "typed by tests/netns/test_admin.py"),
     Untyped(".*/local_api.md", "ncat .*", "spoken by tests/interop/test_local_api.py"),
     Untyped(".*/test_a_filter.md", "pytest .*", "the tests of tests/docs/test_tutorial.py"),
+    Untyped(".*", "sallyport lab (up|down)", "typed by tests/lab/test_lab.py"),
     Untyped(".*/socks.md", "sallyport passwd", "typed by tests/cli/test_passwd.py"),
 )
 
@@ -122,6 +123,7 @@ class Desk:
 
     def __init__(self, host: Host, work: Path) -> None:
         self._host = host
+        self._prefix = host.namespace.removesuffix(f"-{host.name}")
         self._running: subprocess.Popen[bytes] | None = None
         self.folder = work / host.name
         home = work / f"{host.name}-home"
@@ -137,11 +139,13 @@ class Desk:
 
     def _inside(self, text: str) -> list[str]:
         enter = ["nsenter", "-m", "-t", str(self._holder.pid), "sh", "-c"]
-        return [*enter, f"cd {self.folder} && {text}"]
+        # The lab that a page builds is the one that stands.
+        here = text.replace("ip netns exec lab-", f"ip netns exec {self._prefix}-")
+        return [*enter, f"cd {self.folder} && {here}"]
 
     def type(self, command: Command) -> str:
         """Type a command; return what it printed. What goes on is left running."""
-        verb = re.match(r"sallyport (\w+)", command.text)
+        verb = re.match(r"(?:ip netns exec \S+ )?sallyport (\w+)", command.text)
         name = verb[1] if verb else ""
         if name in _GOES_ON:
             self._start(command, _GOES_ON[name])
@@ -190,9 +194,8 @@ class Reader:
 
     def follow(self) -> None:
         """Type every command of the page; a gateway runs already where the page starts none."""
-        if not any(one.text.startswith("sallyport run ") for one in TYPED[self._page]) or (
-            "--takeover" in str(TYPED[self._page])
-        ):
+        starts = [one.text for one in TYPED[self._page] if "sallyport run " in one.text]
+        if not starts or "--takeover" in starts[0]:
             self._run_configured()
         for one in TYPED[self._page]:
             if one.is_with_configuration and not self._is_configured:
@@ -218,6 +221,7 @@ def outside(lab: Lab, server_of: GiveServer) -> Iterator[None]:
     ftp = server_of("vsftpd")
     assert ftp.account().address == lab.server.address4
     (ftp.folder / "README").write_text("fetched\n", encoding="ascii")
+    (ftp.folder / "hello.txt").write_text("Hello from the other side.\n", encoding="ascii")
     web = lab.server.popen(["python3", "-m", "http.server", "80", "--directory", str(ftp.folder)])
     yield
     end(web)
@@ -240,7 +244,7 @@ def test_what_is_not_typed_here_says_why(reason: str) -> None:
     for file in re.findall(r"(?:tests|scripts)/[\w./-]+", reason):
         assert (ROOT / file).exists()
     pages = ", ".join(sorted({one.page for one in untyped}))
-    pytest.skip(f"{len(untyped)} commands of {pages}: {reason}")
+    pytest.skip(f"{reason}: {len(untyped)} of {pages}")
 
 
 def test_the_sallyport_that_is_typed_is_the_one_under_test(lab: Lab) -> None:
