@@ -1,0 +1,143 @@
+"""An office of telephones inside, their providers and the telephones of others outside."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop.rtsp_peers import SILENCE
+
+from sallyport.lab.gateway import RunningGateway
+from sallyport.lab.host import Host, wait_until
+from sallyport.lab.meter import MediaMeter
+from sallyport.lab.network import Lab
+from sallyport.lab.sip import Kind, SipProvider, Subscriber, Telephone
+from sallyport.ops.control.client import request
+from sallyport.ops.control.schema import Bindings
+
+ENOUGH = 20
+"""Datagrams that a telephone must hear to have heard something: what it sends in 0.4 seconds."""
+LATE = 20
+"""Datagrams that are sent when a call is over: not one may arrive."""
+KINDS: tuple[Kind, ...] = ("plain", "nat")
+
+# All telephones take media at the same ports: those inside must not be told apart by them.
+MEDIA = range(10000, 10100)
+_SIGNALLING = 5060
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The hosts of a lab with what stands there for all tests."""
+
+    lab: Lab
+    providers: dict[Kind, SipProvider]
+    meters: dict[Host, MediaMeter]
+
+    @property
+    def inside(self) -> tuple[Host, Host]:
+        """Where the office has its telephones."""
+        return self.lab.clients[0], self.lab.clients[1]
+
+    @property
+    def outside(self) -> tuple[Host, Host]:
+        """Where others have theirs."""
+        return self.lab.servers[2], self.lab.servers[3]
+
+
+@contextmanager
+def places(lab: Lab) -> Iterator[Places]:
+    """Run a provider of each kind, and count what comes to the telephones' hosts."""
+    with ExitStack() as stack:
+        providers: dict[Kind, SipProvider] = {}
+        for kind, host in zip(KINDS, lab.servers, strict=False):
+            providers[kind] = SipProvider(host, lab.folder / f"provider-{kind}", kind)
+            stack.callback(providers[kind].stop)
+        hosts = (*lab.clients[:2], *lab.servers[2:4])
+        yield Places(lab, providers, {host: MediaMeter(host, MEDIA) for host in hosts})
+
+
+class Office:
+    """Alice and Carol inside, Bob and Dave outside, all with one provider and one IP version."""
+
+    def __init__(
+        self, there: Places, gateway: RunningGateway, kind: Kind, family: int, folder: Path
+    ) -> None:
+        """Start and register four telephones; `folder` is made for their files."""
+        folder.mkdir()
+        self.gateway = gateway
+        self._there = there
+        self._stack = ExitStack()
+        self._provider = there.providers[kind].host.address(family)
+        self._family = family
+        self._port = next(_ports)
+        self.phones: dict[str, Telephone] = {}
+        try:
+            names = ("alice", "carol", "bob", "dave")
+            for name, host in zip(names, there.inside + there.outside, strict=True):
+                phone = Telephone(host, folder / name, family, ports=MEDIA, port=self._port)
+                self._stack.callback(phone.stop)
+                self.phones[name] = phone
+                phone.register(self.number(name))
+        except BaseException:
+            self.close()
+            raise
+
+    def number(self, name: str) -> Subscriber:
+        """Return how somebody is called; nobody is called so in another office."""
+        return Subscriber(f"{name}-{self._port}", self._provider)
+
+    def call(self, caller: str, callee: str) -> None:
+        """Have one call the other, who answers."""
+        self.phones[caller].dial(self.number(callee))
+        self.phones[callee].answer()
+        self.phones[caller].hears("CALL_ESTABLISHED")
+
+    def hear_each_other(self, one: str, other: str) -> None:
+        """Return once both have heard enough."""
+        for name in (one, other):
+            self._meter(name).wait_for(ENOUGH)
+
+    def openings(self) -> list[tuple[str, int]]:
+        """Return where the gateway lets media in."""
+        answer = request(self.gateway.control_socket, "bindings.list", expect=Bindings)
+        found = [row.proxy_address.rpartition(":") for row in answer.bindings]
+        return [(address.strip("[]"), int(port)) for address, _, port in found]
+
+    def wait_until_closed(self) -> None:
+        """Return once nothing is open; raises StartupError when something stays."""
+        gateway = self.gateway
+        wait_until(gateway.process, lambda: not self.openings(), gateway.log, "media ports stay")
+
+    def arrives_late(self, openings: list[tuple[str, int]], sender: str, hearer: str) -> int:
+        """Have one's host send to where media went; return how many datagrams reach the other's."""
+        before = self._meter(hearer).heard()
+        kind = socket.AF_INET if self._family == 4 else socket.AF_INET6
+        with self.phones[sender].host.entered():
+            made = socket.socket(kind, socket.SOCK_DGRAM)
+        with made:
+            made.bind((str(self.phones[sender].address), MEDIA[0]))
+            for there in openings:
+                for number in range(LATE):
+                    made.sendto(b"late %d" % number, there)
+        # There is no event for what does not come.
+        time.sleep(SILENCE)
+        return self._meter(hearer).heard() - before
+
+    def end_calls(self) -> None:
+        """End what a test has left, so that the next one begins anew."""
+        for phone in self.phones.values():
+            phone.end_calls()
+
+    def close(self) -> None:
+        """Stop the telephones."""
+        self._stack.close()
+
+    def _meter(self, name: str) -> MediaMeter:
+        return self._there.meters[self.phones[name].host]
+
+
+# Each office has ports of its own: what an earlier one has left is none of the next one's.
+_ports = iter(range(_SIGNALLING, 65536))

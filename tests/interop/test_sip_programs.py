@@ -1,0 +1,153 @@
+"""Calls of real telephones by real providers through the gateway, media counted at both ends."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.interop.office import configuration
+from tests.interop.telephones import KINDS, Office, Places, places
+
+from sallyport.lab.gateway import RunningGateway
+from sallyport.lab.network import Lab
+from sallyport.lab.sip import why_no_sip
+
+pytestmark = [pytest.mark.netns, pytest.mark.interop]
+
+# In user mode what the provider believes makes no difference to the data path.
+CELLS = [
+    *(("kernel", kind, family) for kind in KINDS for family in (4, 6)),
+    *(("user", "plain", family) for family in (4, 6)),
+]
+
+
+@pytest.fixture(scope="module")
+def there(lab: Lab) -> Iterator[Places]:
+    """Run the providers."""
+    if reason := why_no_sip():
+        pytest.skip(reason)
+    with places(lab) as standing:
+        yield standing
+
+
+@pytest.fixture(scope="module")
+def gateways(there: Places) -> Iterator[dict[str, RunningGateway]]:
+    """Hold the gateway that runs, by its data path: one at a time."""
+    running: dict[str, RunningGateway] = {}
+    yield running
+    for gateway in running.values():
+        gateway.stop()
+
+
+def gateway_with(
+    data_path: str, there: Places, running: dict[str, RunningGateway]
+) -> RunningGateway:
+    """Return the gateway with this data path; another one is stopped."""
+    if data_path not in running:
+        while running:
+            running.popitem()[1].stop()
+        file = there.lab.folder / f"telephones-{data_path}.toml"
+        text = configuration(gateway=f'data_path = "{data_path}"', protocols=("sip",))
+        file.write_text(text, encoding="ascii")
+        running[data_path] = RunningGateway(
+            there.lab, ("--config", str(file)), name=f"telephones-{data_path}"
+        )
+    return running[data_path]
+
+
+@pytest.fixture(scope="module", params=CELLS, ids=lambda cell: "-".join(map(str, cell)))
+def cell(
+    request: pytest.FixtureRequest, there: Places, gateways: dict[str, RunningGateway]
+) -> Iterator[Office]:
+    """Give an office whose telephones are registered."""
+    data_path, kind, family = request.param
+    gateway = gateway_with(data_path, there, gateways)
+    folder = there.lab.folder / f"office-{data_path}-{kind}-{family}"
+    made = Office(there, gateway, kind, family, folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def office(cell: Office) -> Iterator[Office]:
+    """Give the office without a call, before and after."""
+    yield cell
+    cell.end_calls()
+
+
+def test_a_call_out_is_heard_both_ways_also_after_a_hold_until_it_ends(office: Office) -> None:
+    office.call("alice", "bob")
+    office.hear_each_other("alice", "bob")
+
+    office.phones["alice"].hold()
+    office.phones["alice"].resume()
+    office.hear_each_other("alice", "bob")
+
+    openings = office.openings()
+    assert openings
+    office.phones["alice"].hang_up()
+    office.phones["bob"].hears("CALL_CLOSED")
+    office.wait_until_closed()
+    assert office.arrives_late(openings, "bob", "alice") == 0
+
+
+def test_a_call_in_is_heard_both_ways_also_after_a_hold_until_it_ends(office: Office) -> None:
+    office.call("bob", "alice")
+    office.hear_each_other("alice", "bob")
+
+    office.phones["bob"].hold()
+    office.phones["bob"].resume()
+    office.hear_each_other("alice", "bob")
+
+    openings = office.openings()
+    assert openings
+    office.phones["bob"].hang_up()
+    office.phones["alice"].hears("CALL_CLOSED")
+    office.wait_until_closed()
+    assert office.arrives_late(openings, "bob", "alice") == 0
+
+
+@pytest.mark.parametrize(
+    ("caller", "callee", "who_ends"),
+    [
+        ("alice", "bob", "alice"),
+        ("alice", "bob", "bob"),
+        ("bob", "alice", "bob"),
+        ("bob", "alice", "alice"),
+    ],
+    ids=["cancelled inside", "refused outside", "cancelled outside", "refused inside"],
+)
+def test_a_call_that_nobody_answers_leaves_nothing_open(
+    office: Office, caller: str, callee: str, who_ends: str
+) -> None:
+    office.phones[caller].dial(office.number(callee))
+    office.phones[callee].hears("CALL_INCOMING")
+    office.phones[caller].hears("CALL_RINGING")
+    openings = office.openings()
+
+    office.phones[who_ends].hang_up()
+    office.phones[callee if who_ends == caller else caller].hears("CALL_CLOSED")
+
+    office.wait_until_closed()
+    assert office.arrives_late(openings, "bob", "alice") == 0
+
+
+def test_two_telephones_with_the_same_ports_have_each_their_own_call(office: Office) -> None:
+    office.call("alice", "bob")
+    office.call("dave", "carol")
+
+    office.hear_each_other("alice", "bob")
+    office.hear_each_other("carol", "dave")
+    office.phones["alice"].hang_up()
+    office.phones["bob"].hears("CALL_CLOSED")
+    office.hear_each_other("carol", "dave")
+
+
+def test_two_calls_of_one_telephone_are_heard_both(office: Office) -> None:
+    office.call("alice", "bob")
+    office.call("dave", "alice")
+
+    office.hear_each_other("alice", "dave")
+    office.phones["dave"].hang_up()
+    office.phones["alice"].hears("CALL_CLOSED")
+    office.phones["alice"].tell("line", "1")
+    office.phones["alice"].resume()
+    office.hear_each_other("alice", "bob")
