@@ -1,5 +1,6 @@
 """Calls of real telephones by real providers through the gateway, media counted at both ends."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -151,3 +152,30 @@ def test_two_calls_of_one_telephone_are_heard_both(office: Office) -> None:
     office.phones["alice"].tell("line", "1")
     office.phones["alice"].resume()
     office.hear_each_other("alice", "bob")
+
+
+def test_a_telephone_that_registers_every_two_seconds_stays_within_reach(office: Office) -> None:
+    number = office.number("erin")
+    office.phones["alice"].register(number, seconds=2)
+    for _ in range(2):
+        office.phones["alice"].hears("REGISTER_OK")
+
+    office.phones["bob"].dial(number)
+    office.phones["alice"].answer()
+    office.hear_each_other("alice", "bob")
+
+
+@pytest.mark.soak
+def test_a_call_comes_in_after_150_seconds_of_silence_and_lasts_longer_than_32(
+    office: Office,
+) -> None:
+    # UDP is forgotten after two minutes; a call whose ACK was lost ends after 32 seconds.
+    time.sleep(150)
+    office.call("bob", "alice")
+    office.hear_each_other("alice", "bob")
+    time.sleep(40)
+    office.hear_each_other("alice", "bob")
+
+    office.phones["alice"].hang_up()
+    office.phones["bob"].hears("CALL_CLOSED")
+    office.wait_until_closed()
