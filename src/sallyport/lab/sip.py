@@ -66,7 +66,7 @@ onreply_route[answers] {{ {contact_is_source} return; }}
 """
 _MODULES = ("tm", "sl", "pv", "rr", "textops", "siputils", "usrloc", "registrar", "auth")
 
-# It has no sound card: it plays to nobody, and says the silence of a file.
+# It has no sound card: what it hears is not played, and it says the silence of a file.
 _TELEPHONE = """\
 poll_method epoll
 sip_listen {own}
@@ -226,7 +226,7 @@ class Telephone(Service):
         self.hears("REGISTER_OK")
 
     def dial(self, subscriber: Subscriber) -> None:
-        """Call somebody; `hears("CALL_RINGING")` says that it rings there."""
+        """Call a subscriber; `hears("CALL_RINGING")` says that it rings there."""
         self.tell("dial", subscriber.uri)
 
     def answer(self) -> None:
@@ -261,7 +261,7 @@ class Telephone(Service):
         self._forget()
 
     def tell(self, command: str, parameters: str = "") -> str:
-        """Give any command of baresip; return what it says to it."""
+        """Send any command of baresip; return what it says to it."""
         message = json.dumps({"command": command, "params": parameters}).encode()
         self._control.settimeout(_PATIENCE)
         self._control.sendall(b"%d:%s," % (len(message), message))
