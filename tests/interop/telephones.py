@@ -1,26 +1,20 @@
 """An office of telephones inside, their providers and the telephones of others outside."""
 
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.interop.rtsp_peers import SILENCE
+from tests.interop.media_ports import Opening, arrives_late, openings, wait_until_closed
 
 from sallyport.lab.gateway import RunningGateway
-from sallyport.lab.host import Host, wait_until
+from sallyport.lab.host import Host
 from sallyport.lab.meter import MediaMeter
 from sallyport.lab.network import Lab
 from sallyport.lab.sip import Kind, SipProvider, Subscriber, Telephone
-from sallyport.ops.control.client import request
-from sallyport.ops.control.schema import Bindings
 
 ENOUGH = 20
 """Datagrams that a telephone must hear to have heard something: what it sends in 0.4 seconds."""
-LATE = 20
-"""Datagrams that are sent when a call is over: not one may arrive."""
 KINDS: tuple[Kind, ...] = ("plain", "nat")
 
 # All telephones take media at the same ports: those inside must not be told apart by them.
@@ -100,31 +94,18 @@ class Office:
         for name in (one, other):
             self._meter(name).wait_for(ENOUGH)
 
-    def openings(self) -> list[tuple[str, int]]:
+    def openings(self) -> list[Opening]:
         """Return where the gateway lets media in."""
-        answer = request(self.gateway.control_socket, "bindings.list", expect=Bindings)
-        found = [row.proxy_address.rpartition(":") for row in answer.bindings]
-        return [(address.strip("[]"), int(port)) for address, _, port in found]
+        return openings(self.gateway)
 
     def wait_until_closed(self) -> None:
         """Return once nothing is open; raises StartupError when something stays."""
-        gateway = self.gateway
-        wait_until(gateway.process, lambda: not self.openings(), gateway.log, "media ports stay")
+        wait_until_closed(self.gateway)
 
-    def arrives_late(self, openings: list[tuple[str, int]], sender: str, hearer: str) -> int:
+    def arrives_late(self, where: list[Opening], sender: str, hearer: str) -> int:
         """Have one's host send to where media went; return how many datagrams reach the other's."""
-        before = self._meter(hearer).heard()
-        kind = socket.AF_INET if self._family == 4 else socket.AF_INET6
-        with self.phones[sender].host.entered():
-            made = socket.socket(kind, socket.SOCK_DGRAM)
-        with made:
-            made.bind((str(self.phones[sender].address), MEDIA[0]))
-            for there in openings:
-                for number in range(LATE):
-                    made.sendto(b"late %d" % number, there)
-        # There is no event for what does not come.
-        time.sleep(SILENCE)
-        return self._meter(hearer).heard() - before
+        phone = self.phones[sender]
+        return arrives_late(where, phone.host, (phone.address, MEDIA[0]), self._meter(hearer))
 
     def end_calls(self) -> None:
         """End what a test has left, so that the next one begins anew."""
