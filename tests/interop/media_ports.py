@@ -22,7 +22,9 @@ Opening = tuple[str, int]
 def openings(gateway: RunningGateway) -> list[Opening]:
     """Return where media is let in."""
     answer = request(gateway.control_socket, "bindings.list", expect=Bindings)
-    found = [row.proxy_address.rpartition(":") for row in answer.bindings]
+    # Over TCP comes what a provider has to say to a telephone: for as long as it is registered.
+    media = [row.proxy_address for row in answer.bindings if row.transport == "udp"]
+    found = [one.rpartition(":") for one in media]
     return [(address.strip("[]"), int(port)) for address, _, port in found]
 
 

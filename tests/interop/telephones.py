@@ -11,7 +11,7 @@ from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import Host
 from sallyport.lab.meter import MediaMeter
 from sallyport.lab.network import Lab
-from sallyport.lab.sip import Kind, SipProvider, Subscriber, Telephone
+from sallyport.lab.sip import Kind, SipProvider, Subscriber, Telephone, Transport
 
 ENOUGH = 20
 """Datagrams that a telephone must hear to have heard something: what it sends in 0.4 seconds."""
@@ -57,7 +57,14 @@ class Office:
     """Alice and Carol inside, Bob and Dave outside, all with one provider and one IP version."""
 
     def __init__(
-        self, there: Places, gateway: RunningGateway, kind: Kind, family: int, folder: Path
+        self,
+        there: Places,
+        gateway: RunningGateway,
+        kind: Kind,
+        family: int,
+        folder: Path,
+        *,
+        transport: Transport = "udp",
     ) -> None:
         """Start and register four telephones; `folder` is made for their files."""
         folder.mkdir()
@@ -65,7 +72,8 @@ class Office:
         self._there = there
         self._stack = ExitStack()
         self._provider = there.providers[kind].host.address(family)
-        self._family = family
+        self.family = family
+        self._transport: Transport = transport
         self._port = next(_ports)
         self.phones: dict[str, Telephone] = {}
         try:
@@ -81,7 +89,7 @@ class Office:
 
     def number(self, name: str) -> Subscriber:
         """Return how somebody is called; nobody is called so in another office."""
-        return Subscriber(f"{name}-{self._port}", self._provider)
+        return Subscriber(f"{name}-{self._port}", self._provider, self._transport)
 
     def call(self, caller: str, callee: str) -> None:
         """Have one call the other, who answers."""

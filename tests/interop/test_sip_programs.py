@@ -9,14 +9,31 @@ from tests.interop.telephones import KINDS, Office, Places, places
 
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
-from sallyport.lab.sip import why_no_sip
+from sallyport.lab.sip import Kind, Transport, why_no_sip
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
-# In user mode what the provider believes makes no difference to the data path.
-CELLS = [
-    *(("kernel", kind, family) for kind in KINDS for family in (4, 6)),
-    *(("user", "plain", family) for family in (4, 6)),
+Cell = tuple[str, Transport, Kind, int]
+"""Data path, transport, what the provider believes, IP version."""
+
+CELLS: list[Cell] = [
+    *(("kernel", "udp", kind, family) for kind in KINDS for family in (4, 6)),
+    ("kernel", "tcp", "plain", 4),
+    ("kernel", "tcp", "nat", 6),
+    # What the provider believes makes no difference to the data path.
+    ("user", "udp", "plain", 4),
+    ("user", "tcp", "plain", 6),
+]
+LONG_CELLS: list[Cell] = [
+    ("kernel", "tcp", "plain", 6),
+    ("kernel", "tcp", "nat", 4),
+    ("user", "udp", "plain", 6),
+    ("user", "tcp", "plain", 4),
+]
+PARAMETERS = [
+    pytest.param(cell, id="-".join(map(str, cell)), marks=marks)
+    for cells, marks in ((CELLS, ()), (LONG_CELLS, pytest.mark.soak))
+    for cell in cells
 ]
 
 
@@ -54,15 +71,15 @@ def gateway_with(
     return running[data_path]
 
 
-@pytest.fixture(scope="module", params=CELLS, ids=lambda cell: "-".join(map(str, cell)))
+@pytest.fixture(scope="module", params=PARAMETERS)
 def cell(
     request: pytest.FixtureRequest, there: Places, gateways: dict[str, RunningGateway]
 ) -> Iterator[Office]:
     """Give an office whose telephones are registered."""
-    data_path, kind, family = request.param
+    data_path, transport, kind, family = request.param
     gateway = gateway_with(data_path, there, gateways)
-    folder = there.lab.folder / f"office-{data_path}-{kind}-{family}"
-    made = Office(there, gateway, kind, family, folder)
+    folder = there.lab.folder / f"office-{'-'.join(map(str, request.param))}"
+    made = Office(there, gateway, kind, family, folder, transport=transport)
     yield made
     made.close()
 
@@ -152,6 +169,19 @@ def test_two_calls_of_one_telephone_are_heard_both(office: Office) -> None:
     office.phones["alice"].tell("line", "1")
     office.phones["alice"].resume()
     office.hear_each_other("alice", "bob")
+
+
+def test_two_telephones_inside_hear_each_other_by_a_provider_outside(office: Office) -> None:
+    if office.family == 4:
+        pytest.skip(
+            "behind NAT each is told the other's port of the gateway, which is not known yet"
+        )
+    office.call("alice", "carol")
+    office.hear_each_other("alice", "carol")
+
+    office.phones["carol"].hang_up()
+    office.phones["alice"].hears("CALL_CLOSED")
+    office.wait_until_closed()
 
 
 def test_a_telephone_that_registers_every_two_seconds_stays_within_reach(office: Office) -> None:

@@ -19,6 +19,8 @@ PORT = 5060
 Kind = Literal["plain", "nat"]
 """A provider that believes Contact, or one that writes there where the packet came from."""
 
+Transport = Literal["udp", "tcp"]
+
 _PASSWORD = "secret"  # noqa: S105 - of telephones that live for one test
 
 # What a telephone does not hear within this time does not come: it is ten times what a request and
@@ -157,7 +159,7 @@ class Subscriber:
 
     user: str
     provider: IpAddress
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Transport = "udp"
 
     @property
     def uri(self) -> str:
