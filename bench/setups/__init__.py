@@ -8,6 +8,8 @@ from bench.setups.sallyport import (
     Sallyport,
     SallyportFiltered,
     SallyportPcp,
+    SallyportSip,
+    SallyportSipUser,
     SallyportSocks,
     SallyportUser,
 )
@@ -24,6 +26,8 @@ SETUPS: dict[str, type[Setup]] = {
         SallyportFiltered,
         SallyportSocks,
         SallyportPcp,
+        SallyportSip,
+        SallyportSipUser,
         Dante,
         SuseProxy,
         HaProxy,

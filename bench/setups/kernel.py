@@ -11,10 +11,12 @@ _HELPER = """\
 table inet helped {
   ct helper ftp4 { type "ftp" protocol tcp; l3proto ip; }
   ct helper tftp4 { type "tftp" protocol udp; l3proto ip; }
+  ct helper sip4 { type "sip" protocol udp; l3proto ip; }
   chain prerouting {
     type filter hook prerouting priority filter; policy accept;
     iifname "int0" tcp dport 21 ct helper set "ftp4"
     iifname "int0" udp dport 69 ct helper set "tftp4"
+    iifname "int0" udp dport 5060 ct helper set "sip4"
   }
 }
 """
@@ -62,7 +64,7 @@ class PlainNat(Setup):
 
 
 class Helper(Setup):
-    """Masquerading with the kernel's own FTP and TFTP helpers."""
+    """Masquerading with the kernel's own FTP, TFTP and SIP helpers."""
 
     name = "helper"
     title = "kernel helper"

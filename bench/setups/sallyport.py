@@ -103,6 +103,22 @@ class SallyportFiltered(Sallyport):
         return f'[filters.onlooker]\npath = "{self.write("onlooker.py", _ONLOOKER)}"\n'
 
 
+class SallyportSip(Sallyport):
+    """The same with a rule that names SIP."""
+
+    name = "sallyport-sip"
+    title = "Sallyport, SIP"
+    protocols = ("sip",)
+
+
+class SallyportSipUser(SallyportSip):
+    """The same with every datagram of media through the daemon."""
+
+    name = "sallyport-sip-user"
+    title = "Sallyport, SIP in user mode"
+    data_path = "user"
+
+
 class SallyportSocks(Sallyport):
     """The same, asked by SOCKS."""
 

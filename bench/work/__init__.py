@@ -4,6 +4,7 @@ from bench.work.asks import AsksItem
 from bench.work.attacks import AttacksItem
 from bench.work.binds import BindsItem, CyclesItem, WeightItem
 from bench.work.bulk import BulkItem
+from bench.work.calls import CallsItem, MediaItem
 from bench.work.item import Item
 from bench.work.latency import LatencyItem
 from bench.work.memory import MemoryItem
@@ -17,6 +18,8 @@ ITEMS: dict[str, Item] = {
         TransfersItem(),
         LatencyItem(),
         TftpItem(),
+        CallsItem(),
+        MediaItem(),
         BindsItem(),
         AsksItem(),
         SocksItem(),
