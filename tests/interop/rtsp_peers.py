@@ -51,25 +51,27 @@ class Film:
         """Where the server sends media: whoever the control connection comes from."""
         self._number = 0
 
-    def set_up(self, *, refusal: bytes = b"") -> tuple[int, int]:
+    def ask(self) -> tuple[int, int]:
         """Ask for the film; return the ports that the server was told."""
         self._number += 1
         self.control.sendall(_SETUP % (self._number, *self.ports))
         found = _PORTS.search(self.served.recv(4096))
         assert found is not None
+        return int(found[1]), int(found[2])
+
+    def set_up(self, *, refusal: bytes = b"") -> tuple[int, int]:
+        """Ask for the film, and have the server agree; return the ports that it was told."""
+        told = self.ask()
         answer = (
             refusal
             or b"RTSP/1.0 200 OK\r\nSession: 7\r\nTransport: RTP/AVP;unicast;%s;%s\r\n"
-            % (
-                found[0],
-                b"server_port=%d-%d" % SERVER_PORTS,
-            )
+            % (b"client_port=%d-%d" % told, b"server_port=%d-%d" % SERVER_PORTS)
         )
         self.served.sendall(answer + b"CSeq: %d\r\n\r\n" % self._number)
         heard = self.control.recv(4096)
         if not refusal:
             assert b"client_port=%d-%d" % self.ports in heard
-        return int(found[1]), int(found[2])
+        return told
 
     def tear_down(self) -> None:
         """End the film; the server agrees."""

@@ -82,6 +82,16 @@ def test_r03_a_setup_that_was_refused_lets_nothing_in(
 
 
 @both_families
+def test_r03_a_setup_that_is_not_answered_lets_nothing_in(
+    gateway: RunningGateway, lab: Lab, family: int
+) -> None:
+    with Film(lab.client, lab.server, family, (5000, 5001)) as film:
+        rtp, _ = film.ask()
+
+        assert film.shows(LATE, (film.peer, rtp)) == 0
+
+
+@both_families
 def test_r06_the_end_of_the_connection_ends_the_film(
     gateway: RunningGateway, lab: Lab, family: int
 ) -> None:
