@@ -19,6 +19,20 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 
+# What pages take for granted that show only a part of a configuration.
+NETWORKS = """\
+[networks.internal]
+interfaces = ["int0"]
+addresses = ["10.0.0.0/24", "fd00:a::/64"]
+[networks.external]
+interfaces = ["ext0"]
+[[network_rules]]
+from = "internal"
+to = "external"
+ipv4 = "nat"
+ipv6 = "route"
+"""
+
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>[\w-]*)\n(?P<text>.*?)^```",
     re.MULTILINE | re.DOTALL,

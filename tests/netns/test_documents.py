@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.docs.console import PAGES, ROOT, Command, commands, files, settings, shape
+from tests.docs.console import NETWORKS, PAGES, ROOT, Command, commands, files, settings, shape
 from tests.interop.matrix import GiveServer
 
 from sallyport.lab.gateway import sallyport
@@ -61,26 +61,13 @@ UNTYPED = (
     Untyped(".*/socks.md", "sallyport passwd", "typed by tests/cli/test_passwd.py"),
 )
 
-BASE = """\
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-[networks.external]
-interfaces = ["ext0"]
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-"""
-
 # What /etc/sallyport/sallyport.toml says on a page that does not begin with the shipped one: the
 # base or not, and which parts that the page shows.
 CONFIGURATIONS = {
     "README.md": ("", (0, 2)),
     "docs/how-to/ftps.md": ("", (0,)),
-    "docs/how-to/publish_ftp.md": (BASE, (0,)),
-    "docs/how-to/socks.md": (BASE, (0,)),
+    "docs/how-to/publish_ftp.md": (NETWORKS, (0,)),
+    "docs/how-to/socks.md": (NETWORKS, (0,)),
 }
 
 # Verbs that answer by their exit code: doctor finds something, explain says no.
