@@ -84,7 +84,8 @@ mkdir "$1/upper" "$1/work"
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" /etc
 mkdir -p /etc/sallyport /run/sallyport
 mount -t tmpfs tmpfs /run/sallyport
-echo 203.0.113.9 ftp.example.org example.org >>/etc/hosts
+{ cat /etc/hosts && echo 203.0.113.9 ftp.example.org example.org; } >"$1/hosts"
+mount --bind "$1/hosts" /etc/hosts
 echo ready
 exec sleep infinity
 """
