@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 from tests.io.test_pump import pair
@@ -82,7 +82,7 @@ class Chooser(ApplicationFilter):
 class Bench:
     """A client that was accepted, and a server that waits to be dialled."""
 
-    def __init__(self, undo: ExitStack, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, undo: ExitStack) -> None:
         self.filter = Choosing()
         self.gateway: Gateway
         self.world: VirtualWorld
@@ -96,9 +96,7 @@ class Bench:
         poller = FairPoller(asyncio.get_running_loop())
         undo.callback(poller.close)
         undo.callback(self.primary.kill)
-        self.control = ControlConnection(
-            self.gateway, poller, tasks, self.primary, accepted=self.accepted
-        )
+        self.control = ControlConnection(self.gateway, poller, self.primary, accepted=self.accepted)
 
     async def connected(self) -> socket.socket:
         """Begin, and give the server's side."""
@@ -138,9 +136,9 @@ WHERE: dict[Endpoint, object] = {}
 
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(10):
         with ExitStack() as undo:
-            made = Bench(undo, tasks)
+            made = Bench(undo)
             WHERE[SERVER] = made.listener.getsockname()
             yield made
 
@@ -263,28 +261,59 @@ def test_a_client_that_resets_before_its_server_is_dialled_is_let_go_at_once() -
     asyncio.run(scenario())
 
 
-def test_a_connection_killed_while_its_server_is_dialled_gives_the_dialling_up() -> None:
+def never_answered() -> tuple[socket.socket, socket.socket]:
+    """A socket on which nobody answers, as the poller sees it, and its other end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1 << 16))
+    return ours, theirs
+
+
+def is_closed(end: socket.socket) -> bool:
+    """Whether the other end is, behind whatever it has sent."""
+    end.setblocking(False)
+    with suppress(ConnectionResetError):
+        while end.recv(1 << 16):
+            pass
+    return True
+
+
+def test_a_connection_killed_while_its_server_is_dialled_gives_the_dialling_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def scenario() -> None:
         async with bench() as b:
-            dialling = asyncio.Event()
-            given_up = asyncio.Event()
-
-            async def never(_primary: PrimaryConnection) -> socket.socket:
-                dialling.set()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    given_up.set()
-                raise AssertionError("nobody sets it")
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(control_connection, "_dial", never)
-                b.control.begin()
-                await dialling.wait()
-                b.primary.kill()
-                await given_up.wait()
+            dialled, theirs = never_answered()
+            monkeypatch.setattr(control_connection, "_dial", lambda _primary: dialled)
+            b.control.begin()
+            await b.turns()
+            b.primary.kill()
 
             assert await is_reset(b.client)
+            with theirs:
+                assert is_closed(theirs)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            dialled, theirs = never_answered()
+            monkeypatch.setattr(control_connection, "_dial", lambda _primary: dialled)
+            b.control.begin()
+            b.world.pass_time(b.gateway, limits.CONNECT_TIMEOUT_SECONDS - 1)
+            assert b.primary.is_open
+            b.world.pass_time(b.gateway, 1)
+
+            assert await is_reset(b.client)
+            assert await b.until_over() == ["server-timed-out"]
+            with theirs:
+                assert is_closed(theirs)
 
     asyncio.run(scenario())
 

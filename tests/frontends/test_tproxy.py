@@ -51,14 +51,13 @@ def test_a_place_that_is_taken_is_one_line_that_names_the_rule() -> None:
 async def serving(published: PublishingRule, inside: str) -> AsyncIterator[VirtualWorld]:
     policy = policy_of(published, inside)
     gateway, _, world = make_gateway([FtpFilter()], policy=policy)
-    async with asyncio.TaskGroup() as tasks:
-        poller = FairPoller(asyncio.get_running_loop())
-        interceptor = Interceptor(gateway, {}, tasks, poller)
-        with publishing_socket(published.listen, published.name) as listener:
-            interceptor.serve(listener)
-            yield world
-            interceptor.close()
-        gateway.shut_down("over")
+    poller = FairPoller(asyncio.get_running_loop())
+    interceptor = Interceptor(gateway, {}, poller)
+    with publishing_socket(published.listen, published.name) as listener:
+        interceptor.serve(listener)
+        yield world
+        interceptor.close()
+    gateway.shut_down("over")
     poller.close()
 
 
@@ -97,23 +96,22 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
         place = free_place("127.0.0.1")
         published = rule(place, SERVER)
         gateway, _, _ = make_gateway(policy=policy_of(published, "127.0.0.0/24"))
-        async with asyncio.TaskGroup() as tasks:
-            with publishing_socket(published.listen, published.name) as listener:
-                poller = FairPoller(asyncio.get_running_loop())
-                first, second = (Interceptor(gateway, {}, tasks, poller) for _ in range(2))
-                first.serve(listener)
-                first.leave(listener)
-                with socket.create_connection(name_of(place)) as client:
-                    client.setblocking(False)
-                    for _ in range(5):
-                        await asyncio.sleep(0)
-                    with pytest.raises(BlockingIOError):
-                        client.recv(1)
-                    second.serve(listener)
-                    with pytest.raises(ConnectionResetError):
-                        await asyncio.get_running_loop().sock_recv(client, 1)
-                for interceptor in (first, second):
-                    interceptor.close()
-                    interceptor.close()
+        with publishing_socket(published.listen, published.name) as listener:
+            poller = FairPoller(asyncio.get_running_loop())
+            first, second = (Interceptor(gateway, {}, poller) for _ in range(2))
+            first.serve(listener)
+            first.leave(listener)
+            with socket.create_connection(name_of(place)) as client:
+                client.setblocking(False)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                with pytest.raises(BlockingIOError):
+                    client.recv(1)
+                second.serve(listener)
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.get_running_loop().sock_recv(client, 1)
+            for interceptor in (first, second):
+                interceptor.close()
+                interceptor.close()
 
     asyncio.run(scenario())

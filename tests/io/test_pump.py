@@ -15,7 +15,7 @@ from tests.relay.loopback import run
 
 from sallyport.io import pump
 from sallyport.io.pipes import Pipe, Pipes
-from sallyport.io.pump import Pump
+from sallyport.io.pump import Pump, Wait
 from sallyport.io.sockets import PAUSE_SECONDS
 
 
@@ -44,12 +44,34 @@ class Rig:
             self.pipes,
             self.source,
             self.sink,
-            ended=lambda: self.over.set_result("ended"),
-            broken=lambda: self.over.set_result("broken"),
+            waiting=self._ask,
+            ended=lambda: self._is_over("ended"),
+            broken=lambda: self._is_over("broken"),
         )
 
-    def close(self) -> None:
+    def _is_over(self, how: str) -> None:
+        self._ask()
+        self.over.set_result(how)
+
+    def start(self) -> None:
+        """Watch its two sockets, as their owner does."""
+        self._ask()
+
+    def _ask(self) -> None:
+        wait, turn = self.pump.wait, self.pump.turn
+        self.loop.remove_reader(self.source)
+        self.loop.remove_writer(self.sink)
+        if wait is Wait.SOURCE:
+            self.loop.add_reader(self.source, turn)
+        elif wait is Wait.SINK:
+            self.loop.add_writer(self.sink, turn)
+
+    def stop(self) -> None:
         self.pump.stop()
+        self._ask()
+
+    def close(self) -> None:
+        self.stop()
         self.pipes.close()
         for sock in (self.writer, self.source, self.sink, self.reader):
             sock.close()
@@ -80,7 +102,7 @@ def test_any_stream_arrives_as_it_was_sent_however_it_is_cut(
 ) -> None:
     async def scenario() -> None:
         with rig() as r:
-            r.pump.start()
+            r.start()
 
             async def write() -> None:
                 for chunk in chunks:
@@ -99,7 +121,7 @@ def test_any_stream_arrives_as_it_was_sent_however_it_is_cut(
 def test_urgent_bytes_arrive_in_their_place() -> None:
     async def scenario() -> None:
         with rig() as r:
-            r.pump.start()
+            r.start()
             r.writer.send(b"before ")
             r.writer.send(b"!", socket.MSG_OOB)
             r.writer.send(b" after")
@@ -121,7 +143,7 @@ def test_an_urgent_byte_does_not_keep_the_loop_awake() -> None:
                 return real()
 
             r.pipes.borrow = borrow  # type: ignore[method-assign]
-            r.pump.start()
+            r.start()
             r.writer.send(b"!", socket.MSG_OOB)
             assert await r.loop.sock_recv(r.reader, 1) == b"!"
             for _ in range(100):
@@ -142,7 +164,7 @@ def test_without_a_pipe_it_waits_a_moment_and_then_goes_on() -> None:
 
             r.pipes.borrow = borrow  # type: ignore[method-assign]
             began = r.loop.time()
-            r.pump.start()
+            r.start()
             r.writer.send(b"patience")
             r.writer.shutdown(socket.SHUT_WR)
 
@@ -156,7 +178,7 @@ def test_without_a_pipe_it_waits_a_moment_and_then_goes_on() -> None:
 def test_a_reader_that_is_gone_breaks_it_once() -> None:
     async def scenario() -> None:
         with rig() as r:
-            r.pump.start()
+            r.start()
             r.reader.close()
             await r.loop.sock_sendall(r.writer, bytes(1 << 16))
             await r.loop.sock_sendall(r.writer, bytes(1 << 16))
@@ -169,15 +191,15 @@ def test_a_reader_that_is_gone_breaks_it_once() -> None:
 def test_a_stopped_pump_moves_nothing_and_gives_its_pipe_back() -> None:
     async def scenario() -> None:
         with rig() as r:
-            r.pump.start()
-            r.pump.stop()
-            r.pump.stop()
+            r.start()
+            r.stop()
+            r.stop()
             r.writer.send(b"too late")
             for _ in range(10):
                 await asyncio.sleep(0)
 
             assert r.pump.moved == 0
-            assert not r.pump.is_reading
+            assert r.pump.wait is Wait.NOTHING
 
     run(scenario())
 
@@ -185,12 +207,12 @@ def test_a_stopped_pump_moves_nothing_and_gives_its_pipe_back() -> None:
 def test_what_a_stopped_pump_held_is_in_nobody_elses_pipe() -> None:
     async def scenario() -> None:
         with rig() as r:
-            r.pump.start()
-            while r.pump.is_reading:  # nobody reads behind it
+            r.start()
+            while r.pump.wait is Wait.SOURCE:  # nobody reads behind it
                 with contextlib.suppress(BlockingIOError):
                     r.writer.send(bytes(1 << 16))
                 await asyncio.sleep(0)
-            r.pump.stop()
+            r.stop()
 
             pipe = r.pipes.borrow()
             assert pipe is not None
@@ -205,12 +227,13 @@ def test_a_turn_moves_two_pipes_full_and_leaves_the_rest_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pump, "LARGE_PIPE_BYTES", 1000)
+    monkeypatch.setattr(pump, "_FEW_BYTES", 0)
 
     async def scenario() -> None:
         with rig() as r:
             r.writer.send(bytes(10_000))
             seen = [0]
-            r.pump.start()
+            r.start()
             while r.pump.moved < 10_000:
                 await asyncio.sleep(0)
                 seen.append(r.pump.moved)
@@ -223,8 +246,8 @@ def test_a_turn_moves_two_pipes_full_and_leaves_the_rest_to_the_next(
 def test_one_busy_stream_does_not_keep_the_others_waiting() -> None:
     async def scenario() -> None:
         with rig() as busy, rig() as other:
-            busy.pump.start()
-            other.pump.start()
+            busy.start()
+            other.start()
             is_done = False
 
             async def flood() -> None:

@@ -22,6 +22,7 @@ class Bench:
     right: socket.socket
     stream: SplicedStream
     legs: tuple[socket.socket, socket.socket]
+    poller: FairPoller
     ended: list[socket.socket | None] = field(default_factory=list)
 
     async def told(self) -> socket.socket | None:
@@ -42,7 +43,7 @@ async def bench() -> AsyncIterator[Bench]:
     stream = SplicedStream(loop, pipes, poller, (first, second), ended.append)
     with left, right:
         async with asyncio.timeout(10):
-            yield Bench(left, right, stream, (first, second), ended)
+            yield Bench(left, right, stream, (first, second), poller, ended)
         stream.abort()
     pipes.close()
     poller.close()
@@ -93,5 +94,38 @@ def test_what_is_ended_is_ended_once_and_does_not_start() -> None:
             b.stream.close()
             b.stream.start()
             assert b.ended == [None]
+
+    asyncio.run(scenario())
+
+
+def test_who_has_no_room_holds_back_the_other_end_alone_and_learns_of_its_reset() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.stream.start()
+            loop = asyncio.get_running_loop()
+            flood = loop.create_task(loop.sock_sendall(b.left, bytes(1 << 24)))
+            b.right.send(b"nobody reads here, and still")
+            assert await receive(b.left) == b"nobody reads here, and still"
+
+            flood.cancel()
+            b.left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            b.left.close()
+            assert await b.told() is b.legs[0]
+
+    asyncio.run(scenario())
+
+
+def test_nothing_wakes_the_loop_while_both_ends_are_silent() -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.stream.start()
+            b.left.send(b"there")
+            assert await receive(b.right) == b"there"
+            b.left.shutdown(socket.SHUT_WR)
+            assert await receive(b.right) == b""
+            before = b.poller.turn
+            await asyncio.sleep(0.05)
+
+            assert b.poller.turn - before <= 1
 
     asyncio.run(scenario())

@@ -1,8 +1,11 @@
 """One control connection: from its arrival, by way of its server, to its end."""
 
 import asyncio
+import os
+import select
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from sallyport import limits
@@ -11,6 +14,7 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
+from sallyport.core.runtime.deadlines import Deadline
 from sallyport.flags import ConnectionFlags, Transport
 from sallyport.frontends.sockets import foreign_socket, gateway_socket
 from sallyport.frontends.unreachable import end_unreachable
@@ -18,7 +22,6 @@ from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
 from sallyport.io.pipes import Pipes
 from sallyport.io.sockets import (
-    closed_on_error,
     endpoint_of,
     has_failed,
     let_end,
@@ -55,7 +58,6 @@ class ControlConnection:
         self,
         gateway: Gateway,
         poller: FairPoller,
-        tasks: asyncio.TaskGroup,
         primary: PrimaryConnection,
         *,
         accepted: socket.socket,
@@ -68,10 +70,11 @@ class ControlConnection:
         self._error: OSError | None = None
         self._gateway = gateway
         self._poller = poller
-        self._tasks = tasks
         self._primary = primary
         self._accepted = accepted
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialled: socket.socket | None = None
+        """The server's side, while it does not answer yet."""
+        self._patience: Deadline | None = None
 
     def begin(self) -> None:
         """Announce the connection to the filters, then dial the server."""
@@ -102,37 +105,73 @@ class ControlConnection:
 
     def _let_go(self) -> None:
         self._poller.forget(self._accepted)
-        if self._dialling is not None:
-            self._dialling.cancel()
+        self._stop_dialling()
+        if self._dialled is not None:
+            self._poller.forget(self._dialled)
+            self._dialled.close()
+            self._dialled = None
+
+    def _stop_dialling(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _ready(self) -> None:
-        self._dialling = self._tasks.create_task(self._reach_server())
+        with self._fenced():
+            if self._primary.is_emulated:
+                self._start(None, appearance(self._primary))
+                return
+            self._dialled = dialled = _dial(self._primary)
+            self._poller.watch(dialled, self._answered, events=select.EPOLLOUT)
+            self._patience = self._gateway.call_later(
+                limits.CONNECT_TIMEOUT_SECONDS, self._unanswered
+            )
 
-    async def _reach_server(self) -> None:
+    def _answered(self, _events: int) -> None:
+        dialled = self._dialled
+        assert dialled is not None  # noqa: S101 - it is watched as long as it is here
+        self._stop_dialling()
+        with self._fenced():
+            if number := dialled.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(number, os.strerror(number))
+            self._dialled = None
+            try:
+                self._start(dialled, endpoint_of(dialled.getsockname()))
+            except BaseException:
+                self._poller.forget(dialled)
+                dialled.close()
+                raise
+
+    def _unanswered(self) -> None:
+        self._patience = None
+        with self._fenced():
+            raise TimeoutError
+
+    @contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """Record that a server cannot be reached; a fault of ours ends one connection only."""
         primary = self._primary
         try:
-            if primary.is_emulated:
-                self._start(None, appearance(primary))
-            else:
-                dialled = await _dial(primary)
-                self._start(dialled, endpoint_of(dialled.getsockname()))
-        except OSError as error:  # a time limit is one too
+            yield
+        except OSError as error:
             self._error = error
             end_unreachable(primary, error)
-        except Exception as error:  # noqa: BLE001 - a fence: our fault ends one connection only
+        except Exception as error:  # noqa: BLE001 - a fence
             reason = "internal-error"
             primary.note("connect.failed", level="error", reason=reason, error=repr(error))
             primary.kill(reason)
 
     def _start(self, dialled: socket.socket | None, ours: Endpoint) -> None:
-        self._dialling = None
-        self._poller.forget(self._accepted)
         primary = self._primary
         if self._words is not None:
             self._say(self._words.connected(ours))
             if dialled is not None and self._pipes is not None and primary.chain.is_empty:
                 self._splice(dialled, ours, self._pipes)
                 return
+        # A filtered stream has its places at the poller by client.
+        for leg in (self._accepted, dialled):
+            if leg is not None:
+                self._poller.forget(leg)
         stream = FilteredStream(
             asyncio.get_running_loop(),
             self._poller,
@@ -214,13 +253,18 @@ def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     return foreign_socket(Transport.TCP, primary.client.with_port(0))
 
 
-async def _dial(primary: PrimaryConnection) -> socket.socket:
-    """Connect a leg to the server, as the gateway or as the client.
+def _dial(primary: PrimaryConnection) -> socket.socket:
+    """Return a leg that is on its way to the server, as the gateway or as the client.
 
-    Raises OSError or TimeoutError.
+    Raises OSError.
     """
-    with closed_on_error(_dialling_socket(primary)) as made:
+    made = _dialling_socket(primary)
+    try:
         prepare_leg(made)
-        async with asyncio.timeout(limits.CONNECT_TIMEOUT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(made, name_of(primary.server))
-        return made
+        made.connect(name_of(primary.server))
+    except BlockingIOError:
+        pass  # as usual
+    except BaseException:
+        made.close()
+        raise
+    return made

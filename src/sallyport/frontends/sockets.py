@@ -34,13 +34,14 @@ def gateway_socket(transport: Transport, peer: Endpoint, source: IpAddress | Non
     It has the port of the kernel's choice at `source`, which need not be on this host yet; without
     a source, routing chooses the address as well.
     """
-    with closed_on_error(make(transport, peer.version)) as made:
-        if source is not None:
+    made = make(transport, peer.version)
+    if source is not None:
+        with closed_on_error(made):
             let_bind_absent(made)
             # The port is chosen when the peer is known: by then two peers may share one.
             made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             made.bind(name_of(Endpoint(source, 0)))
-        return made
+    return made
 
 
 @contextmanager

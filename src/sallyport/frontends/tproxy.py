@@ -21,7 +21,7 @@ from sallyport.frontends.sockets import control_listener, explained, publishing
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.interception import INTERCEPTION, interception_socket
-from sallyport.io.sockets import endpoint_of, let_end
+from sallyport.io.sockets import endpoint_of, let_end, prepare_leg
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
@@ -60,13 +60,11 @@ class Interceptor:
         self,
         gateway: Gateway,
         protocols: Mapping[int, ProtocolDefinition],
-        tasks: asyncio.TaskGroup,
         poller: FairPoller,
     ) -> None:
         """Serve `gateway`; `protocols` are those of clients inside, by the port they dial."""
         self._gateway = gateway
         self._protocols = protocols
-        self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._acceptors: dict[socket.socket, Acceptor] = {}
@@ -77,8 +75,9 @@ class Interceptor:
 
     def serve(self, listener: socket.socket) -> None:
         """Start to accept on a socket made by one of the functions above; it stays the caller's."""
+        prepare_leg(listener)
         listener.listen(_BACKLOG)
-        self._acceptors[listener] = Acceptor(self._loop, listener, self._accepted)
+        self._acceptors[listener] = Acceptor(self._loop, self._poller, listener, self._accepted)
         self._acceptors[listener].turn(is_on=True)
 
     def leave(self, listener: socket.socket) -> None:
@@ -98,7 +97,7 @@ class Interceptor:
         except BindError:
             _turn_away(leg, self._protocols.get(dialled.port))
             return
-        ControlConnection(self._gateway, self._poller, self._tasks, primary, accepted=leg).begin()
+        ControlConnection(self._gateway, self._poller, primary, accepted=leg).begin()
 
     def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""

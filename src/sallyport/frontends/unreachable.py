@@ -8,6 +8,7 @@ from sallyport.core.model.connection import PrimaryConnection
 _REASONS: Final = {
     errno.ETIMEDOUT: "server-timed-out",
     errno.ECONNREFUSED: "server-refused-connection",
+    errno.ECONNRESET: "server-reset",
     errno.ENETUNREACH: "no-route-to-server",
     errno.EHOSTUNREACH: "no-route-to-server",
 }

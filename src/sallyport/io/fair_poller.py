@@ -50,7 +50,8 @@ class FairPoller:
         self._epoll = select.epoll()
         self._seats: dict[int, _Seat] = {}
         self._clients: Counter[Hashable] = Counter()
-        self._turn = 0
+        self.turn = 0
+        """Counts how often it has served."""
         self._is_serving = False
         self._afterwards: list[Callable[[], None]] = []
         self._loop = self._home = loop
@@ -125,13 +126,13 @@ class FairPoller:
         ready: Collection[tuple[int, int]] = self._epoll.poll(timeout, _CALLS_PER_TURN)
         if len(ready) > 1 and len(self._clients) > 1:  # A single client keeps no other waiting.
             ready = self._one_each(ready)
-        self._turn += 1
+        self.turn += 1
         self._is_serving = True
         try:
             for number, events in ready:
                 # An earlier call of this very turn may have ended it.
                 if seat := self._seats.get(number):
-                    seat.last_turn = self._turn
+                    seat.last_turn = self.turn
                     try:
                         seat.notify(events)
                     except BaseException as error:  # noqa: BLE001 - it ends no other turn

@@ -1,5 +1,8 @@
 """One direction of a TCP flow: bytes go from socket to socket by splice, never through Python.
 
+Who owns both directions watches the sockets (`spliced_stream`): one socket is the source of one
+pump and the sink of the other, and one place asks for both.
+
 A pipe is filled only when it is empty. That bounds what a slow reader can pin, tells "nothing has
 arrived" from "the pipe is full", and lets a pipe be lent for one turn of the loop.
 """
@@ -18,28 +21,36 @@ from sallyport.io.sockets import PAUSE_SECONDS
 # Fills per wake-up, of at most a pipe each: about 2 MiB, a millisecond, then others get their turn.
 _FILLS_PER_TURN = 2
 
+# Who had no more than this at hand has no more: not asking again saves two calls of the kernel.
+_FEW_BYTES = 4096
+
 # What always fits into an empty pipe of any size (POSIX; pipe(7)).
 _COPIED_BYTES = select.PIPE_BUF
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
 
-class _Wait(Enum):
+class Wait(Enum):
+    """What a pump waits for."""
+
     NOTHING = auto()
     SOURCE = auto()
+    """Bytes, or their end."""
     SINK = auto()
+    """Room."""
     TIMER = auto()
+    """A descriptor, for a moment."""
 
 
 class Pump:
     """Moves bytes from `source` to `sink`, and the end of the stream after them.
 
-    `ended` is called once the end was passed on, `broken` when either socket fails; one of them,
-    once, and neither after `stop`.
+    `waiting` is called when it waits for something else than before, `ended` once the end was
+    passed on, `broken` when either socket fails; one of the last two, once, and none after `stop`.
     """
 
     __slots__ = ("_broken", "_ended", "_held", "_loop", "_pipe", "_pipes", "_sink", "_source",
-                 "_timer", "_wait", "moved")  # fmt: skip
+                 "_timer", "_waiting", "moved", "wait")  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +59,7 @@ class Pump:
         source: socket.socket,
         sink: socket.socket,
         *,
+        waiting: Callable[[], None],
         ended: Callable[[], None],
         broken: Callable[[], None],
     ) -> None:
@@ -55,36 +67,31 @@ class Pump:
         self._pipes = pipes
         self._source = source
         self._sink = sink
+        self._waiting = waiting
         self._ended = ended
         self._broken = broken
         self._pipe: Pipe | None = None
         self._held = 0
-        self._wait = _Wait.NOTHING
+        self.wait = Wait.SOURCE
+        """What has to come before `turn` is called."""
         self._timer: asyncio.TimerHandle | None = None
         self.moved = 0
         """Bytes given to the sink so far."""
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether whatever happens to the source is noticed here."""
-        return self._wait is _Wait.SOURCE
-
-    def start(self) -> None:
-        """Begin to wait for the source."""
-        self._wait_for(_Wait.SOURCE)
-
     def stop(self) -> None:
         """Move nothing more; what is in the pipe is lost. Idempotent."""
-        self._wait_for(_Wait.NOTHING)
+        self._let_timer_go()
+        self.wait = Wait.NOTHING
         if self._pipe is not None:
             (self._pipes.discard if self._held else self._pipes.give_back)(self._pipe)
             self._pipe = None
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Move what there is; to be called when what it waits for has come."""
         if self._pipe is None:
             self._pipe = self._pipes.borrow()
         if self._pipe is None:
-            self._wait_for(_Wait.TIMER)
+            self._wait_for(Wait.TIMER)
             return
         try:
             is_over = self._move(self._pipe)
@@ -95,26 +102,31 @@ class Pump:
             self._broken()
             return
         if self._held:
-            self._wait_for(_Wait.SINK)
+            self._wait_for(Wait.SINK)
             return
         self._pipes.give_back(self._pipe)
         self._pipe = None
-        self._wait_for(_Wait.NOTHING if is_over else _Wait.SOURCE)
         if is_over:
+            self.wait = Wait.NOTHING
             self._ended()
+        else:
+            self._wait_for(Wait.SOURCE)
 
     def _move(self, pipe: Pipe) -> bool:
         """Move what has arrived and the sink takes; True when the source has come to its end."""
+        arrived = LARGE_PIPE_BYTES
         try:
             for _ in range(_FILLS_PER_TURN):
                 if not self._held:
-                    self._held = self._fill(pipe)
-                    if not self._held:
+                    self._held = arrived = self._fill(pipe)
+                    if not arrived:
                         return True
                 while self._held:
                     gone = os.splice(pipe.reader, self._sink.fileno(), self._held, flags=_FLAGS)
                     self._held -= gone
                     self.moved += gone
+                if arrived < _FEW_BYTES:
+                    break
         except BlockingIOError:
             pass
         return False
@@ -126,23 +138,23 @@ class Pump:
         # Splice halts at urgent data for good. It then says "nothing yet" of a socket that stays
         # readable, and one byte of a stranger would keep us awake; or, when the end has come too,
         # "the end" with bytes left to read. A copy knows better and gets past it.
-        return arrived or os.write(pipe.writer, self._source.recv(_COPIED_BYTES))
+        if arrived or not (copied := self._source.recv(_COPIED_BYTES)):
+            return arrived
+        return os.write(pipe.writer, copied)
 
-    def _wait_for(self, what: _Wait) -> None:
-        if what is self._wait:
+    def _wait_for(self, what: Wait) -> None:
+        if what is self.wait:
             return
-        # By number: of an object that is not registered yet asyncio writes a text at each call.
-        if self._wait is _Wait.SOURCE:
-            self._loop.remove_reader(self._source.fileno())
-        elif self._wait is _Wait.SINK:
-            self._loop.remove_writer(self._sink.fileno())
-        elif self._timer is not None:
+        self._let_timer_go()
+        self.wait = what
+        if what is Wait.TIMER:
+            self._timer = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        self._waiting()
+
+    def _go_on(self) -> None:
+        self._wait_for(Wait.SOURCE)
+
+    def _let_timer_go(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wait = what
-        if what is _Wait.SOURCE:
-            self._loop.add_reader(self._source.fileno(), self._turn)
-        elif what is _Wait.SINK:
-            self._loop.add_writer(self._sink.fileno(), self._turn)
-        elif what is _Wait.TIMER:
-            self._timer = self._loop.call_later(PAUSE_SECONDS, self.start)

@@ -6,10 +6,11 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
-from sallyport.addresses import Endpoint, text_of
+from sallyport.addresses import Endpoint, IpAddress, text_of
 from sallyport.errors import (
     AddressInUse,
     AddressNotAvailable,
@@ -93,7 +94,13 @@ def name_of(endpoint: Endpoint) -> tuple[str, int]:
 
 def endpoint_of(name: SocketName) -> Endpoint:
     """Read a socket name; a zone (`fe80::1%eth0`) means nothing to the rest of the gateway."""
-    return Endpoint(ip_address(name[0].partition("%")[0]), name[1])
+    return Endpoint(_address_of(name[0]), name[1])
+
+
+# The same few hosts connect again and again: to read the text takes longer than to accept them.
+@lru_cache(maxsize=1024)
+def _address_of(text: str) -> IpAddress:
+    return ip_address(text.partition("%")[0])
 
 
 def prepare_leg(sock: socket.socket) -> None:
@@ -102,7 +109,8 @@ def prepare_leg(sock: socket.socket) -> None:
     An end of stream means "complete" (RFC 959 section 3.4.1). So it is sent on purpose only, by
     `let_end`: a killed flow, a fault of ours and the death of this process all look like a reset.
     """
-    sock.setblocking(False)
+    if sock.getblocking():
+        sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     # What passes is sent at once: both ends have had their own say about small segments.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,11 +148,6 @@ def attach_program(sock: socket.socket, option: int, program: bytes) -> None:
     `option` says what it decides, such as SO_ATTACH_FILTER.
     """
     buffer = ctypes.create_string_buffer(program, len(program))
-    header = _Program(len(program) // 8, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, option, bytes(header))
-
-
-class _Program(ctypes.Structure):
-    """`struct sock_fprog { unsigned short len; struct sock_filter *filter; }`."""
-
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+    # struct sock_fprog: the number of instructions, and where they are.
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, option, header)

@@ -1,13 +1,14 @@
 """A spliced stream: two TCP sockets whose bytes pass from one to the other, unseen."""
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
 from functools import partial
 
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
-from sallyport.io.pump import Pump
+from sallyport.io.pump import Pump, Wait
 from sallyport.io.sockets import has_failed, let_end
 
 
@@ -19,7 +20,7 @@ class SplicedStream:
     the end of both directions or a call of `abort`.
     """
 
-    __slots__ = ("_legs", "_open_directions", "_over", "_poller", "_pumps")
+    __slots__ = ("_asked", "_legs", "_open_directions", "_over", "_poller", "_pumps")
 
     def __init__(
         self,
@@ -33,19 +34,26 @@ class SplicedStream:
         self._poller = poller
         self._over = over
         self._open_directions = 2
+        self._asked = [-1, -1]
+        """The events that are asked for of each leg; -1: nothing yet."""
         first, second = legs
         self._pumps = tuple(
-            Pump(loop, pipes, source, sink, ended=self._ended, broken=partial(self._end, source))
+            Pump(
+                loop,
+                pipes,
+                source,
+                sink,
+                waiting=self._ask,
+                ended=self._ended,
+                broken=partial(self._end, source),
+            )
             for source, sink in ((first, second), (second, first))
         )
 
     def start(self) -> None:
         """Move bytes, unless it is over already."""
-        if not self._open_directions:
-            return
-        for leg, pump in zip(self._legs, self._pumps, strict=True):
-            self._poller.watch(leg, partial(self._hung_up, leg, pump))
-            pump.start()
+        if self._open_directions:
+            self._ask()
 
     def abort(self) -> None:
         """Reset both ends now (`datapath.Link`); idempotent, never raises."""
@@ -61,18 +69,41 @@ class SplicedStream:
         first, second = self._pumps
         return first.moved, second.moved
 
-    def _hung_up(self, leg: socket.socket, pump: Pump, _events: int) -> None:
-        # A pump that reads the leg gets at what came before the reset.
-        if not pump.is_reading and has_failed(leg):
+    def _ask(self) -> None:
+        """Ask for the events of both legs that the pumps wait for now."""
+        for number, leg in enumerate(self._legs):
+            inward, outward = self._pumps[number], self._pumps[1 - number]
+            wanted = select.EPOLLIN if inward.wait is Wait.SOURCE else 0
+            if outward.wait is Wait.SINK:
+                wanted |= select.EPOLLOUT
+            if wanted != self._asked[number]:
+                self._asked[number] = wanted
+                self._poller.watch(leg, partial(self._notice, number), events=wanted)
+
+    def _notice(self, number: int, events: int) -> None:
+        inward, outward = self._pumps[number], self._pumps[1 - number]
+        is_expected = False
+        # An error or a hang-up is for the pump that waits: it finds out what it is, and one that
+        # reads gets at what came before.
+        if inward.wait is Wait.SOURCE and events & ~select.EPOLLOUT:
+            is_expected = True
+            inward.turn()
+        if outward.wait is Wait.SINK and events & ~select.EPOLLIN:
+            is_expected = True
+            outward.turn()
+        leg = self._legs[number]
+        if not is_expected and self._open_directions and has_failed(leg):
             self._end(leg)
 
     def _ended(self) -> None:
         self._open_directions -= 1
-        if not self._open_directions:
-            self._let_go()
-            for leg in self._legs:
-                let_end(leg)
-            self._over(None)
+        if self._open_directions:
+            self._ask()
+            return
+        self._let_go()
+        for leg in self._legs:
+            let_end(leg)
+        self._over(None)
 
     def _end(self, broken: socket.socket | None) -> None:
         if self._open_directions:

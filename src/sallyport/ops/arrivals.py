@@ -114,7 +114,7 @@ class FrontEnds:
     ) -> None:
         """`seen_as` knows the flows that run in the kernel."""
         self._seen_as = seen_as
-        self._streams = Interceptor(gateway, {}, tasks, poller)
+        self._streams = Interceptor(gateway, {}, poller)
         self._datagrams = DatagramInterceptor(gateway, {})
         self._socks = SocksServer(gateway, tasks, poller)
         self._api = ApiServer(gateway, tasks)

@@ -6,6 +6,7 @@ answered: a stranger learns as little as on the kernel's path, where no pinhole 
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import summarize_address_range
 from typing import Final
 
@@ -36,23 +37,37 @@ def program(pinholes: Iterable[Pinhole], version: int) -> bytes | None:
     None: anyone may come, or the peers are too many to list. The bytes are an array of
     `struct sock_filter`.
     """
-    written: list[bytes] = []
+    written = b""
     for pinhole in pinholes:
-        if pinhole.sources is None and pinhole.source_ports is None:
+        part = _keeping(pinhole.sources, pinhole.source_ports, version)
+        if part is None or len(written) + len(part) >= _MOST * _INSTRUCTION.size:
             return None
-        for block in _blocks(pinhole, version):
-            written += _assembled([*block, (_RETURN, _KEEP)])
-            if len(written) >= _MOST:
-                return None
-    return b"".join([*written, _INSTRUCTION.pack(_RETURN, 0, 0, 0)])
+        written += part
+    return written + _INSTRUCTION.pack(_RETURN, 0, 0, 0)
 
 
-def _blocks(pinhole: Pinhole, version: int) -> Iterator[list[_Instruction]]:
-    for prefix in _prefixes(pinhole.sources, version):
+# The same server is met again with every transfer.
+@lru_cache(maxsize=256)
+def _keeping(sources: IpFilter | None, ports: frozenset[int] | None, version: int) -> bytes | None:
+    """Return what keeps the packets of one pinhole; None: of anyone, or it is too long."""
+    if sources is None and ports is None:
+        return None
+    written: list[bytes] = []
+    for block in _blocks(sources, ports, version):
+        written += _assembled([*block, (_RETURN, _KEEP)])
+        if len(written) >= _MOST:
+            return None
+    return b"".join(written)
+
+
+def _blocks(
+    sources: IpFilter | None, ports: frozenset[int] | None, version: int
+) -> Iterator[list[_Instruction]]:
+    for prefix in _prefixes(sources, version):
         source = list(_from_prefix(prefix))
-        if pinhole.source_ports is None:
+        if ports is None:
             yield source
-        for port in sorted(pinhole.source_ports or ()):
+        for port in sorted(ports or ()):
             yield [*source, (_LOAD_HALF, 0), (_IF_EQUAL, port)]
 
 

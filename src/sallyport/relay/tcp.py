@@ -14,6 +14,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.io.acceptor import Acceptor
+from sallyport.io.sockets import prepare_leg
 from sallyport.relay import sockets
 from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, RelayContext
@@ -28,7 +29,7 @@ class TcpPort(BoundPort):
         self._is_listening = False
         self._peers: bytes | None = None
         """The program that says whom the socket answers; None: anyone."""
-        self._acceptor = Acceptor(context.loop, sock, self._meet)
+        self._acceptor = Acceptor(context.loop, context.poller, sock, self._meet)
 
     @property
     def is_needed(self) -> bool:
@@ -45,6 +46,7 @@ class TcpPort(BoundPort):
             self._answer_only(program(wanted, wanted[0].listen.version))
         if backlogs and not self._is_listening:
             self.show()
+            prepare_leg(self.socket)
             sockets.listen(self.socket, max(backlogs))
         elif self._is_listening and not backlogs:
             self._acceptor.turn(is_on=False)
