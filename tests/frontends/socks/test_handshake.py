@@ -10,6 +10,7 @@ import pytest
 from tests.io.test_pump import pair
 
 from sallyport.frontends.socks.handshake import SocksHandshake, WrongPassword
+from sallyport.io.fair_poller import FairPoller
 from sallyport.passwords import PasswordHash
 from sallyport.wire.socks import NotSocks, SocksCommand, SocksRefusal, SocksRequest
 
@@ -31,19 +32,20 @@ async def hear(
 ) -> tuple[object, bytes, bytes]:
     """Give what a client asked for or what was raised, what it heard, and what was not read."""
     loop = asyncio.get_running_loop()
+    asked: asyncio.Future[object] = loop.create_future()
     client, ours = pair()
+    poller = FairPoller(loop)
     with client, ours:
-        ours.setblocking(False)
-        asked = asyncio.ensure_future(SocksHandshake(ours).request(passwords))
-        for piece in (said[i : i + 1] for i in range(len(said))) if byte_by_byte else (said,):
-            await loop.sock_sendall(client, piece)
-            await asyncio.sleep(0)
-        client.shutdown(socket.SHUT_WR)
-        found: object
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            talk = SocksHandshake(poller, tasks, ours, passwords, asked.set_result)
+            talk.begin()
+            for piece in (said[i : i + 1] for i in range(len(said))) if byte_by_byte else (said,):
+                await loop.sock_sendall(client, piece)
+                await asyncio.sleep(0)
+            client.shutdown(socket.SHUT_WR)
             found = await asked
-        except (NotSocks, SocksRefusal, WrongPassword, EOFError) as error:
-            found = error
+        talk.give_up()
+        poller.close()
         rest = await loop.sock_recv(ours, 100)
         ours.shutdown(socket.SHUT_WR)
         return found, await loop.sock_recv(client, 100), rest

@@ -146,6 +146,10 @@ class EventDispatcher:
             session, event, primary.protocol, is_secondary=False
         )
 
+        if not (subscribers or session.factories):
+            ready()
+            return
+
         def deny(name: str) -> None:
             primary.note("connect.denied", level="warning", reason="denied-by-filter", filter=name)
             primary.kill("denied-by-filter")

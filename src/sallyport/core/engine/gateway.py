@@ -38,7 +38,7 @@ from sallyport.core.policy.rates import BindRates
 from sallyport.core.policy.rules import ANYONE, Asker, Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.durations import Durations
-from sallyport.core.runtime.environment import Environment
+from sallyport.core.runtime.environment import Environment, Level
 from sallyport.core.runtime.serial import SerialRunner
 from sallyport.errors import (
     OutOfResources,
@@ -174,10 +174,10 @@ class Gateway:
         """
         primary.gateway_address = gateway_address or primary.gateway_address
         primary.link = link
+        # What no filter reads has one record, when it is over, as a binding has.
+        level: Level = "debug" if client is None else "info"
         primary.note(
-            "connect.accepted",
-            **primary.parties(),
-            relation=primary.relation,
+            "connect.accepted", level=level, **primary.parties(), relation=primary.relation
         )
         if client is None:
             return

@@ -22,7 +22,9 @@ from sallyport.errors import AddressNotAvailable, BindError, ProtocolError
 from sallyport.flags import BindFlags, Transport
 from sallyport.frontends.rights import SOCKS_UDP
 from sallyport.frontends.socks import destinations
+from sallyport.frontends.socks.destinations import plain
 from sallyport.frontends.socks.names import NameUnknown, addresses_of
+from sallyport.io import eager
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import closed_on_error, endpoint_of, let_end, make, name_of
 from sallyport.ipfilter import IpFilter
@@ -39,17 +41,19 @@ class Association(SessionFilter):
         self,
         gateway: Gateway,
         poller: FairPoller,
+        tasks: asyncio.TaskGroup,
         leg: socket.socket,
+        *,
         client: Endpoint,
         asker: Asker,
     ) -> None:
-        """Take over `leg`, the TCP connection of `client`."""
+        """Take over `leg`, the TCP connection of `client`; `tasks` look up names."""
         self._gateway = gateway
         self._poller = poller
+        self._tasks = tasks
         self._leg = leg
         self._client = client
         self._asker = asker
-        self._loop = asyncio.get_running_loop()
         self._inside: socket.socket | None = None
         self._port = 0
         """Where the client sends from, once that is known."""
@@ -57,9 +61,10 @@ class Association(SessionFilter):
         self._reached: dict[Endpoint, socket.socket | None] = {}
         """Whom the client has written to, with our end of the pair once they have answered."""
         self._addresses: set[IpAddress] = set()
-        self._work: asyncio.Task[None] | None = None
+        self._looking_up: asyncio.Task[None] | None = None
+        """Looks up the name in a datagram; the next one waits for it."""
 
-    async def begin(self, port: int, tasks: asyncio.TaskGroup) -> None:
+    async def begin(self, port: int) -> None:
         """Bind both sides and say where; `port` is the client's, 0 when it does not know yet.
 
         Raises what `bind_for_client` raises, and OSError; then the connection is still to be
@@ -86,7 +91,7 @@ class Association(SessionFilter):
         self._inside = inside
         self._gateway.user_path.lend(self._binding.connections[0].pinhole.id, self._take)
         self._poller.watch(self._leg, self._hung_up, events=select.EPOLLRDHUP)
-        self._work = tasks.create_task(self._listen(inside))
+        self._listen(inside)
         place = endpoint_of(inside.getsockname())
         with suppress(OSError):
             self._leg.send(socks.answer(5, SocksReply.SUCCEEDED, place))
@@ -98,29 +103,53 @@ class Association(SessionFilter):
 
     # -- from the client ----------------------------------------------------------------------
 
-    async def _listen(self, inside: socket.socket) -> None:
-        while True:
+    def _listen(self, inside: socket.socket) -> None:
+        self._poller.watch(inside, self._readable, events=select.EPOLLIN)
+
+    def _readable(self, _events: int) -> None:
+        for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
+            # An action of this turn may have ended it all, or have to wait.
+            if self._inside is None or self._looking_up is not None:
+                return
             try:
-                data, name = await self._loop.sock_recvfrom(inside, limits.MAX_DATAGRAM_BYTES)
+                data, name = self._inside.recvfrom(limits.MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
             except OSError:  # news about a datagram to the client
                 continue
             source = endpoint_of(name)
             # Before the first datagram the address is pinned already, and by it the port (K04).
             if source.address == self._client.address and self._port in (0, source.port):
-                with suppress(ProtocolError, NameUnknown, OSError):  # lost, as datagrams are
-                    await self._pass_on(socks.parse_datagram(data), source.port)
+                with suppress(ProtocolError):  # lost, as datagrams are
+                    self._heard_inside(socks.parse_datagram(data), source.port)
 
-    async def _pass_on(self, datagram: SocksDatagram, port: int) -> None:
+    def _heard_inside(self, datagram: SocksDatagram, port: int) -> None:
         if datagram.fragment or not datagram.port:
             return
         self._port = port
-        found = await addresses_of(datagram.host, self._client.version)
-        peer = Endpoint(found[0], datagram.port)
+        if isinstance(datagram.host, str):
+            self._looking_up = self._tasks.create_task(self._look_up(datagram))
+            if self._inside is not None:
+                self._poller.forget(self._inside)
+        else:
+            self._pass_on(plain(datagram.host), datagram)
+
+    async def _look_up(self, datagram: SocksDatagram) -> None:
+        with suppress(NameUnknown):
+            found = await addresses_of(datagram.host, self._client.version)
+            self._pass_on(found[0], datagram)
+        self._looking_up = None
+        if self._inside is not None:
+            self._listen(self._inside)
+
+    def _pass_on(self, address: IpAddress, datagram: SocksDatagram) -> None:
+        peer = Endpoint(address, datagram.port)
         pair = self._reached.get(peer)
         if pair is not None:
-            pair.send(datagram.payload)
+            with suppress(OSError):
+                pair.send(datagram.payload)
         elif peer.version == self._client.version and self._binding is not None:
-            await self._reach(self._binding, peer, datagram.payload)
+            eager.start(self._tasks, self._reach(self._binding, peer, datagram.payload))
 
     async def _reach(self, binding: Binding, peer: Endpoint, payload: bytes) -> None:
         """Send to a peer that has not answered yet, and let its answers in from now on."""
@@ -153,10 +182,10 @@ class Association(SessionFilter):
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
         self._drop(peer)
         self._reached[peer] = ours
-        self._loop.add_reader(ours, partial(self._heard, peer, ours))
+        self._poller.watch(ours, partial(self._heard, peer, ours), events=select.EPOLLIN)
         return theirs.detach()
 
-    def _heard(self, peer: Endpoint, ours: socket.socket) -> None:
+    def _heard(self, peer: Endpoint, ours: socket.socket, _events: int) -> None:
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
                 payload = ours.recv(limits.MAX_DATAGRAM_BYTES)
@@ -177,7 +206,7 @@ class Association(SessionFilter):
         pair = self._reached.get(peer)
         if pair is not None:
             self._reached[peer] = None
-            self._loop.remove_reader(pair)
+            self._poller.forget(pair)
             pair.close()
 
     # -- the end ------------------------------------------------------------------------------
@@ -189,10 +218,11 @@ class Association(SessionFilter):
     def _over(self) -> None:
         if self._inside is None:
             return
-        if self._work is not None:
-            self._work.cancel()
+        if self._looking_up is not None:
+            self._looking_up.cancel()
         for peer in self._reached:
             self._drop(peer)
+        self._poller.forget(self._inside)
         self._inside.close()
         self._inside = None
         self._poller.forget(self._leg)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
@@ -12,17 +12,20 @@ from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
+from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.frontends.control_connection import ControlConnection
 from sallyport.frontends.rights import SOCKS_BIND, SOCKS_CONNECT
 from sallyport.frontends.socks import destinations, replies
 from sallyport.frontends.socks.association import Association
-from sallyport.frontends.socks.handshake import SocksHandshake, WrongPassword
+from sallyport.frontends.socks.handshake import Asked, SocksHandshake, WrongPassword
 from sallyport.frontends.socks.names import NameUnknown, addresses_of
 from sallyport.frontends.socks.waiting_bind import WaitingBind
+from sallyport.io import eager
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
+from sallyport.io.sockets import prepare_leg
 from sallyport.ipfilter import IpFilter
 from sallyport.passwords import PasswordHash
 from sallyport.wire.socks import NotSocks, SocksCommand, SocksRefusal, SocksReply, SocksRequest
@@ -43,7 +46,12 @@ class SocksServer:
         self._protocols: Mapping[int, ProtocolDefinition] = {}
         self._passwords: Mapping[str, PasswordHash] | None = {}
         self._asking: Counter[str] = Counter()
-        """How many connections of each host have not said yet what they want."""
+        """How many connections of each host have not got their answer yet."""
+        self._do = {
+            SocksCommand.CONNECT: self._connect,
+            SocksCommand.BIND: self._bind,
+            SocksCommand.UDP_ASSOCIATE: self._associate,
+        }
 
     def know(self, passwords: Mapping[str, PasswordHash] | None) -> None:
         """Know these users from now on; None: no client is asked who it is."""
@@ -55,8 +63,13 @@ class SocksServer:
 
     def serve(self, listener: socket.socket) -> None:
         """Start to accept; the socket stays the caller's."""
+        prepare_leg(listener)
+        # Who connects speaks first (RFC 1928): the kernel wakes us when there is something to read,
+        # or after a second of silence (tcp(7)).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         listener.listen(_BACKLOG)
-        self._acceptors[listener] = Acceptor(asyncio.get_running_loop(), listener, self._accepted)
+        loop = asyncio.get_running_loop()
+        self._acceptors[listener] = Acceptor(loop, self._poller, listener, self._accepted)
         self._acceptors[listener].turn(is_on=True)
 
     def leave(self, listener: socket.socket) -> None:
@@ -71,51 +84,68 @@ class SocksServer:
 
     # -- one client ---------------------------------------------------------------------------
 
-    def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
+    def _accepted(self, leg: socket.socket, at: Endpoint) -> None:
         policy = self._gateway.policy
-        network, host = policy.network_of(client.address), policy.host_of(client.address)
+        network, host = policy.network_of(at.address), policy.host_of(at.address)
         if network is None or policy.is_outside(network):
             leg.close()  # who is outside is not told that there is anything
         elif self._asking[host] >= limits.MAX_SOCKS_HANDSHAKES:
-            self._refused(client, "too-many-handshakes")
+            self._refused(at, "too-many-handshakes")
             leg.close()
         else:
             self._asking[host] += 1
-            self._tasks.create_task(self._serve(leg, client, host))
+            client = _Client(leg, at, host)
+            client.talk = talk = SocksHandshake(
+                self._poller, self._tasks, leg, self._passwords, partial(self._heard, client)
+            )
+            client.patience = self._gateway.call_later(
+                limits.SOCKS_HANDSHAKE_SECONDS, partial(self._give_up, client)
+            )
+            talk.begin()
 
-    async def _serve(self, leg: socket.socket, client: Endpoint, host: str) -> None:
-        talk = SocksHandshake(leg)
-        try:
-            async with asyncio.timeout(limits.SOCKS_HANDSHAKE_SECONDS):
-                user, request = await talk.request(self._passwords)
-        except SocksRefusal as refusal:
-            self._refused(client, refusal.reason)
-            talk.refuse(refusal.version, refusal.reply)
-        except WrongPassword as refusal:
-            self._refused(client, refusal.reason, refusal.name or None)
-            talk.hang_up()
-        except NotSocks as error:
-            self._refused(client, error.reason)
-            leg.close()
-        except (OSError, EOFError):  # it has gone, or took too long
-            leg.close()
-        else:
-            await self._grant(_Client(talk, leg, client, Asker(user, Frontend.SOCKS)), request)
-        finally:
-            self._asking[host] -= 1
-            if not self._asking[host]:
-                del self._asking[host]
+    def _give_up(self, client: "_Client") -> None:
+        """End a handshake that takes too long."""
+        client.talk.give_up()
+        client.leg.close()
+        self._asked(client)
+
+    def _heard(self, client: "_Client", heard: Asked | Exception) -> None:
+        """Do what a client has asked for, or tell it why it could not be heard."""
+        client.patience.cancel()
+        if not isinstance(heard, Exception):
+            user, request = heard
+            client.asker = Asker(user, Frontend.SOCKS)
+            if isinstance(request.host, str):
+                client.talk.hold()
+                self._tasks.create_task(self._grant(client, request))
+            else:
+                eager.start(self._tasks, self._grant(client, request))
+            return
+        self._asked(client)
+        match heard:
+            case SocksRefusal():
+                self._refused(client.at, heard.reason)
+                client.talk.refuse(heard.version, heard.reply)
+            case WrongPassword():
+                self._refused(client.at, heard.reason, heard.name or None)
+                client.talk.hang_up()
+            case _:  # it speaks another protocol, or has gone
+                if isinstance(heard, NotSocks):
+                    self._refused(client.at, heard.reason)
+                client.talk.give_up()
+                client.leg.close()
+
+    def _asked(self, client: "_Client") -> None:
+        """Count a client no more among those who have not got their answer."""
+        self._asking[client.host] -= 1
+        if not self._asking[client.host]:
+            del self._asking[client.host]
 
     async def _grant(self, client: "_Client", request: SocksRequest) -> None:
         """Do what is asked for, or answer why not; a fault of ours costs this client alone."""
-        do = {
-            SocksCommand.CONNECT: self._connect,
-            SocksCommand.BIND: self._bind,
-            SocksCommand.UDP_ASSOCIATE: self._associate,
-        }
         reply = SocksReply.GENERAL_FAILURE
         try:
-            await do[request.command](client, request)
+            await self._do[request.command](client, request)
         except SocksRefusal as refusal:
             reply = refusal.reply
         except BindError as refusal:
@@ -138,6 +168,8 @@ class SocksServer:
             )
         else:
             return
+        finally:
+            self._asked(client)
         client.talk.refuse(request.version, reply)
 
     async def _connect(self, client: "_Client", request: SocksRequest) -> None:
@@ -154,7 +186,6 @@ class SocksServer:
                 ControlConnection(
                     self._gateway,
                     self._poller,
-                    self._tasks,
                     primary,
                     accepted=client.leg,
                     words=replies.ConnectWords(request.version),
@@ -173,8 +204,15 @@ class SocksServer:
             waiting.refuse(replies.of_refusal(refusal))
 
     async def _associate(self, client: "_Client", request: SocksRequest) -> None:
-        association = Association(self._gateway, self._poller, client.leg, client.at, client.asker)
-        await association.begin(request.port, self._tasks)
+        association = Association(
+            self._gateway,
+            self._poller,
+            self._tasks,
+            client.leg,
+            client=client.at,
+            asker=client.asker,
+        )
+        await association.begin(request.port)
 
     async def _peers(self, client: "_Client", request: SocksRequest) -> tuple[IpFilter, Endpoint]:
         """Return who may connect to a BIND, and one of them.
@@ -201,10 +239,10 @@ class SocksServer:
         same = [one for one in found if one.version == client.at.version]
         if not same:
             raise SocksRefusal(SocksReply.ADDRESS_TYPE_NOT_SUPPORTED, request.version)
-        faults = {one: destinations.fault(self._gateway.policy, one) for one in same}
-        fitting = [one for one in same if faults[one] is None]
+        faults = [destinations.fault(self._gateway.policy, one) for one in same]
+        fitting = [one for one, fault in zip(same, faults, strict=True) if fault is None]
         if not fitting:
-            raise PolicyDenied(faults[same[0]] or "peer-is-never-served")
+            raise PolicyDenied(faults[0] or "peer-is-never-served")
         return fitting
 
     def _refused(
@@ -224,11 +262,16 @@ class SocksServer:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class _Client:
-    """One client whose request is whole."""
+    """One client, from its arrival until it has its answer."""
 
-    talk: SocksHandshake
-    leg: socket.socket
-    at: Endpoint
-    asker: Asker
+    __slots__ = ("asker", "at", "host", "leg", "patience", "talk")
+
+    def __init__(self, leg: socket.socket, at: Endpoint, host: str) -> None:
+        self.leg = leg
+        self.at = at
+        self.host = host
+        """For whom it counts."""
+        self.talk: SocksHandshake
+        self.patience: Deadline
+        self.asker: Asker
