@@ -67,6 +67,8 @@ ELSEWHERE = {
     "testing/faulty.py": ("testing/test_contract.py", "what its plays fail with"),
     "testing/flows.py": ("testing/test_memory.py", "the flows of the data path in memory"),
     "wrap/pcp_client.py": ("interop/test_wrap.py", "only a gateway answers"),
+    "wrap/api_mapper.py": ("interop/test_wrap.py", "only a gateway answers"),
+    "wrap/mapped.py": ("interop/test_wrap.py", "a Protocol, and a value"),
     "wrap/supervisor.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
     "testing/promises.py": ("testing/test_contract.py", "a broken filter for each promise"),
 }

@@ -74,6 +74,8 @@ class GatewayClient:
         self._waiting: deque[bytes] = deque()
         self._events: deque[ApiEvent] = deque()
         self._has_bound = False
+        self.has_ended = False
+        """Whether the gateway has hung up."""
         self._socket = self._connect(self.path)
 
     def __enter__(self) -> Self:
@@ -90,6 +92,10 @@ class GatewayClient:
     def close(self) -> None:
         """Hang up: every binding that does not stay is closed. Idempotent."""
         self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are `events`."""
+        return self._socket.fileno()
 
     def bind(
         self,
@@ -219,7 +225,7 @@ class GatewayClient:
                     yield self._events.popleft()
                 try:
                     message = self._next()
-                except (TimeoutError, EOFError):
+                except (TimeoutError, BlockingIOError, EOFError):
                     return
                 if isinstance(message, ApiEvent):
                     self._events.append(message)
@@ -258,6 +264,7 @@ class GatewayClient:
         while not self._waiting:
             data = self._socket.recv(api.MAX_LINE_BYTES)
             if not data:
+                self.has_ended = True
                 raise EOFError("the gateway has hung up")
             self._waiting.extend(self._lines.feed(data))
         return api.read_message(self._waiting.popleft())

@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import click
 
-from sallyport.addresses import IpNetwork, parse_address
+from sallyport.addresses import IpNetwork
+from sallyport.client import DEFAULT_SOCKET
 from sallyport.wrap import program as wrapped
 
 
@@ -23,7 +24,12 @@ def _peers(
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--gateway", metavar="ADDRESS", help="By default that of the default route.")
+@click.option(
+    "--gateway",
+    metavar="ADDRESS|SOCKET",
+    help="Asked by PCP at an address, by the local API at a socket. By default"
+    f" {DEFAULT_SOCKET} where there is one, else the gateway of the default route.",
+)
 @click.option(
     "--from",
     "peers",
@@ -61,9 +67,11 @@ def wrap(
     and a line here says why.
     """
     try:
-        address = wrapped.default_gateway() if gateway is None else parse_address(gateway)
+        asked = wrapped.gateway_of(gateway, peers, lifetime)
     except ValueError:
-        raise click.BadParameter(f"{gateway!r} is no address", param_hint="--gateway") from None
+        raise click.BadParameter(
+            f"{gateway!r} is no address, and no path of a socket", param_hint="--gateway"
+        ) from None
 
     def say(line: str) -> None:
         if not quiet:
@@ -71,9 +79,7 @@ def wrap(
 
     return wrapped.run(
         program,
-        gateway=address,
-        peers=peers,
-        lifetime=lifetime,
+        gateway=asked,
         shows_external=show_external,
         say=say,
     )

@@ -3,35 +3,19 @@
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sallyport.addresses import IpAddress, IpNetwork, parse_address
 from sallyport.wire import pcp
 from sallyport.wire.pcp import MapAnswer, PcpResult
+from sallyport.wrap.mapped import Mapped, Refused
 
 PORT = 5351
 # Section 8.1.1 begins with 3 s and goes on for ever; the program that waits is a person's.
 _WAITS = (0.25, 0.5, 1.0, 2.0)
 
 
-class Refused(Exception):
-    """The gateway refuses, or does not answer; the message is for a person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """A port that a gateway holds for us: `external` and `port` are what peers dial."""
-
-    protocol: int
-    internal_port: int
-    nonce: bytes
-    external: IpAddress
-    port: int
-    lifetime: int
-
-
 class PcpClient:
-    """Speaks with one gateway; blocks, for at most four seconds a request."""
+    """Speaks with one gateway (`mapped.Mapper`); blocks, for at most four seconds a request."""
 
     def __init__(self, gateway: IpAddress, peers: Sequence[IpNetwork], lifetime: int) -> None:
         """`peers`: who may connect; none: anyone. Raises OSError without a route."""
@@ -61,6 +45,15 @@ class PcpClient:
         """Close the socket; mappings stay until their lifetime ends."""
         self._socket.close()
 
+    @property
+    def news(self) -> int | None:
+        """None: what a gateway announces goes to a port of its own (section 14.1)."""
+        return None
+
+    def heed(self) -> bool:
+        """Return True: nothing is heard."""
+        return True
+
     def _ask(
         self, protocol: int, port: int, nonce: bytes, external_port: int, lifetime: int
     ) -> Mapped:
@@ -78,7 +71,7 @@ class PcpClient:
             raise Refused("no gateway answers; is [frontends.pcp] in its configuration?")
         if answer.result is not PcpResult.SUCCESS:
             raise Refused(f"the gateway refuses: {answer.result.name.lower().replace('_', '-')}")
-        return Mapped(protocol, port, nonce, answer.external, answer.port, answer.lifetime)
+        return Mapped(protocol, port, answer.external, answer.port, answer.lifetime, nonce)
 
     def _exchange(self, request: bytes, nonce: bytes) -> MapAnswer | None:
         for wait in _WAITS:

@@ -11,9 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from sallyport.addresses import IpAddress, IpNetwork
-from sallyport.errors import OperatorError
+from sallyport.addresses import IpAddress, IpNetwork, parse_address
+from sallyport.client import DEFAULT_SOCKET
+from sallyport.errors import NotRunning, OperatorError
 from sallyport.wrap import seccomp
+from sallyport.wrap.api_mapper import ApiMapper
+from sallyport.wrap.mapped import Mapper
 from sallyport.wrap.pcp_client import PcpClient
 from sallyport.wrap.supervisor import CALLS, SocketSupervisor
 
@@ -43,26 +46,42 @@ def default_gateway(routes: Path = Path("/proc/net/route")) -> IpAddress:
     raise CannotWrap("there is no default route; say --gateway ADDRESS")
 
 
+def gateway_of(
+    named: str | None, peers: Sequence[IpNetwork], lifetime: int, usual: Path = Path(DEFAULT_SOCKET)
+) -> Mapper:
+    """Return how to ask a gateway: at a socket on this host, or by PCP.
+
+    `named` is the path of a socket or an address; None: the `usual` socket where there is one, else
+    the gateway of the default route. `peers`: who may connect; none: anyone. `lifetime` is what is
+    asked for, in seconds, and renewed. Raises CannotWrap, and ValueError for what names no gateway.
+    """
+    path = usual if named is None else Path(named)
+    if "/" in (named or "") or (named is None and path.is_socket()):
+        try:
+            return ApiMapper(path, peers, lifetime, default_gateway)
+        except NotRunning as error:
+            raise CannotWrap(str(error)) from None
+        except OSError as error:
+            raise CannotWrap(f"cannot ask at {path}: {error.strerror}") from None
+    address = default_gateway() if named is None else parse_address(named)
+    try:
+        return PcpClient(address, peers, lifetime)
+    except OSError as error:
+        raise CannotWrap(f"no way to the gateway {address}: {error.strerror}") from None
+
+
 def run(
     program: Sequence[str],
     *,
-    gateway: IpAddress,
-    peers: Sequence[IpNetwork],
-    lifetime: int,
+    gateway: Mapper,
     shows_external: bool,
     say: Callable[[str], None],
 ) -> int:
     """Run a program to its end and return its exit status, 128 + N when signal N ended it.
 
-    What it listens on appears at `gateway`, for `peers` only if there are any; `lifetime` is what
-    is asked for, in seconds, and renewed. Every mapping is given back at the end.
-
-    Raises CannotWrap.
+    What it listens on appears at `gateway`. Every mapping is given back at the end, and `gateway`
+    is closed. Raises CannotWrap.
     """
-    try:
-        client = PcpClient(gateway, peers, lifetime)
-    except OSError as error:
-        raise CannotWrap(f"no way to the gateway {gateway}: {error.strerror}") from None
     ours, theirs = socket.socketpair()
     child = os.fork()
     if not child:
@@ -73,17 +92,17 @@ def run(
         message, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
     if not descriptors:
         os.waitpid(child, 0)
-        client.close()
+        gateway.close()
         raise CannotWrap(message.decode(errors="replace") or "the program cannot be started")
     listener = seccomp.Listener(descriptors[0])
-    supervisor = SocketSupervisor(listener, client, shows_external=shows_external, say=say)
+    supervisor = SocketSupervisor(listener, gateway, shows_external=shows_external, say=say)
     try:
         with _forwarding_signals(child):
             supervisor.run()
     finally:
         supervisor.close()
         listener.close()
-        client.close()
+        gateway.close()
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

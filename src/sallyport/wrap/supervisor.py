@@ -16,10 +16,13 @@ from typing import Final
 
 from sallyport.addresses import Endpoint, parse_address
 from sallyport.wrap import names, seccomp
-from sallyport.wrap.pcp_client import Mapped, PcpClient, Refused
+from sallyport.wrap.mapped import Mapped, Mapper, Refused
 from sallyport.wrap.seccomp import Call, Listener
 
 CALLS: Final = ("bind", "listen", "getsockname")
+
+# A gateway that begins anew is back within seconds, and one that refuses is asked no more often.
+_AGAIN_SECONDS: Final = 5.0
 
 _PROTOCOLS: Final = {socket.SOCK_STREAM: 6, socket.SOCK_DGRAM: 17}
 _INET: Final = (socket.AF_INET, socket.AF_INET6)
@@ -31,7 +34,7 @@ class SocketSupervisor:
     def __init__(
         self,
         listener: Listener,
-        client: PcpClient,
+        gateway: Mapper,
         *,
         shows_external: bool,
         say: Callable[[str], None],
@@ -40,21 +43,29 @@ class SocketSupervisor:
         it to their peer. `say` takes a line for a person.
         """
         self._listener = listener
-        self._client = client
+        self._gateway = gateway
         self._shows_external = shows_external
         self._say = say
         self._mapped: dict[int, Mapped] = {}
         """By the inode of the socket."""
+        self._failing: set[int] = set()
+        """Those whose renewal has failed."""
         self._due = float("inf")
-        """When the next renewal is due: at half of the shortest lifetime."""
+        """When the next renewal is due: at half of the shortest lifetime, or soon after a failure.
+        """
 
     def run(self) -> None:
         """Serve calls and renew mappings until the last process of the program has ended."""
-        poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
         while True:
-            for _, events in poll.poll(self._milliseconds_to_renewal()):
-                if events & select.POLLIN:
+            poll = select.poll()
+            poll.register(self._listener, select.POLLIN)
+            if (news := self._gateway.news) is not None:
+                poll.register(news, select.POLLIN)
+            for descriptor, events in poll.poll(self._milliseconds_to_renewal()):
+                if descriptor == news:
+                    if not self._gateway.heed():
+                        self._due = time.monotonic()
+                elif events & select.POLLIN:
                     if (call := self._listener.receive()) is not None:
                         self._serve(call)
                 elif events & select.POLLHUP:
@@ -65,7 +76,7 @@ class SocketSupervisor:
         """Delete every mapping. Never raises."""
         for mapped in self._mapped.values():
             with contextlib.suppress(Refused):  # it ends with its lifetime
-                self._client.delete(mapped)
+                self._gateway.delete(mapped)
         self._mapped.clear()
 
     # -- calls --------------------------------------------------------------------------------
@@ -149,7 +160,7 @@ class SocketSupervisor:
         if name.address.is_loopback or not name.port or inode in self._mapped:
             return 0
         try:
-            mapped = self._client.map(_PROTOCOLS[socket.SocketKind(kind)], name.port)
+            mapped = self._gateway.map(_PROTOCOLS[socket.SocketKind(kind)], name.port)
         except Refused as refusal:
             self._say(f"{_text(kind)} port {name.port} is not opened: {refusal}")
             return errno.EACCES
@@ -167,11 +178,23 @@ class SocketSupervisor:
     def _renew_due(self) -> None:
         if time.monotonic() < self._due:
             return
-        self._due = float("inf")
-        for inode, mapped in tuple(self._mapped.items()):
-            with contextlib.suppress(Refused):  # tried again at the next renewal
-                self._mapped[inode] = self._client.renew(mapped)
-            self._due = min(self._due, time.monotonic() + mapped.lifetime / 2)
+        waits = [self._renew(inode, mapped) for inode, mapped in tuple(self._mapped.items())]
+        self._due = time.monotonic() + min(waits, default=float("inf"))
+
+    def _renew(self, inode: int, mapped: Mapped) -> float:
+        """Renew one mapping; return after how many seconds that is due again."""
+        try:
+            self._mapped[inode] = renewed = self._gateway.renew(mapped)
+        except Refused as refusal:
+            if inode not in self._failing:
+                self._failing.add(inode)
+                self._say(f"port {mapped.internal_port} is not renewed: {refusal}")
+            return _AGAIN_SECONDS
+        if inode in self._failing:
+            self._failing.remove(inode)
+            external = Endpoint(renewed.external, renewed.port)
+            self._say(f"port {mapped.internal_port} is {external} again")
+        return renewed.lifetime / 2
 
     # -- the program's memory -----------------------------------------------------------------
 
