@@ -18,6 +18,7 @@ from tests.contract.places import CONTRACT, PUBLISHED, Way
 from sallyport import errors
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.events import (
     ConnectionRefused,
     ConnectionTerminating,
@@ -28,6 +29,7 @@ from sallyport.core.model.filter import ApplicationFilter
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import PublishingRule
 from sallyport.flags import BindFlags, Transport
 from sallyport.frontends.api.responder import ApiResponder
 from sallyport.frontends.rights import PORT_MAPPING
@@ -61,18 +63,20 @@ class ApiBench(MemoryBench):
 
     def bind(self, *clients: Endpoint, **arguments: Any) -> Binding:  # noqa: ANN401 - any argument
         """See `Bench`."""
-        if arguments.get("primary") is not None:
-            pytest.skip("the local API knows no primary connections")
         if arguments.get("session_filter", self.witness) is not self.witness:
             pytest.skip("who is told is the process that has called")
         self._contexts.append(arguments.get("context"))
         where = clients or (self.client(),)
+        primary: PrimaryConnection | None = arguments.get("primary", self.primary)
+        if primary is not None and isinstance(primary.rule, PublishingRule):
+            pytest.skip("a publishing rule lets no process use its protocol")
         flags: BindFlags = arguments.get("flags", BindFlags.NONE)
         sources: IpFilter | None = arguments.get("ip_filter")
         ports: frozenset[int] | None = arguments.get("peer_ports")
         proxy: Endpoint | None = arguments.get("proxy_address")
         keys = {
-            "client": str(self.way.client),
+            "client": str((primary or self.primary).session.client_address),
+            "primary": None if primary is None else primary.id,
             "client_addresses": [str(one) for one in where],
             "transport": arguments.get("transport", self.transport).name.lower(),
             "protocol": _name_of(arguments.get("protocol", CONTRACT)),
@@ -82,7 +86,7 @@ class ApiBench(MemoryBench):
             "peer_ports": None if ports is None else sorted(ports),
             "context": len(self._contexts) - 1,
         }
-        for name in ("backlog", "shared", "lifetime", "idle", "armed"):
+        for name in ("backlog", "close_with_primary", "shared", "lifetime", "idle", "armed"):
             if name in arguments:
                 keys[name] = arguments[name]
         bound = self.ask("bind", **keys)

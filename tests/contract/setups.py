@@ -60,8 +60,6 @@ TCP = over(lambda setup: setup.is_tcp)
 UDP = over(lambda setup: not setup.is_tcp)
 NAT = over(lambda setup: setup.is_nat)
 ROUTED = over(lambda setup: not setup.is_nat)
-WITH_PRIMARY = over(lambda setup: setup.bench != "api")
-"""For what a primary connection does, which a process of the local API does not know."""
 REAL = over(lambda setup: setup.is_real)
 REAL_TCP = over(lambda setup: setup.is_real and setup.is_tcp)
 REAL_UDP = over(lambda setup: setup.is_real and not setup.is_tcp)

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.contract.bench import Bench
-from tests.contract.setups import NAT, TCP, UDP, WITH_PRIMARY, over
+from tests.contract.setups import NAT, TCP, UDP, over
 
 from sallyport.core.model.binding import Binding
 from sallyport.core.pinholes.lifecycle import State
@@ -177,7 +177,6 @@ def test_a_withdrawn_binding_lets_nobody_new_in_and_what_runs_goes_on(bench: Ben
 # -- the primary ----------------------------------------------------------------------------------
 
 
-@WITH_PRIMARY
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_a_binding_ends_with_its_primary(bench: Bench, how: str) -> None:
     client = bench.client()
@@ -203,7 +202,6 @@ def test_f22_a_transfer_under_way_may_finish_when_its_primary_ends(bench: Bench)
     bench.until(lambda: binding.state is State.CLOSED)
 
 
-@WITH_PRIMARY
 @pytest.mark.parametrize("how", ["close", "kill"])
 def test_what_runs_ends_with_its_primary_where_the_bind_says_so(bench: Bench, how: str) -> None:
     client = bench.client()
@@ -233,7 +231,6 @@ def test_without_a_primary_the_proxy_address_must_be_named(bench: Bench) -> None
         bench.bind(primary=None)
 
 
-@WITH_PRIMARY
 def test_killing_the_session_ends_everything_it_has(bench: Bench) -> None:
     client = bench.client()
     bench.serve(client)

@@ -3,7 +3,7 @@
 import pytest
 from tests.contract.bench import Bench
 from tests.contract.conftest import Build
-from tests.contract.setups import TCP, UDP, WITH_PRIMARY
+from tests.contract.setups import TCP, UDP
 
 from sallyport.addresses import IpAddress
 from sallyport.core.pinholes.lifecycle import State
@@ -60,7 +60,6 @@ def test_allow_multiple_lets_many_in_and_stays_open(bench: Bench) -> None:
     assert binding.state is State.ARMED
 
 
-@WITH_PRIMARY
 def test_in_user_mode_there_are_as_many_at_once_as_the_rule_lets(build: Build) -> None:
     bench = build(max_flows_per_binding=2)
     client = bench.client()

@@ -23,7 +23,7 @@ REFERENCE = TESTS.parent / "docs/reference/bind_for_client.md"
 TEXT = REFERENCE.read_text(encoding="utf-8")
 # `bind_for_client` never raises them.
 OF_OTHER_CALLS = {AlreadyEmulated, AlreadyExists, NoSuchBind, NotEmulated}
-NAMED = sorted(set(re.findall(r"`(\w+/test_\w+\.py)::(test_\w+)`", TEXT)))
+NAMED = sorted(set(re.findall(r"`([\w/]+/test_\w+\.py)::(test_\w+)`", TEXT)))
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)

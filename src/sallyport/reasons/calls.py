@@ -68,6 +68,7 @@ _WANTED: Final = {
     "session_filter": "a SessionFilter, or None",
     "sources": "a Source",
     "transport": "a member of Transport",
+    "user": "a name, or None",
 }
 
 REASONS: Final = (

@@ -38,6 +38,9 @@ class ApiBind(ApiRequest, frozen=True, kw_only=True, tag="bind"):
     ip_filter: list[str] | None = None
     """Addresses, prefixes and ranges that may connect; null: any, an empty list: none."""
     peer_ports: list[int] | None = None
+    primary: str | None = None
+    """The control connection that it ends with, by its id (`sallyport sessions show`)."""
+    close_with_primary: Literal["withdraw", "kill"] = "withdraw"
     shared: bool = False
     """Whether `proxy_address` may be that of other binds that say so too, with other peers."""
     lifetime: float | None = None

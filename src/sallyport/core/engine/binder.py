@@ -122,7 +122,7 @@ class Binder:
         if not connection.holds_port and client != connection.proxy_address:
             raise InvalidArgument("routed-address-is-the-proxy-address")
         rule, _ = self._grants.ask_policy(
-            binding.session, binding.protocol, binding.primary, frontend=binding.frontend
+            binding.session, binding.protocol, binding.primary, asker=binding.asker
         )
         self._grants.check_client_address(binding.session, client, binding.flags, rule)
         await self._engine.registry.retarget(connection, client)
@@ -148,7 +148,7 @@ class Binder:
         if binding.state is State.CLOSED:
             raise Terminating("connection-has-ended")
         rule, _ = self._grants.ask_policy(
-            binding.session, binding.protocol, binding.primary, frontend=binding.frontend
+            binding.session, binding.protocol, binding.primary, asker=binding.asker
         )
         return binding.live(seconds, rule.max_lifetime) or seconds
 
@@ -182,7 +182,7 @@ class Binder:
             connection.protocol,
             connection.primary,
             peer=far_end.address,
-            frontend=connection.frontend,
+            asker=connection.asker,
         )
 
     async def allow(self, request: FutureRequest, *, armed: bool) -> tuple[FutureConnection, ...]:
@@ -247,7 +247,7 @@ class Binder:
             return False
         pinhole = connection.pinhole
         try:
-            self._grants.ask_policy(session, protocol, binding.primary, frontend=binding.frontend)
+            self._grants.ask_policy(session, protocol, binding.primary, asker=binding.asker)
             connection.pinhole = pinhole._replace(
                 sources=pinhole.sources if ip_filter is None else ip_filter,
                 is_answered=pinhole.is_answered or is_answered,

@@ -14,7 +14,7 @@ from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker, Policy, PublishingRule, Relation, Rule
-from sallyport.core.policy.terms import AllowedAddresses, Frontend, Peers
+from sallyport.core.policy.terms import AllowedAddresses, Peers
 from sallyport.core.policy.trail import Trail
 from sallyport.errors import AddressNotAllowed, PolicyDenied, QuotaExceeded, Terminating
 from sallyport.flags import BindFlags
@@ -56,7 +56,7 @@ class Grants:
             session,
             protocol,
             primary,
-            frontend=request.frontend,
+            asker=request.asker,
             trail=trail,
             minute=minute,
             may_be_over=request.bundle is not None,
@@ -77,7 +77,7 @@ class Grants:
         primary: PrimaryConnection | None,
         peer: IpAddress | None = None,
         *,
-        frontend: Frontend | None = None,
+        asker: Asker | None = None,
         trail: Trail | None = None,
         minute: int | None = None,
         may_be_over: bool = False,
@@ -85,8 +85,9 @@ class Grants:
         """Return the rule and relation that let a session's client use `protocol`.
 
         `peer` None: towards the peer of `primary`, or, without one, towards anyone. `may_be_over`:
-        the primary only says whom the rules are asked about. Raises PolicyDenied; Terminating when
-        the session or the primary is over.
+        the primary only says whom the rules are asked about. `asker`: who asks by a front end;
+        None: a filter does, on behalf of the session. Raises PolicyDenied; Terminating when the
+        session or the primary is over.
         """
         if session.is_ending:
             raise Terminating("session-is-over")
@@ -95,23 +96,27 @@ class Grants:
             if is_over or primary.session is not session:
                 raise Terminating("primary-has-ended")
         policy = self._engine.policy
-        if primary is not None and peer is None and primary.is_granted(protocol, policy):
-            return primary.rule, primary.relation
-        if primary is not None and isinstance(primary.rule, PublishingRule):
+        # What was granted to another user, or in another way, is not granted to this one by that.
+        known = primary
+        if primary is not None and asker is not None:
+            known = primary if asker == (session.user, primary.frontend) else None
+        if known is not None and peer is None and known.is_granted(protocol, policy):
+            return known.rule, known.relation
+        if known is not None and isinstance(known.rule, PublishingRule):
             # Such a rule lets one client outside reach one server, and no more.
-            if peer not in (None, primary.peer.address):
+            if peer not in (None, known.peer.address):
                 raise PolicyDenied("peer-is-not-the-published-connections")
             verdict = policy.decide_published(
-                primary.rule, protocol.name, primary.peer.address, trail=trail
+                known.rule, protocol.name, known.peer.address, trail=trail
             )
         else:
             peer = primary.peer.address if primary is not None and peer is None else peer
-            way = frontend or (session.frontend if primary is None else primary.frontend)
+            way = session.frontend if primary is None else primary.frontend
             verdict = policy.decide(
                 protocol.name,
                 session.client_address,
                 peer,
-                Asker(session.user, way),
+                asker or Asker(session.user, way),
                 minute=self._minute(policy) if minute is None else minute,
                 trail=trail,
             )

@@ -10,6 +10,7 @@ from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Rule
+from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError
 from sallyport.flags import Transport
@@ -26,6 +27,7 @@ class Binding:
     """
 
     __slots__ = (
+        "asker",
         "bundle",
         "close_with_primary",
         "connections",
@@ -33,7 +35,6 @@ class Binding:
         "created_at",
         "engine",
         "flags",
-        "frontend",
         "id",
         "idle_limit",
         "is_for_primary",
@@ -65,8 +66,8 @@ class Binding:
         self.primary = request.primary
         self.bundle: Bundle | None = request.bundle
         """What it ends with instead of its primary connection, if anything."""
-        self.frontend = request.frontend
-        """The front end by which the client itself asked; None: a filter asked."""
+        self.asker = request.asker
+        """Who asked by a front end; None: a filter asked."""
         self.close_with_primary = request.close_with_primary
         self.session_filter = request.session_filter
         self.context = request.context
@@ -80,6 +81,16 @@ class Binding:
         self.idle_limit: IdleLimit | None = None
         """What ends it when nothing has passed for a while; None: silence does not end it."""
         self.connections: tuple[SecondaryConnection, ...] = ()
+
+    @property
+    def frontend(self) -> Frontend | None:
+        """The front end by which the client itself asked; None: a filter asked."""
+        return None if self.asker is None else self.asker.frontend
+
+    @property
+    def user(self) -> str | None:
+        """The user whom the front end knows; None where it knows none."""
+        return self.session.user if self.asker is None else self.asker.user
 
     @property
     def proxy_address(self) -> Endpoint:

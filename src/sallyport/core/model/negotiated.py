@@ -16,8 +16,7 @@ from sallyport.core.pinholes.datapath import DataPath, Missed, Pinhole
 from sallyport.core.pinholes.registry import Opening, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import Rule
-from sallyport.core.policy.terms import Frontend
+from sallyport.core.policy.rules import Asker, Rule
 from sallyport.core.runtime.serial import SerialRunner
 
 if TYPE_CHECKING:
@@ -134,8 +133,8 @@ class Negotiated(Opening, Askable):
             self.missed = self.path.missed(self.pinhole.id, self.age)
 
     @property
-    def frontend(self) -> Frontend | None:
-        """The front end by which the client itself asked for it; None: a filter asked."""
+    def asker(self) -> Asker | None:
+        """Who asked for it by a front end; None: a filter asked."""
         return None
 
     def kill(self, reason: str = "killed", explanation: str | None = None) -> None:

@@ -14,6 +14,7 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.filter import DataFilter, SessionFilter
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.core.policy.protocols import ProtocolDefinition
+from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
 from sallyport.errors import InvalidArgument
 from sallyport.flags import BindFlags, ConnectionFlags, Transport
@@ -46,6 +47,7 @@ class BindRequest(NamedTuple):
     peer_ports: frozenset[int] | None
     primary: PrimaryConnection | None
     frontend: Frontend | None = None
+    user: str | None = None
     lifetime: float | None = None
     idle: float | None = None
     is_shared: bool = False
@@ -56,6 +58,13 @@ class BindRequest(NamedTuple):
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """
+
+    @property
+    def asker(self) -> Asker | None:
+        """Who asks by a front end; None: a filter asks."""
+        if self.frontend is None:
+            return None
+        return Asker(self.session.user if self.user is None else self.user, self.frontend)
 
     def require_sense(self) -> None:
         """Check that the arguments do not contradict each other; raises InvalidArgument."""
@@ -145,6 +154,7 @@ _KINDS: dict[str, Kind] = {
     "ip_filter": IpFilter | None,
     "peer_ports": frozenset | None,
     "frontend": Frontend | None,
+    "user": str | None,
     "lifetime": int | float | None,
     "idle": int | float | None,
     "bundle": Bundle | None,

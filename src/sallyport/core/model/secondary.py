@@ -17,7 +17,7 @@ from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.pinholes.datapath import Arrival, DataPath, DataPathKind, FlowCounters, Pinhole
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.pinholes.reservations import PortReservations
-from sallyport.core.policy.terms import Frontend
+from sallyport.core.policy.rules import Asker
 from sallyport.errors import AlreadyExists, BadContext
 from sallyport.flags import ConnectionFlags
 from sallyport.ipfilter import IpFilter
@@ -104,9 +104,9 @@ class SecondaryConnection(Negotiated):
             super().on_unused()
 
     @property
-    def frontend(self) -> Frontend | None:
-        """The front end by which the client itself asked for it; None: a filter asked."""
-        return None if self.binding is None else self.binding.frontend
+    def asker(self) -> Asker | None:
+        """Who asked for it by a front end; None: a filter asked."""
+        return None if self.binding is None else self.binding.asker
 
     @property
     def proxy_address(self) -> Endpoint:

@@ -106,6 +106,7 @@ class Session:
         peer_ports: frozenset[int] | None = None,
         primary: PrimaryConnection | None = None,
         frontend: Frontend | None = None,
+        user: str | None = None,
         lifetime: float | None = None,
         idle: float | None = None,
         shared: bool = False,
@@ -130,7 +131,8 @@ class Session:
         * `ip_filter`: the addresses that may connect; None admits any, an empty filter none.
           `peer_ports`: the ports that peers must connect from; None for any.
         * `frontend`: the front end by which the client itself asked: the port of `proxy_address` is
-          then the client's wish, which the rule may not grant. None: a filter asks.
+          then the client's wish, which the rule may not grant. None: a filter asks. `user`: whom
+          that front end knows, where it is not the user of this session.
         * `primary`: the binding ends with this connection.
         * `lifetime`: seconds after which it lets no peer in any more, unless `Binding.extend` comes
           first; the rule may give it less. None: as long as the rule lets it.
@@ -178,6 +180,7 @@ class Session:
             peer_ports=peer_ports,
             primary=primary,
             frontend=frontend,
+            user=user,
             lifetime=lifetime,
             idle=idle,
             is_shared=shared,

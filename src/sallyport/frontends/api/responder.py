@@ -12,6 +12,7 @@ from uuid import UUID
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.events import (
     ConnectionRefused,
     ConnectionTerminating,
@@ -25,7 +26,7 @@ from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker
 from sallyport.core.policy.terms import Frontend
-from sallyport.errors import BindError, InvalidArgument, NotFound
+from sallyport.errors import BindError, InvalidArgument, NotFound, Terminating
 from sallyport.flags import BindFlags, Transport
 from sallyport.frontends.rights import RIGHTS
 from sallyport.ipfilter import IpFilter
@@ -176,9 +177,14 @@ class ApiResponder(SessionFilter):
             raise OtherWorker(path)
         if request.stays and request.lifetime is None:
             raise InvalidArgument("what-stays-needs-a-lifetime")
-        session = self._gateway.client_session(client, Asker(self._user, Frontend.API))
+        if request.primary is None:
+            asker = Asker(self._user, Frontend.API)
+            primary, session = None, self._gateway.client_session(client, asker)
+        else:
+            primary = self._primary(client, request.primary)
+            session = primary.session
         try:
-            binding = await self._bind_in(session, clients, request)
+            binding = await self._bind_in(session, clients, primary, request)
         finally:
             self._gateway.forget_idle(session)  # a refused call leaves nothing behind
         self._book[binding.id] = self._user, binding
@@ -189,7 +195,11 @@ class ApiResponder(SessionFilter):
         return shown(binding)
 
     async def _bind_in(
-        self, session: Session, clients: Sequence[Endpoint], request: ApiBind
+        self,
+        session: Session,
+        clients: Sequence[Endpoint],
+        primary: PrimaryConnection | None,
+        request: ApiBind,
     ) -> Binding:
         proxy = request.proxy_address
         return await session.bind_for_client(
@@ -203,12 +213,23 @@ class ApiResponder(SessionFilter):
             context=request.context,
             ip_filter=_filter(request.ip_filter),
             peer_ports=None if request.peer_ports is None else frozenset(request.peer_ports),
+            primary=primary,
+            close_with_primary=request.close_with_primary,
             shared=request.shared,
             frontend=Frontend.API,
+            user=self._user,
             lifetime=request.lifetime,
             idle=request.idle,
             armed=False,
         )
+
+    def _primary(self, client: IpAddress, connection_id: str) -> PrimaryConnection:
+        """Return a connection of this client, whatever its session; raises Terminating."""
+        for session in self._gateway.sessions:
+            found = session.primaries.get(connection_id)
+            if found is not None and session.client_address == client:
+                return found
+        raise Terminating("primary-has-ended")
 
     def _protocol(self, name: str) -> ProtocolDefinition | UUID:
         try:

@@ -252,7 +252,7 @@ class Handlers:
             age_seconds=round(self._gateway.clock() - binding.created_at, 3),
             expires_in=None if binding.expires_in is None else round(binding.expires_in, 3),
             frontend=str(binding.frontend or binding.session.frontend),
-            user=binding.session.user,
+            user=binding.user,
             connections=[
                 FlowRow(
                     peer=str(flow.peer),
