@@ -3,16 +3,25 @@
 import asyncio
 import json
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, IpNetwork
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.policy.terms import AllowedAddresses
 from sallyport.flags import Transport
-from sallyport.frontends.pcp.leases import AllowedPeers, LeaseBook, Leases, NotTheOwner, Wish
+from sallyport.frontends.pcp.leases import (
+    AllowedPeers,
+    LeaseBook,
+    Leases,
+    NotTheOwner,
+    PeersDoNotFactor,
+    Wish,
+)
 from sallyport.frontends.rights import PORT_MAPPING
 from sallyport.ipfilter import IpFilter
 from sallyport.ops.processes.values import plain, value_of
@@ -165,3 +174,64 @@ def test_mappings_at_an_address_that_has_gone_are_lost_and_the_epoch_says_so(
 
     assert [one.proxy_address for one in gateway.bindings()] == [ROUTED]
     assert leases.began == 1050.0
+
+
+# -- who may connect ------------------------------------------------------------------------------
+
+# A few hosts and prefixes that contain one another, and few ports: whoever there is can be tried.
+HOSTS = [ip_address(f"198.51.100.{last}") for last in range(8)]
+PREFIXES = [
+    ip_network(f"198.51.100.{first}/{length}")
+    for length in (29, 30, 31, 32)
+    for first in range(0, 8, 1 << (32 - length))
+]
+PORTS = [20, 21, 22]
+PAIRS = st.lists(st.tuples(st.sampled_from(PREFIXES), st.sampled_from([0, *PORTS])), max_size=6)
+
+
+def are_meant(pairs: list[tuple[IpNetwork, int]]) -> set[tuple[IpAddress, int]]:
+    """Return every peer that the pairs let in (RFC 6887 section 13.3)."""
+    return {
+        (host, port)
+        for host in HOSTS
+        for port in (*PORTS, 1)
+        if not pairs or any(host in prefix and at in (0, port) for prefix, at in pairs)
+    }
+
+
+def are_let_in(peers: AllowedPeers) -> set[tuple[IpAddress, int]]:
+    """Return every peer that a pinhole for these lets in."""
+    return {
+        (host, port)
+        for host in HOSTS
+        for port in (*PORTS, 1)
+        if (peers.addresses is None or host in peers.addresses)
+        and (peers.ports is None or port in peers.ports)
+    }
+
+
+@given(PAIRS)
+def test_filters_let_in_whom_they_name_and_no_one_else_or_are_refused(
+    pairs: list[tuple[IpNetwork, int]],
+) -> None:
+    meant = are_meant(pairs)
+    try:
+        peers = AllowedPeers.of(pairs)
+    except PeersDoNotFactor:
+        # No set of hosts and set of ports has just these peers.
+        hosts, ports = {host for host, _ in meant}, {port for _, port in meant}
+        assert len(meant) < len(hosts) * len(ports)
+    else:
+        assert are_let_in(peers) == meant
+
+
+def test_filters_that_say_the_same_in_other_words_are_the_same() -> None:
+    whole, first, second = (
+        ip_network(text) for text in ("198.51.100.0/29", "198.51.100.0/30", "198.51.100.4/30")
+    )
+
+    said = AllowedPeers.of([(whole, 20), (whole, 21)])
+    assert said == AllowedPeers.of([(first, 20), (second, 20), (whole, 21)])
+    assert AllowedPeers.of([(whole, 0)]) == AllowedPeers.of([(whole, 0), (first, 20)])
+    with pytest.raises(PeersDoNotFactor):
+        AllowedPeers.of([(first, 0), (whole, 20)])

@@ -57,18 +57,27 @@ class AllowedPeers:
     def of(cls, pairs: Iterable[tuple[IpNetwork, int]]) -> "AllowedPeers":
         """Combine pairs of prefix and port, where port 0 is any; no pairs: anyone.
 
-        A pinhole knows addresses and ports apart, so every prefix must come with the same ports.
-        Raises PeersDoNotFactor for pairs that a pinhole cannot admit without other peers.
+        A pinhole knows addresses and ports apart. Raises PeersDoNotFactor for pairs that it cannot
+        admit, each as it is said, without admitting others.
         """
-        ports: dict[IpNetwork, set[int]] = {}
+        by_port: dict[int, list[IpNetwork]] = {}
         for prefix, port in pairs:
-            ports.setdefault(prefix, set()).add(port)
-        if not ports:
+            by_port.setdefault(port, []).append(prefix)
+        if not by_port:
             return cls()
-        wanted = [frozenset() if 0 in found else frozenset(found) for found in ports.values()]
-        if len(set(wanted)) > 1:
+        anywhere = IpFilter.of(*by_port.pop(0, ()))
+        # What may come from any port needs no port of its own.
+        rest = {
+            port: left
+            for port, prefixes in by_port.items()
+            if (left := IpFilter.of(*prefixes).exclude_filter(anywhere))
+        }
+        if not rest:
+            return cls(anywhere, None)
+        addresses, *others = set(rest.values())
+        if anywhere or others:
             raise PeersDoNotFactor
-        return cls(IpFilter.of(*ports), wanted[0] or None)
+        return cls(addresses, frozenset(rest))
 
 
 @dataclass(frozen=True, slots=True)
