@@ -41,6 +41,10 @@ class AskJob(Struct, frozen=True):
     an allocation."""
     seconds: float
     live: int
+    first: int = 10_000
+    """The first internal port of mappings."""
+    is_kept: bool = False
+    """Whether what is live stays when the job is done."""
 
 
 class Asked(Struct, frozen=True):
@@ -164,7 +168,7 @@ class _Map(_Asker):
         self._sock = self.datagrams(5351)
         self._client = b"\0" * 10 + b"\xff\xff" + socket.inet_aton(self.job.source)
         self._nonce = secrets.token_bytes(12)
-        self._first = self._port = 10_000
+        self._first = self._port = self.job.first
 
     def _request(self, lifetime: int) -> None:
         head = b"\x02\x01\0\0" + lifetime.to_bytes(4, "big") + self._client
@@ -250,7 +254,8 @@ def ask(job: AskJob) -> Asked:
         asker.ask()
         times.append((time.perf_counter() - begin) * 1e6)
         asker.give_back()
-    asker.finish()
+    if not job.is_kept:
+        asker.finish()
     return Asked(sorted(times))
 
 

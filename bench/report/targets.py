@@ -150,6 +150,34 @@ def _cycles(run: Run) -> Verdict | None:
     return text, each < _SMALLEST_OBJECT_BYTES and not left
 
 
+def _mappings(run: Run) -> Verdict | None:
+    found = [
+        (case, p50, _middle(run, "mappings", case, "miniupnpd", "p50") or 0.0)
+        for case in run.cases("mappings")
+        if (p50 := _middle(run, "mappings", case, "sallyport-pcp", "p50")) is not None
+    ]
+    if not found:
+        return None
+    told = "; ".join(
+        f"{ours / 1000:.2f} ms (miniupnpd {theirs / 1000:.0f}), {case}"
+        for case, ours, theirs in found
+    )
+    slowest, first = max(ours for _, ours, _ in found), found[0][1]
+    return told, slowest <= 300 and slowest <= first * 1.2
+
+
+def _socks(run: Run) -> Verdict | None:
+    told: list[str] = []
+    is_met = True
+    for case in run.cases("socks"):
+        ours = _middle(run, "socks", case, "sallyport-socks", "gateway_us")
+        theirs = _middle(run, "socks", case, "dante", "gateway_us")
+        if ours is not None and theirs is not None:
+            told.append(f"{case} {ours:.0f} µs (Dante {theirs:.0f})")
+            is_met = is_met and ours < theirs
+    return ("; ".join(told), is_met) if told else None
+
+
 TARGETS = (
     Target(
         "kernel data path",
@@ -174,6 +202,8 @@ TARGETS = (
         "≥ 0.8 of plain NAT, cheaper than every user-space peer",
         _relay,
     ),
+    Target("PCP MAP, p50", "≤ 0.3 ms, the same beside 5 000 live", _mappings),
+    Target("gateway CPU of a SOCKS request", "less than Dante's", _socks),
     Target("memory of an idle control session", "≤ 25 KiB", _memory),
     Target("memory of a live binding in the daemon", "≤ 2 KiB", _memory_of_bindings),
     Target(

@@ -7,6 +7,7 @@ from bench.work.bulk import BulkItem
 from bench.work.calls import CallsItem, MediaItem
 from bench.work.item import Item
 from bench.work.latency import LatencyItem
+from bench.work.mappings import MappingsItem
 from bench.work.memory import MemoryItem
 from bench.work.socks import SocksItem
 from bench.work.tftp import TftpItem
@@ -22,6 +23,7 @@ ITEMS: dict[str, Item] = {
         MediaItem(),
         BindsItem(),
         AsksItem(),
+        MappingsItem(),
         SocksItem(),
         BulkItem(),
         MemoryItem(),
