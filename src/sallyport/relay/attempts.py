@@ -1,6 +1,7 @@
 """TCP in user mode: an attempt to connect a peer through to its client."""
 
 import asyncio
+import select
 import socket
 
 from sallyport import limits
@@ -46,17 +47,17 @@ class StreamAttempt:
                 tap.end()
             return
         self._tap = tap
-        loop = self._context.loop
+        context = self._context
         try:
-            self._client_leg = self._context.client_leg(
+            self._client_leg = context.client_leg(
                 self._opening, self.peer, is_alone=self._peer_leg is None
             )
             prepare_leg(self._client_leg)
         except OSError:
             self._give_up()
             return
-        loop.add_writer(self._client_leg, self._answered, self._client_leg)
-        self._deadline = loop.call_later(limits.CONNECT_TIMEOUT_SECONDS, self._give_up)
+        context.poller.watch(self._client_leg, self._answered, events=select.EPOLLOUT)
+        self._deadline = context.loop.call_later(limits.CONNECT_TIMEOUT_SECONDS, self._give_up)
 
     def refuse(self) -> None:
         """Implement `Arrival.refuse`."""
@@ -73,7 +74,9 @@ class StreamAttempt:
                 self._tap.end()
             self._context.changed(self._opening)
 
-    def _answered(self, client_leg: socket.socket) -> None:
+    def _answered(self, _events: int) -> None:
+        client_leg = self._client_leg
+        assert client_leg is not None  # noqa: S101 - it is watched as long as it is here
         if has_failed(client_leg):
             self._give_up()
             return
@@ -101,4 +104,4 @@ class StreamAttempt:
         if self._deadline is not None:
             self._deadline.cancel()
         if self._client_leg is not None:
-            self._context.loop.remove_writer(self._client_leg)
+            self._context.poller.forget(self._client_leg)

@@ -5,6 +5,7 @@ So the client's answers come back by peer, and the client can tell its peers apa
 
 import asyncio
 import contextlib
+import select
 import socket
 from collections.abc import Callable
 
@@ -38,19 +39,19 @@ class UdpPort(BoundPort):
         if is_wanted and not self._is_hearing:
             self.show()
             sockets.undeafen(self.socket)
-            self.context.loop.add_reader(self.socket, self._turn)
+            self.context.poller.watch(self.socket, self._turn, events=select.EPOLLIN)
         elif self._is_hearing and not is_wanted:
-            self.context.loop.remove_reader(self.socket)
+            self.context.poller.forget(self.socket)
             sockets.deafen(self.socket)
             self._empty()
         self._is_hearing = is_wanted
 
     def close(self) -> None:
         """Implement `BoundPort.close`."""
-        self.context.loop.remove_reader(self.socket)
+        self.context.poller.forget(self.socket)
         self.socket.close()
 
-    def _turn(self) -> None:
+    def _turn(self, _events: int) -> None:
         buffer = self.context.buffer
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
@@ -247,7 +248,7 @@ class DatagramFlow:
             port, name = self._way_back
             port.flows[name] = self
         if self._opening.pinhole.is_answered:
-            self._context.loop.add_reader(self._client_leg, self._turn)
+            self._context.poller.watch(self._client_leg, self._turn, events=select.EPOLLIN)
         else:
             sockets.deafen(self._client_leg)
         self._context.begin(self._opening, self, is_spoken=is_spoken)
@@ -283,7 +284,7 @@ class DatagramFlow:
             return
         self._is_over = True
         self._timer.cancel()
-        self._context.loop.remove_reader(self._client_leg)
+        self._context.poller.forget(self._client_leg)
         self._client_leg.close()
         if self._way_back is not None:
             port, name = self._way_back
@@ -302,7 +303,7 @@ class DatagramFlow:
         seconds = self._opening.pinhole.idle_seconds
         return limits.UDP_IDLE_SECONDS if seconds is None else seconds
 
-    def _turn(self) -> None:
+    def _turn(self, _events: int) -> None:
         buffer = self._context.buffer
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
             try:
