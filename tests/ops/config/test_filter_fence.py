@@ -33,10 +33,11 @@ def test_what_a_file_raises_is_one_line_that_says_where(
 def test_a_file_that_never_ends_is_cut(
     loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "FILTER_LOAD_SECONDS", 0.02)
+    # On a busy machine it takes a while before the file's first line runs.
+    monkeypatch.setattr(limits, "FILTER_LOAD_SECONDS", 0.3)
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.02)
 
-    assert "fails: FilterStuck: it took longer than 0.02 s (line" in complaint(
+    assert "fails: FilterStuck: it took longer than 0.3 s (line" in complaint(
         written(tmp_path, loop)
     )
 
