@@ -124,3 +124,33 @@ def test_another_protocol_is_recognised() -> None:
         assert heard == b""
 
     run(scenario())
+
+
+def test_what_a_client_says_behind_its_request_waits_and_wakes_nothing() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        poller, asked, done = FairPoller(loop), loop.create_future(), list[object]()
+
+        def take(result: object) -> None:
+            done.append(result)
+            asked.set_result(None)
+
+        client, ours = pair()
+        with client, ours:
+            async with asyncio.TaskGroup() as tasks:
+                SocksHandshake(poller, tasks, ours, None, take).begin()
+                client.send(b"\5\1\0")
+                assert await loop.sock_recv(client, 2) == b"\5\0"
+                client.send(REQUEST)
+                await asked
+                client.send(b"more")
+                await asyncio.sleep(0.05)
+                turns = poller.turn
+                await asyncio.sleep(0.05)
+
+            assert done == [(None, WANTED)]
+            assert poller.turn - turns <= 1
+            assert await loop.sock_recv(ours, 10) == b"more"
+        poller.close()
+
+    run(scenario())

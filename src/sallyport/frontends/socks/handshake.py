@@ -101,6 +101,9 @@ class SocksHandshake:
     # -- reading ------------------------------------------------------------------------------
 
     def _readable(self, _events: int) -> None:
+        if self._is_over:  # what follows a request waits for who is asked
+            self.hold()
+            return
         end: Asked | Exception | None
         try:
             seen = self._leg.recv(_READ_BYTES, socket.MSG_PEEK)
