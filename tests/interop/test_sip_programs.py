@@ -196,6 +196,7 @@ def test_a_telephone_that_registers_every_two_seconds_stays_within_reach(office:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 def test_a_call_comes_in_after_150_seconds_of_silence_and_lasts_longer_than_32(
     office: Office,
 ) -> None:
