@@ -1,7 +1,10 @@
-from tests.core.office import CLIENT, NEIGHBOUR, PEER, Office
+from dataclasses import replace
+
+from tests.core.office import CLIENT, FTP, NEIGHBOUR, PEER, Office
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.lifecycle import State
+from sallyport.flags import Transport
 
 DATA = Endpoint.parse("10.0.0.8:4711")
 
@@ -78,3 +81,22 @@ def test_an_old_session_cannot_touch_the_one_that_came_after_it() -> None:
 
     assert primary.is_open
     assert list(office.gateway.sessions) == [primary.session]
+
+
+def test_a_neighbour_is_found_by_the_port_that_was_bound_for_it_and_a_stranger_is_not() -> None:
+    office = Office()
+    first, neighbour = office.dial(), office.dial("10.0.0.9:50000")
+    binding = office.bind(first, armed=False)
+    port, ask = binding.proxy_address, neighbour.session.neighbour_at
+
+    assert ask(FTP, Transport.TCP, port) == CLIENT
+    assert first.session.neighbour_at(FTP, Transport.TCP, port) == CLIENT
+    assert ask(FTP, Transport.UDP, port) is None
+    assert ask(replace(FTP, name="other"), Transport.TCP, port) is None
+    assert ask(FTP, Transport.TCP, PEER) is None
+    stranger = office.gateway.client_session(PEER.address)
+    assert stranger.neighbour_at(FTP, Transport.TCP, port) is None
+    unknown = office.bind(first, Endpoint.parse("0.0.0.0:0"))
+    assert ask(FTP, Transport.TCP, unknown.proxy_address) is None
+    binding.withdraw()
+    assert ask(FTP, Transport.TCP, port) is None

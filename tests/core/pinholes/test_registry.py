@@ -11,6 +11,7 @@ from sallyport.core.pinholes.datapath import FlowCounters, Pinhole, Tap
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.pinholes.registry import Traffic
 from sallyport.errors import OutOfResources, Terminating
+from sallyport.flags import Transport
 from sallyport.testing import MemoryDataPath
 
 
@@ -318,3 +319,18 @@ def test_a_peer_that_arrives_at_a_pinhole_that_is_gone_is_refused() -> None:
     bench.registry.flow_arrived(bench.registry.new_id(), PEER, late)
 
     assert late.told == "refuse"
+
+
+def test_an_opening_is_found_where_it_listens_until_it_has_ended() -> None:
+    bench = Bench()
+    first, other = bench.add(), bench.add(offset=1)
+    at = bench.registry.at
+
+    assert at(first.transport, LISTEN) is first
+    assert at(Transport.UDP, LISTEN) is not first
+    bench.registry.withdraw(first, "withdrawn")
+    assert at(first.transport, LISTEN) is None
+    assert at(other.transport, other.pinhole.listen) is other
+    run(bench.registry.arm([other]))
+    bench.registry.kill(other, "killed")
+    assert at(other.transport, other.pinhole.listen) is None

@@ -397,6 +397,24 @@ class Session:
             check_publishing=check_publishing,
         )
 
+    @takes(protocol=ProtocolDefinition, transport=Transport, address=Endpoint)
+    def neighbour_at(
+        self, protocol: ProtocolDefinition, transport: Transport, address: Endpoint
+    ) -> Endpoint | None:
+        """Return where a bound port leads that belongs to a host of this client's own network.
+
+        A far side may name a port of the gateway that was bound for a neighbour, or for this client
+        itself: the two reach each other without the gateway. None for any other address: the port
+        of another protocol, a host of another network, and one whose client another worker serves.
+        """
+        engine = self._engine
+        opening = engine.registry.at(transport, address)
+        if not isinstance(opening, SecondaryConnection) or opening.client_address is None:
+            return None
+        owner, network_of = opening.client_address, engine.policy.network_of
+        is_same = network_of(owner.address) is network_of(self.client_address)
+        return owner if is_same and opening.protocol.name == protocol.name else None
+
     @takes(
         event=type,
         address=Endpoint | None,

@@ -141,6 +141,14 @@ Observer = Callable[[str, Sequence[Opening], float], None]
 """Is told `open` or `close`, of which openings, and how many seconds the data path took."""
 
 
+# Numbers, because the hash of an address takes longer than the rest of a bind's books.
+_Place = tuple[bool, int, int, int]
+
+
+def _place_of(transport: Transport, listen: Endpoint) -> _Place:
+    return transport is _UDP, listen.version, int(listen.address), listen.port
+
+
 class OpeningRegistry:
     """Holds every opening that has not ended; every data path reports to it (`FlowSink`).
 
@@ -155,6 +163,8 @@ class OpeningRegistry:
         self._clock = clock
         self._ids = count(1)
         self._by_id: dict[int, Opening] = {}
+        self._by_place: dict[_Place, Opening] = {}
+        """Where each listens; of several that share a place, the latest."""
         self.observer: Observer | None = None
         """Is told what the data path was asked to do, while an operator looks."""
         for data_path in data_paths:
@@ -167,7 +177,12 @@ class OpeningRegistry:
     def add(self, opening: Opening) -> None:
         """Register an opening in state reserved, and start its time limit."""
         self._by_id[opening.pinhole.id] = opening
+        self._by_place[_place_of(opening.transport, opening.pinhole.listen)] = opening
         self._restart_limit(opening)
+
+    def at(self, transport: Transport, listen: Endpoint) -> Opening | None:
+        """Return the opening that listens there; None when none does."""
+        return self._by_place.get(_place_of(transport, listen))
 
     async def arm(self, openings: Sequence[Opening]) -> None:
         """Open all or none in one transaction; all that are not emulated are on one data path.
@@ -274,7 +289,7 @@ class OpeningRegistry:
             # kill the opening once more.
             opening.state = after(opening.state, KILL)
             # From here on the data path's reports are its answer to the kill and find no opening.
-            self._by_id.pop(opening.pinhole.id, None)
+            self._forget(opening)
             opening.path.kill([opening.pinhole.id])
         self._end(opening, KILL, reason)
 
@@ -344,10 +359,16 @@ class OpeningRegistry:
     def _undo(self, openings: Sequence[Opening], reason: str) -> None:
         """End openings that were armed in part, and reset the flows that got in meanwhile."""
         for opening in openings:
-            self._by_id.pop(opening.pinhole.id, None)
+            self._forget(opening)
             opening.path.kill([opening.pinhole.id])
         for opening in openings:
             self.kill(opening, reason)
+
+    def _forget(self, opening: Opening) -> None:
+        self._by_id.pop(opening.pinhole.id, None)
+        place = _place_of(opening.transport, opening.pinhole.listen)
+        if self._by_place.get(place) is opening:
+            del self._by_place[place]
 
     def _open(self, opening: Opening) -> None:
         opening.state = after(opening.state, ARM)
@@ -385,7 +406,7 @@ class OpeningRegistry:
     def _end(self, opening: Opening, step: Step, reason: str) -> None:
         opening.state = after(opening.state, step)
         self._stop_limit(opening)
-        self._by_id.pop(opening.pinhole.id, None)
+        self._forget(opening)
         opening.on_closed(reason, opening.ended)
 
     def _restart_limit(
