@@ -260,6 +260,10 @@ MAX_SIP_CALLS = 64
 MAX_SIP_TRANSACTIONS = 256
 MAX_SIP_CONTACTS = 16
 
+# What of these requests is kept, for the media that they name: a hundred of usual length, or a few
+# that are as long as a datagram. A host that forges its address costs no more.
+MAX_SIP_TRANSACTION_BYTES = 256 * 1024
+
 # Branches of a forked call whose media is heard before one of them answers. A ring group of an
 # office; each may name another host, and up to 64 hosts a port are listed one by one.
 MAX_SIP_BRANCHES = 16

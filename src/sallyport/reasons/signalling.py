@@ -82,8 +82,8 @@ REASONS: Final = (
         "The far side of a call names a host for its media that the rules do not let the telephone"
         " reach, or the gateway itself.",
         "No media of that side gets in; the call goes on.",
-        "Two telephones behind this gateway hear each other if the provider relays their media."
-        " Else let a rule name that host.",
+        "Let a rule name that host. Two telephones inside hear each other without a relay when they"
+        " are in one network and one worker serves both.",
     ),
     Reason(
         "call-is-over",

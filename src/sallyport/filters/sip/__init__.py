@@ -18,6 +18,8 @@ Over UDP a telephone speaks to its server from a socket of ours, whose address s
 Via. Any other Contact gets a port of its own. It opens to that server alone when it has accepted
 the registration or the call, and closes with them; a provider that opens TCP connections itself
 comes in there, and the same filter reads what it says. SIP over TLS is not read.
+
+A PBX inside that is published is a telephone too: "own" is the host inside, "far" the one outside.
 """
 
 from sallyport.filters.sip.filter import SIP, SipFilter

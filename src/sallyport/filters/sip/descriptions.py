@@ -73,6 +73,32 @@ def _ports(said: SessionDescription, section: MediaSection, own: api.IpAddress) 
     return tuple(range(section.port, section.port + count))
 
 
+def neighbours_in(said: SessionDescription, flow: SipFlow) -> dict[int, api.Endpoint]:
+    """Return where the streams are taken that a far side says to be at ports of the gateway.
+
+    Two telephones of one network that call each other by a provider outside hear of each other so;
+    their media stay inside. Empty unless it holds for every stream: a description that is half
+    about us is not one of a neighbour's.
+    """
+    found: dict[int, api.Endpoint] = {}
+    for number, section in enumerate(said.media):
+        if said.is_ice or not section.port:
+            continue
+        address = None if section.connection is None else said.address(section.connection)
+        owner = None if address is None else _neighbour(flow, api.Endpoint(address, section.port))
+        if owner is None:
+            return {}
+        found[number] = owner
+    return found
+
+
+def _neighbour(flow: SipFlow, at: api.Endpoint) -> api.Endpoint | None:
+    if at.version != flow.own.version:
+        return None
+    primary = flow.primary
+    return primary.session.neighbour_at(primary.protocol, api.Transport.UDP, at)
+
+
 def rewritten(
     said: SessionDescription, places: Mapping[int, api.Endpoint], own: api.IpAddress
 ) -> bytes:

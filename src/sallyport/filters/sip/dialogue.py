@@ -14,6 +14,7 @@ from sallyport.filters.sip.answers import Refusal, answer, answer_to_unread, cod
 from sallyport.filters.sip.calls import SipCall
 from sallyport.filters.sip.descriptions import (
     description_of,
+    neighbours_in,
     own_streams,
     rewritten,
     with_description,
@@ -168,12 +169,16 @@ class SipDialogue(api.DataFilter):
         exchange = self._telephone.host(self._flow).theirs.find(names)
         if exchange is None:
             return message
-        message, call = await self._with_media(message, names, names.to_tag, is_own=False)
+        if 100 < start.code < 300:
+            message, call = await self._with_media(message, names, names.to_tag, is_own=False)
+            if call is not None and exchange.is_heard:
+                self._hears(call, exchange.request, names.from_tag)
+                await call.open()
         if start.code >= 200:
             exchange.is_final = True
+            if self._flow.is_published and start.code < 300:
+                self._granted(exchange, message)
             await self._concluded(names, start.code, names.from_tag)
-        elif call is not None:
-            await call.open()
         return message
 
     async def _with_media(
@@ -209,26 +214,40 @@ class SipDialogue(api.DataFilter):
                 await self._asked_by_far(message, names)
             else:
                 await self._answered_by_far(message, names)
+            told = self._with_neighbours(told)
         except (api.BindError, api.ProtocolError) as refusal:
             self._note(refusal, message.start.code)
         self._own.send(bytes(told))
 
+    def _with_neighbours(self, message: TextMessage) -> TextMessage:
+        """Return a message with the neighbours' own addresses in its description."""
+        said = description_of(message)
+        neighbours = {} if said is None else neighbours_in(said, self._flow)
+        if said is None or not neighbours:
+            return message
+        line = said.media[min(neighbours)].connection
+        told = None if line is None else said.address(line)
+        assert told is not None  # noqa: S101 - it was found by its address
+        return with_description(message, rewritten(said, neighbours, told))
+
     async def _asked_by_far(self, message: TextMessage, names: MessageNames) -> None:
-        """Do what a request of the far side means; raises BindError, ProtocolError."""
-        method = message.start.method
+        """Do what a request of the far side means; raises BindError, ProtocolError.
+
+        The media that it names are heard when the telephone has answered, those in an ACK at once:
+        that is the answer to the telephone's own offer.
+        """
+        method, call = message.start.method, self._telephone.call(names.call_id)
+        is_named = method == b"INVITE" or names.to_tag
+        is_heard = call is None or bool(is_named and call.is_between(names.to_tag, names.from_tag))
         if method != b"ACK":
-            self._telephone.host(self._flow).theirs.add(names, SipExchange(message))
-        call = self._telephone.call(names.call_id)
-        if call is not None:
-            is_named = method == b"INVITE" or names.to_tag
-            if not is_named or not call.is_between(names.to_tag, names.from_tag):
-                return
-            call.silent_seconds = 0.0
-            call.is_ending |= method == b"BYE"
-        elif method != b"INVITE" or names.to_tag:
+            exchange = SipExchange(message, is_heard=is_heard)
+            self._telephone.host(self._flow).theirs.add(names, exchange)
+        if call is None or not is_heard:
             return
-        await self._far_media(message, names, names.from_tag)
-        if call is not None and method == b"ACK" and message.body:
+        call.silent_seconds = 0.0
+        call.is_ending |= method == b"BYE"
+        if method == b"ACK" and message.body:
+            self._hears(call, message, names.from_tag)
             await call.agree(names.from_tag)
 
     async def _answered_by_far(self, message: TextMessage, names: MessageNames) -> None:
@@ -238,36 +257,39 @@ class SipDialogue(api.DataFilter):
         if exchange is None:
             return
         is_late = exchange.is_final and not (call and call.has_answer_of(names.to_tag))
-        if not is_late and (names.method == b"INVITE" or call is not None):
-            # Of an INVITE without a description the answer is the offer, and ACK will answer it.
-            await self._far_media(message, names, names.to_tag)
+        if not is_late and 100 < code < 300:
+            if call is None and names.method == b"INVITE" and message.body:
+                # Of an INVITE without a description the answer is the offer; ACK will answer it.
+                call = self._telephone.begin_call(
+                    self._flow, names.call_id, names.from_tag, is_own=True
+                )
+            if call is not None:
+                self._hears(call, message, names.to_tag)
+                await call.open()
         if code < 200 or is_late:
             return
         exchange.is_final = True
         if code < 300:
             for port in exchange.ports:
                 await port.open()
-            if names.method in _LASTING:
+            if not self._flow.is_published:
                 self._granted(exchange, message)
         await self._concluded(names, code, names.to_tag)
 
-    async def _far_media(self, message: TextMessage, names: MessageNames, far_tag: bytes) -> None:
-        """Open what a description of the far side lets be opened."""
-        said = description_of(message)
+    def _hears(self, call: SipCall, message: TextMessage | None, far_tag: bytes) -> None:
+        """Take what a message of the far side says about its media; raises ProtocolError."""
+        said = None if message is None else description_of(message)
+        call.silent_seconds = 0.0
         if said is None:
             return
-        call, is_own = self._telephone.call(names.call_id), not message.start.is_request
-        if call is None:
-            own_tag = names.from_tag if is_own else b""
-            call = self._telephone.begin_call(self._flow, names.call_id, own_tag, is_own=is_own)
-        call.silent_seconds = 0.0
-        if call.answers(self._flow, far_tag, said):
+        if call.answers(self._flow, far_tag, said, but=neighbours_in(said, self._flow)):
             primary = self._flow.primary
             primary.note("media.refused", level="warning", reason="peer-is-not-outside")
-        await call.open()
 
     def _granted(self, exchange: SipExchange, response: TextMessage) -> None:
         """Keep the way to the telephone open as long as both sides want (attacks P01, P02)."""
+        if exchange.request is None or exchange.request.start.method not in _LASTING:
+            return
         told = None if self._flow.is_published else {self._flow.told}
         if told is not None:
             told |= {port.told for port in exchange.ports}

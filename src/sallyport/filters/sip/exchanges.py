@@ -7,6 +7,9 @@ from sallyport.filters.sip.ports import SignallingPort
 from sallyport.wire.messages import TextMessage
 from sallyport.wire.sip.messages import MessageNames
 
+# Their answers are about what they have said: media, or the time of a registration.
+_KEPT_WHOLE = frozenset({b"INVITE", b"UPDATE", b"PRACK", b"REGISTER", b"SUBSCRIBE"})
+
 # What a request and its answers have in common (attack P03).
 _Key = tuple[bytes, int, bytes, bytes]
 
@@ -15,12 +18,19 @@ _Key = tuple[bytes, int, bytes, bytes]
 class SipExchange:
     """A request whose answers count, for 32 seconds after the last one (RFC 3261 section 17)."""
 
-    request: TextMessage
-    """As it was passed on."""
+    request: TextMessage | None
+    """As it was passed on; None where nothing of it is needed any more."""
     ports: tuple[SignallingPort, ...] = ()
     """Those that it names, which open when it is accepted."""
+    is_heard: bool = True
+    """Whether its media count: it belongs to the call that it names."""
     is_final: bool = False
     seconds: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return 0 if self.request is None else len(self.request.head) + len(self.request.body)
 
 
 @dataclass(slots=True)
@@ -28,6 +38,8 @@ class SipExchanges:
     """The requests of one side, by what their answers repeat."""
 
     _known: dict[_Key, SipExchange] = field(default_factory=dict)
+    _bytes: int = 0
+    """What the requests take that are kept whole."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -35,17 +47,24 @@ class SipExchanges:
     def add(self, names: MessageNames, exchange: SipExchange) -> None:
         """Keep a request for its answers, a repeated one once; raises QuotaExceeded (P08)."""
         key = _key(names)
-        if key not in self._known and len(self._known) >= limits.MAX_SIP_TRANSACTIONS:
-            # What is answered is kept for repetitions alone, and goes first.
-            answered = next((one for one in self._known if self._known[one].is_final), None)
-            if answered is None:
+        if key in self._known:
+            return
+        if exchange.request is not None and names.method not in _KEPT_WHOLE:
+            exchange.request = None
+        size = exchange.size
+        if size > limits.MAX_SIP_TRANSACTION_BYTES:
+            raise api.QuotaExceeded("too-many-transactions")
+        # What is answered is kept for repetitions alone, and goes first.
+        answered = [one for one, known in self._known.items() if known.is_final]
+        while (
+            len(self._known) >= limits.MAX_SIP_TRANSACTIONS
+            or self._bytes + size > limits.MAX_SIP_TRANSACTION_BYTES
+        ):
+            if not answered:
                 raise api.QuotaExceeded("too-many-transactions")
-            del self._known[answered]
-        self._known.setdefault(key, exchange)
-
-    def drop(self, names: MessageNames) -> None:
-        """Forget a request that was not passed on."""
-        self._known.pop(_key(names), None)
+            self._forget(answered.pop(0))
+        self._known[key] = exchange
+        self._bytes += size
 
     def find(self, names: MessageNames) -> SipExchange | None:
         """Return the request that a message answers; None when there is none."""
@@ -58,7 +77,10 @@ class SipExchanges:
             is_ringing = key[2] == b"INVITE" and not one.is_final
             most = limits.SIP_DEAD_CALL_SECONDS if is_ringing else limits.SIP_ANSWER_SECONDS
             if one.seconds >= most:
-                del self._known[key]
+                self._forget(key)
+
+    def _forget(self, key: _Key) -> None:
+        self._bytes -= self._known.pop(key).size
 
 
 def _key(names: MessageNames) -> _Key:
