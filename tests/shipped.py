@@ -12,6 +12,6 @@ KNOWN = "ftp, tftp, irc, rtsp, sip, port-mapping, socks-connect, socks-bind, soc
 UNNAMED_SETTINGS: dict[str, dict[str, object]] = {
     "dcc": {"any_peer": False},
     "rtsp": {"media_sources": ()},
-    "sip": {"media_peers": "answered", "max_registration": 3600},
+    "sip": {"media_peers": "answered", "ice": "alone", "max_registration": 3600},
 }
 """The settings of the filters that are off by default, as they are without a section."""

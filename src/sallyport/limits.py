@@ -260,6 +260,11 @@ MAX_SIP_CALLS = 64
 MAX_SIP_TRANSACTIONS = 256
 MAX_SIP_CONTACTS = 16
 
+# Names of a telephone that were changed: the Contact of each extension of a PBX; and what it has
+# registered by one way, trunks and watched lines. The shortest registration gives way.
+MAX_SIP_NAMES = 256
+MAX_SIP_REGISTRATIONS = 64
+
 # What of these requests is kept, for the media that they name: a hundred of usual length, or a few
 # that are as long as a datagram. A host that forges its address costs no more.
 MAX_SIP_TRANSACTION_BYTES = 256 * 1024

@@ -98,7 +98,7 @@ def test_a_call_in_is_for_the_contact_that_the_telephone_wrote() -> None:
             b"INVITE sip:a@b SIP/2.0",
             b"<sip:kim@10.0.0.8:50000>",
             sdp(b"10.0.0.8", b"4000"),
-            more=b"Identity: x",
+            more=b"Identity: x\r\nIdentity-Info: <https://x>;alg=rsa-sha1",
         ),
         message(
             b"INVITE sip:a@b SIP/2.0", b"<sip:kim@203.0.113.1:6000>", sdp(b"203.0.113.1", b"6000")

@@ -70,7 +70,8 @@ class SipCall:
         made: list[Ports] = []
         try:
             for ports in streams.values():
-                if ports not in self._bindings:
+                known = self._bindings.get(ports)
+                if known is None or known.state is api.State.CLOSED:
                     self._bindings[ports] = await self._reserve(flow, ports)
                     made.append(ports)
         except BaseException:

@@ -37,12 +37,13 @@ def own_streams(said: SessionDescription, flow: SipFlow) -> dict[int, Ports]:
     """Return the ports of each stream that a telephone takes at its own address, by its number.
 
     A description that is already another's, of STUN or a public address, has none and is left
-    alone, and so is one with candidates. Raises ProtocolError: `media-without-address` (P14),
-    `media-to-another-host` (P06), `not-an-even-pair` (P07), `media-not-over-udp`.
+    alone, and so is one with candidates unless the settings say so. Raises ProtocolError:
+    `media-without-address` (P14), `media-to-another-host` (P06), `not-an-even-pair` (P07),
+    `media-not-over-udp`.
     """
     own = flow.own.address
     found: dict[int, Ports] = {}
-    if said.is_ice:
+    if said.is_ice and flow.settings.ice == "alone":
         return found
     for number, section in enumerate(said.media):
         if not section.port:

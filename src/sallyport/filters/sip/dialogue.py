@@ -24,7 +24,11 @@ from sallyport.filters.sip.flows import flow_of
 from sallyport.filters.sip.framing import SipFraming
 from sallyport.filters.sip.names import SipPlaces, is_signed
 from sallyport.filters.sip.ports import SignallingPort
-from sallyport.filters.sip.registrations import granted_seconds
+from sallyport.filters.sip.registrations import (
+    Registrations,
+    granted_seconds,
+    name_of_registration,
+)
 from sallyport.filters.sip.settings import SipSettings
 from sallyport.filters.sip.telephone import SipTelephone
 from sallyport.wire.messages import TextMessage
@@ -43,7 +47,7 @@ class SipDialogue(api.DataFilter):
         self._settings = settings
         self._conversation: api.PrimaryConnection | None = None
         """The connection, if it is one over UDP: that has no end of its own, and is kept."""
-        self._registered_seconds = 0.0
+        self._registrations = Registrations()
         self._is_begun = self._is_foreign = False
         self._has_heard = False
         """Whether the far side has said something since the last look."""
@@ -52,18 +56,19 @@ class SipDialogue(api.DataFilter):
         """Take the names of both ends."""
         self._flow = flow_of(self, self._settings)
         self._own, self._far = self.client, self.server
-        self._from_client = SipFraming(is_stream=self._flow.is_stream)
-        self._from_server = SipFraming(is_stream=self._flow.is_stream)
+        is_stream, self._is_port = self._flow.is_stream, self._flow.connection.is_secondary
+        self._from_client = SipFraming(is_stream=is_stream, is_port=self._is_port)
+        self._from_server = SipFraming(is_stream=is_stream, is_port=self._is_port)
         if self._is_own_server:
             self._own, self._far = self._far, self._own
-        if isinstance(self.connection, api.PrimaryConnection) and not self._flow.is_stream:
+        if isinstance(self.connection, api.PrimaryConnection) and not is_stream:
             self._conversation = self.connection
             self.set_deadline(limits.SIP_LOOK_SECONDS)
 
     @property
     def _is_own_server(self) -> bool:
         """Whether the telephone is at the server's end: it is published, and this not a port."""
-        return self._flow.is_published and isinstance(self.connection, api.PrimaryConnection)
+        return self._flow.is_published and not self._is_port
 
     async def from_client(self, data: bytes) -> None:
         """Pass on what the end says that opened the flow, or the telephone at a port."""
@@ -93,7 +98,7 @@ class SipDialogue(api.DataFilter):
     async def deadline_passed(self) -> None:
         """Keep the conversation while a registration or a call needs it."""
         seconds = limits.SIP_LOOK_SECONDS
-        self._registered_seconds = max(0.0, self._registered_seconds - seconds)
+        self._registrations.passes_time(seconds)
         self._keep()
         self.set_deadline(seconds)
 
@@ -105,8 +110,11 @@ class SipDialogue(api.DataFilter):
     def _begins(self) -> bool:
         """Whether what was opened begins as SIP; a stream that does not is never read (H04, H07).
 
-        A port of ours is not asked: only a host that was told of it comes there.
+        Not what comes to a port of ours: there nothing but SIP passes, or a registration would open
+        any service of its host to its registrar.
         """
+        if not self._is_begun and self._is_port:
+            self._is_begun = True
         if not self._is_begun:
             opening = self._from_client.opening()
             self._is_begun = opening is api.FirstBytes.OURS
@@ -295,9 +303,11 @@ class SipDialogue(api.DataFilter):
             told |= {port.told for port in exchange.ports}
         most = self._settings.max_registration
         seconds = granted_seconds(exchange.request, response, told, most)
-        self._telephone.host(self._flow).registered(exchange.ports, seconds)
-        self._registered_seconds = seconds
-        self._keep()
+        if seconds is not None:
+            name = name_of_registration(exchange.request)
+            self._telephone.host(self._flow).registered(exchange.ports, name, seconds)
+            self._registrations.lasts(name, seconds)
+            self._keep()
 
     # -- both -------------------------------------------------------------------------------------
 
@@ -324,7 +334,7 @@ class SipDialogue(api.DataFilter):
             return
         is_wanted = self._has_heard or self._telephone.calls_with(self._flow.far.address)
         self._has_heard = False
-        seconds = max(self._registered_seconds, limits.DATAGRAM_IDLE_SECONDS if is_wanted else 0.0)
+        seconds = max(self._registrations.longest, limits.DATAGRAM_IDLE_SECONDS if is_wanted else 0)
         if seconds and self._conversation.is_open:
             self._conversation.keep(seconds)
 

@@ -9,6 +9,9 @@ from sallyport.filters.sip.flows import SipFlow
 from sallyport.filters.sip.names import Place
 from sallyport.filters.sip.ports import SignallingPort, reserve_port
 
+# The name of what needs a port until its request is answered, or while a call may ring.
+_ASKED = b""
+
 
 @dataclass(slots=True)
 class FarHost:
@@ -30,7 +33,7 @@ class FarHost:
     async def port(self, flow: SipFlow, place: Place) -> SignallingPort:
         """Return the port at which this host reaches a place of the telephone; raises BindError."""
         known = self._ports.get(place)
-        if known is None:
+        if known is None or known.is_closed:
             if len(self._ports) >= limits.MAX_SIP_CONTACTS:
                 raise api.QuotaExceeded("too-many-contacts")
             transport, own = place
@@ -44,13 +47,14 @@ class FarHost:
                 make_data_filter=self.make_data_filter,
             )
             self._ports[place] = known
-        known.needs(limits.SIP_DEAD_CALL_SECONDS)
+        known.registrations.lasts(_ASKED, limits.SIP_DEAD_CALL_SECONDS)
         return known
 
-    def registered(self, ports: tuple[SignallingPort, ...], seconds: float) -> None:
-        """Keep ports as long as a registration lasts; close them when it is over."""
+    def registered(self, ports: tuple[SignallingPort, ...], name: bytes, seconds: float) -> None:
+        """Keep ports as long as a registration lasts; close them when nothing else needs them."""
         for port in ports:
-            port.seconds = seconds
+            port.registrations.lasts(_ASKED, 0.0)
+            port.registrations.lasts(name, seconds)
         self._close_unused()
 
     def begin_to_watch(self) -> None:
@@ -61,7 +65,7 @@ class FarHost:
         for exchanges in (self.ours, self.theirs):
             exchanges.passes_time(limits.SIP_LOOK_SECONDS)
         for port in self._ports.values():
-            port.seconds -= limits.SIP_LOOK_SECONDS
+            port.registrations.passes_time(limits.SIP_LOOK_SECONDS)
         self._close_unused()
         if self._ports or self.ours or self.theirs:
             self.begin_to_watch()
@@ -72,6 +76,6 @@ class FarHost:
         if self.has_calls():
             return
         for place, port in tuple(self._ports.items()):
-            if port.seconds <= 0 or port.binding.state is api.State.CLOSED:
+            if port.is_closed or not port.registrations.longest:
                 del self._ports[place]
                 port.binding.kill("registration-is-over")

@@ -2,13 +2,21 @@
 
 from sallyport import api, limits
 from sallyport.wire.messages import TextMessage
-from sallyport.wire.sip.messages import is_sip, read_datagram, require_sip, sip_reader
+from sallyport.wire.sip.messages import (
+    is_keep_alive,
+    is_sip,
+    read_datagram,
+    require_sip,
+    sip_reader,
+)
 
 
 class SipFraming:
     """Takes what comes, and returns messages, and bytes that pass as they are."""
 
-    def __init__(self, *, is_stream: bool) -> None:
+    def __init__(self, *, is_stream: bool, is_port: bool) -> None:
+        """`is_port`: it came to a port of ours, where nothing but SIP passes."""
+        self._is_port = is_port
         self._stream = sip_reader() if is_stream else None
         self._datagram: bytes | None = None
         self.unread = b""
@@ -43,7 +51,11 @@ class SipFraming:
 
     def _take_datagram(self) -> TextMessage | bytes | None:
         data, self._datagram = self._datagram, None
-        if data is None or not is_sip(data):
-            return data
+        if data is None:
+            return None
         self.unread = data
-        return read_datagram(data)
+        if is_sip(data):
+            return read_datagram(data)
+        if self._is_port and not is_keep_alive(data):
+            raise api.ProtocolError("not-sip", data)
+        return data

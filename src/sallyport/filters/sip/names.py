@@ -2,7 +2,8 @@
 
 Pure. Changed are Contact, Record-Route and the topmost Via of what the telephone says, and they are
 put back in what it hears; never From, To, Call-ID or a digest, even where they contain the address.
-A message that carries a signature of its headers or body (RFC 8224, S/MIME) is not touched at all.
+A message that carries a signature of them (RFC 4474, S/MIME) is not touched at all; that of RFC
+8224, which providers add to calls, covers neither.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ _SIGNED = (b"multipart/signed", b"application/pkcs7", b"application/x-pkcs7")
 def is_signed(message: TextMessage) -> bool:
     """Whether a signature covers what would be changed."""
     kind = (message.get(b"content-type") or b"").lower()
-    return message.get(b"identity") is not None or kind.startswith(_SIGNED)
+    return message.get(b"identity-info") is not None or kind.startswith(_SIGNED)
 
 
 Place = tuple[api.Transport, api.Endpoint]
@@ -87,7 +88,7 @@ class SipNames:
         if message.start.is_request:
             message = _with_via(message, lambda hop: self._tell_via(hop, places))
         for (_, own), told in places.contacts.items():
-            _remember(self._places, told, own, limits.MAX_SIP_CONTACTS)
+            _remember(self._places, told, own, limits.MAX_SIP_NAMES)
         return _with_names(message, _NAMING, tell)
 
     def inwards(self, message: TextMessage, places: SipPlaces) -> TextMessage:
@@ -108,7 +109,7 @@ class SipNames:
 
     def _told(self, one: NameAddress, place: api.Endpoint) -> NameAddress:
         told = one.at(place)
-        _remember(self._contacts, told.target, one.target, limits.MAX_SIP_CONTACTS)
+        _remember(self._contacts, told.target, one.target, limits.MAX_SIP_NAMES)
         return told
 
     def _restored(self, target: bytes, places: SipPlaces) -> bytes:

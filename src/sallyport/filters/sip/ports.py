@@ -1,9 +1,10 @@
 """Ports of the gateway at which the telephone is called, by who speaks of no connection it has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sallyport import api
+from sallyport.filters.sip.registrations import Registrations
 
 
 @dataclass(slots=True)
@@ -15,8 +16,13 @@ class SignallingPort:
     """
 
     binding: api.Binding
-    seconds: float = 0.0
-    """How long a request or a registration still needs it."""
+    registrations: Registrations = field(default_factory=Registrations)
+    """What still needs it, for how long."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is gone: its rule has ended it, or an operator."""
+        return self.binding.state is api.State.CLOSED
 
     @property
     def told(self) -> api.Endpoint:
@@ -27,10 +33,6 @@ class SignallingPort:
         """Let the host in; raises BindError."""
         if self.binding.state is api.State.RESERVED:
             await self.binding.arm()
-
-    def needs(self, seconds: float) -> None:
-        """Keep it for so long at least."""
-        self.seconds = max(self.seconds, seconds)
 
 
 async def reserve_port(

@@ -38,6 +38,8 @@ COMPACT: Mapping[bytes, bytes] = {
 _CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+([!-~]+)")
 # RFC 3261 section 8.1.1.5: a sequence number is below 2 to the 31.
 _MAX_CSEQ = 2**31
+# RFC 8489 section 5: a header of 20 bytes, two zero bits, the magic cookie.
+_STUN_HEAD, _STUN_COOKIE = 20, b"\x21\x12\xa4\x42"
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
@@ -60,6 +62,12 @@ def is_sip(data: bytes) -> bool:
     """Whether the first line of a datagram is SIP (attacks H05, trap 8)."""
     first = data.partition(b"\n")[0].rstrip(b"\r ")
     return first.startswith(b"SIP/2.0 ") or first.endswith(b" SIP/2.0")
+
+
+def is_keep_alive(data: bytes) -> bool:
+    """Whether a datagram keeps a way open: blank lines, or STUN (RFC 5626 section 3.5)."""
+    is_stun = len(data) >= _STUN_HEAD and data[0] < 4 and data[4:8] == _STUN_COOKIE
+    return is_stun or not data.strip(b"\r\n")
 
 
 def read_datagram(data: bytes) -> TextMessage:
