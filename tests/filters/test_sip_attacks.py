@@ -112,6 +112,17 @@ def test_p12_a_call_cannot_be_joined_by_an_invite_of_its_name(version: int) -> N
 
 
 @both_families
+def test_p12_a_strangers_invite_of_the_same_name_ends_no_call_that_rings(version: int) -> None:
+    dialogue = calling(version)
+    dialogue.server_says(reply(b"183 Progress", sdp(FAR[version], b"7000")))
+    dialogue.server_says(far_request(b"INVITE", far=b"stranger").replace(b">;tag=mine", b">"))
+    busy = own_answer(b"482 Loop").replace(b"tag=far", b"tag=stranger")
+    dialogue.client_says(busy.replace(b">;tag=mine", b">;tag=merged"))
+
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
 def test_p12_a_second_answer_of_another_branch_moves_nothing(version: int) -> None:
     late = reply(b"200 OK", sdp(MOVED[version], b"7000"), tag=b"late")
     dialogue = talking(version).server_says(late).client_hears(late)
@@ -223,6 +234,17 @@ def test_p08_calls_with_one_host_have_a_bound() -> None:
 
     heard = dialogue.client_end.take()
     assert heard.count(b"SIP/2.0 503 Service Unavailable\r\n") == 1
+
+
+def test_p08_calls_that_are_refused_take_no_place() -> None:
+    dialogue = phone()
+    for number in range(limits.MAX_SIP_TRANSACTIONS + 1):
+        via = b"SIP/2.0/UDP a;branch=z9hG4bK%d" % number
+        dialogue.client_says(invite(4, sdp(HOST[4], b"22"), call=b"no@%d" % number, via=via))
+    assert dialogue.client_end.take().count(b"SIP/2.0 403 ") == limits.MAX_SIP_TRANSACTIONS + 1
+
+    dialogue.client_says(invite(4, sdp(HOST[4], b"4000")))
+    assert bodies(dialogue.server_end.take()) == sdp(OUR[4], PORT[4])
 
 
 def test_p08_long_requests_without_an_answer_have_a_bound() -> None:

@@ -146,47 +146,60 @@ class SipDialogue(api.DataFilter):
 
     async def _said_by_own(self, message: TextMessage) -> None:
         """Pass a message of the telephone on, with the gateway's addresses in it."""
+        is_request = message.start.is_request
         try:
             names = names_of(message)
             places, ports = await self._telephone.places(self._flow, message, names)
-            told = await self._told_by_own(
-                self._telephone.names.outwards(message, places), names, ports
-            )
+            told = self._telephone.names.outwards(message, places)
+            if is_request:
+                told = await self._asked_by_own(told, names, ports)
+            else:
+                told = await self._answered_by_own(told, names, ports)
         except (api.BindError, api.ProtocolError) as refusal:
             self._refuse(message, refusal, self._own)
             return
-        if not message.start.is_request and 200 <= message.start.code < 300:
-            for port in ports:
-                await port.open()
         self._far.send(bytes(told))
 
-    async def _told_by_own(
+    async def _asked_by_own(
         self, message: TextMessage, names: MessageNames, ports: tuple[SignallingPort, ...]
     ) -> TextMessage:
-        """Return what the far side shall hear; raises BindError, ProtocolError."""
-        start = message.start
-        if start.is_request:
-            if start.method != b"ACK":
-                self._telephone.host(self._flow).ours.add(names, SipExchange(message, ports))
+        """Return what the far side shall hear of a request; raises BindError, ProtocolError."""
+        method, exchange = message.start.method, SipExchange(message, ports)
+        if method != b"ACK":
+            self._telephone.host(self._flow).ours.add(names, exchange)
+        try:
             message, call = await self._with_media(message, names, names.from_tag, is_own=True)
-            if call is not None and start.method == b"ACK" and message.body:
-                await call.agree(names.to_tag)
-            if call is not None and start.method == b"BYE":
-                call.is_ending |= call.is_between(names.from_tag or b"none", names.to_tag)
-            return message
+        except (api.BindError, api.ProtocolError):
+            exchange.is_final = True  # it was answered by us
+            raise
+        if call is not None and method == b"ACK" and message.body:
+            await call.agree(names.to_tag)
+        if call is not None and method == b"BYE" and names.from_tag:
+            call.is_ending |= call.is_between(names.from_tag, names.to_tag)
+        return message
+
+    async def _answered_by_own(
+        self, message: TextMessage, names: MessageNames, ports: tuple[SignallingPort, ...]
+    ) -> TextMessage:
+        """Return what the far side shall hear of an answer; raises BindError, ProtocolError."""
+        code = message.start.code
         exchange = self._telephone.host(self._flow).theirs.find(names)
         if exchange is None:
             return message
-        if 100 < start.code < 300:
+        if 100 < code < 300:
             message, call = await self._with_media(message, names, names.to_tag, is_own=False)
             if call is not None and exchange.is_heard:
                 self._hears(call, exchange.request, names.from_tag)
                 await call.open()
-        if start.code >= 200:
-            exchange.is_final = True
-            if self._flow.is_published and start.code < 300:
+        if 200 <= code < 300:
+            for port in ports:
+                await port.open()
+            if self._flow.is_published:
                 self._granted(exchange, message)
-            await self._concluded(names, start.code, names.from_tag)
+        if code >= 200:
+            exchange.is_final = True
+            if exchange.is_heard:
+                await self._concluded(names, code, names.from_tag)
         return message
 
     async def _with_media(
@@ -199,11 +212,16 @@ class SipDialogue(api.DataFilter):
             call.silent_seconds = 0.0
         if said is None:
             return message, call
-        streams = own_streams(said, self._flow)
+        streams, is_new = own_streams(said, self._flow), call is None
         if call is None:
             call = self._telephone.begin_call(self._flow, names.call_id, own_tag, is_own=is_own)
         call.own_tag = own_tag or call.own_tag
-        told = await call.wants(self._flow, streams)
+        try:
+            told = await call.wants(self._flow, streams)
+        except api.BindError:
+            if is_new:
+                self._telephone.end_call(names.call_id, "refused")
+            raise
         return with_description(message, rewritten(said, told, self._flow.own.address)), call
 
     # -- what the far side says -------------------------------------------------------------------
