@@ -115,6 +115,42 @@ def test_a_conversation_passes_both_ways_each_side_seeing_whom_it_should(
         asyncio.run(converse())
 
 
+def test_x05_a_conversation_whose_address_has_gone_begins_anew_from_another(
+    lab: Lab, listeners: list[socket.socket]
+) -> None:
+    extra = ip_address("203.0.113.77")
+    place = ["dev", "ext0"]
+
+    async def converse() -> None:
+        gateway = echo_gateway()
+        before, policy = gateway.policy, gateway.policy
+        networks = tuple(
+            replace(one, source=(extra,)) if one.is_external else one for one in policy.networks
+        )
+        gateway.replace(replace(policy, networks=networks), [])
+        interceptor = DatagramInterceptor(gateway, {7: ECHO})
+        for listener in listeners:
+            interceptor.serve(listener)
+        there = str(lab.server.address(4)), 7
+        with speaking(lab.client, 4) as client, speaking(lab.server, 4, 7) as server:
+            client.sendto(b"one", there)
+            assert (await hear(server))[1][0] == str(extra)
+
+            lab.gateway.run(["ip", "address", "del", f"{extra}/24", *place])
+            gateway.replace(before, [])
+            for said in (b"lost", b"two"):
+                client.sendto(said, there)
+            heard, sender = await hear(server)
+            assert (heard, sender[0]) == (b"two", str(lab.gateway.address4))
+            assert len(interceptor.conversations) == 1
+        gateway.shut_down("test-over")
+        interceptor.close()
+
+    lab.gateway.run(["ip", "address", "add", f"{extra}/24", *place])
+    with lab.gateway.entered():
+        asyncio.run(converse())
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_while_nobody_listens_intercepted_datagrams_go_nowhere(
     family: int, lab: Lab, listeners: list[socket.socket]

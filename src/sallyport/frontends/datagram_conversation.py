@@ -1,6 +1,7 @@
 """DatagramConversation: what one client port and one server port say to each other over UDP."""
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -178,9 +179,23 @@ class _ServerEnd:
         try:
             self._socket.send(data)
         except OSError as error:
-            self._primary.note(
-                "datagram.lost", level="debug", to=self._primary.server, error=str(error)
-            )
+            primary = self._primary
+            primary.note("datagram.lost", level="debug", to=primary.server, error=str(error))
+            if self._is_homeless():
+                # What the client says next begins a conversation from an address that we have.
+                primary.kill("external-address-has-gone")
+
+    def _is_homeless(self) -> bool:
+        """Whether this host has no longer the address that the server knows us by (attack X05)."""
+        if self._socket is None or not appears_as_gateway(self._primary):
+            return False
+        own = endpoint_of(self._socket.getsockname())
+        try:
+            with socket.socket(self._socket.family, socket.SOCK_DGRAM) as probe:
+                probe.bind(name_of(own.with_port(0)))
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL
+        return False
 
     def shutdown(self) -> None:
         """Datagrams have no end."""

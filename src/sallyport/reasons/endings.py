@@ -147,8 +147,9 @@ REASONS: Final = (
     ),
     _end(
         "external-address-has-gone",
-        "The gateway has no longer the external address of the mapping.",
-        "Clients are told at once, and ask for another.",
+        "The gateway has no longer the external address of the mapping, or of the conversation.",
+        "Clients of PCP are told at once, and ask for another; what is said next in a conversation"
+        " over UDP leaves from another address.",
     ),
     _end(
         "front-end-switched-off",
