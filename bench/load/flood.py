@@ -5,11 +5,15 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
+from itertools import cycle
 
 import msgspec
 from msgspec import Struct
 
+from bench.load import tftp
 from bench.load.client import Failed, FtpClient
 from bench.load.jobs import Route, Way
 from bench.load.scheduler import Scheduler, Steps, connect, make
@@ -19,8 +23,10 @@ class Attack(StrEnum):
     """What is flooded."""
 
     BINDS = "binds"
+    CONNECTIONS = "connections"
     HALF_OPEN = "half-open controls"
     SYNS = "SYNs at pinholes"
+    DATAGRAMS = "TFTP requests"
 
 
 class FloodJob(Struct, frozen=True):
@@ -34,6 +40,13 @@ class FloodJob(Struct, frozen=True):
 
 # As fast as answers come, on so many connections; each also takes one control connection.
 _BINDERS = 8
+
+# So many control connections at a time that each end as soon as the server has said hello.
+_CONNECTING = 8
+
+# Requests a millisecond, each from another port and never acknowledged: a tenth of what our flooder
+# can send, for the same reason as below.
+_REQUESTS_PER_MILLISECOND = 5
 
 # Below the 512 that Sallyport grants one client: so that none is refused, and all are kept.
 _HALF_OPEN = 400
@@ -59,6 +72,18 @@ def _flood_binds(scheduler: Scheduler, route: Route) -> Steps[None]:
                 yield from client.announce()
         except (Failed, OSError):
             client.close()
+
+
+def _flood_connections(scheduler: Scheduler, route: Route) -> Steps[None]:
+    """Connect, wait for the greeting, reset; again and again."""
+    to = (route.proxy, route.proxy_port) if route.way is Way.SOCKS else (route.server, route.port)
+    while True:
+        with make(scheduler) as sock, suppress(OSError):
+            # A reset leaves no port behind that waits for a minute.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            yield from connect(sock, to)
+            if route.way is not Way.SOCKS:
+                yield sock.fileno()
 
 
 def _hold_half_open(scheduler: Scheduler, route: Route) -> Steps[None]:
@@ -97,15 +122,26 @@ def _syn(server: str, to: str, port: int) -> bytes:
 
 def _flood_syns(server: str, outside: str) -> None:
     ports = [random.randint(_FIRST_PORT, _LAST_PORT) for _ in range(_PREPARED)]
-    packets = [_syn(server, outside, port) for port in ports]
+    packets = cycle([_syn(server, outside, port) for port in ports])
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    _pace(_SYNS_PER_MILLISECOND, lambda: raw.sendto(next(packets), (outside, 0)))
+
+
+def _flood_requests(server: str) -> None:
+    def ask() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(OSError):
+            sock.sendto(tftp.READ, (server, tftp.PORT))
+
+    _pace(_REQUESTS_PER_MILLISECOND, ask)
+
+
+def _pace(per_millisecond: int, send: Callable[[], object]) -> None:
+    """Send so often until killed."""
     _say()
-    at = 0
     due = time.perf_counter()
     while True:
-        for packet in packets[at : at + _SYNS_PER_MILLISECOND]:
-            raw.sendto(packet, (outside, 0))
-        at = (at + _SYNS_PER_MILLISECOND) % _PREPARED
+        for _ in range(per_millisecond):
+            send()
         due += 0.001
         time.sleep(max(0.0, due - time.perf_counter()))
 
@@ -119,10 +155,16 @@ def flood(job: FloodJob) -> None:
     """Attack until killed."""
     if job.attack is Attack.SYNS:
         _flood_syns(job.route.server, job.outside)
+    if job.attack is Attack.DATAGRAMS:
+        _flood_requests(job.route.server)
     scheduler = Scheduler()
-    is_binds = job.attack is Attack.BINDS
-    for _ in range(_BINDERS if is_binds else _HALF_OPEN):
-        scheduler.start((_flood_binds if is_binds else _hold_half_open)(scheduler, job.route))
+    count, conversation = {
+        Attack.BINDS: (_BINDERS, _flood_binds),
+        Attack.CONNECTIONS: (_CONNECTING, _flood_connections),
+        Attack.HALF_OPEN: (_HALF_OPEN, _hold_half_open),
+    }[job.attack]
+    for _ in range(count):
+        scheduler.start(conversation(scheduler, job.route))
     begin = time.monotonic()
     while time.monotonic() < begin + 0.5:  # until the flood is at its height
         scheduler.turn(0.1)

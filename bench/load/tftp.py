@@ -11,7 +11,8 @@ import time
 import msgspec
 from msgspec import Struct
 
-_READ = b"\x00\x01boot\0octet\0"
+PORT = 69
+READ = b"\x00\x01boot\0octet\0"
 _DATA = b"\x00\x03\x00\x01" + bytes(100)
 _ACK = b"\x00\x04\x00\x01"
 
@@ -40,7 +41,7 @@ class Fetched(Struct, frozen=True):
 def serve(address: str) -> None:
     """Answer until killed."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind((address, 69))
+    listener.bind((address, PORT))
     poller = select.epoll()
     poller.register(listener, select.EPOLLIN)
     talks: dict[int, socket.socket] = {}
@@ -69,7 +70,7 @@ def fetch(job: TftpJob) -> Fetched:
         begin = time.perf_counter()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(_TIMEOUT)
-            sock.sendto(_READ, (job.server, 69))
+            sock.sendto(READ, (job.server, PORT))
             try:
                 data, source = sock.recvfrom(2048)
             except OSError:

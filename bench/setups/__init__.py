@@ -7,6 +7,7 @@ from bench.setups.proxies import Dante, HaProxy, SuseProxy
 from bench.setups.sallyport import (
     Sallyport,
     SallyportFiltered,
+    SallyportLimited,
     SallyportPcp,
     SallyportSip,
     SallyportSipUser,
@@ -22,6 +23,7 @@ SETUPS: dict[str, type[Setup]] = {
         PlainNat,
         Helper,
         Sallyport,
+        SallyportLimited,
         SallyportUser,
         SallyportFiltered,
         SallyportSocks,

@@ -24,7 +24,7 @@ from = "internal"
 to = "external"
 ipv4 = "nat"
 ipv6 = "route"
-
+{rules}
 [[access_rules]]
 name = "bench"
 action = "allow"
@@ -67,11 +67,15 @@ class Sallyport(Setup):
     protocols: ClassVar[tuple[str, ...]] = ()
     """What the rule grants besides FTP and TFTP."""
     quota: ClassVar[int] = _QUOTA
+    rules: ClassVar[str] = ""
+    """Rules that come before that of everybody."""
 
     def start(self) -> None:
         """Implement `Setup.start`."""
         more = "".join(f', "{name}"' for name in self.protocols)
-        head = _CONFIGURATION.format(data_path=self.data_path, quota=self.quota, more=more)
+        head = _CONFIGURATION.format(
+            data_path=self.data_path, quota=self.quota, more=more, rules=self.rules
+        )
         text = head + self.filters()
         path = self.write("sallyport.toml", text)
         shorten(self.lab.gateway)
@@ -80,6 +84,23 @@ class Sallyport(Setup):
     def filters(self) -> str:
         """Return what the configuration says about filters."""
         return ""
+
+
+class SallyportLimited(Sallyport):
+    """The same, where the second client has the limits of the example in the README."""
+
+    name = "sallyport-limits"
+    title = "Sallyport, with limits"
+    rules = """
+[[access_rules]]
+name = "the second client"
+action = "allow"
+protocols = ["ftp", "tftp"]
+from = ["10.0.0.9"]
+to = ["external"]
+max_bindings_per_client = 64
+max_binds_per_minute = 600
+"""
 
 
 class SallyportUser(Sallyport):

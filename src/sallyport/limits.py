@@ -200,6 +200,15 @@ MAX_PUBLISHED_CONVERSATIONS = MAX_DATAGRAM_CONVERSATIONS // 2
 # Datagrams read in one round of the event loop, so that a flood of them does not stop all else.
 MAX_DATAGRAMS_PER_TURN = 64
 
+# Clients that are served a first datagram each in one round: about as long as one round of sockets.
+MAX_DATAGRAMS_SERVED_PER_TURN = 8
+
+# Datagrams of one client that wait for their turn: what is served in some tenths of a second.
+# A NAT may be the client, with many hosts behind it that boot at once. And the bytes of all that
+# wait, of all clients.
+MAX_QUEUED_DATAGRAMS = 256
+MAX_QUEUED_DATAGRAM_BYTES = 4 * 1024 * 1024
+
 # RFC 768: the length field has 16 bits. A buffer of this size truncates nothing.
 MAX_DATAGRAM_BYTES = 65535
 

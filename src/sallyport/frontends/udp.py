@@ -20,6 +20,7 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError
 from sallyport.flags import Transport
 from sallyport.frontends.datagram_conversation import DatagramConversation, Speak
+from sallyport.frontends.datagram_queue import DatagramQueue
 from sallyport.frontends.sockets import explained, foreign_socket, publishing
 from sallyport.io.interception import (
     ANCILLARY_SPACE,
@@ -69,6 +70,7 @@ class DatagramInterceptor:
         self.conversations: dict[tuple[Endpoint, Endpoint], DatagramConversation] = {}
         """By the client, and where it sends what it says."""
         self._published = 0
+        self._queue = DatagramQueue()
 
     def serve(self, listener: socket.socket) -> None:
         """Start to read from such a socket as the functions above make; it stays the caller's."""
@@ -85,7 +87,8 @@ class DatagramInterceptor:
         self._services = services
 
     def leave(self, listener: socket.socket) -> None:
-        """Read there no more."""
+        """Read there no more; what was read and has not had its turn is lost."""
+        self._queue.clear()
         self._listeners.remove(listener)
         asyncio.get_running_loop().remove_reader(listener)
 
@@ -101,12 +104,36 @@ class DatagramInterceptor:
                     limits.MAX_DATAGRAM_BYTES, ANCILLARY_SPACE
                 )
             except BlockingIOError:
-                return
+                break
+            host = self._host_of(sender)
+            if self._queue.is_full_for(host):
+                # Of a flood, the most by far: nothing more is done about them.
+                continue
             dialled = original_destination(ancillary)
             if dialled is not None:
-                client = endpoint_of(sender)
+                client, interface = endpoint_of(sender), arriving_interface(ancillary)
                 speak = partial(_speak_at, listener, client) if dialled == own else None
-                self.received(client, dialled, data, arriving_interface(ancillary), speak)
+                serve = partial(self.received, client, dialled, data, interface, speak)
+                if self._queue.put(host, len(data), serve) and self._queue.is_full_for(host):
+                    self._full(client, dialled)
+        self._queue.serve()
+
+    def _host_of(self, sender: tuple[str, int]) -> str:
+        # Of IPv4 it is the address as the socket writes it.
+        if ":" not in sender[0]:
+            return sender[0]
+        return self._gateway.policy.host_of(endpoint_of(sender).address)
+
+    def _full(self, client: Endpoint, dialled: Endpoint) -> None:
+        protocol = self._protocols.get(dialled.port)
+        self._gateway.journal.record(
+            "datagram.dropped",
+            level="warning",
+            client=client,
+            server=dialled,
+            protocol=None if protocol is None else protocol.name,
+            reason="too-many-datagrams-wait",
+        )
 
     def received(
         self,

@@ -84,10 +84,12 @@ REASONS: Final = (
     ),
     _resource(
         "too-many-datagrams-wait",
-        "More datagrams of one conversation came than may wait while its filter waits.",
-        "This one was dropped; who sent it sends it again, as of any datagram that is lost.",
-        "Look for a host that floods. The limits are fixed: MAX_WAITING_DATAGRAMS and"
-        " MAX_WAITING_DATAGRAM_BYTES.",
+        "More datagrams of one conversation came than may wait while its filter waits, or more of"
+        " one host than may wait for their turn.",
+        "What came beyond that was dropped; who sent it sends it again, as of any datagram that is"
+        " lost. Other hosts are served as before.",
+        "Look for a host that floods. The limits are fixed: MAX_WAITING_DATAGRAMS,"
+        " MAX_WAITING_DATAGRAM_BYTES and MAX_QUEUED_DATAGRAMS.",
     ),
     _resource(
         "too-many-private-sessions",

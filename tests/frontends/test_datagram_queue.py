@@ -1,0 +1,123 @@
+"""Who floods waits for itself: datagrams are served in turns, one of each client."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sallyport import limits
+from sallyport.frontends.datagram_queue import DatagramQueue
+
+
+class Ground:
+    """A queue, its clock, and what it has served."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.served: list[str] = []
+        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.queue = DatagramQueue(
+            lambda seconds, action: self.due.append((seconds, action)), lambda: self.now
+        )
+
+    def put(self, client: str, *words: str, size: int = 10) -> list[bool]:
+        """Queue datagrams of one client; serving one takes a millisecond."""
+
+        def serve(word: str) -> Callable[[], None]:
+            def action() -> None:
+                self.served.append(word)
+                self.now += 0.001
+
+            return action
+
+        return [self.queue.put(client, size, serve(word)) for word in words]
+
+    def turn(self) -> float:
+        """Take the turn that is due; return for how long it had been put off."""
+        ((seconds, action),) = self.due
+        self.due.clear()
+        action()
+        return seconds
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return Ground()
+
+
+def test_a_single_datagram_is_served_at_once(ground: Ground) -> None:
+    ground.put("a", "a1")
+    ground.queue.serve()
+
+    assert ground.served == ["a1"]
+    assert ground.due == []
+
+
+def test_each_turn_serves_one_of_each_client_in_the_order_in_which_it_was_said(
+    ground: Ground,
+) -> None:
+    ground.put("flooder", "f1", "f2", "f3")
+    ground.put("a", "a1")
+    ground.put("b", "b1", "b2")
+    ground.queue.serve()
+    ground.turn()
+    ground.turn()
+
+    assert ground.served == ["f1", "a1", "b1", "f2", "b2", "f3"]
+    assert ground.due == []
+
+
+def test_those_that_wait_get_half_of_the_time_at_most(ground: Ground) -> None:
+    ground.put("flooder", "f1", "f2", "f3")
+    ground.put("a", "a1")
+    ground.queue.serve()
+    ground.put("a", "a2")
+    ground.queue.serve()
+
+    # Two were served in two milliseconds; what came meanwhile does not hasten the next turn.
+    assert ground.served == ["f1", "a1"]
+    assert ground.turn() == pytest.approx(0.002)
+    assert ground.served == ["f1", "a1", "f2", "a2"]
+
+
+def test_one_turn_serves_so_many_clients_and_goes_on_with_the_others(ground: Ground) -> None:
+    count = limits.MAX_DATAGRAMS_SERVED_PER_TURN + 3
+    for number in range(count):
+        ground.put(f"client {number}", f"{number}", f"{number} again")
+    ground.queue.serve()
+    ground.turn()
+
+    once = [f"{number}" for number in range(count)]
+    assert ground.served[:count] == once
+    assert ground.served[count:] == [
+        f"{number} again" for number in range(2 * limits.MAX_DATAGRAMS_SERVED_PER_TURN - count)
+    ]
+
+
+def test_what_one_client_sends_beyond_its_places_is_lost_and_of_others_nothing(
+    ground: Ground,
+) -> None:
+    words = [f"f{number}" for number in range(limits.MAX_QUEUED_DATAGRAMS + 1)]
+
+    assert ground.put("flooder", *words) == [True] * limits.MAX_QUEUED_DATAGRAMS + [False]
+    assert ground.queue.is_full_for("flooder")
+    assert not ground.queue.is_full_for("a")
+    assert ground.put("a", "a1") == [True]
+
+
+def test_all_that_waits_has_a_bound_in_bytes(ground: Ground) -> None:
+    half = limits.MAX_QUEUED_DATAGRAM_BYTES // 2
+
+    assert ground.put("a", "a1", size=half) == [True]
+    assert ground.put("b", "b1", size=half) == [True]
+    assert ground.put("c", "c1", size=1) == [False]
+    ground.queue.serve()
+    assert ground.put("c", "c2", size=1) == [True]
+
+
+def test_what_is_cleared_is_not_served(ground: Ground) -> None:
+    ground.put("a", "a1", "a2")
+    ground.queue.serve()
+    ground.queue.clear()
+    ground.turn()
+
+    assert ground.served == ["a1"]
