@@ -12,7 +12,7 @@ from sallyport.ops.control.application import BadRequest
 from sallyport.ops.control.client import follow
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.operations import OPERATIONS, Handler, Operation
-from sallyport.ops.control.schema import Killed, Lost, Sessions
+from sallyport.ops.control.schema import Killed, Lost, Reloaded, Sessions
 from sallyport.testing.world import MemoryJournal
 
 
@@ -28,6 +28,8 @@ def by_worker(_arguments: Mapping[str, object]) -> object:
     raise RequestRefused(NotFound.code, "no session w1.s9")
 
 
+MISTAKEN = Reloaded(file="/etc/s.toml", valid=False, errors=[], filters=[])
+
 HANDLERS: Mapping[str, Handler] = {
     "sessions.list": lambda _: Sessions(sessions=[]),
     "sessions.show": by_worker,
@@ -35,6 +37,7 @@ HANDLERS: Mapping[str, Handler] = {
     "bindings.list": broken,
     "bindings.kill": refuse,
     "explain": dict,
+    "reload": lambda _: MISTAKEN,
 }
 
 
@@ -51,6 +54,7 @@ def path(tmp_path: Path) -> Path:
         ("GET", "/v1/explain?client=a&server=b&protocol=c&bind=5", 200, {"bind": "5"}),
         ("GET", "/v1/sessions/w1.s9", 404, {"code": "not-found", "message": "no session w1.s9"}),
         ("DELETE", "/v1/bindings/1", 422, {"code": "policy-denied"}),
+        ("POST", "/v1/reload", 409, {"version": 1, "file": "/etc/s.toml", "valid": False}),
         ("GET", "/v1/status", 503, {"code": "not-ready"}),
         ("POST", "/v1/sessions", 405, {"code": "method-not-allowed"}),
         ("GET", "/v1/nothing", 404, {"code": "unknown-command"}),

@@ -10,7 +10,7 @@ from tests.ops.control.served import served
 from sallyport import limits
 from sallyport.errors import NotFound, NotRunning, OperatorError, RequestRefused
 from sallyport.ops.control.client import request
-from sallyport.ops.control.schema import SessionRow, Sessions
+from sallyport.ops.control.schema import Reloaded, SessionRow, Sessions
 
 SESSION = SessionRow(
     id="w1.s5", client="10.0.0.8", since="2026-01-01T00:00:00Z", controls=[], bindings=2
@@ -39,6 +39,15 @@ def test_an_error_keeps_its_code_on_the_way_whatever_was_asked_for(path: Path, w
         request(path, "sessions.show", expect=Sessions, id=wanted)
 
     assert (caught.value.refusal, str(caught.value)) == ("not-found", f"no session {wanted}")
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_a_reload_is_answered_with_its_document_whether_or_not_it_changed_anything(
+    path: Path, is_valid: bool
+) -> None:
+    answer = Reloaded(file="/etc/s.toml", valid=is_valid, errors=[], filters=[])
+    with served(path, {"reload": lambda _: answer}):
+        assert request(path, "reload", expect=Reloaded) == answer
 
 
 def test_no_gateway_is_told(path: Path) -> None:

@@ -20,7 +20,13 @@ from sallyport.ops.config.document import nearest
 from sallyport.ops.control.access import Tokens
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.openapi import openapi
-from sallyport.ops.control.operations import OPERATIONS, Access, Handler, Operation
+from sallyport.ops.control.operations import (
+    CONFLICT,
+    OPERATIONS,
+    Access,
+    Handler,
+    Operation,
+)
 from sallyport.ops.control.schema import Problem
 from sallyport.ops.reload import NotReady
 
@@ -125,7 +131,9 @@ class Application(Starlette):
             return Response(media_type="text/event-stream")
         if operation.is_stream:
             return EventStream(await self._follow(operation, arguments))
-        answer = _json(await self._answer(operation, arguments))
+        document = await self._answer(operation, arguments)
+        is_conflict = operation.may_conflict and not getattr(document, "valid", True)
+        answer = _json(document, CONFLICT if is_conflict else 200)
         # The page offers to end something to those who may.
         answer.headers["sallyport-access"] = access.name.lower()
         return answer

@@ -13,7 +13,7 @@ import msgspec
 
 from sallyport import limits
 from sallyport.errors import NotRunning, OperatorError, RequestRefused
-from sallyport.ops.control.operations import OPERATIONS
+from sallyport.ops.control.operations import CONFLICT, OPERATIONS
 from sallyport.ops.control.schema import Problem
 
 _T = TypeVar("_T")
@@ -71,7 +71,8 @@ def _asked(
         with closing(_Connection(path)) as connection:
             connection.request(operation.method, f"{target}{query}")
             response = connection.getresponse()
-            if response.status != http.client.OK:
+            is_answer = operation.may_conflict and response.status == CONFLICT
+            if response.status != http.client.OK and not is_answer:
                 problem = _decoded(path, response.read(), Problem)
                 raise RequestRefused(problem.code, problem.message)
             yield response

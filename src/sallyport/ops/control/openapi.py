@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 import sallyport
-from sallyport.ops.control.operations import OPERATIONS, Access, Operation, Parameter
+from sallyport.ops.control.operations import CONFLICT, OPERATIONS, Access, Operation, Parameter
 from sallyport.ops.control.schema import Problem
 
 _JSON_TYPES = {str: "string", int: "integer"}
@@ -54,6 +54,9 @@ def _operation(one: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     # An event stream is text; what each `data:` line holds cannot be said in OpenAPI 3.1.
     schema = {"type": "string"} if one.is_stream else schemas[one.answer]
     detail = f" Each event is a {one.answer.__name__}." if one.is_stream else ""
+    content = {media: {"schema": schema}}
+    conflict = "What it says is not in force; the same document says why."
+    conflicts = {str(CONFLICT): {"description": conflict, "content": content}}
     return {
         "operationId": one.name,
         "summary": one.summary,
@@ -61,7 +64,8 @@ def _operation(one: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
         "tags": ["change" if one.access is Access.CHANGE else "read"],
         "parameters": [_parameter(one, parameter) for parameter in one.parameters],
         "responses": {
-            "200": {"description": one.summary, "content": {media: {"schema": schema}}},
+            "200": {"description": one.summary, "content": content},
+            **(conflicts if one.may_conflict else {}),
             "default": {
                 "description": "Refused or failed: the code says why.",
                 "content": {"application/json": {"schema": schemas[Problem]}},

@@ -7,7 +7,7 @@ made of this one table.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -36,6 +36,11 @@ Tell = Callable[[object], None]
 
 Stream = Callable[[Mapping[str, object], Tell], Callable[[], None]]
 """Begin to tell, by a stream's arguments; returns what ends it. A SallyportError is an answer."""
+
+
+CONFLICT: Final = 409
+"""The status of an answer that says why nothing has changed (RFC 9110 section 15.5.10): what the
+gateway was to go by is not as it must be. A script sees it without reading the answer."""
 
 
 class Access(IntEnum):
@@ -69,6 +74,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     is_stream: bool = False
     """Whether it goes on for as long as it is read: server-sent events."""
+    may_conflict: bool = False
+    """Whether the answer, if it is not `valid`, comes with the status CONFLICT."""
 
     @property
     def access(self) -> Access:
@@ -172,6 +179,7 @@ _ALL = (
         "/v1/reload",
         Reloaded,
         "Read the configuration file again; a file with mistakes changes nothing.",
+        may_conflict=True,
     ),
     Operation(
         "drain",
