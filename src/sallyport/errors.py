@@ -45,6 +45,8 @@ class BindError(SallyportError):
     hresult: ClassVar[int] = 0x80004005
     is_recorded = False
     """Whether the gateway has written it down: the caller then writes no second record of it."""
+    rule: str | None = None
+    """The rule whose limits say no, by its name; None when it was no rule."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 import pytest
-from tests.core.office import CLIENT, PEER, Office
+from tests.core.office import CLIENT, FTP, PEER, Office, run
 
 from sallyport.addresses import Endpoint
-from sallyport.errors import BindError, OutOfResources
-from sallyport.flags import BindFlags
+from sallyport.core.policy.rules import Asker
+from sallyport.core.policy.terms import Frontend
+from sallyport.errors import BindError, OutOfResources, QuotaExceeded
+from sallyport.flags import BindFlags, Transport
 
 
 def records(office: Office, event: str) -> list[Mapping[str, object]]:
@@ -29,6 +31,22 @@ def test_a_refused_bind_names_who_asked_whom_by_which_rule_and_what_for() -> Non
     assert record["rule"] == primary.rule.name
     assert record["named"] == "10.0.0.9:25610"
     assert (record["code"], record["reason"]) == (refusal.value.code, refusal.value.reason)
+
+
+def test_so_does_one_that_a_client_asked_for_itself_without_a_server() -> None:
+    office = Office(max_bindings_per_client=0)
+    session = office.gateway.client_session(CLIENT.address, Asker(None, Frontend.PCP))
+
+    with pytest.raises(QuotaExceeded):
+        run(
+            session.bind_for_client(
+                (CLIENT,), transport=Transport.TCP, protocol=FTP, frontend=Frontend.PCP
+            )
+        )
+
+    (record,) = records(office, "binding.refused")
+    (rule,) = office.gateway.policy.access_rules
+    assert (record["client"], record["rule"]) == (CLIENT.address, rule.name)
 
 
 def test_a_refusal_that_was_recorded_says_so_to_who_asked() -> None:

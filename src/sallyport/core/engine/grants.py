@@ -16,7 +16,13 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker, Policy, PublishingRule, Relation, Rule
 from sallyport.core.policy.terms import AllowedAddresses, Peers
 from sallyport.core.policy.trail import Trail
-from sallyport.errors import AddressNotAllowed, PolicyDenied, QuotaExceeded, Terminating
+from sallyport.errors import (
+    AddressNotAllowed,
+    BindError,
+    PolicyDenied,
+    QuotaExceeded,
+    Terminating,
+)
 from sallyport.flags import BindFlags
 
 if TYPE_CHECKING:
@@ -61,13 +67,17 @@ class Grants:
             minute=minute,
             may_be_over=request.bundle is not None,
         )
-        for client in request.client_addresses:
-            self.check_client_address(session, client, request.flags, rule, trail)
-        if request.ip_filter is None or trail is not None:
-            self._check_peers(request, rule, trail)
-        if request.frontend is not None:
-            self._check_external_port(request, rule, trail)
-        self.check_quota(session, primary, rule, len(request.client_addresses), trail)
+        try:
+            for client in request.client_addresses:
+                self.check_client_address(session, client, request.flags, rule, trail)
+            if request.ip_filter is None or trail is not None:
+                self._check_peers(request, rule, trail)
+            if request.frontend is not None:
+                self._check_external_port(request, rule, trail)
+            self.check_quota(session, primary, rule, len(request.client_addresses), trail)
+        except BindError as refusal:
+            refusal.rule = rule.name
+            raise
         return protocol, rule, relation
 
     def ask_policy(

@@ -59,7 +59,7 @@ class Ledger:
         self._note_refusal(
             refusal,
             protocol=protocol.name if isinstance(protocol, ProtocolDefinition) else protocol,
-            **parties_of(request.session, request.primary),
+            **parties_of(request.session, request.primary) | _by_rule(refusal),
             named=", ".join(map(str, request.client_addresses)),
         )
 
@@ -375,6 +375,10 @@ class Ledger:
             proxy=first.proxy_address,
             peers="anyone" if sources is None else sources,
         )
+
+
+def _by_rule(refusal: BindError) -> dict[str, object]:
+    return {} if refusal.rule is None else {"rule": refusal.rule}
 
 
 def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping[str, object]:
