@@ -92,19 +92,24 @@ class Interceptor:
     def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
         """Ask policy about a new connection; a refused client is told so by its protocol."""
         dialled = endpoint_of(leg.getsockname())
+        protocol = self._protocols.get(dialled.port)
+        if protocol is None:
+            # A client inside that comes to the published address is refused, in words.
+            protocol = self._gateway.published_protocol(dialled, Transport.TCP)
         try:
-            primary = self._admit(client, dialled)
+            primary = self._admit(client, dialled, protocol)
         except BindError:
-            _turn_away(leg, self._protocols.get(dialled.port))
+            _turn_away(leg, protocol)
             return
         ControlConnection(self._gateway, self._poller, primary, accepted=leg).begin()
 
-    def _admit(self, client: Endpoint, dialled: Endpoint) -> PrimaryConnection:
+    def _admit(
+        self, client: Endpoint, dialled: Endpoint, protocol: ProtocolDefinition | None
+    ) -> PrimaryConnection:
         """Admit a connection as what it is; raises BindError."""
         policy = self._gateway.policy
         if rule := policy.published_at(client.address, dialled, Transport.TCP):
             return self._gateway.admit_published(rule, client)
-        protocol = self._protocols.get(dialled.port)
         if protocol is None:
             raise PolicyDenied("no-protocol-at-this-port")
         return self._gateway.admit_primary(protocol, client, dialled)

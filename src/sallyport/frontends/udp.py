@@ -166,6 +166,9 @@ class DatagramInterceptor:
             return None
         published = policy.published_at(client.address, dialled, Transport.UDP)
         protocol = self._protocols.get(dialled.port)
+        if protocol is None:
+            # A client inside that comes to the published address is refused, with a record.
+            protocol = self._gateway.published_protocol(dialled, Transport.UDP)
         if published is None and protocol is None:
             return None
         name = published.protocol if published else protocol.name if protocol else ""

@@ -40,9 +40,7 @@ from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.durations import Durations
 from sallyport.core.runtime.environment import Environment, Level
 from sallyport.core.runtime.serial import SerialRunner
-from sallyport.errors import (
-    OutOfResources,
-)
+from sallyport.errors import InvalidArgument, OutOfResources
 from sallyport.flags import BindFlags, Transport
 
 
@@ -147,6 +145,16 @@ class Gateway:
         return self._ports.range
 
     # -- sessions and primary connections -----------------------------------------------------
+
+    def published_protocol(
+        self, dialled: Endpoint, transport: Transport
+    ) -> ProtocolDefinition | None:
+        """Return what is spoken where a server is published; None: nothing that a filter serves."""
+        rule = self.policy.publishes(dialled, transport)
+        try:
+            return None if rule is None else self.roster.protocol(rule.protocol)
+        except InvalidArgument:
+            return None
 
     def announce_primary(self, primary: PrimaryConnection, ready: Callable[[], None]) -> None:
         """Notify the filters of a new connection; `ready` is called when all let it go on.

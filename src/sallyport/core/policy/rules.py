@@ -386,10 +386,14 @@ class Policy:
 
         Only who is outside is a client of a published server.
         """
+        rule, network = self.publishes(dialled, transport), self.network_of(client)
+        return rule if network is not None and self.is_outside(network) else None
+
+    def publishes(self, dialled: Endpoint, transport: Transport) -> PublishingRule | None:
+        """Return the rule that publishes a server there; None: no rule does."""
         for rule in self.publishing_rules:
             if rule.listen == dialled and rule.transport is transport:
-                network = self.network_of(client)
-                return rule if network is not None and self.is_outside(network) else None
+                return rule
         return None
 
     # -- inside -------------------------------------------------------------------------------
