@@ -51,6 +51,13 @@ REPLIES = st.one_of(
 )
 
 
+ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\n"])
+
+
+def _ended(line: bytes, end: bytes) -> bytes:
+    return line.removesuffix(b"\r\n") + end
+
+
 def _data_verbs(family: Family) -> list[bytes]:
     return [family.ask, family.ask_passive, family.ask.replace(b"1553", b"1554"), b"PASV\r\n"]
 
@@ -59,7 +66,7 @@ def conversations(
     asks: list[bytes], names: list[bytes]
 ) -> "st.SearchStrategy[list[tuple[str, list[bytes]]]]":
     said = st.one_of(
-        st.tuples(st.just("client"), COMMANDS | st.sampled_from(asks)),
+        st.tuples(st.just("client"), st.builds(_ended, COMMANDS | st.sampled_from(asks), ENDS)),
         st.tuples(st.just("server"), REPLIES | st.sampled_from(names)),
     )
     cuts = st.lists(st.integers(0, 5000), max_size=3)
@@ -83,14 +90,14 @@ def _cut(turn: tuple[list[Turn], list[int]]) -> list[tuple[str, list[bytes]]]:
 QUICK = FtpSettings(transfer_wait=20)
 
 # Lines that carry an address, and what we say where one cannot be opened.
-_ASKED = re.compile(rb"(?m)^(?:\xff[\xf4\xf2])*(PORT|EPRT) [0-9a-f,|.:]+\r$")
+_ASKED = re.compile(rb"(?m)^(?:\xff[\xf4\xf2])*(PORT|EPRT) [0-9a-f,|.:]+(\r?)$")
 _NAMED = re.compile(rb"(?m)^(227|228|229)[ -].*\r$")
 _OURS = re.compile(rb"(?m)^(425 Can't open passive connection\.|22[789] Line too long\.)\r$")
 
 
 def without_addresses(stream: bytes) -> bytes:
     """Return a stream with every line that may differ made the same."""
-    return _OURS.sub(b"NAMED\r", _NAMED.sub(b"NAMED\r", _ASKED.sub(b"ASKED\r", stream)))
+    return _OURS.sub(b"NAMED\r", _NAMED.sub(b"NAMED\r", _ASKED.sub(rb"ASKED\2", stream)))
 
 
 def play(dialogue: Dialogue, turns: list[tuple[str, list[bytes]]]) -> Iterator[None]:

@@ -132,7 +132,6 @@ def test_f15_a_subnegotiation_without_end_is_a_line_without_end() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"NOOP\nPORT 10,0,0,8,6,17\r\n", "bare-lf"),
         (b"NOOP\rPORT 10,0,0,8,6,17\r\n", "bare-cr"),
         (b"RETR a\r\0PORT 10,0,0,8,6,17\r\n", "cr-nul"),
         (b"PORT 10,0,0,8\0,6,17\r\n", "nul"),
@@ -140,17 +139,61 @@ def test_f15_a_subnegotiation_without_end_is_a_line_without_end() -> None:
 )
 def test_f16_another_line_end_is_refused_and_the_second_one_ends(line: bytes, reason: str) -> None:
     dialogue = greeted().client_says(b"NOOP\r\n").server_hears(b"NOOP\r\n").server_says(OK)
-    dialogue.client_hears(OK).client_says(line.partition(b"\n")[0] + b"\n").server_hears(b"")
+    dialogue.client_hears(OK).client_says(line).server_hears(b"")
     dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n").still_open()
 
     dialogue.client_says(line).ended(reason).server_hears(b"").pinholes()
     dialogue.client_hears(b"500 Syntax error, closing control connection.\r\n")
 
 
-def test_f16_what_follows_a_bare_lf_is_a_line_of_its_own() -> None:
-    dialogue = greeted().client_says(b"NOOP\nPORT 10,0,0,8,6,17\r\n").server_hears(IPV4.heard)
+# A bare LF ends a line for many servers, and for some it does not. What is protected is that the
+# gateway and its server agree: what follows waits until the server has answered what stands before.
 
-    dialogue.client_hears(b"500 Syntax error, line is not well formed.\r\n")
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_f16_what_follows_a_bare_lf_waits_until_the_server_has_taken_it_for_an_end(
+    end: bytes,
+) -> None:
+    hidden = IPV4.ask.removesuffix(b"\r\n") + end
+    told = IPV4.heard.removesuffix(b"\r\n") + end
+    dialogue = greeted().client_says(b"NOOP\n" + hidden).server_hears(b"NOOP\n").pinholes()
+
+    dialogue.server_says(OK).server_hears(told).server_says(OK).client_hears(OK + OK)
+    dialogue.pinholes(IPV4.pinhole)
+
+
+def test_f16_a_server_that_takes_no_lf_for_an_end_gets_no_address_that_hides_behind_one() -> None:
+    dialogue = greeted().client_says(b"NOOP\n" + IPV4.ask).server_hears(b"NOOP\n")
+
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS - 1).nothing_more().pinholes().still_open()
+
+
+def test_f16_a_line_that_ends_in_lf_passes_when_nothing_else_is_unanswered() -> None:
+    dialogue = greeted().client_says(b"PWD\r\n", b"SYST\n").server_hears(b"PWD\r\n")
+
+    dialogue.server_says(OK).client_hears(OK).server_hears(b"SYST\n")
+
+
+def test_f16_once_the_server_has_answered_one_lines_that_end_in_lf_pass_at_once() -> None:
+    dialogue = greeted().client_says(b"NOOP\n").server_says(OK).client_hears(OK)
+
+    dialogue.server_hears(b"NOOP\n").client_says(b"PWD\nSYST\nTYPE I\r\n")
+    dialogue.server_hears(b"PWD\nSYST\nTYPE I\r\n")
+
+
+def test_f16_a_transfer_that_was_asked_for_in_such_a_line_may_be_aborted() -> None:
+    dialogue = greeted().client_says(IPV4.ask).server_says(OK).client_says(b"RETR a\n", b"ABOR\n")
+    dialogue.server_hears(IPV4.heard + b"RETR a\n").server_says(b"150 Here\r\n")
+
+    dialogue.server_hears(b"ABOR\n").client_hears(OK + b"150 Here\r\n")
+
+
+def test_f16_an_empty_line_is_answered_and_ends_nothing() -> None:
+    dialogue = greeted()
+    for _ in range(3):
+        dialogue.client_says(b"\n")
+        dialogue.client_hears(b"500 Syntax error, command unrecognized.\r\n").server_hears(b"")
+    dialogue.still_open()
 
 
 def test_f17_a_line_too_long_is_answered_with_500_and_its_rest_is_discarded() -> None:

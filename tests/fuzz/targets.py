@@ -151,9 +151,9 @@ def split_lines(segments: Segments) -> object:
         assert len(reader.pending) < 32
     for raw in found:
         assert len(raw) <= 32
-        # Whole and without a fault means: one CRLF, at the end.
+        # Whole and without a fault means: one CRLF or LF, at the end.
         if lines.fault_of(raw) is None:
-            assert re.fullmatch(rb"[^\r\0\n]*\r\n", raw)
+            assert re.fullmatch(rb"[^\r\0\n]*\r?\n", raw)
     return found
 
 

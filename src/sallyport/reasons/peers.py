@@ -160,7 +160,6 @@ REASONS: Final = (
         _CLIENT,
     ),
     _peer("bare-cr", "A line has a CR without LF in it.", _REFUSED, _LINES),
-    _peer("bare-lf", "A line ends in LF without CR.", _REFUSED, _LINES),
     _peer("cr-nul", "A line has CR NUL in it.", _REFUSED, _LINES),
     _peer("nul", "A line has a NUL in it.", _REFUSED, _LINES),
     # FTP, the server's side

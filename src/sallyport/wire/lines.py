@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 LINE_TOO_LONG = "line-too-long"
 
-# RFC 959 section 5.3.1 ends a command at the Telnet end-of-line, CRLF, and nowhere else. RFC 2640
-# would let CR NUL into paths; some reader behind us would take it for an end of line (attack F16).
-_FAULTS = {b"\r\0": "cr-nul", b"\r": "bare-cr", b"\0": "nul", b"\n": "bare-lf"}
-_FAULT = re.compile(b"\r\0|\r|\0|\n")
+# RFC 959 section 5.3.1 ends a command at the Telnet end-of-line, CRLF. RFC 2640 would let CR NUL
+# into paths; some reader behind us would take it for an end of line (attack F16).
+_FAULTS = {b"\r\0": "cr-nul", b"\r": "bare-cr", b"\0": "nul"}
+_FAULT = re.compile(b"\r\0|\r|\0")
 
 
 def is_whole(line: bytes) -> bool:
@@ -18,13 +18,13 @@ def is_whole(line: bytes) -> bool:
 
 
 def fault_of(line: bytes) -> str | None:
-    """Return what is wrong with a line that must end in CRLF; None when it is correct.
+    """Return what is wrong with a line that must end in CRLF, or LF; None when it is correct.
 
-    A stable word: `bare-lf`, `bare-cr`, `cr-nul`, `nul` (the first found) or `line-too-long`.
+    A stable word: `bare-cr`, `cr-nul`, `nul` (the first found) or `line-too-long`.
     """
     if not is_whole(line):
         return LINE_TOO_LONG
-    found = _FAULT.search(line.removesuffix(b"\r\n"))
+    found = _FAULT.search(line.removesuffix(b"\n").removesuffix(b"\r"))
     return _FAULTS[found[0]] if found else None
 
 

@@ -23,6 +23,11 @@ def read_with_telnet(line: bytes) -> tuple[Command, bytes]:
     return formats.parse_command(unescape(passed[plain_prefix(passed) :])), passed
 
 
+def ends_at_lf(line: bytes) -> bool:
+    """Return whether a line ends in LF alone, which not every server takes for an end."""
+    return line.endswith(b"\n") and not line.endswith(b"\r\n")
+
+
 def verb_of(line: bytes) -> bytes:
     """Return the first four letters of a command: of those that matter here all there are."""
     if IAC in line:

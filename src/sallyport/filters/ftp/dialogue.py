@@ -21,6 +21,11 @@ PASV or EPSV is unanswered, because nothing else makes a server say it, and no e
 reply. A 227 within a reply that perhaps has not ended opens the way out for a client inside, which
 could have asked its server for any such port; to a published server it opens nothing (attack V08).
 A refusal that may be the answer to PORT closes its pinhole. Nothing waits for ever: see `silence`.
+
+**Where a line ends** must not depend on who reads it (attack F16). Most servers end one at LF, some
+at CRLF alone. So a client's first line that ends in LF alone passes by itself, and what follows
+waits: a server that answers it ends lines there, as we do. Until then nothing that a server could
+take for the rest of that line is acted upon or sent. Other ends (CR, CR NUL) are none.
 """
 
 from collections.abc import Callable
@@ -29,6 +34,7 @@ from typing import ClassVar
 from sallyport import api, limits
 from sallyport.filters.ftp.command_lines import (
     PORT_FORMATS,
+    ends_at_lf,
     harmless,
     read_with_telnet,
     verb_of,
@@ -78,6 +84,9 @@ class FtpDialogue(ServerSide):
         self._command: Command | None = None
         """The command that is being handled, for the record of a refusal."""
         self._last_words = b""
+        self._is_trial = False
+        """Whether the line that is being handled ends in LF, and the server has answered none such.
+        """
 
     async def client_closed(self) -> None:
         """No command will follow; what was said before is carried out.
@@ -146,6 +155,8 @@ class FtpDialogue(ServerSide):
         queue = self._queue
         if queue.is_empty:
             return False
+        if ends_at_lf(line) and not self._takes_lf:
+            return True  # only where nothing else is unanswered is the next reply surely its own
         if len(queue) >= limits.MAX_FTP_PIPELINE or queue.kept_bytes > limits.MAX_HELD_BYTES:
             return True
         if queue.has_barrier:
@@ -234,13 +245,14 @@ class FtpDialogue(ServerSide):
             self._not_a_command(line, error.reason)
             return
         self._has_bad_line = self._may_be_tls = False
+        self._is_trial = ends_at_lf(line) and not self._takes_lf
         verb, self._command = command.verb, command
         if self._restrictions.is_any and (refusal := self._restrictions.refusal(command)):
             self._refuse(*refusal)
         elif (handle := self._HANDLERS.get(verb)) is not None:
             handle(self, command, line)
         elif verb in PORT_FORMATS:
-            await self._port(command)
+            await self._port(command, b"\n" if ends_at_lf(line) else b"\r\n")
         elif verb in KNOWN_VERBS:
             self._pass(verb, line)
         elif verb in REFUSED_VERBS or formats.looks_like_address(command.argument or b""):
@@ -266,10 +278,14 @@ class FtpDialogue(ServerSide):
 
     def _pass(self, verb: bytes, line: bytes) -> None:
         """Pass on a command that concerns no data connection."""
+        if self._is_trial:
+            self._forward(Exchange(verb), line)
+            return
         self._queue.expect_plain(verb)
         self._send(line)
 
     def _forward(self, exchange: Exchange, line: bytes) -> None:
+        exchange.is_trial = self._is_trial
         self._queue.expect(exchange)
         self._send(line)
 
@@ -299,7 +315,7 @@ class FtpDialogue(ServerSide):
 
     # -- commands that concern data connections -----------------------------------------------
 
-    async def _port(self, command: Command) -> None:
+    async def _port(self, command: Command, end: bytes) -> None:
         """PORT and EPRT: open a pinhole, and tell the server that one."""
         self._withdraw("replaced")
         if self._is_epsv_only:
@@ -318,7 +334,7 @@ class FtpDialogue(ServerSide):
             code, text = _REFUSALS.get(refusal.reason, _refusal(refusal))
             self._refuse(code, text, refusal.reason, is_recorded=refusal.is_recorded)
         else:
-            told = b"%b %b\r\n" % (command.verb, write(opening.proxy_address))
+            told = b"%b %b%b" % (command.verb, write(opening.proxy_address), end)
             self._forward(Exchange(command.verb, agreement=agreement), told)
 
     def _require_family(self, wanted: api.Endpoint) -> None:

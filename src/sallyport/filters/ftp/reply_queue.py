@@ -55,6 +55,13 @@ class Exchange:
     """Whether a preliminary reply came first (1yz)."""
     is_doubtful: bool = False
     """Whether the server may have left it unanswered."""
+    is_trial: bool = False
+    """Whether it is still to be seen that the server takes it for a command."""
+
+    @property
+    def is_barrier(self) -> bool:
+        """Whether what follows it waits for its reply."""
+        return self.is_trial or self.verb in BARRIERS
 
     @property
     def is_judged(self) -> bool:
@@ -143,17 +150,23 @@ class ReplyQueue:
     def expect(self, exchange: Exchange) -> None:
         """Await the server's reply to a command that is about to be passed on."""
         self._expected.append(exchange)
-        if exchange.verb in BARRIERS:
+        if exchange.is_barrier:
             self._barriers.append(exchange)
 
     def expect_plain(self, verb: bytes) -> None:
-        """Await the reply to a command that concerns no data connection."""
+        """Await the reply to a command that concerns no data connection, and is no barrier."""
         if self._expected:
             last = self._expected[-1]
             if last.verb == verb and not (last.is_doubtful or last.is_ours):
                 last.count += 1
                 return
         self._expected.append(Exchange(verb))
+
+    def trust(self, exchange: Exchange) -> None:
+        """Take note that the server has begun to answer a command that was on trial."""
+        exchange.is_trial = False
+        if not exchange.is_barrier:
+            self._barriers.remove(exchange)
 
     def add(self, text: bytes) -> None:
         """Let the client hear `text` when every command before it was answered."""
@@ -296,7 +309,7 @@ class ReplyQueue:
         return oldest
 
     def _left(self, exchange: Exchange) -> None:
-        if exchange.verb in BARRIERS:
+        if exchange.is_barrier:
             self._barriers.remove(exchange)
 
     def _advance(self) -> None:

@@ -59,6 +59,8 @@ class ServerSide(FtpStream):
         self._is_dropping_line = False
         self._may_be_tls = False
         self._is_auth_open = False
+        self._takes_lf = False
+        """Whether the server has answered a line that ends in LF alone."""
         self._has_client_ended = False
         self._has_server_ended = False
 
@@ -119,6 +121,8 @@ class ServerSide(FtpStream):
             self._current, skipped = self._queue.match(line)
             if skipped:
                 self._note_missing(sum(exchange.count for exchange in skipped))
+            if self._current is not None and self._current.is_trial:
+                await self._trial_answered(self._current)
         exchange = self._current
         if exchange is None or line.code is None:
             self._text(line)
@@ -132,6 +136,13 @@ class ServerSide(FtpStream):
             self._hold_back()
             if not self._is_server_ahead:  # the one reply that has not ended is as long
                 self.connection.close("reply-too-long")
+
+    async def _trial_answered(self, exchange: Exchange) -> None:
+        """Take it that the server ends lines at LF, and let what waited for that go on."""
+        self._takes_lf = True
+        self._queue.trust(exchange)
+        if self._held:
+            await self._go_on()
 
     def _hold_back(self) -> None:
         """Read no more of a side that runs ahead of the other, until that has caught up.
