@@ -1,10 +1,18 @@
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sallyport.errors import StartupError
-from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses
+from sallyport.ops.interfaces import (
+    LinkFacts,
+    addresses_of,
+    lasting_addresses,
+    local_addresses,
+    vrfs,
+    vrfs_among,
+)
 
 
 def test_the_loopback_interface_has_its_address() -> None:
@@ -46,3 +54,19 @@ def test_others_may_know_the_addresses_that_work_and_stay(
     found = lasting_addresses()
 
     assert [str(one) for one in found["ext0"]] == ["203.0.113.1", "2001:db8::1"]
+
+
+def test_the_ports_of_a_vrf_and_itself_have_its_name_and_those_of_a_bridge_have_none() -> None:
+    links = msgspec.json.decode(
+        """[{"ifname": "blue", "linkinfo": {"info_kind": "vrf"}},
+        {"ifname": "int0", "master": "blue", "linkinfo": {"info_kind": "veth"}},
+        {"ifname": "br0", "linkinfo": {"info_kind": "bridge"}},
+        {"ifname": "tap0", "master": "br0"}, {"ifname": "ext0"}, {}]""",
+        type=list[LinkFacts],
+    )
+
+    assert vrfs_among(links) == {"blue": "blue", "int0": "blue"}
+
+
+def test_this_host_can_be_asked_for_its_vrfs() -> None:
+    assert "lo" not in vrfs()

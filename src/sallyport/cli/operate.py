@@ -19,7 +19,7 @@ from sallyport.ops.config.settings import socket_path_fault
 from sallyport.ops.config.toml_lines import line_map
 from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import Check, DrainBegun, Reloaded, mistakes_of
-from sallyport.ops.interfaces import lasting_addresses, local_addresses
+from sallyport.ops.interfaces import lasting_addresses, local_addresses, vrfs
 from sallyport.ops.processes.source import file_source, interface_source
 
 
@@ -95,7 +95,7 @@ def check_config(output: Output, file: Path) -> Exit:
     try:
         text = read_text(file)
         configuration = parse(text, str(file))
-        host = HostFacts(lasting_addresses(), local_addresses(), forwarded())
+        host = HostFacts(lasting_addresses(), local_addresses(), vrfs(), forwarded())
         errors, warnings = review(configuration, str(file), line_map(text), host)
     except ConfigErrors as found:
         errors = found.errors

@@ -26,9 +26,17 @@ class _Address(Struct):
         return self.scope != "link" and not is_leaving
 
 
-class _Link(Struct):
+class _LinkKind(Struct, frozen=True):
+    info_kind: str = ""
+
+
+class LinkFacts(Struct):
+    """An interface, as `ip` tells of it."""
+
     ifname: str = ""
     addr_info: list[_Address] = []
+    master: str | None = None
+    linkinfo: _LinkKind = _LinkKind()
 
 
 def addresses_of(interface: str) -> tuple[IpInterface, ...]:
@@ -47,7 +55,7 @@ def local_addresses() -> frozenset[IpAddress]:
 def lasting_addresses() -> Mapping[str, tuple[IpAddress, ...]]:
     """Return by the name of every interface of this host the addresses that others may know.
 
-    Link-local, temporary and tentative ones are none of them. Raises StartupError.
+    LinkFacts-local, temporary and tentative ones are none of them. Raises StartupError.
     """
     return {
         link.ifname: tuple(ip_address(one.local) for one in link.addr_info if one.is_lasting)
@@ -55,16 +63,34 @@ def lasting_addresses() -> Mapping[str, tuple[IpAddress, ...]]:
     }
 
 
-def _ask(*which: str) -> list[_Link] | None:
-    command = ["ip", "-json", "address", "show", *which]
+def vrfs() -> Mapping[str, str]:
+    """Return the interfaces that belong to a VRF, or are one, by its name; raises StartupError."""
+    return vrfs_among(_answer("-details", "link", "show") or [])
+
+
+def vrfs_among(links: list[LinkFacts]) -> Mapping[str, str]:
+    """Return those of these that belong to a VRF, or are one, with its name."""
+    names = {link.ifname for link in links if link.linkinfo.info_kind == "vrf"}
+    found = {name: name for name in names}
+    return found | {one.ifname: one.master for one in links if one.master in names and one.master}
+
+
+def _ask(*which: str) -> list[LinkFacts] | None:
+    return _answer("address", "show", *which)
+
+
+def _answer(*question: str) -> list[LinkFacts] | None:
+    command = ["ip", "-json", *question]
     try:
         answer = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
         raise StartupError("the program ip is missing; install iproute2") from None
-    return msgspec.json.decode(answer.stdout, type=list[_Link]) if answer.returncode == 0 else None
+    return (
+        msgspec.json.decode(answer.stdout, type=list[LinkFacts]) if answer.returncode == 0 else None
+    )
 
 
-def _interfaces(links: list[_Link]) -> tuple[IpInterface, ...]:
+def _interfaces(links: list[LinkFacts]) -> tuple[IpInterface, ...]:
     return tuple(
         ip_interface(f"{address.local}/{address.prefixlen}")
         for link in links

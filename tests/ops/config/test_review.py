@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import product
 
@@ -52,6 +53,15 @@ def test_an_interface_without_an_address_to_publish_at_is_a_warning_and_none_is_
     assert [str(one).partition(",")[0] for one in found.warnings] == [
         "a.toml:13: ext0 has no IPv4 address now"
     ]
+
+
+def test_an_interface_of_a_vrf_is_a_warning_that_says_what_to_do() -> None:
+    found = look(NETWORKS, replace(HOST, vrfs={"int0": "blue", "other0": "blue"}))
+
+    assert found.errors == ()
+    (one,) = found.warnings
+    assert str(one).startswith("a.toml:2: int0 belongs to the VRF blue,")
+    assert "`ip link set int0 nomaster`" in str(one)
 
 
 def test_an_interface_that_is_not_there_is_a_warning_at_its_line() -> None:

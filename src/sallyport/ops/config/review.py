@@ -4,7 +4,7 @@ An error is what `run` would refuse. A warning is what it would run with, though
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, product
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ class HostFacts:
     """Of each interface the addresses that others may know."""
     addresses: Collection[IpAddress]
     """Every address of this host."""
+    vrfs: Mapping[str, str] = field(default_factory=dict)
+    """The interfaces that belong to a VRF, with its name."""
     forwarded: Collection[ForwardedFlow] = ()
     """What the host forwards now, if we may know."""
 
@@ -54,6 +56,7 @@ def review(
 
 def _doubts(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
     yield from _missing_interfaces(policy, host)
+    yield from _vrf_ports(policy, host)
     yield from _bare_interfaces(policy, host)
     yield from _useless_rules(policy)
 
@@ -88,6 +91,19 @@ def _missing_interfaces(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPa
                 yield (
                     ("networks", network.name, "interfaces", i),
                     f"there is no interface {name!r} now; `ip link` lists those there are",
+                )
+
+
+def _vrf_ports(policy: Policy, host: HostFacts) -> Iterator[tuple[KeyPath, str]]:
+    for network in policy.networks:
+        for i, name in enumerate(network.interfaces):
+            if (vrf := host.vrfs.get(name)) is not None:
+                yield (
+                    ("networks", network.name, "interfaces", i),
+                    f"{name} belongs to the VRF {vrf}, whose routes come before ours: what is"
+                    " intercepted there does not reach the gateway and is dropped; take the"
+                    f" interface out (`ip link set {name} nomaster`), or run the gateway in a"
+                    " network namespace instead of a VRF",
                 )
 
 

@@ -21,7 +21,7 @@ from sallyport.ops.control.client import request
 from sallyport.ops.control.schema import Status
 from sallyport.ops.doctor.checks import DoctorFacts
 from sallyport.ops.doctor.rulesets import ChainName, HostRules, NftChain, table_names
-from sallyport.ops.interfaces import lasting_addresses, local_addresses
+from sallyport.ops.interfaces import lasting_addresses, local_addresses, vrfs
 
 # A program that does not answer in this time is as good as not there.
 _PROGRAM_SECONDS = 10
@@ -93,7 +93,7 @@ def _read(config: Path | None) -> _Read:
     try:
         text = read_text(config)
         configuration = parse(text, str(config))
-        facts = HostFacts(lasting_addresses(), local_addresses())
+        facts = HostFacts(lasting_addresses(), local_addresses(), vrfs())
         errors, warnings = review(configuration, str(config), line_map(text), facts)
     except ConfigErrors as found:
         return _Read(mistakes=tuple(found.errors))

@@ -7,7 +7,7 @@ from sallyport.errors import ConfigError
 from sallyport.ops.config.load import Configuration, from_interfaces, parse, read_text
 from sallyport.ops.config.review import HostFacts, review
 from sallyport.ops.config.toml_lines import line_map
-from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses
+from sallyport.ops.interfaces import addresses_of, lasting_addresses, local_addresses, vrfs
 from sallyport.ops.processes.messages import ConfigSource
 
 
@@ -39,7 +39,7 @@ def doubts_about(source: ConfigSource, configuration: Configuration) -> tuple[Co
     """Return what `check-config` warns of: what the gateway runs with, though hardly as meant."""
     if source.file is None:
         return ()
-    host = HostFacts(lasting_addresses(), local_addresses())
+    host = HostFacts(lasting_addresses(), local_addresses(), vrfs())
     return review(configuration, source.file, line_map(source.text), host).warnings
 
 
