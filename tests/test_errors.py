@@ -1,9 +1,11 @@
+import errno
 from collections.abc import Iterator
 
 import pytest
 
 from sallyport import errors
 from sallyport.errors import (
+    KERNEL_ERRORS,
     BindError,
     ConfigError,
     ConfigErrors,
@@ -53,6 +55,14 @@ def test_every_kind_has_a_code_of_its_own() -> None:
 def test_the_fault_decides_the_branch() -> None:
     branches = {kind.__name__ for kind in SallyportError.__subclasses__()}
     assert branches >= {"ProtocolError", "BindError", "OperatorError"}
+
+
+def test_what_the_kernel_refused_is_counted_and_what_it_answered_is_not() -> None:
+    before = KERNEL_ERRORS["a test"]
+    for number in (errno.ENOMEM, errno.EEXIST, errno.ENOENT, 0):
+        assert KernelError("a test", number).errno == number
+
+    assert KERNEL_ERRORS["a test"] == before + 2
 
 
 def test_a_refusal_gives_its_reason() -> None:

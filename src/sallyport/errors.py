@@ -8,8 +8,10 @@
 `code` is stable: it appears unchanged in logs, JSON and documentation.
 """
 
+import errno
+from collections import Counter
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class SallyportError(Exception):
@@ -144,16 +146,26 @@ class NoSuchBind(BindError):
     hresult = 0x80070490
 
 
+KERNEL_ERRORS: Final[Counter[str]] = Counter()
+"""How often the kernel has refused an operation of this process, by its name; for metrics."""
+
+# "It is there" and "it is not" are answers: to a bind for a port that is taken, about a flow that
+# is over. Nothing is wrong with the kernel then.
+_ANSWERS: Final = frozenset({errno.EEXIST, errno.ENOENT})
+
+
 class KernelError(BindError):
     """The kernel refused an operation; `errno` is its number, `operation` the name of the call."""
 
     code = "kernel-error"
 
-    def __init__(self, operation: str, errno: int, detail: str = "") -> None:
-        super().__init__(f"{operation}: {detail or 'errno'} ({errno})")
+    def __init__(self, operation: str, number: int, detail: str = "") -> None:
+        super().__init__(f"{operation}: {detail or 'errno'} ({number})")
+        if number not in _ANSWERS:
+            KERNEL_ERRORS[operation] += 1
         self.reason = self.code  # the message has the kernel's own words, which are no stable code
         self.operation = operation
-        self.errno = errno
+        self.errno = number
 
 
 class OperatorError(SallyportError):

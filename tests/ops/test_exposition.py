@@ -35,6 +35,7 @@ def measured() -> Measured:
         ports_free={"tcp": 100, "udp": 200},
         ports=300,
         log_records_lost=0,
+        kernel_errors={"change elements": 5},
         cpu_seconds=1.5,
         resident_bytes=4096,
     )
@@ -50,6 +51,7 @@ def facts() -> GatewayFacts:
         configured_at=1.7e9,
         dropped={"strangers": 12},
         log_records_lost=0,
+        kernel_errors={"read table sallyport": 1},
         workers=[
             WorkerFacts(number=1, is_up=True, restarts=1, measured=measured()),
             WorkerFacts(number=2, is_up=False, restarts=4, measured=None),
@@ -100,6 +102,13 @@ def test_a_histogram_counts_upwards_to_all() -> None:
     assert found[f"{name}_bucket", ("1", "5e-05")] == 1
     assert found[f"{name}_bucket", ("1", "1.0")] == 1
     assert found[f"{name}_bucket", ("1", "+Inf")] == found[f"{name}_count", ("1",)] == 2
+
+
+def test_what_the_kernel_refused_is_told_by_process_and_operation() -> None:
+    found = samples()
+
+    assert found["sallyport_kernel_errors_total", ("1", "change elements")] == 5
+    assert found["sallyport_kernel_errors_total", ("supervisor", "read table sallyport")] == 1
 
 
 def test_a_worker_that_gives_no_answer_is_down_and_says_nothing_else() -> None:

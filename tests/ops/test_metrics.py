@@ -18,6 +18,7 @@ DASHBOARD = CONTRIB / "grafana/sallyport.json"
 # What may be a label: each is bounded by the configuration, by the number of workers or by code.
 BOUNDED = {
     *("worker", "filter", "verdict", "reason", "direction", "transport", "result", "version"),
+    "operation",
 }
 
 

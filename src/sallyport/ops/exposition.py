@@ -43,6 +43,8 @@ class GatewayFacts:
     """Seconds since 1970 at which the configuration in force was taken."""
     dropped: Mapping[str, int]
     log_records_lost: int
+    kernel_errors: Mapping[str, int] = field(default_factory=dict)
+    """Those of the supervisor, by operation."""
     workers: Iterable[WorkerFacts] = field(default_factory=tuple)
 
 
@@ -99,6 +101,8 @@ def _of_gateway(families: _Families, facts: GatewayFacts) -> None:
     families.add("sallyport_config_last_reload_timestamp_seconds", facts.configured_at)
     for result, count in facts.reloads.items():
         families.add("sallyport_config_reloads_total", count, result)
+    for operation, count in facts.kernel_errors.items():
+        families.add("sallyport_kernel_errors_total", count, "supervisor", operation)
     for reason, count in facts.dropped.items():
         families.add("sallyport_dropped_packets_total", count, reason)
 
@@ -125,6 +129,8 @@ def _of_worker(families: _Families, worker: WorkerFacts) -> None:
     families.add_histogram(
         "sallyport_bind_duration_seconds", found.bind_counts, found.bind_seconds, number
     )
+    for operation, count in found.kernel_errors.items():
+        families.add("sallyport_kernel_errors_total", count, number, operation)
     for reason, count in found.refusals.items():
         families.add("sallyport_refusals_total", count, number, reason)
     for transport, free in found.ports_free.items():

@@ -93,6 +93,12 @@ METRICS: Mapping[str, Meaning] = {
     "sallyport_log_records_lost_total": Meaning(
         "counter", "Records that could not be written to the log.", ("worker",)
     ),
+    "sallyport_kernel_errors_total": Meaning(
+        "counter",
+        "Operations that the kernel refused, though nothing was wrong with them: no memory, a full"
+        " table, an answer that did not come.",
+        ("worker", "operation"),
+    ),
     "sallyport_dropped_packets_total": Meaning(
         "counter",
         "Packets that were dropped for us: strangers (no pinhole), invalid (no connection),"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.negotiated import Negotiated
+from sallyport.errors import KERNEL_ERRORS
 from sallyport.flags import Transport
 from sallyport.ops.control.schema import EventCount, Measured
 from sallyport.ops.logs import EventJournal
@@ -32,6 +33,7 @@ def measured(gateway: Gateway, journal: EventJournal) -> Measured:
         ports_free={one.name.lower(): gateway.free_ports(one) for one in Transport},
         ports=len(gateway.port_range),
         log_records_lost=journal.lost,
+        kernel_errors=dict(KERNEL_ERRORS),
         cpu_seconds=round(used.ru_utime + used.ru_stime, 3),
         resident_bytes=_resident_bytes(),
     )

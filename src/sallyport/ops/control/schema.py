@@ -85,6 +85,8 @@ class Measured(Document, frozen=True, kw_only=True):
     ports: int
     """How many ports this worker has for each transport at each address."""
     log_records_lost: int
+    kernel_errors: dict[str, int]
+    """By the operation that the kernel refused."""
     cpu_seconds: float
     resident_bytes: int
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sallyport.errors import KERNEL_ERRORS
 from sallyport.kernel.base_table import BASE_TABLE
 from sallyport.ops.control.schema import Health, Measured
 from sallyport.ops.logs import EventJournal
@@ -53,6 +54,7 @@ class Observer:
                 configured_at=self._reloader.succeeded_at,
                 dropped=dropped,
                 log_records_lost=self._journal.lost,
+                kernel_errors=KERNEL_ERRORS,
                 workers=[
                     WorkerFacts(
                         number=member.number,
