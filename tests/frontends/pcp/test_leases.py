@@ -80,6 +80,46 @@ def test_the_next_process_has_the_same_port_owner_peers_and_end(world: VirtualWo
         asyncio.run(after.grant(Wish(CLIENT, Transport.UDP, 600, b"other")))
 
 
+def test_a_set_of_ports_moves_as_a_whole(world: VirtualWorld) -> None:
+    _, before = make(world)
+    wish = Wish(CLIENT, Transport.UDP, 600, b"nonce", count=4)
+    lease, _seconds = asyncio.run(before.grant(wish))
+    gateway, after = make(world)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    (binding,) = gateway.bindings()
+    first = lease.external
+    assert [one.proxy_address for one in binding.connections] == [
+        first.with_port(first.port + i) for i in range(4)
+    ]
+    assert [one.pinhole.target for one in binding.connections] == [
+        CLIENT.with_port(CLIENT.port + i) for i in range(4)
+    ]
+    assert after.began == 1000
+
+
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_set_of_which_one_port_is_taken_meanwhile_is_lost_and_holds_none(
+    world: VirtualWorld, taken: int
+) -> None:
+    _, before = make(world)
+    lease, _seconds = asyncio.run(before.grant(Wish(CLIENT, Transport.UDP, 600, b"", count=4)))
+    gateway, after = make(world)
+    session = gateway.client_session(CLIENT.address)
+    forced = lease.external.with_port(lease.external.port + taken)
+    bind = session.bind_for_client(
+        [CLIENT], transport=Transport.UDP, protocol=PORT_MAPPING, proxy_address=forced
+    )
+    asyncio.run(bind)
+    free = gateway.free_ports(Transport.UDP)
+
+    asyncio.run(after.take_over(moved(before), ours))
+
+    assert [fields["reason"] for event, fields in world.journal.records if event == "lease.lost"]
+    assert gateway.free_ports(Transport.UDP) == free
+
+
 def test_a_routed_mapping_moves_too(world: VirtualWorld) -> None:
     _, before = make(world)
     asyncio.run(before.grant(Wish(ROUTED, Transport.TCP, 600)))

@@ -213,7 +213,8 @@ class Grants:
         if wanted is None or wanted.port == 0:
             return
         granted = rule.external_ports or self._engine.port_range
-        is_kept = wanted.port in granted
+        last = wanted.port + len(request.client_addresses) - 1
+        is_kept = wanted.port in granted and last in granted
         if trail is not None:
             trail.limit(
                 "external_ports", rule.name, value=granted, used=wanted.port, is_kept=is_kept

@@ -39,8 +39,9 @@ def choose_listen_addresses(
     address = proxy.address if proxy is not None else _external_address(engine, request)
     reservations = engine.reservations_at(path, request.transport, address)
     if proxy is not None and proxy.port:
-        hold = reservations.shared if request.is_shared else reservations.exactly
-        return hold(proxy.port), reservations
+        if request.is_shared:
+            return reservations.shared(proxy.port), reservations
+        return reservations.exactly(proxy.port, len(request.client_addresses)), reservations
     return reservations.any_run(len(request.client_addresses)), reservations
 
 

@@ -55,6 +55,8 @@ class BindRequest(NamedTuple):
     close_with_primary: Literal["withdraw", "kill"] = "withdraw"
     bundle: Bundle | None = None
     make_data_filter: "Callable[[], DataFilter] | None" = None
+    is_made_again: bool = False
+    """Whether an earlier process had it: the port of `proxy_address` is the lowest of all."""
     is_for_primary: bool = False
     """Whether `Session.emulate_client_bind` made it: no port is held, a filter delivers the flow.
     """
@@ -81,7 +83,8 @@ class BindRequest(NamedTuple):
                 raise InvalidArgument("addresses-of-two-families")
             if client.port == 0 and not client.is_zero:
                 raise InvalidArgument("client-port-is-zero")
-        if proxy is not None and proxy.port and len(clients) > 1:
+        is_forced = proxy is not None and proxy.port and not self.is_made_again
+        if is_forced and len(clients) > 1:
             raise InvalidArgument("a-forced-port-needs-a-single-address")
         if self.lifetime is not None and not 0 < self.lifetime < math.inf:
             raise InvalidArgument("lifetime-is-not-positive")

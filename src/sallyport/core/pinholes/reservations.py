@@ -39,14 +39,19 @@ class PortReservations:
         self._holders: dict[int, int] = {}
         """How many binds hold each of the ports that are shared."""
 
-    def exactly(self, port: int) -> list[Endpoint]:
-        """Hold this port and return it, as a list of one.
+    def exactly(self, port: int, count: int = 1) -> list[Endpoint]:
+        """Hold this port, and those that follow it up to `count`, and return them.
 
-        Raises AddressInUse when another bind or a local program has it, and what
-        `DataPath.reserve` raises.
+        Raises AddressInUse when another bind or a local program has one of them, and what
+        `DataPath.reserve` raises; then none is held.
         """
-        self._pool.take(port)
-        held = self._reserved(port, 1)
+        for taken in range(count):
+            try:
+                self._pool.take(port + taken)
+            except AddressInUse:
+                self._give_up(port, taken, [])
+                raise
+        held = self._reserved(port, count)
         if not held:
             raise AddressInUse("proxy-port-taken")
         return held

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sallyport.addresses import Endpoint, IpAddress, IpNetwork
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
+from sallyport.core.model.request import BindRequest
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.policy.rules import Asker
@@ -277,7 +278,7 @@ class Leases:
                 continue
             try:
                 wish = _wish_for(kept)
-                lease = await self._bind(wish, kept.peers)
+                lease = await self._bind(wish, kept.peers, is_made_again=True)
                 self._keep(wish.key, lease, lease.binding.extend(seconds))
             except BindError as refusal:
                 self.began = self._gateway.clock()
@@ -318,22 +319,29 @@ class Leases:
             return None
         return lease
 
-    async def _bind(self, wish: Wish, peers: AllowedPeers) -> Lease:
+    async def _bind(self, wish: Wish, peers: AllowedPeers, *, is_made_again: bool = False) -> Lease:
         asker = Asker(frontend=Frontend.PCP)
         session = self._gateway.client_session(wish.host, asker)
-        clients = [wish.client.with_port(wish.client.port + i) for i in range(wish.count)]
+        clients = tuple(wish.client.with_port(wish.client.port + i) for i in range(wish.count))
 
         async def bind(proxy: Endpoint | None) -> Binding:
-            return await session.bind_for_client(
-                clients,
+            request = BindRequest(
+                session=session,
+                client_addresses=clients,
                 transport=wish.transport,
                 protocol=self._protocol,
                 proxy_address=proxy,
                 flags=_FLAGS[wish.transport],
+                backlog=1,
+                session_filter=None,
+                context=None,
                 ip_filter=peers.addresses,
                 peer_ports=peers.ports,
+                primary=None,
                 frontend=Frontend.PCP,
+                is_made_again=is_made_again,
             )
+            return await self._gateway.bind(request, armed=True)
 
         own = self._gateway.external_address(wish.client.address)
         if own is None:  # a routed relation: the client's own address and port are the external one
@@ -341,7 +349,9 @@ class Leases:
                 raise AddressNotAvailable("routed-port-is-the-clients-own")
             return Lease(await bind(None), wish.owner, peers)
         wanted = wish.external_port
-        is_possible = wish.count == 1 and (not wanted or wanted in self._gateway.port_range)
+        is_possible = (wish.count == 1 or is_made_again) and (
+            not wanted or wanted in self._gateway.port_range
+        )
         if wish.external_address not in (None, own):
             is_possible = False
         if wish.must_have and not is_possible:
