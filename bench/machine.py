@@ -29,6 +29,14 @@ def processor_seconds(namespace: str) -> float:
     return sum(map(seconds_of, inhabitants(namespace)))
 
 
+def command_of(process: int) -> bytes:
+    """Return the command line of a process, its words ended by NUL; empty when it is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def seconds_of(process: int) -> float:
     """Return the processor time that one process and its ended children have used; 0 if it is gone.
 

@@ -6,12 +6,14 @@ from bench.setups.mappers import Coturn, MiniUpnpd
 from bench.setups.proxies import Dante, HaProxy, SuseProxy
 from bench.setups.sallyport import (
     Sallyport,
+    SallyportCapped,
     SallyportFiltered,
     SallyportLimited,
     SallyportPcp,
     SallyportSip,
     SallyportSipUser,
     SallyportSocks,
+    SallyportTwoCapped,
     SallyportUser,
 )
 
@@ -30,6 +32,8 @@ SETUPS: dict[str, type[Setup]] = {
         SallyportPcp,
         SallyportSip,
         SallyportSipUser,
+        SallyportCapped,
+        SallyportTwoCapped,
         Dante,
         SuseProxy,
         HaProxy,

@@ -112,8 +112,11 @@ class Setup(ABC):
         *,
         size: int = 1024,
         whole_sessions: bool = False,
+        sources: Sequence[str] = (),
     ) -> Transfers:
         """Make transfers; processor time is that of gateway, client and server.
+
+        `sources` are the client's addresses that are taken in turn; without any it has one.
 
         Raises Absent when no transfer succeeds.
         """
@@ -124,6 +127,7 @@ class Setup(ABC):
             seconds=seconds,
             size=size,
             whole_sessions=whole_sessions,
+            sources=tuple(sources),
             watched=tuple(h.namespace for h in (lab.gateway, self.client, lab.server)),
         )
         return self.work("bench.load.transfers", job, Transfers, seconds)

@@ -1,8 +1,10 @@
 """Sallyport itself, by its public command, with an ordinary configuration."""
 
 import importlib.util
+import subprocess
 from typing import ClassVar
 
+from bench import machine
 from bench.errors import Absent
 from bench.setups.base import Setup
 from bench.setups.kernel import shorten
@@ -11,6 +13,7 @@ from sallyport.lab.gateway import RunningGateway
 _CONFIGURATION = """\
 [gateway]
 data_path = "{data_path}"
+workers = {workers}
 
 [networks.internal]
 interfaces = ["int0"]
@@ -57,6 +60,13 @@ class Onlooker(ApplicationFilter):
 # More than the control connections that one client address may have.
 _QUOTA = 1024
 
+# Of one processor, for each worker that is capped: two of them, with the load that they make for
+# client and server, take less than one of two processors.
+CAP = 0.2
+
+# Ten turns of the scheduler's default tick; long beside a transfer, short beside a measurement.
+_CAP_PERIOD_NS = 10_000_000
+
 
 class Sallyport(Setup):
     """The daemon as it is shipped, data in the kernel; only the client's quota is raised."""
@@ -69,12 +79,17 @@ class Sallyport(Setup):
     quota: ClassVar[int] = _QUOTA
     rules: ClassVar[str] = ""
     """Rules that come before that of everybody."""
+    workers: ClassVar[int] = 1
 
     def start(self) -> None:
         """Implement `Setup.start`."""
         more = "".join(f', "{name}"' for name in self.protocols)
         head = _CONFIGURATION.format(
-            data_path=self.data_path, quota=self.quota, more=more, rules=self.rules
+            data_path=self.data_path,
+            workers=self.workers,
+            quota=self.quota,
+            more=more,
+            rules=self.rules,
         )
         text = head + self.filters()
         path = self.write("sallyport.toml", text)
@@ -138,6 +153,48 @@ class SallyportSipUser(SallyportSip):
     name = "sallyport-sip-user"
     title = "Sallyport, SIP in user mode"
     data_path = "user"
+
+
+class SallyportCapped(Sallyport):
+    """The same with one worker that has a fixed share of a processor, however busy the machine is.
+
+    A worker that is capped leaves room for client and server, and what one worker makes is not
+    what the load leaves it. The kernel keeps to the share (SCHED_DEADLINE, sched(7)): so much of
+    each period, before every ordinary process, and no more.
+    """
+
+    name = "sallyport-1-worker"
+    title = "Sallyport, 1 worker"
+    programs = ("chrt",)
+
+    def start(self) -> None:
+        """Implement `Setup.start`; raises Absent where nothing can be capped."""
+        super().start()
+        period = _CAP_PERIOD_NS
+        for worker in self.running_workers():
+            # What the worker starts, nft for instance, is ordinary again, or it could not start.
+            argv = ["chrt", "--reset-on-fork", "--deadline", "--pid"]
+            argv += ["--sched-runtime", str(round(CAP * period)), "--sched-deadline", str(period)]
+            argv += ["--sched-period", str(period), "0", str(worker)]
+            done = subprocess.run(argv, check=False, capture_output=True, text=True)
+            if done.returncode:
+                raise Absent(f"no worker can be capped: {done.stderr.strip()}")
+
+    def running_workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return [
+            process
+            for process in machine.inhabitants(self.lab.gateway.namespace)
+            if b"sallyport.ops.processes.worker" in machine.command_of(process)
+        ]
+
+
+class SallyportTwoCapped(SallyportCapped):
+    """The same with two of them."""
+
+    name = "sallyport-2-workers"
+    title = "Sallyport, 2 workers"
+    workers = 2
 
 
 class SallyportSocks(Sallyport):

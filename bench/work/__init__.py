@@ -12,11 +12,13 @@ from bench.work.memory import MemoryItem
 from bench.work.socks import SocksItem
 from bench.work.tftp import TftpItem
 from bench.work.transfers import TransfersItem
+from bench.work.workers import WorkersItem
 
 ITEMS: dict[str, Item] = {
     item.name: item
     for item in (
         TransfersItem(),
+        WorkersItem(),
         LatencyItem(),
         TftpItem(),
         CallsItem(),

@@ -20,6 +20,14 @@ def test_a_process_that_is_gone_has_used_nothing() -> None:
     assert machine.memory_of(gone) == 0
 
 
+def test_a_process_has_the_command_line_that_it_was_started_with() -> None:
+    argv = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+        assert machine.command_of(process.pid).decode().split("\0") == [*argv, ""]
+        process.communicate(b"\n")
+    assert machine.command_of(process.pid) == b""
+
+
 def test_children_that_ended_count() -> None:
     before = machine.seconds_of(os.getpid())
     subprocess.run([sys.executable, "-c", _SPENDS], check=True)

@@ -41,6 +41,13 @@ def test_every_item_measures_every_setup(name: str, monkeypatch: pytest.MonkeyPa
     assert {sample.setup for sample in result.samples} == set(ITEMS[name].setups)
 
 
+def test_capped_workers_are_measured_or_said_to_be_impossible() -> None:
+    result = run([ITEMS["workers"]], _TINY)
+    assert all(one.reason.startswith("no worker can be capped") for one in result.missing)
+    told = {one.setup for one in result.missing} | {sample.setup for sample in result.samples}
+    assert told == set(ITEMS["workers"].setups)
+
+
 def test_transfers_arrive_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     result = _measured("transfers", monkeypatch)
     assert {sample.values["failures"] for sample in result.samples} == {0.0}
