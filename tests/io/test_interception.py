@@ -10,6 +10,7 @@ from sallyport.io import interception
 from sallyport.io.interception import (
     INTERCEPTION,
     intercepting_datagram_socket,
+    interface_name,
     original_destination,
 )
 
@@ -34,6 +35,17 @@ def test_the_kernel_tells_where_an_ipv6_datagram_was_going() -> None:
 def test_other_ancillary_data_tells_nothing() -> None:
     assert original_destination([(socket.SOL_SOCKET, 20, bytes(16))]) is None
     assert original_destination([]) is None
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_an_interface_is_named_by_a_socket_that_is_there(family: int) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        for number, name in socket.if_nameindex():
+            assert interface_name(asked, number) == name
+        with pytest.raises(OSError, match="No such device"):
+            interface_name(asked, 2**31 - 1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        interface_name(asked, 1)
 
 
 class Refused:

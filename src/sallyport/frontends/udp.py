@@ -26,6 +26,7 @@ from sallyport.io.interception import (
     ANCILLARY_SPACE,
     arriving_interface,
     ask_for_destination,
+    interface_name,
     original_destination,
 )
 from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
@@ -51,6 +52,10 @@ def publishing_datagram_socket(
 
 OwnService = Callable[[bytes, Endpoint, Callable[[bytes], None]], None]
 """Answers a datagram to the gateway itself: (what was said, by whom, how to answer)."""
+
+
+InterfaceName = Callable[[], str]
+"""Returns the name of an interface, asked only where it matters; raises OSError when it is gone."""
 
 
 class DatagramInterceptor:
@@ -111,7 +116,8 @@ class DatagramInterceptor:
                 continue
             dialled = original_destination(ancillary)
             if dialled is not None:
-                client, interface = endpoint_of(sender), arriving_interface(ancillary)
+                client, number = endpoint_of(sender), arriving_interface(ancillary)
+                interface = partial(interface_name, listener, number) if number else None
                 speak = partial(_speak_at, listener, client) if dialled == own else None
                 serve = partial(self.received, client, dialled, data, interface, speak)
                 if self._queue.put(host, len(data), serve) and self._queue.is_full_for(host):
@@ -140,12 +146,12 @@ class DatagramInterceptor:
         client: Endpoint,
         dialled: Endpoint,
         data: bytes,
-        interface: int = 0,
+        interface: InterfaceName | None = None,
         speak: Speak | None = None,
     ) -> None:
         """Pass a datagram to its conversation, a new one if need be.
 
-        `interface` is the index of the one where it arrived; 0 when that is not known. `speak`
+        `interface` says where it arrived; None: that is not known. `speak`
         answers the client; None: no socket of ours is at the address that it spoke to.
         """
         conversation = self.conversations.get((client, dialled))
@@ -156,7 +162,12 @@ class DatagramInterceptor:
             conversation.client_said(data)
 
     def _begin(
-        self, client: Endpoint, dialled: Endpoint, data: bytes, interface: int, speak: Speak
+        self,
+        client: Endpoint,
+        dialled: Endpoint,
+        data: bytes,
+        interface: InterfaceName | None,
+        speak: Speak,
     ) -> DatagramConversation | None:
         policy = self._gateway.policy
         service = self._services.get(dialled.port)
@@ -192,7 +203,9 @@ class DatagramInterceptor:
         conversation.begin()
         return conversation
 
-    def _excess(self, client: Endpoint, interface: int, *, is_published: bool) -> str | None:
+    def _excess(
+        self, client: Endpoint, interface: InterfaceName | None, *, is_published: bool
+    ) -> str | None:
         """Return why nothing may begin, whatever policy says; None when something may."""
         if self._is_forged(client, interface):
             return "source-not-of-its-interface"
@@ -202,7 +215,7 @@ class DatagramInterceptor:
             return "too-many-conversations"
         return None
 
-    def _is_forged(self, client: Endpoint, interface: int) -> bool:
+    def _is_forged(self, client: Endpoint, interface: InterfaceName | None) -> bool:
         """Whether the source is our own, or of a network that is not at this interface (X08).
 
         A datagram proves nothing about its source: a binding for it would open a port of a host
@@ -212,10 +225,10 @@ class DatagramInterceptor:
         if policy.is_own(client.address):
             return True
         network = policy.network_of(client.address)
-        if network is None or not interface:
+        if network is None or interface is None:
             return False  # policy has no rule for such a source
         try:
-            return socket.if_indextoname(interface) not in network.interfaces
+            return interface() not in network.interfaces
         except OSError:  # it is gone by now
             return True
 

@@ -1,5 +1,8 @@
 """The sockets that TPROXY delivers to, and what the kernel tells of each datagram there."""
 
+import errno
+import fcntl
+import os
 import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
@@ -14,6 +17,10 @@ IP_RECVORIGDSTADDR = 20
 IPV6_RECVORIGDSTADDR = 74
 _IP_PKTINFO = 8
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+
+# asm-generic/sockios.h; a struct ifreq is a name and, here, the number.
+_SIOCGIFNAME = 0x8910
+_IFREQ = struct.Struct("=16si20x")
 
 # struct sockaddr_in6 is the longest address that comes: 28 bytes; struct in6_pktinfo has 20.
 ANCILLARY_SPACE = socket.CMSG_SPACE(28) + socket.CMSG_SPACE(20)
@@ -70,6 +77,18 @@ def original_destination(ancillary: list[tuple[int, int, bytes]]) -> Endpoint | 
             (port,) = struct.unpack_from("!H", name, 2)
             return Endpoint(IPv6Address(name[8:24]), port)
     return None
+
+
+def interface_name(asked: socket.socket, number: int) -> str:
+    """Return what an interface is called now, asked by a socket that is there.
+
+    `socket.if_indextoname` makes one for each question. Raises OSError when there is no such
+    interface, or the socket was closed meanwhile.
+    """
+    if asked.fileno() < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    answer = fcntl.ioctl(asked, _SIOCGIFNAME, _IFREQ.pack(b"", number))
+    return os.fsdecode(_IFREQ.unpack(answer)[0].partition(b"\0")[0])
 
 
 def arriving_interface(ancillary: list[tuple[int, int, bytes]]) -> int:

@@ -7,7 +7,9 @@ sends from a UDP port of ours leaves by it.
 
 import resource
 import socket
+import struct
 from collections.abc import Sequence
+from typing import Final
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import AddressInUse
@@ -24,6 +26,13 @@ DESCRIPTOR_SHARE = 4
 _IP_PKTINFO = 8
 
 _Ancillary = tuple[int, int, bytes]
+
+# The mark of one datagram, instead of its socket's: a system call less for each.
+_UNSEEN: Final[_Ancillary] = (
+    socket.SOL_SOCKET,
+    socket.SO_MARK,
+    struct.pack("=I", marks.UNTRACKED),
+)
 
 
 def raise_descriptor_limit() -> int:
@@ -110,8 +119,7 @@ def _send(
 ) -> None:
     # Seen by conntrack, this would be a flow of the gateway's own, and the answer would end here
     # instead of at the client.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.UNTRACKED)
-    sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT, name_of(destination))
+    sock.sendmsg([data], (*ancillary, _UNSEEN), socket.MSG_DONTWAIT, name_of(destination))
 
 
 def _send_in_the_name(
