@@ -189,8 +189,10 @@ def _read_counters(data: bytes, second: int, at: int, end: int) -> tuple[int, in
 
 
 def _read_payload(data: bytes, counters: tuple[int, int], header: int, first: int) -> int:
-    count = _find(data, *counters, _COUNTER_BYTES)
-    packets = _find(data, *counters, _COUNTER_PACKETS)
+    begin, end = counters
+    packets = _find(data, begin, end, _COUNTER_PACKETS)
+    # In this order too.
+    count = packets and _find(data, packets[1], end, _COUNTER_BYTES)
     if count is None or packets is None:
         return 0
     size: int = _BIG64.unpack_from(data, count[0])[0]
@@ -304,6 +306,8 @@ def dump_request(bits: int, mask: int, sequence: int) -> bytes:
     return netlink.message(_GET, flags, sequence, Family.UNSPEC, _mark_attributes(bits, mask))
 
 
+# Nearly always the bit that says of a flow that its end was told.
+@lru_cache(maxsize=16)
 def _mark_attributes(bits: int, mask: int) -> bytes:
     return netlink.attribute(_MARK, _BIG32.pack(bits)) + netlink.attribute(
         _MARK_MASK, _BIG32.pack(mask)
