@@ -23,10 +23,10 @@ AGE = 30.0
 NEW_ELEMENT, ERROR = 0x0A0C, 2
 
 
-def counted(packets: int) -> bytes:
-    """The attributes of an element with a counter."""
-    counter = netlink.nested(2, netlink.attribute(2, packets.to_bytes(8, "big")))
-    return netlink.nested(7, netlink.attribute(1, b"counter\0"), counter)
+def counted(octets: int) -> bytes:
+    """The attributes of an element with a quota."""
+    quota = netlink.nested(2, netlink.attribute(4, octets.to_bytes(8, "big")))
+    return netlink.nested(7, netlink.attribute(1, b"quota\0"), quota)
 
 
 def expiring(milliseconds: int) -> bytes:

@@ -27,7 +27,7 @@ from sallyport.wire.nftset import ElementState
 
 
 class Knocks:
-    """Reads the counters of pinholes; nothing else is asked over its socket."""
+    """Reads what pinholes have let by; nothing else is asked over its socket."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Knocks:
         for name, key, _data in installed_pinhole.doors(installed):
             keys.setdefault(name, []).append(key)
         return any(
-            state.packets
+            state.octets
             for name, some in keys.items()
             for state in self._ask(self._table, name, some)
         )

@@ -27,7 +27,7 @@ _FLAGS = {
 
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ITEM, _ELEMENT_KEY, _ELEMENT_DATA, _ELEMENT_KEY_END, _VALUE = 1, 1, 2, 10, 1
-_ELEMENT_EXPIRES, _ELEMENT_EXPRESSION, _EXPRESSION_DATA, _COUNTER_PACKETS = 5, 7, 2, 2
+_ELEMENT_EXPIRES, _ELEMENT_EXPRESSION, _EXPRESSION_DATA, _QUOTA_CONSUMED = 5, 7, 2, 4
 
 # An attribute's length has 16 bits. 512 of our widest elements (a range of IPv6 sources: twice 44
 # bytes of key, 4 of data, 28 of framing) are 60 KiB, so a list of that many always fits.
@@ -133,8 +133,8 @@ def batch(table: str, removed: Changes, added: Changes, sequence: int) -> bytes:
 class ElementState(NamedTuple):
     """What the kernel has noted of one element."""
 
-    packets: int
-    """How many were looked up and found it; 0 where the set does not count."""
+    octets: int
+    """The size of all packets that were looked up and found it; 0 where the set has no quota."""
     milliseconds_left: int | None
     """Until it is removed by itself; None: never."""
 
@@ -158,10 +158,10 @@ def read_state(message: Message) -> ElementState | None:
         return None
     listed = _inner(message.payload[netlink.GENERIC_SIZE :], _LIST_ELEMENTS)
     found = dict(netlink.attributes(_inner(listed, _ITEM)))
-    counter = _inner(found.get(_ELEMENT_EXPRESSION, b""), _EXPRESSION_DATA)
+    quota = _inner(found.get(_ELEMENT_EXPRESSION, b""), _EXPRESSION_DATA)
     left = found.get(_ELEMENT_EXPIRES)
     return ElementState(
-        packets=int.from_bytes(_inner(counter, _COUNTER_PACKETS), "big"),
+        octets=int.from_bytes(_inner(quota, _QUOTA_CONSUMED), "big"),
         milliseconds_left=None if left is None else int.from_bytes(left, "big"),
     )
 
