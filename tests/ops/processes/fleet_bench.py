@@ -160,11 +160,15 @@ class Bench:
         self.taken_over: list[tuple[int, dict[str, object] | None]] = []
         self.errors: dict[tuple[int, str], SallyportError] = {}
         """What a process answers to a kind of request instead."""
+        self.lack: list[OSError | None] = []
+        """What keeps the host from starting each of the next processes; None: nothing."""
         self.fleet = Fleet(self._spawn, cast("Ground", self), self.journal)
 
     def _spawn(
         self, _number: int, heard: Callable[[bytes], None], ended: Callable[[int], None]
     ) -> PlayedProcess:
+        if self.lack and (lack := self.lack.pop(0)):
+            raise lack
         pid = 101 + len(self.processes)
         self.processes[pid] = PlayedProcess(pid, heard, ended, self)
         return self.processes[pid]

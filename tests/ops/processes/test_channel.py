@@ -3,6 +3,8 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from sallyport.ops.processes.channel import Channel
 from sallyport.ops.processes.messages import Ask, Frames, WorkerRequest, decode_request, frame
 
@@ -103,3 +105,11 @@ def test_what_is_no_message_ends_the_channel() -> None:
 def test_a_message_is_one_frame() -> None:
     (body,) = Frames().feed(frame(asking("x")))
     assert decode_request(body) == asking("x")
+
+
+def test_descriptors_that_cannot_all_be_duplicated_leave_none_behind() -> None:
+    async def act(one: End, _other: End) -> None:
+        with open("/dev/null", "rb") as there, pytest.raises(OSError, match="Bad file"):
+            one.channel.send(asking("take"), [there.fileno(), -1])
+
+    with_two(act)

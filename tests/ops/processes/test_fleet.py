@@ -1,5 +1,7 @@
 """What the supervisor does with its workers, which are played."""
 
+import errno
+
 import msgspec
 import pytest
 from tests.ops.processes.fleet_bench import Bench, plan, played, serve
@@ -112,6 +114,34 @@ def test_one_that_cannot_begin_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
         assert [member.pid for member in bench.fleet.members()] == [103]
 
     played(act, monkeypatch)
+
+
+def test_one_that_the_host_has_no_room_for_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.lack = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EAGAIN, "later")]
+        bench.processes[101].end(-9)
+        await happens(bench, "worker.replaced")
+        assert [member.pid for member in bench.fleet.members()] == [102]
+
+    events = played(act, monkeypatch).journal.events()
+
+    assert events == ["worker.ended", "worker.failed", "worker.failed", "worker.replaced"]
+
+
+def test_a_generation_that_the_host_has_no_room_for_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        await serve(bench, workers=2)
+        bench.lack = [None, OSError(errno.EMFILE, "Too many open files")]
+        with pytest.raises(WorkerLost, match="cannot be started"):
+            await bench.fleet.renew(ConfigSource(text="before"))
+        await happens(bench, "worker.left")
+        assert [member.pid for member in bench.fleet.members()] == [101, 102]
+        assert await by_whom(bench, "rules.show") == 101
+
+    assert (101, "drain") not in played(act, monkeypatch).asked
 
 
 def test_all_take_a_new_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

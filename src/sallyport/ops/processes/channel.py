@@ -47,12 +47,13 @@ class Channel:
     def send(self, message: Struct, descriptors: Sequence[int] = ()) -> None:
         """Send a message, now or as soon as there is room; `descriptors` stay the caller's.
 
-        Nothing is sent once the channel is closed.
+        Nothing is sent once the channel is closed. Raises OSError, with nothing sent, when there is
+        no room for duplicates of the descriptors.
         """
         if not self._is_open:
             return
         # Duplicates, since the caller may close its own before there is room.
-        copies = [os.dup(number) for number in descriptors]
+        copies = _duplicates(descriptors)
         rest = memoryview(frame(message))
         while len(copies) > _DESCRIPTORS_AT_ONCE:
             chunk, copies = copies[:_DESCRIPTORS_AT_ONCE], copies[_DESCRIPTORS_AT_ONCE:]
@@ -175,3 +176,16 @@ class Channel:
         if self._is_open:
             self.close()
             self._loop.call_soon(self._lost)
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    """Return a duplicate of each; raises OSError, with none left, when not all can be made."""
+    copies: list[int] = []
+    try:
+        for number in descriptors:
+            copies.append(os.dup(number))  # noqa: PERF401 - those before the one that fails count
+    except OSError:
+        for copy in copies:
+            os.close(copy)
+        raise
+    return copies

@@ -167,8 +167,10 @@ class Fleet:
         """
         async with self.changing:
             before = self._current()
-            new = [self._new_member(one.index) for one in before]
+            new: list[Member] = []
             try:
+                for one in before:
+                    new.append(self._new_member(one.index))  # noqa: PERF401 - it may fail half-way
                 plan = await new[0].ask(Prepare(source), Plan)
                 rules = await self._render(new[0])
                 require_same(self.plan, plan, has_same_rules=rules == self._rules)
@@ -270,8 +272,8 @@ class Fleet:
     def _new_member(self, index: int) -> Member:
         member = Member(next(self._numbers), index, self._spawn, self._ended)
         member.on_switched_off = self._spread
-        self._members[member.number] = member
         member.start()
+        self._members[member.number] = member
         return member
 
     def _spread(self, finder: Member, name: str) -> None:
@@ -333,9 +335,18 @@ class Fleet:
             if member.is_outgoing:  # a new generation that came to nothing
                 self._members.pop(member.number, None)
                 return
+            if self._is_stopping:
+                return
+            member.restarts += 1
             try:
-                member.restarts += 1
                 member.start()
+            except WorkerLost as error:
+                # There is no process whose end would bring the next attempt.
+                self._fail(member, error)
+                again = member.lifeline.ended(self._loop.time())
+                self._spawn_task(self._revive(member, again))
+                return
+            try:
                 await self._begin(member)
                 await member.take_over(None)
             except (OperatorError, OSError) as error:

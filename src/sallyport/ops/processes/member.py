@@ -84,10 +84,13 @@ class Member:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start a process; raises OSError."""
+        """Start a process; raises WorkerLost where the host has no room for one."""
         assert self._process is None, "one at a time"  # noqa: S101
         self.lifeline.started(self._loop.time())
-        self._process = self._spawn(self.number, self._on_report, self._ended)
+        try:
+            self._process = self._spawn(self.number, self._on_report, self._ended)
+        except OSError as error:
+            raise WorkerLost(f"worker {self.number} cannot be started: {error}") from None
         self.over.clear()
 
     def inherit(self, pid: int, sock: socket.socket) -> None:
@@ -170,12 +173,14 @@ class Member:
         self._waiting[number] = self._loop.create_future()
         if isinstance(body, Prepare | Take):
             self.lifeline.is_changing = True
-        self._process.send(WorkerRequest(number, body), descriptors)
         try:
+            self._process.send(WorkerRequest(number, body), descriptors)
             async with asyncio.timeout(seconds):
                 return await self._waiting[number]
         except TimeoutError:
             raise WorkerLost(f"worker {self.number} gives no answer") from None
+        except OSError as error:
+            raise WorkerLost(f"worker {self.number} cannot be asked: {error}") from None
         finally:
             del self._waiting[number]
             if isinstance(body, Prepare | Take):

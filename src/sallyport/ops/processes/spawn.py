@@ -122,7 +122,14 @@ class ChildProcess(InheritedProcess):
             except OSError:
                 ours.close()
                 raise
-        super().__init__(self._child.pid, ours, on_message, ended)
+        try:
+            super().__init__(self._child.pid, ours, on_message, ended)
+        except OSError:
+            # It has begun, and nobody would ever see its end.
+            self._child.kill()
+            self._child.wait()
+            ours.close()
+            raise
 
     def _status(self) -> int:
         return self._child.wait()

@@ -182,6 +182,9 @@ async def hand_over(control_socket: Path, estate: Estate) -> None:
         talk.channel.send(offer, descriptors)
         await talk.next(Ready)
         crew, descriptors = await estate.release()
+    except OSError as error:
+        talk.channel.close()
+        raise StartupError(f"nothing can be handed over: {error.strerror}") from None
     except BaseException:
         talk.channel.close()
         raise
