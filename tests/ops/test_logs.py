@@ -2,9 +2,11 @@ import json
 import logging
 import os
 import re
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -211,6 +213,29 @@ def test_a_full_disk_stops_nothing_and_is_counted() -> None:
 
     assert journal.lost == 2
     os.close(full)
+
+
+@pytest.mark.parametrize("append", [os.O_APPEND, 0])
+def test_a_line_that_a_disk_has_room_for_a_part_of_spoils_no_other(
+    append: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "log"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = EventJournal("info", Format.JSON, descriptor)
+    try:
+        journal.record("first")
+        room = file.stat().st_size + 10
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        journal.record("second")
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        journal.record("third")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        os.close(descriptor)
+
+    assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "third"]
+    assert journal.lost == 1
 
 
 def test_a_closed_stderr_stops_nothing_and_is_counted() -> None:

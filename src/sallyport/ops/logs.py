@@ -13,7 +13,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Final, Protocol, get_args
 
@@ -241,9 +241,22 @@ class _Writer:
         if not 0 < len(lines) <= select.PIPE_BUF or not self._room.poll(0):
             return 0
         try:
-            return os.write(self._descriptor, lines)
+            written = os.write(self._descriptor, lines)
         except OSError:
             return 0
+        if torn := written - lines.rfind(b"\n", 0, written) - 1:
+            self._take_back(torn)
+        return written
+
+    def _take_back(self, count: int) -> None:
+        """Remove the beginning of a line that a full disk has no room for.
+
+        The next record, of whatever process, would go on in it, and nobody could read either.
+        """
+        with suppress(OSError):  # it is no file
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - count)
+            # A file that was not opened to append would have a hole there.
+            os.lseek(self._descriptor, -count, os.SEEK_CUR)
 
 
 def _plain(value: object) -> object:
