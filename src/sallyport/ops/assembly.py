@@ -103,6 +103,7 @@ class Prepared:
         if configuration.pcp is not None:
             wanted.append(PORT_MAPPING)
         protocols = _by_port(wanted)
+        policy = replace(policy, intercepted_ports=frozenset(protocols.get(Transport.TCP, ())))
         return cls(configuration, lack, policy, filters, protocols, is_in_force)
 
     def gateway_rules(self, ports: Mapping[Place, Sequence[int]]) -> GatewayRules:

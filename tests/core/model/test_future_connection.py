@@ -5,6 +5,7 @@ from tests.core.office import FTP, Office, run
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import (
     AddressNotAllowed,
@@ -30,6 +31,25 @@ def test_the_client_and_nobody_else_may_connect_to_the_server_once() -> None:
     assert office.data_path.connect(DATA, server) == server
     assert office.data_path.connect(DATA.with_port(4712), server) is None
     assert not office.data_path.reserved
+
+
+@pytest.mark.parametrize(
+    ("port", "transport", "kind"),
+    [
+        (3000, Transport.TCP, DataPathKind.KERNEL),
+        (8554, Transport.TCP, DataPathKind.USER),
+        (8554, Transport.UDP, DataPathKind.KERNEL),
+    ],
+)
+def test_a_permission_where_another_protocol_is_intercepted_takes_the_path_that_comes_first(
+    port: int, transport: Transport, kind: DataPathKind
+) -> None:
+    office = Office()
+    office.gateway.policy = replace(office.gateway.policy, intercepted_ports=frozenset({8554}))
+
+    permission = office.allow(office.dial(), f"198.51.100.9:{port}", transport=transport)
+
+    assert permission.path.kind is kind
 
 
 def test_a_permission_waits_as_long_as_its_filter_says() -> None:

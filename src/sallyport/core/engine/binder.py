@@ -195,8 +195,11 @@ class Binder:
             self._grants.check_quota(session, request.primary, rule, len(rules), trail)
         if trail is not None:
             engine.tracing.permission_decided(request, trail)
+        flags = request.flags
+        if any(self._is_intercepted(request.transport, one) for one in request.addresses):
+            flags |= BindFlags.NO_KERNEL_MODE
         path, is_filtered = engine.path_for(
-            session, request.protocol, request.flags, permitted_event(request.transport)
+            session, request.protocol, flags, permitted_event(request.transport)
         )
         listens, reservations = choose_redirects(engine, request, path)
         futures = tuple(
@@ -296,6 +299,15 @@ class Binder:
                     connection.reservations = there
                 connection.path = path
             connection.is_filtered = True
+
+    def _is_intercepted(self, transport: Transport, address: Endpoint) -> bool:
+        """Whether the kernel would take a connection there for one of a supervised protocol.
+
+        A server chooses its passive ports without a thought of us. The kernel intercepts before it
+        looks at pinholes, but a socket of user mode comes first.
+        """
+        ports = self._engine.policy.intercepted_ports
+        return transport is Transport.TCP and address.port in ports
 
     def _rule_towards(self, request: FutureRequest, address: Endpoint, trail: Trail | None) -> Rule:
         """Find the rule that lets the client connect to `address`."""

@@ -187,6 +187,8 @@ class Policy:
     """How long the IPv6 prefix of one host is: quotas count all its addresses together."""
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The groups of each user."""
+    intercepted_ports: frozenset[int] = frozenset()
+    """The TCP ports of supervised protocols: what clients inside open there comes to us."""
     kept_ports: frozenset[int] = field(init=False)
     """Ports that filters bind by their numbers, as their settings say; no other bind draws them."""
     is_timed: bool = field(init=False)
