@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sallyport.errors import OperatorError
-from sallyport.lab.host import Host, end, wait_until
+from sallyport.lab.host import READY_SECONDS, Host, end, wait_until
 from sallyport.lab.network import Lab
 from sallyport.ops.control.client import request
 
@@ -73,6 +73,7 @@ class RunningGateway:
         name: str = "gateway",
         wrapper: Sequence[str] = (),
         host: Host | None = None,
+        seconds: float = READY_SECONDS,
     ) -> None:
         """Start `sallyport run` on the lab's gateway, or on `host`, the other one of a pair.
 
@@ -80,7 +81,7 @@ class RunningGateway:
 
         `wrapper` is a command that runs another, such as setpriv with fewer capabilities.
         `control_socket` and `log` lie in the lab's folder under `name`. Raises StartupError with
-        the end of the log when the gateway does not answer there.
+        the end of the log when the gateway does not answer there after `seconds`.
         """
         self.host = host or lab.gateway
         self.control_socket = lab.folder / f"{name}.sock"
@@ -90,7 +91,8 @@ class RunningGateway:
         argv += ["--control-socket", str(self.control_socket)]
         self.process = self.host.popen(argv, log=self.log)
         try:
-            wait_until(self.process, self._answers, self.log, "the gateway does not start")
+            otherwise = "the gateway does not start"
+            wait_until(self.process, self._answers, self.log, otherwise, seconds)
         except BaseException:
             end(self.process)
             raise

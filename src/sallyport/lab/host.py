@@ -19,7 +19,7 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # A daemon starts within a second, even on a busy machine; after ten it hangs.
-_READY_SECONDS = 10.0
+READY_SECONDS = 10.0
 # No FTP server says when it listens, so we ask, and rarely enough to leave it the CPU.
 _POLL_SECONDS = 0.02
 
@@ -39,7 +39,7 @@ def wait_until(
     condition: Callable[[], bool],
     log: Path,
     otherwise: str,
-    seconds: float = _READY_SECONDS,
+    seconds: float = READY_SECONDS,
 ) -> None:
     """Return once `condition` holds; ask again and again while the process lives.
 

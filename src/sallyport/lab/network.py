@@ -56,7 +56,7 @@ class Lab:
         # The gateway's first addresses are its outside ones: those that the world sees.
         self.gateway = self._host("gateway", "203.0.113.1", "2001:db8::1")
         self.standby = self._host("gateway2", "203.0.113.3", "2001:db8::3") if is_pair else None
-        self._switch = self._host("switch", "0.0.0.0", "::")  # noqa: S104 - it has none
+        self.switch = self._host("switch", "0.0.0.0", "::")  # noqa: S104 - it has none
         # As temporary as the namespaces themselves, and for root alone to write.
         self.folder = NAMESPACES.with_name(f"sallyport-lab-{prefix}")
 
@@ -115,7 +115,7 @@ class Lab:
         return lab
 
     def _build(self) -> None:
-        everyone = (*self.hosts, self._switch)
+        everyone = (*self.hosts, self.switch)
         self.folder.mkdir(exist_ok=True)
         _ip("".join(f"netns add {host.namespace}\n" for host in everyone))
         for host in everyone:
@@ -155,7 +155,7 @@ class Lab:
         for number, (host, interface, bridge) in enumerate(cables):
             make += (
                 f"link add {interface} netns {host.namespace} type veth"
-                f" peer name port{number} netns {self._switch.namespace}\n"
+                f" peer name port{number} netns {self.switch.namespace}\n"
             )
             plug += f"link set port{number} master {bridge} up\n"
         if self.standby is not None:
@@ -164,7 +164,7 @@ class Lab:
                 f" peer name sync0 netns {self.standby.namespace}\n"
             )
         _ip(make)
-        _ip(plug, self._switch)
+        _ip(plug, self.switch)
 
     def close(self) -> None:
         """Take the lab down: its processes, namespaces and files; idempotent.

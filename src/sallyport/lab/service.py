@@ -30,6 +30,11 @@ class Service(ABC):
             self.stop()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The process that takes clients."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stop taking clients; its child processes end with the lab at the latest. Idempotent."""
         end(self._process)
