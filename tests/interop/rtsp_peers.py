@@ -26,11 +26,27 @@ _PORTS = re.compile(rb"client_port=(\d+)-(\d+)")
 class Film:
     """One control connection through the gateway, and the sockets for the media at both ends."""
 
-    def __init__(self, client: Host, server: Host, family: int, ports: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        client: Host,
+        server: Host,
+        family: int,
+        ports: tuple[int, int],
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
         self._stack = ExitStack()
         self._family = socket.AF_INET if family == 4 else socket.AF_INET6
         self.client_address, self.server_address = client.address(family), server.address(family)
         self.ports = ports
+        self._number = 0
+        try:
+            self._connect(client, server, patience)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _connect(self, client: Host, server: Host, patience: float) -> None:
         with server.entered():
             listener = self._kept(
                 socket.create_server(
@@ -39,17 +55,16 @@ class Film:
             )
             self.media = [self._bound(str(self.server_address), port) for port in SERVER_PORTS]
         with client.entered():
-            self.player = [self._bound(str(self.client_address), port) for port in ports]
+            self.player = [self._bound(str(self.client_address), port) for port in self.ports]
             self.control = self._kept(
-                socket.create_connection((str(self.server_address), PORT), timeout=PATIENCE)
+                socket.create_connection((str(self.server_address), PORT), timeout=patience)
             )
-        listener.settimeout(PATIENCE)
+        listener.settimeout(patience)
         connection, peer = listener.accept()
         self.served = self._kept(connection)
-        self.served.settimeout(PATIENCE)
+        self.served.settimeout(patience)
         self.peer = peer[0]
         """Where the server sends media: whoever the control connection comes from."""
-        self._number = 0
 
     def ask(self) -> tuple[int, int]:
         """Ask for the film; return the ports that the server was told."""
@@ -81,11 +96,21 @@ class Film:
         self.served.sendall(b"RTSP/1.0 200 OK\r\nCSeq: %d\r\n\r\n" % self._number)
         assert b"200 OK" in self.control.recv(4096)
 
-    def shows(self, count: int, to: tuple[str, int], *, source: socket.socket | None = None) -> int:
-        """Send `count` datagrams of media; return how many arrive at the player."""
+    def shows(
+        self,
+        count: int,
+        to: tuple[str, int],
+        *,
+        source: socket.socket | None = None,
+        silence: float = SILENCE,
+    ) -> int:
+        """Send `count` datagrams of media; return how many arrive at the player.
+
+        `silence`: how many seconds after the one before it the next arrives at the latest.
+        """
         for number in range(count):
             (source or self.media[0]).sendto(b"picture %d" % number, to)
-        return heard(self.player[0], count)
+        return heard(self.player[0], count, silence)
 
     def _bound(self, address: str, port: int) -> socket.socket:
         made = self._kept(socket.socket(self._family, socket.SOCK_DGRAM))
@@ -108,9 +133,9 @@ class Film:
         self._stack.close()
 
 
-def heard(sock: socket.socket, count: int) -> int:
+def heard(sock: socket.socket, count: int, silence: float = SILENCE) -> int:
     """Return how many datagrams come, of `count`; wait a moment for the first that does not."""
-    sock.settimeout(SILENCE)
+    sock.settimeout(silence)
     for number in range(count):
         try:
             sock.recvfrom(2000)

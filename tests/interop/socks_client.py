@@ -57,10 +57,12 @@ def reply(sock: socket.socket) -> tuple[int, Endpoint]:
 
 
 @contextmanager
-def asking(client: Host, version: int, asked: Asked) -> Iterator[socket.socket]:
+def asking(
+    client: Host, version: int, asked: Asked, *, timeout: float = 5
+) -> Iterator[socket.socket]:
     """Ask by SOCKS 5, the whole request in one segment with the greeting."""
     with client.entered():
-        sock = socket.create_connection((PROXY[version], PORT), timeout=5)
+        sock = socket.create_connection((PROXY[version], PORT), timeout)
     with closing(sock):
         sock.sendall(b"\5\1\0" + bytes((5, asked.command, 0)) + place(asked.host, asked.port))
         assert exactly(sock, 2) == b"\5\0"

@@ -234,7 +234,8 @@ def test_a_line_that_a_disk_has_room_for_a_part_of_spoils_no_other(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         os.close(descriptor)
 
-    assert [json.loads(line)["event"] for line in file.read_text().splitlines()] == ["first", "third"]
+    events = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    assert events == ["first", "third"]
     assert journal.lost == 1
 
 

@@ -251,7 +251,7 @@ class _Writer:
     def _take_back(self, count: int) -> None:
         """Remove the beginning of a line that a full disk has no room for.
 
-        The next record, of whatever process, would go on in it, and nobody could read either.
+        The next record, of whatever process, would go on in it: both would be lost.
         """
         with suppress(OSError):  # it is no file
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - count)

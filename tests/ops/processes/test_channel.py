@@ -109,7 +109,9 @@ def test_a_message_is_one_frame() -> None:
 
 def test_descriptors_that_cannot_all_be_duplicated_leave_none_behind() -> None:
     async def act(one: End, _other: End) -> None:
-        with open("/dev/null", "rb") as there, pytest.raises(OSError, match="Bad file"):
-            one.channel.send(asking("take"), [there.fileno(), -1])
+        there = os.memfd_create("there")
+        with pytest.raises(OSError, match="Bad file"):
+            one.channel.send(asking("take"), [there, -1])
+        os.close(there)
 
     with_two(act)

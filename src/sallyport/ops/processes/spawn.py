@@ -125,7 +125,7 @@ class ChildProcess(InheritedProcess):
         try:
             super().__init__(self._child.pid, ours, on_message, ended)
         except OSError:
-            # It has begun, and nobody would ever see its end.
+            # It has begun, and its end would go unseen.
             self._child.kill()
             self._child.wait()
             ours.close()

@@ -1,0 +1,159 @@
+"""The oracle of a soak finds what it is there to find, and excuses what a fault may cost."""
+
+import json
+import threading
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+import pytest
+from tests.soak.books import Books, Costs, Happening, Log
+from tests.soak.visits import CutShort, OtherBytes, Phase, Transfer, Visit, Way
+
+from sallyport.addresses import Endpoint
+from sallyport.lab.network import Lab
+
+OUTSIDE = Endpoint.parse("203.0.113.9:5000")
+CONTROLS = frozenset({Phase.DIAL, Phase.TALK, Phase.OPEN})
+# The clients of the first are worker 1's, by the hash of their addresses; those of IPv6 worker 0's.
+CLIENTS = Lab("books", clients=2).clients
+
+
+class Written:
+    """The books of a soak whose log a test writes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        file.touch()
+        self.books = Books(Log(file))
+
+    def records(self, event: str = "binding.closed", **fields: object) -> None:
+        """Have the gateway write the end of a transfer."""
+        record = {"event": event, "flows": 1, "peer": str(OUTSIDE), "to": str(OUTSIDE), **fields}
+        with self._file.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def visit(
+        self,
+        failure: Exception | None = None,
+        *,
+        phase: Phase = Phase.TALK,
+        way: Way = Way.KERNEL,
+        family: int = 4,
+        is_complete: bool = True,
+    ) -> Visit:
+        """Have a client make one transfer."""
+        visit = Visit("ftp", CLIENTS[0], family, way, Random(), threading.Event())
+        visit.phase, visit.failure, visit.ended = phase, failure, monotonic()
+        visit.transfers.append(Transfer(OUTSIDE, 7, is_complete, monotonic()))
+        self.books.enter([visit])
+        return visit
+
+    def happens(self, costs: Costs, *workers: int) -> Happening:
+        """Have a fault begin."""
+        fault = Happening("a fault", costs, frozenset(workers) if workers else None)
+        self.books.happenings.append(fault)
+        return fault
+
+    def wrong(self) -> list[str]:
+        """Close the books; return what must not be."""
+        self.books.close()
+        return self.books.wrong
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    return Written(tmp_path / "log")
+
+
+@pytest.mark.parametrize("event", ["binding.closed", "connect.secondary_closed", "transfer.closed"])
+def test_a_transfer_with_one_record_is_in_order(written: Written, event: str) -> None:
+    written.visit()
+    written.records(event)
+
+    assert written.wrong() == []
+
+
+def test_a_transfer_without_a_record_is_found(written: Written) -> None:
+    written.visit()
+    written.records(flows=0)
+
+    assert "1 transfers" in written.wrong()[0]
+
+
+def test_a_second_record_is_found(written: Written) -> None:
+    written.visit()
+    written.records()
+    written.records("transfer.closed")
+
+    assert written.wrong() == [f"{OUTSIDE}: 1 transfers, 2 records"]
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_transfer_that_broke_has_a_record_or_none(written: Written, times: int) -> None:
+    written.happens(Costs(frozenset(Phase)))
+    written.visit(ConnectionResetError(), phase=Phase.MOVE, is_complete=False)
+    for _ in range(times):
+        written.records()
+
+    assert written.wrong() == []
+
+
+def test_the_records_that_a_process_takes_with_it_are_those_of_the_moment_of_its_death(
+    written: Written,
+) -> None:
+    written.visit().transfers[0].ended -= 5
+    written.happens(Costs()).loses_records_now()
+    written.visit()
+
+    assert "2 transfers" in written.wrong()[0]
+    written.records()
+    written.happens(Costs()).loses_records_now()
+    written.visit()
+    written.visit()
+    assert len(written.wrong()) == 1
+
+
+def test_a_failure_without_a_fault_is_found(written: Written) -> None:
+    fault = written.happens(Costs(CONTROLS))
+    fault.ended = monotonic() - 10
+    written.visit(ConnectionResetError(), is_complete=False)
+
+    assert "ConnectionResetError" in written.wrong()[0]
+
+
+@pytest.mark.parametrize(
+    ("failure", "phase", "way", "family", "is_excused"),
+    [
+        (ConnectionResetError(), Phase.TALK, Way.KERNEL, 4, True),
+        (ConnectionResetError(), Phase.MOVE, Way.KERNEL, 4, False),
+        (ConnectionResetError(), Phase.MOVE, Way.USER, 4, True),
+        # The other worker has this client.
+        (ConnectionResetError(), Phase.TALK, Way.KERNEL, 6, False),
+        (CutShort(), Phase.MOVE, Way.USER, 4, False),
+        (OtherBytes(), Phase.TALK, Way.USER, 4, False),
+    ],
+)
+def test_a_fault_excuses_what_it_may_cost_and_no_more(  # noqa: PLR0917 - columns of the table
+    failure: Exception, phase: Phase, way: Way, family: int, is_excused: int, written: Written
+) -> None:
+    written.happens(Costs(CONTROLS, user_moves=True), 1)
+    written.visit(failure, phase=phase, way=way, family=family, is_complete=False)
+
+    assert len(written.wrong()) == 1 - is_excused
+    assert written.books.excused.total() == is_excused
+
+
+def test_bytes_of_another_file_are_excused_by_nothing(written: Written) -> None:
+    written.happens(Costs(frozenset(Phase), user_moves=True, cuts_short=True))
+    written.visit(OtherBytes("x"), phase=Phase.MOVE, is_complete=False)
+
+    assert "OtherBytes" in written.wrong()[0]
+
+
+def test_faults_of_the_program_and_torn_records_are_found(written: Written, tmp_path: Path) -> None:
+    written.records("daemon.fault")
+    with (tmp_path / "log").open("a") as log:
+        log.write('{"event":"binding{"event"}\n')
+
+    assert len(written.wrong()) == 2
