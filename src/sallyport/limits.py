@@ -420,6 +420,10 @@ QUIET_SECONDS = 1.0
 # and then lets conntrackd commit what the other node told it.
 ADOPT_AGAIN_SECONDS = 3.0
 
+# When addresses are followed again after that has failed: a worker that was being replaced serves
+# by then, and an operator who waits for an address looks no sooner.
+FOLLOW_AGAIN_SECONDS = 5.0
+
 # How often a worker that runs dry looks whether something still runs: an operator notices no tenth.
 DRAIN_LOOK_SECONDS = 0.1
 

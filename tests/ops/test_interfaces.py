@@ -1,3 +1,5 @@
+import errno
+import subprocess
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -70,3 +72,27 @@ def test_the_ports_of_a_vrf_and_itself_have_its_name_and_those_of_a_bridge_have_
 
 def test_this_host_can_be_asked_for_its_vrfs() -> None:
     assert "lo" not in vrfs()
+
+
+def test_a_program_that_fails_is_no_host_without_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ip").write_text("#!/bin/sh\nexit 2\n")
+    (tmp_path / "ip").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+
+    for ask in (lasting_addresses, local_addresses):
+        with pytest.raises(StartupError, match="cannot tell the addresses"):
+            ask()
+
+
+def test_a_program_that_the_process_has_no_room_for_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_room(*_arguments: object, **_keys: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "run", no_room)
+
+    with pytest.raises(StartupError, match="ip does not run: Too many open files"):
+        lasting_addresses()

@@ -85,6 +85,11 @@ def _answer(*question: str) -> list[LinkFacts] | None:
         answer = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
         raise StartupError("the program ip is missing; install iproute2") from None
+    except OSError as error:
+        raise StartupError(f"the program ip does not run: {error.strerror}") from None
+    if answer.returncode and question == ("address", "show"):
+        # Not an empty answer: a gateway would give up whatever it serves at its addresses.
+        raise StartupError("the program ip cannot tell the addresses of this host")
     return (
         msgspec.json.decode(answer.stdout, type=list[LinkFacts]) if answer.returncode == 0 else None
     )

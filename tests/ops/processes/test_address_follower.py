@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 from tests.ops.processes.fleet_bench import NotingJournal
 
+from sallyport import limits
 from sallyport.errors import StartupError
 from sallyport.ops.processes import address_follower
 from sallyport.ops.processes.address_follower import AddressFollower
@@ -82,6 +83,35 @@ def test_what_changes_while_the_gateway_follows_is_followed_too(
     changing(host, monkeypatch, lambda: host.addresses.append(OTHER))
 
     assert host.followed == [[ONE, OTHER], [OTHER]]
+
+
+def test_what_could_not_be_followed_is_said_once_and_tried_until_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = Host()
+    host.error = StartupError("no worker is serving")
+    monkeypatch.setattr(limits, "FOLLOW_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(
+        address_follower, "lasting_addresses", lambda: {"ext0": tuple(host.addresses)}
+    )
+
+    def mend_the_third_time() -> None:
+        if len(host.followed) == 3:
+            host.error = None
+
+    async def scenario() -> NotingJournal:
+        journal = NotingJournal()
+        follower = AddressFollower(host.follow, journal)
+        host.meanwhile = mend_the_third_time
+        host.addresses.append(OTHER)
+        follower._changed()
+        async with asyncio.timeout(10):
+            await journal.awaited.setdefault("gateway.followed", asyncio.Event()).wait()
+        follower.close()
+        return journal
+
+    assert asyncio.run(scenario()).events() == ["gateway.not_followed", "gateway.followed"]
+    assert host.followed == [[ONE, OTHER]] * 3
 
 
 def test_what_could_not_be_followed_is_said_and_tried_again_with_the_next_report(

@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 from contextlib import ExitStack
@@ -134,3 +135,19 @@ def test_one_that_cannot_be_made_leaves_none_behind(transport: Transport) -> Non
 
         assert listeners.places == {"tcp4"}
         listeners.close(listeners.places)
+
+
+def test_a_place_whose_sockets_cannot_all_be_made_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    listeners = Listeners(2)
+    made = iter([socket.create_server(("127.0.0.1", 0))])
+
+    def make(_version: int) -> socket.socket:
+        for one in made:
+            return one
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(module, "intercepting_socket", make)
+
+    with pytest.raises(StartupError, match="Too many open files"):
+        listeners.open(["tcp4"], {})
+    assert listeners.places == set()

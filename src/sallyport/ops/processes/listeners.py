@@ -63,6 +63,9 @@ class Listeners:
         except StartupError:
             self.close(opened)
             raise
+        except OSError as error:
+            self.close(opened)
+            raise StartupError(f"cannot make a listening socket: {error.strerror}") from None
         return opened
 
     def close(self, places: Iterable[Place]) -> None:
