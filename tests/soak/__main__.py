@@ -1,4 +1,4 @@
-"""The long form: `scripts/soak MINUTES [SEED]`."""
+"""The long form: `scripts/soak MINUTES [SEED]`; of no minutes it is the round of the suite."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from random import SystemRandom
 
-from tests.soak.run import Plan, soak
+from tests.soak.run import long, short, soak
 
 from sallyport.lab.network import Lab
 
@@ -17,9 +17,7 @@ def main(arguments: list[str]) -> int:
     """Soak for so many minutes, by this seed if one is given; return the exit code."""
     minutes = float(arguments[0])
     seed = int(arguments[1]) if len(arguments) > 1 else SystemRandom().getrandbits(32)
-    rate = float(os.environ.get("SOAK_RATE", "30"))
-    pause = (0.3, 1.0) if minutes < 5 else (3.0, 12.0)
-    plan = Plan(seed, 60 * minutes, rate, pause, audit_seconds=900)
+    plan = long(seed, minutes) if minutes else short(seed)
     with (
         Lab.build(f"soak{os.getpid()}", clients=6, servers=5) as lab,
         tempfile.TemporaryDirectory() as folder,

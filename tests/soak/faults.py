@@ -200,7 +200,7 @@ def fill_log(scene: Scene) -> None:
     scene.happening.loses_records_now()
     with full(scene.log_folder):
         scene.wait()
-        scene.happening.loses_records_now()
+    scene.happening.loses_records_now()
 
 
 def fill_state(scene: Scene) -> None:

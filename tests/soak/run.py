@@ -62,6 +62,16 @@ class Plan:
     faults: Sequence[Fault] = FAULTS
 
 
+def long(seed: int, minutes: float) -> Plan:
+    """Return the plan of so many minutes, in whole rounds."""
+    return Plan(seed, 60 * minutes, 30, (3.0, 12.0), audit_seconds=900)
+
+
+def short(seed: int) -> Plan:
+    """Return the plan of one round of all faults."""
+    return Plan(seed, 0, 30, (0.2, 0.8), rest_seconds=SHORT_REST_SECONDS)
+
+
 @dataclass(slots=True)
 class Footprint:
     """The most that a process of a gateway holds while nothing runs."""

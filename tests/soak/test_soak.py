@@ -7,7 +7,7 @@ from random import SystemRandom
 
 import pytest
 from tests.soak.faults import FAULTS
-from tests.soak.run import SHORT_REST_SECONDS, Plan, soak
+from tests.soak.run import short, soak
 
 from sallyport.lab.network import Lab
 
@@ -25,11 +25,8 @@ def lab() -> Iterator[Lab]:
 def test_whatever_is_done_to_it_costs_what_it_may_cost_and_leaves_nothing(
     lab: Lab, tmp_path: Path
 ) -> None:
-    seed = SystemRandom().getrandbits(32)
-    # Time for one round of all faults. Of a run that fails the first line has the seed.
-    plan = Plan(seed, 0, 30, (0.2, 0.8), rest_seconds=SHORT_REST_SECONDS)
-
-    result = soak(lab, tmp_path, plan, print)
+    # Of a run that fails the first line has the seed; `scripts/soak 0 SEED` repeats it.
+    result = soak(lab, tmp_path, short(SystemRandom().getrandbits(32)), print)
 
     assert result.wrong == []
     assert set(result.faults) == {fault.name for fault in FAULTS}
