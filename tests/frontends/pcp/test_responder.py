@@ -3,6 +3,7 @@
 Each test that is named by a section holds a MUST of RFC 6887 that is the server's.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -292,6 +293,22 @@ def test_nat_pmp_tells_the_external_address_and_maps() -> None:
         (0, 0, 28, 32)
     )
     assert asking.pinholes() == ["203.0.113.1:40500 -> 10.0.0.8:8080 from None ports None"]
+
+
+def test_section_7_4_without_an_external_address_the_network_fails_for_a_moment() -> None:
+    asking = Asking()
+    policy = asking.gateway.policy
+    asking.gateway.policy = replace(policy, own_addresses={"external": ()})
+
+    answer = asking.map()
+
+    assert (answer.result, answer.lifetime) == (PcpResult.NETWORK_FAILURE, 30)
+    # RFC 6886 section 3.5: network failure.
+    refused = asking.ask(natpmp(2, 8080, 40500, 7200))
+    assert refused is not None
+    assert refused[:4] == bytes((0, 130, 0, 3))
+    asking.gateway.policy = policy
+    assert asking.map().result is PcpResult.SUCCESS
 
 
 def test_nat_pmp_deletes_one_or_all_of_a_transport_but_never_what_pcp_made() -> None:

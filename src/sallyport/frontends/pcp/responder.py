@@ -55,7 +55,11 @@ _PASSING: Final = frozenset(
 _PASSING_SECONDS: Final = 30
 _LASTING_SECONDS: Final = 1800
 
+# What a bind without a primary is refused with where the gateway has no external address.
+_NO_ADDRESS: Final = "proxy-address-needed-without-a-primary"
+
 _NATPMP_RESULTS: Final = {
+    PcpResult.NETWORK_FAILURE: NatPmpResult.NETWORK_FAILURE,
     PcpResult.NOT_AUTHORIZED: NatPmpResult.NOT_AUTHORIZED,
     PcpResult.CANNOT_PROVIDE_EXTERNAL: NatPmpResult.NO_RESOURCES,
     PcpResult.NO_RESOURCES: NatPmpResult.NO_RESOURCES,
@@ -268,6 +272,9 @@ def _result_of(refusal: Exception) -> tuple[PcpResult, int]:
         result = PcpResult.EXCESSIVE_REMOTE_PEERS
     elif isinstance(refusal, pcp.Refusal):
         result = refusal.result
+    elif isinstance(refusal, BindError) and refusal.reason == _NO_ADDRESS:
+        # Section 7.4: the device has no external address yet, or has none for a moment.
+        result = PcpResult.NETWORK_FAILURE
     else:
         found = (code for kind, code in _PCP_RESULTS if isinstance(refusal, kind))
         result = next(found, PcpResult.NO_RESOURCES)
