@@ -33,6 +33,9 @@ _FAULTS = {
 _LAST_WORDS = "sallyport: "
 # A record is written in the turn after the one that heard of the end, and clients hear of it first.
 _UNWRITTEN_SECONDS = 0.3
+# Datagrams are over when there are none: for nine seconds where TFTP knows that all have come, for
+# a minute after an adoption. When no process watches then, the kernel forgets them unrecorded.
+_SILENCE_SECONDS = 75.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Costs:
     """In which phases visits may fail; none: no client notices."""
     user_moves: bool = False
     """Whether transfers that pass through a worker may be reset."""
+    begins_of_mappings: bool = False
+    """Whether a connection may be reset that begins at a mapping while that changes hands."""
     cuts_short: bool = False
     """Whether a transfer may end in order before its end: its server was killed."""
     seconds: float = 2.0
@@ -84,14 +89,17 @@ class Happening:
                 return False
             case CutShort():
                 return self.costs.cuts_short
+        if self.costs.begins_of_mappings and (visit.kind, visit.phase) == ("mapping", Phase.OPEN):
+            return True
         is_user_move = visit.phase is Phase.MOVE and visit.way is Way.USER
         return visit.phase in self.costs.phases or (self.costs.user_moves and is_user_move)
 
     def hides(self, transfer: Transfer) -> bool:
         """Whether the end of a transfer may have gone unrecorded."""
-        return self.unwritten is not None and (
-            self.unwritten[0] < transfer.ended < self.unwritten[1]
-        )
+        if self.unwritten is None:
+            return False
+        first, last = self.unwritten
+        return first - (_SILENCE_SECONDS if transfer.lingers else 0) < transfer.ended < last
 
 
 class Log:

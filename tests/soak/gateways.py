@@ -92,10 +92,16 @@ def census(*_):
 signal.signal(signal.SIGUSR1, census)
 
 true_ns, true_localtime = time.time_ns, time.localtime
+jump = 0
 
 
 def jumped_ns():
-    return true_ns() + int((HERE / "clock").read_text()) * 10**9
+    global jump
+    try:
+        jump = int((HERE / "clock").read_text())
+    except OSError:  # a process without descriptors has the time all the same
+        pass
+    return true_ns() + jump * 10**9
 
 
 time.time_ns = jumped_ns
