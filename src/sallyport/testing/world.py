@@ -122,6 +122,7 @@ def make_gateway(
     policy: Policy | None = None,
     world: VirtualWorld | None = None,
     ports: str = "40000-40999",
+    name: str = "",
 ) -> tuple[Gateway, MemoryDataPath, VirtualWorld]:
     """Build a whole gateway in memory with both data paths; return it with the kernel's double."""
     world = world or VirtualWorld()
@@ -133,5 +134,6 @@ def make_gateway(
         ports=Ports(PortRange.parse(ports), world.random_below),
         environment=world,
         filters=filters,
+        name=name,
     )
     return gateway, kernel, world

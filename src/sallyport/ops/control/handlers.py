@@ -251,7 +251,7 @@ class Handlers:
             state=binding.state.value,
             age_seconds=round(self._gateway.clock() - binding.created_at, 3),
             expires_in=None if binding.expires_in is None else round(binding.expires_in, 3),
-            frontend=str(binding.frontend or binding.session.frontend),
+            frontend=str(transfers.asker_of(binding).frontend),
             user=binding.user,
             connections=[
                 FlowRow(

@@ -243,6 +243,10 @@ class TransferRow(Struct, frozen=True, kw_only=True):
     filter: str | None
     rule: str | None
     """Filter and rule of an adopted transfer are forgotten."""
+    frontend: str | None = None
+    """How it was asked for, as of a binding; None of an adopted transfer."""
+    user: str | None = None
+    """The user it was asked for, as a front end knows him; None: only the address is known."""
     transport: Literal["tcp", "udp"]
     direction: Literal["inbound", "outbound"]
     """Inbound: the peer connected to the client, as in active FTP. Outbound: the client did."""

@@ -5,10 +5,12 @@ from typing import Literal
 
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.adopted_transfer import AdoptedTransfer
+from sallyport.core.model.binding import Binding
 from sallyport.core.model.future_connection import FutureConnection
 from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.model.session import Session
+from sallyport.core.policy.rules import Asker
 from sallyport.errors import NotFound
 from sallyport.flags import Transport
 from sallyport.ops.control.schema import TransferRow, worker_in
@@ -34,6 +36,8 @@ def rows(gateway: Gateway) -> Iterator[TransferRow]:
                 session=session.id,
                 filter=known.protocol.name if known else None,
                 rule=known.rule.name if known else None,
+                frontend=str(asker_of(known).frontend) if known else None,
+                user=asker_of(known).user if known else session.user,
                 transport="tcp" if transfer.transport is Transport.TCP else "udp",
                 direction=direction,
                 client=str(client or session.client_address),
@@ -45,6 +49,14 @@ def rows(gateway: Gateway) -> Iterator[TransferRow]:
                 to_client_bytes=to_client,
                 bytes_per_second=round((here + there) / age) if age > 0 else 0,
             )
+
+
+def asker_of(asked: Negotiated | Binding) -> Asker:
+    """Return who asked for what was opened: the client itself, or a filter on its connection."""
+    if asked.asker is not None:
+        return asked.asker
+    way = asked.session.frontend if asked.primary is None else asked.primary.frontend
+    return Asker(asked.session.user, way)
 
 
 def kill(gateway: Gateway, wanted: object, reason: str) -> str:
