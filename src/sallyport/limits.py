@@ -383,6 +383,10 @@ CONTROL_REQUEST_SECONDS = 10.0
 # Each further pins table costs every new flow 0.55 us; beyond eight that is poor value.
 MAX_WORKERS = 8
 
+# A node of a pair has half of the 16 series of numbers, and new workers (SIGUSR2, a takeover) need
+# as many again while the old ones finish.
+MAX_WORKERS_OF_NODE = 4
+
 # A worker's share of the port range must have room for two runs of MAX_ADDRESSES_PER_CALL.
 MIN_WORKER_PORTS = 2 * MAX_ADDRESSES_PER_CALL
 

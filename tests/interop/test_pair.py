@@ -44,7 +44,8 @@ class Node:
         self.folder = lab.folder / f"node{number}"
         self.folder.mkdir()
         configuration_file = self.folder / "sallyport.toml"
-        text = configuration().replace('["ext0"]', f'["ext0"]\nsource = "{VIRTUAL}"')
+        text = configuration(gateway=f"node = {number}")
+        text = text.replace('["ext0"]', f'["ext0"]\nsource = "{VIRTUAL}"')
         configuration_file.write_text(text, encoding="ascii")
         self.gateway = RunningGateway(
             lab, ("--config", str(configuration_file)), name=f"node{number}", host=host

@@ -61,16 +61,17 @@ def require() -> None:
                 )
 
 
-def free_series(taken: Iterable[int] = ()) -> int:
+def free_series(taken: Iterable[int] = (), node: int | None = None) -> int:
     """Return the lowest series (marks.SERIES) that no pins table has and that is not `taken`.
 
-    Raises StartupError when all are in use.
+    `node` is which of a pair this is, None: it is alone. Raises StartupError when all are in use.
     """
+    ours = marks.series_of(node)
     with Ruleset() as ruleset:
-        for series in sorted(set(range(marks.SERIES_COUNT)) - set(taken)):
+        for series in sorted(set(ours) - set(taken)):
             if ruleset.owner_of(pins_table(series)) is None:
                 return series
-    raise StartupError(f"all {marks.SERIES_COUNT} pins tables are in use; wait until workers end")
+    raise StartupError(f"all {len(ours)} pins tables are in use; wait until workers end")
 
 
 def require_free(port_range: PortRange) -> None:

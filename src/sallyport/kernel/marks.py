@@ -48,6 +48,15 @@ SERIES_COUNT = 16
 """How many workers can hold pinholes at the same time, those of an outgoing generation included."""
 
 
+def series_of(node: int | None) -> range:
+    """Return the series that a gateway may use: node 1 or 2 of a pair has half of them each.
+
+    What conntrackd copies to the standby then carries no number that this gives out itself.
+    """
+    half = SERIES_COUNT // 2
+    return range(SERIES_COUNT) if node is None else range((node - 1) * half, node * half)
+
+
 def series_bits(series: int) -> int:
     """Return the bits that mean this series, 0 to SERIES_COUNT - 1; raises ValueError."""
     if not 0 <= series < SERIES_COUNT:

@@ -50,6 +50,7 @@ _FIXED = (
     "monitor_group",
     "masquerade",
     "workers",
+    "node",
 )
 
 

@@ -48,6 +48,7 @@ def test_an_empty_document_has_defaults_and_no_tables() -> None:
             '[gateway]\nworkers = "many"',
             'f:2: workers cannot be "many"; write a number from 1 to 8, or "auto"',
         ),
+        ("[gateway]\nnode = 3", "f:2: node cannot be 3; write 1 or 2"),
         (
             "[gateway]\ndrain_seconds = -1",
             "f:2: drain_seconds cannot be -1; write a number of seconds from 0 to 86400",

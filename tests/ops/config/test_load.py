@@ -178,6 +178,10 @@ def test_every_key_can_say_something_else_than_its_default() -> None:
             " needs 1024; write a smaller range or masquerade = false",
         ),
         (
+            NETWORKS + "[gateway]\nnode = 2\nworkers = 5",
+            "f:8: a node of a pair has at most 4 workers, not 5; write workers = 4 or fewer",
+        ),
+        (
             NETWORKS + '[gateway]\ncontrol_socket = "run"',
             "f:7: control_socket 'run' is not an absolute path; begin it with /",
         ),

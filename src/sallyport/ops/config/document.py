@@ -119,6 +119,9 @@ class GatewayShape(Struct, frozen=True):
         float, Meta(ge=0, le=86400, description="a number of seconds from 0 to 86400")
     ] = _DEFAULTS.drain_seconds
     """How long running transfers may go on after SIGTERM, before both ends are reset."""
+    node: Annotated[Literal[1, 2], Meta(description="1 or 2")] | None = None
+    """Which of a pair of gateways this is: each numbers its flows in its own half, so that those
+    which the other copies here are told apart. Without the key it is alone."""
 
 
 class NetworkShape(Struct, frozen=True):

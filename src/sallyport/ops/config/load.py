@@ -46,6 +46,7 @@ from sallyport.ops.config.settings import (
     GatewaySettings,
     PcpSettings,
     SocksSettings,
+    node_fault,
     port_range_fault,
     socket_path_fault,
     workers_of,
@@ -270,6 +271,8 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
     workers = workers_of(shape.workers)
     if fault := port_range_fault(ports, masquerade=shape.masquerade, workers=workers):
         report.add(("gateway", "port_range"), fault)
+    if fault := node_fault(shape.node, workers):
+        report.add(("gateway", "workers"), fault)
     if fault := socket_path_fault(socket_path):
         report.add(("gateway", "control_socket"), fault)
     if report.errors:
@@ -281,6 +284,7 @@ def _gateway(shape: GatewayShape | None, report: Report) -> GatewaySettings:
         masquerade=shape.masquerade,
         workers=workers,
         drain_seconds=shape.drain_seconds,
+        node=shape.node,
         control_group=shape.control_group,
         monitor_group=shape.monitor_group,
     )

@@ -57,6 +57,16 @@ def port_range_fault(ports: PortRange, *, masquerade: bool, workers: int = 1) ->
     return None
 
 
+def node_fault(node: int | None, workers: int) -> str | None:
+    """Say why a node of a pair cannot have so many workers; None when it can."""
+    if node is None or workers <= limits.MAX_WORKERS_OF_NODE:
+        return None
+    return (
+        f"a node of a pair has at most {limits.MAX_WORKERS_OF_NODE} workers, not {workers}; write"
+        f" workers = {limits.MAX_WORKERS_OF_NODE} or fewer"
+    )
+
+
 def socket_path_fault(path: Path, key: str = "control_socket") -> str | None:
     """Say why no socket can be at `path` and what to write instead; None when one can.
 
@@ -113,6 +123,8 @@ class GatewaySettings:
     masquerade: bool = True
     workers: int = 1
     drain_seconds: float = 30.0
+    node: int | None = None
+    """Which of a pair this gateway is, 1 or 2; None: it is alone."""
     control_group: str | None = None
     """The group whose members may do all at the control socket, besides root and our own user."""
     monitor_group: str | None = None
@@ -120,6 +132,7 @@ class GatewaySettings:
 
     def __post_init__(self) -> None:
         fault = port_range_fault(self.port_range, masquerade=self.masquerade, workers=self.workers)
+        fault = fault or node_fault(self.node, self.workers)
         fault = fault or socket_path_fault(self.control_socket)
         if fault:
             raise ValueError(fault)

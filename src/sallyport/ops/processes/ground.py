@@ -147,7 +147,7 @@ class Ground:
 
     def free_series(self, plan: Plan, taken: set[int]) -> int:
         """Return a series of numbers that is free; raises StartupError."""
-        return host.free_series(taken) if plan.lack is None else 0
+        return host.free_series(taken, plan.node) if plan.lack is None else 0
 
     @property
     def repairs(self) -> int:

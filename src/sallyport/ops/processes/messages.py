@@ -60,6 +60,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a configuration asks of the supervisor, found out by a worker."""
 
     workers: int
+    node: int | None = None
+    """Which of a pair this gateway is."""
     control_socket: str
     control_group: str | None = None
     monitor_group: str | None = None

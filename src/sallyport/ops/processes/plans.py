@@ -18,6 +18,7 @@ def plan_of(prepared: Prepared, doubts: Iterable[ConfigError] = ()) -> Plan:
     is_kernel = settings.data_path is not DataPathChoice.USER
     return Plan(
         workers=settings.workers,
+        node=settings.node,
         control_socket=str(settings.control_socket),
         control_group=settings.control_group,
         monitor_group=settings.monitor_group,
