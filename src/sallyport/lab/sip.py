@@ -39,6 +39,7 @@ tcp_children=1
 auto_aliases=no
 dns=no
 rev_dns=no
+tcp_connection_lifetime={tcp_seconds}
 {listen}
 mpath="{modules}/"
 {load}
@@ -131,6 +132,8 @@ class SipProvider(Service):
             modules=_beside("kamailio", "*/kamailio/modules"),
             load="\n".join(f'loadmodule "{name}.so"' for name in (*_MODULES, "nathelper")),
             password=_PASSWORD,
+            # It reaches a telephone by the connection that has registered it, or not at all.
+            tcp_seconds=3600 if helps else 120,
             answer_to_source="force_rport();" if helps else "",
             register_source="fix_nated_register();" if helps else "",
             contact_is_source="fix_nated_contact();" if helps else "",
