@@ -264,8 +264,9 @@ MAX_SIP_BODY = 64 * 1024
 MAX_SIP_VIAS = 32
 
 # What a telephone and one host outside may keep: calls at once, requests whose answers count, and
-# its own Contacts. An office PBX has some thirty calls; the quota of ports is met before.
-MAX_SIP_CALLS = 64
+# its own Contacts. A PBX and its provider have two hundred calls on a busy day, and some that begin
+# or end. The quota of ports is met before, where no rule raises it.
+MAX_SIP_CALLS = 240
 MAX_SIP_TRANSACTIONS = 256
 MAX_SIP_CONTACTS = 16
 
