@@ -76,7 +76,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Give each module a network of its own, with two clients and five servers.
+    """Yield a network for each module, with two clients and five servers.
 
     The name holds our process id: two runs on one machine do not meet.
     """
@@ -88,7 +88,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def server_of(lab: Lab) -> Iterator[GiveServer]:
-    """Give the server of a name, each on an outside host and port 21 of its own."""
+    """Yield the server of a name, each on an outside host and port 21 of its own."""
     # The hosts that are left serve other protocols.
     hosts = dict(zip(SOFTWARE, lab.servers, strict=False))
     with servers(lambda software: (hosts[software], lab.folder / software, 21)) as give:

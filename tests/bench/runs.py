@@ -10,7 +10,7 @@ CASE = "8 control connections"
 def run_of(
     figures: Mapping[str, Mapping[str, list[float]]], *, item: str = "transfers", case: str = CASE
 ) -> Run:
-    """Give a run of one case: by setup and metric, a value for each round."""
+    """Return a run of one case: by setup and metric, a value for each round."""
     run = Run("2026-01-02T03:04:05+00:00", 2, "full", {"kernel": "6.1"}, seconds=60.0)
     for setup, metrics in figures.items():
         for number, values in enumerate(zip(*metrics.values(), strict=True)):

@@ -102,7 +102,7 @@ def row(**fields: object) -> FilterRow:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[FilterRow]:
-    """Give the rows that a running gateway answers with."""
+    """Return the rows that a running gateway answers with."""
     rows: list[FilterRow] = []
     monkeypatch.setattr(filters, "request", lambda *_args, **_named: Filters(filters=rows))
     return rows

@@ -273,7 +273,7 @@ class Bench(ABC):
         return Way(10 - self.way.version, self.way.relation)
 
     def dial(self, way: Way | None = None) -> PrimaryConnection:
-        """Have the client open another control connection, which the server answers."""
+        """Let the client open another control connection, which the server answers."""
         way = way or self.way
         primary = self.gateway.admit_primary(
             CONTRACT, Endpoint(way.client, 50000), Endpoint(way.server, CONTRACT.port)
@@ -293,7 +293,7 @@ class Bench(ABC):
         return None if self.way.is_nat else self.at_outside()
 
     def publish(self) -> PrimaryConnection:
-        """Have the stranger come to the published server, and the server answer."""
+        """Let the stranger come to the published server, and the server answer."""
         rules = self.gateway.policy.publishing_rules
         (rule,) = (one for one in rules if one.transport is self.transport)
         primary = self.gateway.admit_published(rule, Endpoint(self.way.stranger, 50000))
@@ -340,7 +340,7 @@ class Bench(ABC):
 
     @abstractmethod
     def pass_time(self, seconds: float) -> None:
-        """Have every deadline of the next `seconds` pass."""
+        """Let every deadline of the next `seconds` pass."""
 
     @abstractmethod
     def serve(self, at: Endpoint) -> None:
@@ -394,7 +394,7 @@ class Bench(ABC):
 
     @abstractmethod
     def refuse_next_open(self) -> None:
-        """Have the data path's next `open` fail half-way with OutOfResources."""
+        """Let the data path's next `open` fail half-way with OutOfResources."""
 
     @abstractmethod
     def kept(self) -> object:

@@ -46,7 +46,7 @@ def ground() -> Iterator[Ground]:
 def short_silence(
     setup: Setup, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Have datagram flows count as idle after a second; to be asked for before the bench."""
+    """Let datagram flows count as idle after a second; to be asked for before the bench."""
     monkeypatch.setattr(limits, "UDP_IDLE_SECONDS", float(_SILENCE_SECONDS))
     if not setup.is_real:
         yield

@@ -80,7 +80,7 @@ class Play:
         self.player = Player()
 
     def deliver(self) -> tuple[socket.socket, Endpoint]:
-        """Have the peer come; give the client's socket, and whom it sees."""
+        """Let the peer come; give the client's socket, and whom it sees."""
         self.bench.run(self.connection.emulate_connection(self.player, self.peer))
         is_tcp = self.bench.transport is Transport.TCP
         inner, seen = self.bench.run(self.bench.arrival_of(b"" if is_tcp else b"hello"))

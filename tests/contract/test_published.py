@@ -21,7 +21,7 @@ DIRECT = over(lambda setup: setup.bench != "user" or not setup.is_nat)
 
 
 def served(bench: Bench) -> Endpoint:
-    """Have the client outside listen at another port."""
+    """Let the client outside listen at another port."""
     outside = Endpoint(bench.way.stranger, next(_ports))
     bench.serve(outside)
     return outside

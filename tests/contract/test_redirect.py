@@ -29,7 +29,7 @@ def redirect(
 
 
 def served(bench: Bench) -> Endpoint:
-    """Have the server listen at another port."""
+    """Let the server listen at another port."""
     server = Endpoint(bench.way.server, next(_server_ports))
     bench.serve(server)
     return server

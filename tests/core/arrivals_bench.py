@@ -92,7 +92,7 @@ class Arriving:
         self.listen = self.opening.pinhole.listen
 
     def arrive(self, peer: Endpoint | None = None) -> Endpoint | None:
-        """Have a peer come; give where it got to."""
+        """Let a peer come; give where it got to."""
         path = self.office.user_path
         come = path.send if self.kind == "udp" else path.connect
         return come(peer or self.peer, self.listen)

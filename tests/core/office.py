@@ -99,7 +99,7 @@ class WatchingFilter(ApplicationFilter):
 def attaching(
     *data_filters: DataFilter, priority: Priority = Priority.MIDDLE, context: object = None
 ) -> Callable[[Event], object]:
-    """Give a reaction that attaches these to the flow that is about to start."""
+    """Return a reaction that attaches these to the flow that is about to start."""
 
     def react(event: Event) -> None:
         if isinstance(event, ConnectTcp | UdpDestination | AcceptedConnection):
@@ -196,7 +196,7 @@ class Office:
         self.gateway.announce_primary(primary, lambda: self.start(primary))
 
     def start(self, primary: PrimaryConnection) -> None:
-        """Have the server answer."""
+        """Let the server answer."""
         wire = self.wires[primary.id]
         # Routed for IPv6: the server sees the client's own address.
         ours = Endpoint(EXTERNAL, 50001) if primary.client.version == 4 else primary.client

@@ -58,7 +58,7 @@ class PublishingOffice(Office):
         self.rule = rule
 
     def publish(self, client: Endpoint = OUTSIDE) -> PrimaryConnection:
-        """Have a client outside connect, and the server answer."""
+        """Let a client outside connect, and the server answer."""
         primary = self.gateway.admit_published(self.rule, client)
         self.primaries.append(primary)
         primary.link = wire = Wire()

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def section(path: Path, title: str) -> str:
-    """Give what stands under a heading, up to the next."""
+    """Return what stands under a heading, up to the next."""
     _, _, behind = path.read_text(encoding="utf-8").partition(f"{title}\n")
     return behind.partition("\n#")[0]
 

@@ -87,13 +87,13 @@ every_way = pytest.mark.parametrize(
 
 
 def greeted(way: Way = NAT, settings: FtpSettings | None = None) -> Dialogue:
-    """Give a dialogue of a client outside whose greeting is over."""
+    """Return a dialogue of a client outside whose greeting is over."""
     dialogue = Dialogue(FtpFilter(settings), published=way.rule)
     return dialogue.server_says(READY).client_hears(READY)
 
 
 def passive(way: Way, dialogue: Dialogue | None = None) -> Dialogue:
-    """Give a dialogue in which the client has heard where to connect."""
+    """Return a dialogue in which the client has heard where to connect."""
     dialogue = dialogue or greeted(way)
     dialogue.client_says(way.ask_passive).server_hears(way.ask_passive).pinholes()
     return dialogue.server_says(way.reply_passive).client_hears(way.heard_passive)

@@ -78,7 +78,7 @@ def calling(
     offer: bytes = b"",
     **settings: Any,  # noqa: ANN401 - keys of the filter
 ) -> Dialogue:
-    """Have a call under way outwards; what the server heard is not looked at."""
+    """Bring a call under way outwards; what the server heard is not looked at."""
     dialogue = phone(version, **settings)
     dialogue.client_says(invite(version, offer or sdp(HOST[version], b"4000")))
     dialogue.server_end.take()

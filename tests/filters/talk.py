@@ -78,7 +78,7 @@ OK = b"200 ok\r\n"
 def greeted(
     family: Family = IPV4, settings: FtpSettings | None = None, policy: Policy | None = None
 ) -> Dialogue:
-    """Give a dialogue whose greeting is over."""
+    """Return a dialogue whose greeting is over."""
     dialogue = Dialogue(FtpFilter(settings), version=family.version, policy=policy)
     return dialogue.server_says(READY).client_hears(READY)
 
@@ -91,7 +91,7 @@ def asked(family: Family = IPV4, dialogue: Dialogue | None = None) -> Dialogue:
 
 
 def agreed(family: Family = IPV4, dialogue: Dialogue | None = None) -> Dialogue:
-    """Give a dialogue whose first pinhole is open."""
+    """Return a dialogue whose first pinhole is open."""
     return asked(family, dialogue).server_says(OK).client_hears(OK).pinholes(family.pinhole)
 
 

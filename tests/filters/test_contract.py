@@ -30,7 +30,7 @@ WRQ = b"\0\x02router.cfg\0netascii\0blksize\x001428\0"
 
 
 def active(family: Family) -> Conversation:
-    """Give a conversation with one upload by PORT or EPRT."""
+    """Return a conversation with one upload by PORT or EPRT."""
     return Conversation(
         "active mode",
         [
@@ -50,7 +50,7 @@ def active(family: Family) -> Conversation:
 
 
 def passive(family: Family) -> Conversation:
-    """Give a conversation with one download by PASV or EPSV, and a refused command before."""
+    """Return a conversation with one download by PASV or EPSV, and a refused command before."""
     return Conversation(
         "passive mode",
         [
@@ -69,7 +69,7 @@ def passive(family: Family) -> Conversation:
 
 
 def of_a_server_of_ours(way: Way) -> Conversation:
-    """Give a conversation with a published server, both ways."""
+    """Return a conversation with a published server, both ways."""
     return Conversation(
         f"published, {way.active}",
         [

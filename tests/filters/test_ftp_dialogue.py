@@ -167,12 +167,12 @@ class Talk:
         return self
 
     def connected(self) -> Self:
-        """Have the peer of the latest opening connect."""
+        """Let the peer of the latest opening connect."""
         step(self._agreement.established())
         return self
 
     def over(self, explanation: str | None = None) -> Self:
-        """Have nothing be left of the latest opening."""
+        """Let nothing be left of the latest opening."""
         step(self._agreement.ended(explanation))
         return self
 
@@ -195,7 +195,7 @@ def agreed(*, is_filtered: bool = True) -> Talk:
 
 
 def retrieving(command: bytes = b"RETR a\r\n", *, is_filtered: bool = True) -> Talk:
-    """Give a talk in which the server has begun a transfer, and nobody has connected yet."""
+    """Return a talk in which the server has begun a transfer, and nobody has connected yet."""
     talk = agreed(is_filtered=is_filtered).client_says(command).server_hears(command)
     return talk.server_says(b"150 Here\r\n").client_hears(b"150 Here\r\n")
 
@@ -346,7 +346,7 @@ def test_news_of_a_failure_waits_only_while_the_data_connection_is_there() -> No
 
 
 def held() -> Talk:
-    """Give a talk whose 226 is held back."""
+    """Return a talk whose 226 is held back."""
     return retrieving().connected().server_says(DONE).client_hears(b"")
 
 

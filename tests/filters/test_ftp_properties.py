@@ -54,7 +54,7 @@ CONVERSATIONS: list[list[Turn]] = [
 
 
 def play(turns: Sequence[tuple[str, Sequence[bytes]]]) -> tuple[bytes, bytes, str | None, object]:
-    """Give what client and server heard, how it ended, and every pinhole there ever was."""
+    """Return what client and server heard, how it ended, and every pinhole there ever was."""
     dialogue = Dialogue(FtpFilter())
     for speaker, segments in turns:
         say = dialogue.client_says if speaker == "client" else dialogue.server_says

@@ -26,7 +26,7 @@ CLOSING = b"\x15\x03\x03\x00\x02ab"
 
 
 def in_tls(family: Family = IPV4) -> Dialogue:
-    """Give a dialogue in which both sides speak TLS."""
+    """Return a dialogue in which both sides speak TLS."""
     dialogue = forwarded(greeted(family), b"AUTH TLS\r\n", b"234 Go ahead.\r\n")
     dialogue.client_says(HELLO).server_hears(HELLO).server_says(HELLO).client_hears(HELLO)
     return dialogue.noted("stream.opaque", "auth-tls")

@@ -90,7 +90,7 @@ class Scan(DataFilter):
 
 
 def retrieving(dialogue: Dialogue, agree: bytes, agreed: bytes) -> Dialogue:
-    """Give a dialogue that has agreed on a data connection and begun a transfer."""
+    """Return a dialogue that has agreed on a data connection and begun a transfer."""
     dialogue.server_says(READY).client_says(agree).server_says(agreed)
     dialogue.client_says(b"RETR a\r\n").server_says(b"150 Here\r\n")
     dialogue.client_end.take()
@@ -99,7 +99,7 @@ def retrieving(dialogue: Dialogue, agree: bytes, agreed: bytes) -> Dialogue:
 
 
 def connected(dialogue: Dialogue, peer: str, listen: str) -> MemoryFlow:
-    """Have `peer` connect, and give what the scanner looks into."""
+    """Let `peer` connect, and give what the scanner looks into."""
     user_path = dialogue.gateway.data_paths[DataPathKind.USER]
     assert isinstance(user_path, MemoryDataPath)
     assert user_path.connect(Endpoint.parse(peer), Endpoint.parse(listen)) is not None

@@ -44,14 +44,14 @@ def rtsp(version: int = 4, **settings: tuple[str, ...]) -> Dialogue:
 
 
 def asked(version: int = 4, transport: bytes = OFFER % OWN) -> Dialogue:
-    """Have a SETUP said; what the server heard is not looked at."""
+    """Say a SETUP; what the server heard is not looked at."""
     dialogue = rtsp(version).client_says(SETUP % (b"1", 1, transport))
     dialogue.server_end.take()
     return dialogue
 
 
 def playing(version: int = 4) -> Dialogue:
-    """Have one stream set up, and one datagram of it arrived."""
+    """Set one stream up, and let one datagram of it arrive."""
     dialogue = asked(version).server_says(OK % (1, ANSWER % TOLD[version]))
     dialogue.client_hears(OK % (1, ANSWER % OWN)).pinholes(*PAIR[version])
     return dialogue.datagram_arrives(MEDIA[version], RTP[version])
@@ -454,7 +454,7 @@ def in_session(name: bytes) -> bytes:
 
 
 def plays_one_more(dialogue: Dialogue, n: int, session: bytes) -> None:
-    """Have stream `n` set up in a session of this name; answered as SETUPs are."""
+    """Set stream `n` up in a session of this name; answered as SETUPs are."""
     ports = b"%d-%d" % (4000 + 2 * n, 4001 + 2 * n)
     dialogue.client_says(in_session(session) % (b"%d" % n, n, OFFER % ports))
     told = dialogue.server_end.take().partition(b"client_port=")[2].partition(b"\r")[0]

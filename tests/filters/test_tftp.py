@@ -74,7 +74,7 @@ def talk(family: Family, *, policy: Policy | None = None, client: str | None = N
 
 
 def asked(family: Family) -> Dialogue:
-    """Give a dialogue in which RRQ has reached the server."""
+    """Return a dialogue in which RRQ has reached the server."""
     return talk(family).client_says(RRQ).gateway_sends(RRQ, family.listen, family.server)
 
 

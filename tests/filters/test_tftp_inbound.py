@@ -79,7 +79,7 @@ def talk(way: Way) -> Dialogue:
 
 
 def asked(way: Way, request: bytes = RRQ) -> Dialogue:
-    """Give a dialogue in which a request has reached the server."""
+    """Return a dialogue in which a request has reached the server."""
     return talk(way).client_says(request).gateway_sends(request, way.seen, way.server)
 
 

@@ -125,7 +125,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def nearby(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every server be whoever listens on the loopback; a port the test knows of."""
+    """Let every server be whoever listens on the loopback; a port the test knows of."""
     monkeypatch.setattr(
         control_connection, "name_of", lambda endpoint: WHERE.get(endpoint, ("127.0.0.1", 9))
     )

@@ -125,7 +125,7 @@ class Bench:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Have every server be one socket on loopback, and nobody able to speak for others."""
+    """Let every server be one socket on loopback, and nobody able to speak for others."""
 
     def refuse(_made: socket.socket) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -357,7 +357,7 @@ def test_t04_one_clients_conversations_are_bounded_beside_everybody_elses(
 def asks_from_outside(
     bench: Bench, client: Endpoint = OUTSIDE, data: bytes = b"ask", interface: str = ""
 ) -> list[bytes]:
-    """Have a client outside speak to the published address; give what it hears."""
+    """Let a client outside speak to the published address; give what it hears."""
     heard: list[bytes] = []
     came_in = (lambda: interface) if interface else None
     bench.interceptor.received(client, PUBLISHED.listen, data, came_in, heard.append)

@@ -22,7 +22,7 @@ def gateway(lab: Lab) -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="module")
 def inside_server_of(lab: Lab) -> Iterator[GiveServer]:
-    """Give the server of a name, inside (see `publishing.PLACES`)."""
+    """Yield the server of a name, inside (see `publishing.PLACES`)."""
 
     def place(software: str) -> tuple[Host, Path, int]:
         number, port = PLACES[software]

@@ -27,7 +27,7 @@ GiveServer = Callable[[str], FtpServer]
 
 @contextmanager
 def servers(place: Callable[[str], tuple[Host, Path, int]]) -> Iterator[GiveServer]:
-    """Give the server of a name; `place` says on which host, in which folder, at which port.
+    """Yield the server of a name; `place` says on which host, in which folder, at which port.
 
     It is started when first asked for; the test is skipped when it is not installed.
     """

@@ -8,7 +8,7 @@ def configuration(
     rule: str = "",
     rest: str = "",
 ) -> str:
-    """Give the text of a configuration file.
+    """Return the text of a configuration file.
 
     `gateway` and `rule` are more lines of `[gateway]` and of the access rule; `rest` is what comes
     after it all.

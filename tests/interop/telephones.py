@@ -92,7 +92,7 @@ class Office:
         return Subscriber(f"{name}-{self._port}", self._provider, self._transport)
 
     def call(self, caller: str, callee: str) -> None:
-        """Have one call the other, who answers."""
+        """Let one call the other, who answers."""
         self.phones[caller].dial(self.number(callee))
         self.phones[callee].answer()
         self.phones[caller].hears("CALL_ESTABLISHED")
@@ -111,7 +111,7 @@ class Office:
         wait_until_closed(self.gateway)
 
     def arrives_late(self, where: list[Opening], sender: str, hearer: str) -> int:
-        """Have one's host send to where media went; return how many datagrams reach the other's."""
+        """Let one's host send to where media went; return how many datagrams reach the other's."""
         phone = self.phones[sender]
         return arrives_late(where, phone.host, (phone.address, MEDIA[0]), self._meter(hearer))
 

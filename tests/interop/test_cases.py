@@ -89,7 +89,7 @@ def _read(end: socket.socket, count: int) -> bytes:
 
 @contextmanager
 def connected(lab: Lab, family: int) -> Iterator[Ends]:
-    """Give both ends of a control connection, before a word was said."""
+    """Yield both ends of a control connection, before a word was said."""
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     with lab.server.entered():
         listener = socket.create_server((str(lab.server.address(family)), 21), family=kind)

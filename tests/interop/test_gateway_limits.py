@@ -77,7 +77,7 @@ def tables(lab: Lab) -> list[str]:
 
 
 def elements(lab: Lab) -> list[str]:
-    """Give the lines of the pins table that hold elements: the open pinholes."""
+    """Return the lines of the pins table that hold elements: the open pinholes."""
     listing = lab.gateway.run(["nft", "list", "table", "inet", "sallyport_pins0"]).stdout
     return [line.strip() for line in listing.splitlines() if "elements" in line]
 

@@ -65,7 +65,7 @@ def listening(host: Host, family: int) -> socket.socket:
 
 
 def written(host: Host, family: int) -> bytes:
-    """Give an address as IRC clients write it."""
+    """Return an address as IRC clients write it."""
     address = host.address(family)
     return b"%d" % int(address) if family == 4 else str(address).encode()
 

@@ -106,7 +106,7 @@ class Node:
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Node, Node]]:
-    """Give a lab with the active and the standby node."""
+    """Yield a lab with the active and the standby node."""
     with Lab.build(f"t{os.getpid()}-pair", is_pair=True) as lab:
         assert lab.standby is not None
         nodes = [Node(lab, lab.gateway, 1), Node(lab, lab.standby, 2)]

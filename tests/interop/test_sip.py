@@ -61,7 +61,7 @@ class Line:
         self._number = 0
 
     def asks(self, method: bytes, body: bytes = b"") -> tuple[bytes, tuple[str, int]]:
-        """Have the telephone say a request; return what the provider hears, and from where."""
+        """Let the telephone say a request; return what the provider hears, and from where."""
         self._number += method != b"ACK"
         own = self._host(self.own) + b":%d" % self.port
         tag = b";tag=far" if method in (b"BYE", b"ACK") else b""
@@ -84,7 +84,7 @@ class Line:
         return data, source[:2]
 
     def answers(self, code: bytes, request: bytes, to: tuple[str, int], body: bytes = b"") -> bytes:
-        """Have the provider answer; return what the telephone hears."""
+        """Let the provider answer; return what the telephone hears."""
         kept = (b"Via", b"From", b"Call-ID", b"CSeq", b"Contact")
         lines = [
             one for one in request.partition(b"\r\n\r\n")[0].split(b"\r\n") if one.startswith(kept)

@@ -48,7 +48,7 @@ class Trunk(Line):
         self._server = lab.server
 
     def opens(self, to: tuple[str, int]) -> tuple[socket.socket, socket.socket]:
-        """Have the provider connect; return its end and the telephone's."""
+        """Let the provider connect; return its end and the telephone's."""
         with self._server.entered():
             made = self._stack.enter_context(socket.create_connection(to, timeout=PATIENCE))
         return made, self._accepted(self.called)

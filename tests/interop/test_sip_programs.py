@@ -75,7 +75,7 @@ def gateway_with(
 def cell(
     request: pytest.FixtureRequest, there: Places, gateways: dict[str, RunningGateway]
 ) -> Iterator[Office]:
-    """Give an office whose telephones are registered."""
+    """Yield an office whose telephones are registered."""
     data_path, transport, kind, family = request.param
     gateway = gateway_with(data_path, there, gateways)
     folder = there.lab.folder / f"office-{'-'.join(map(str, request.param))}"
@@ -86,7 +86,7 @@ def cell(
 
 @pytest.fixture
 def office(cell: Office) -> Iterator[Office]:
-    """Give the office without a call, before and after."""
+    """Yield the office without a call, before and after."""
     yield cell
     cell.end_calls()
 

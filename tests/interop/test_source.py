@@ -29,7 +29,7 @@ pathlib.Path(sys.argv[1]).write_text(peer)
 
 @pytest.fixture
 def text() -> str:
-    """Give the office's configuration, known outside by the virtual address."""
+    """Return the office's configuration, known outside by the virtual address."""
     return configuration().replace('["ext0"]', f'["ext0"]\nsource = "{VIRTUAL}"')
 
 

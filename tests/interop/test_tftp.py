@@ -79,7 +79,7 @@ SIZES = [
 
 @contextmanager
 def tftp_servers(hosts: Mapping[str, Host], lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name, each on a host of its own, from when it is asked for."""
+    """Yield the server of a name, each on a host of its own, from when it is asked for."""
     running: dict[str, TftpServer] = {}
 
     def give(software: str) -> TftpServer:
@@ -96,7 +96,7 @@ def tftp_servers(hosts: Mapping[str, Host], lab: Lab) -> Iterator[GiveTftp]:
 
 @pytest.fixture(scope="module")
 def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name outside; the last host is for raw ones."""
+    """Yield the server of a name outside; the last host is for raw ones."""
     with tftp_servers(dict(zip(SERVERS, lab.servers, strict=False)), lab) as give:
         yield give
 
@@ -151,7 +151,7 @@ def test_files_of_every_size_arrive_whole(
 
 @contextmanager
 def speaking(host: Host, family: int, port: int = 0) -> Iterator[socket.socket]:
-    """Give a socket at a host's own address."""
+    """Yield a socket at a host's own address."""
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     with host.entered():
         made = socket.socket(kind, socket.SOCK_DGRAM)
@@ -193,7 +193,7 @@ class Raw:
     stranger: socket.socket
 
     def asks(self, request: bytes = RRQ) -> tuple[str, int]:
-        """Have the client ask; check that the request arrives, give from where."""
+        """Let the client ask; check that the request arrives, give from where."""
         self.client.sendto(request, name_of(self.server))
         data, source = hears(self.server)
         assert data == request
@@ -202,7 +202,7 @@ class Raw:
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
 def raw(request: pytest.FixtureRequest, lab: Lab, gateway: RunningGateway) -> Iterator[Raw]:
-    """Give sockets on both sides of the running gateway."""
+    """Yield sockets on both sides of the running gateway."""
     family, host = request.param, lab.servers[3]
     with (
         speaking(lab.clients[1], family) as client,

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Give the network of these tests."""
+    """Yield the network of these tests."""
     with built(f"t{os.getpid()}-tftppublished") as lab:
         yield lab
 
@@ -49,7 +49,7 @@ def gateway(request: pytest.FixtureRequest, lab: Lab) -> Iterator[RunningGateway
 
 @pytest.fixture(scope="module")
 def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name, each on an inside host of its own."""
+    """Yield the server of a name, each on an inside host of its own."""
     with tftp_servers({name: lab.clients[number] for name, number in HOSTS.items()}, lab) as give:
         yield give
 
@@ -79,7 +79,7 @@ class Raw:
     """Where the server is published."""
 
     def asks(self, request: bytes = RRQ) -> tuple[str, int]:
-        """Have the client ask; check that the request arrives, give from where."""
+        """Let the client ask; check that the request arrives, give from where."""
         self.client.sendto(request, self.place)
         data, source = hears(self.server)
         assert data == request
@@ -88,7 +88,7 @@ class Raw:
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
 def raw(request: pytest.FixtureRequest, lab: Lab, gateway: RunningGateway) -> Iterator[Raw]:
-    """Give sockets on both sides of the running gateway."""
+    """Yield sockets on both sides of the running gateway."""
     family, host = request.param, lab.clients[RAW]
     with (
         speaking(lab.server, family) as client,

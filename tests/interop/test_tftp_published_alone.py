@@ -41,14 +41,14 @@ ONE_EACH = [
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Give the network of these tests."""
+    """Yield the network of these tests."""
     with built(f"t{os.getpid()}-tftpalone") as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
 def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name, each on an inside host of its own."""
+    """Yield the server of a name, each on an inside host of its own."""
     with tftp_servers({name: lab.clients[number] for name, number in HOSTS.items()}, lab) as give:
         yield give
 

@@ -27,7 +27,7 @@ WANTED = {"blksize": 600, "timeout": 3, "tsize": 0, "windowsize": 2}
 
 @pytest.fixture(scope="module")
 def tftp_of(lab: Lab) -> Iterator[GiveTftp]:
-    """Give the server of a name, on a host of its own: children of a stopped one keep its port."""
+    """Yield the server of a name, on a host of its own: children of a stopped one keep its port."""
     hosts = dict(zip(SERVERS, lab.servers, strict=False))
     running: dict[str, TftpServer] = {}
 

@@ -168,7 +168,7 @@ class Bench:
         return self.lab.gateway.run(argv).stdout.count("0x")
 
     def forget_flows(self) -> None:
-        """Have conntrack forget flows, as if they had idled out."""
+        """Let conntrack forget flows, as if they had idled out."""
         with self.lab.gateway.entered():
             requests = ConntrackRequests()
         for report in list(requests.dump(marks.PIN, marks.PIN)):

@@ -99,7 +99,7 @@ def restarted(lab: Lab, folder: Path, first: RunningGateway) -> RunningGateway:
 
 @pytest.fixture(autouse=True)
 def forgotten(lab: Lab) -> None:
-    """Have conntrack forget the flows of other tests."""
+    """Let conntrack forget the flows of other tests."""
     with lab.gateway.entered(), closing(ConntrackRequests()) as requests:
         for report in list(requests.dump(marks.PIN, marks.PIN)):
             requests.delete(report.original)

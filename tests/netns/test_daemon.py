@@ -36,7 +36,7 @@ TRACES = (
 
 
 def traces(lab: Lab) -> list[str]:
-    """Give everything of the host that a gateway changes."""
+    """Return everything of the host that a gateway changes."""
     return [lab.gateway.run(argv).stdout for argv in TRACES]
 
 
@@ -256,7 +256,7 @@ class Reloadable:
         write(self.filter, EDITION.format(edition=edition))
 
     def editions(self) -> list[int]:
-        """Give which edition was told of each connection, in order."""
+        """Return which edition was told of each connection, in order."""
         events = [json.loads(line) for line in self.running.journal() if '"event"' in line]
         return [one["edition"] for one in events if one["event"] == "edition.told"]
 

@@ -42,7 +42,7 @@ def await_reason(gateway: RunningGateway, event: str, reason: str) -> None:
 
 @contextmanager
 def conversation(lab: Lab, family: int) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give both ends of a control connection through the gateway, after the greeting."""
+    """Yield both ends of a control connection through the gateway, after the greeting."""
     address = str(lab.server.address(family))
     with lab.server.entered():
         kind = socket.AF_INET if family == 4 else socket.AF_INET6

@@ -18,7 +18,7 @@ RESTARTS = (Fault("takeover", take_over), Fault("new workers", renew))
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """Give the network of a soak."""
+    """Yield the network of a soak."""
     with Lab.build(f"t{os.getpid()}-restarts", clients=6, servers=5) as built:
         yield built
 

@@ -46,7 +46,7 @@ SECONDS = 5.0
 
 @pytest.fixture
 def listeners(lab: Lab, tmp_path: Path) -> Iterator[list[socket.socket]]:
-    """Have the lab's gateway intercept UDP port 7, and be there."""
+    """Let the lab's gateway intercept UDP port 7, and be there."""
     policy = make_policy(protocols=frozenset({"echo"}))
     with lab.gateway.entered():
         made = [intercepting_datagram_socket(version) for version in (4, 6)]
@@ -80,7 +80,7 @@ async def hear(listener: socket.socket) -> tuple[bytes, tuple[str, int]]:
 
 
 def echo_gateway() -> Gateway:
-    """Give a gateway without filters: every conversation passes."""
+    """Return a gateway without filters: every conversation passes."""
     gateway, _, _ = make_gateway(policy=make_policy(protocols=frozenset({"echo"})))
     return gateway
 

@@ -142,7 +142,7 @@ def test_without_privileges_full_proxy_starts_and_says_what_is_missing(
 
 
 def free_place() -> Endpoint:
-    """Give a place on loopback where nobody listens."""
+    """Return a place on loopback where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return Endpoint.parse(f"127.0.0.1:{taken.getsockname()[1]}")
 

@@ -20,7 +20,7 @@ def hold(b: Bench) -> list[Arrival]:
 
 
 async def come(b: Bench, pinhole: Pinhole) -> socket.socket:
-    """Have a peer come, and wait until the sink knows of it."""
+    """Let a peer come, and wait until the sink knows of it."""
     before = b.told.log.count("arrived")
     made = b.peer(pinhole)
     await b.told.until(lambda: b.told.log.count("arrived") > before)

@@ -28,7 +28,7 @@ class Written:
         self.books = Books(Log(file))
 
     def records(self, event: str = "binding.closed", **fields: object) -> None:
-        """Have the gateway write the end of a transfer."""
+        """Let the gateway write the end of a transfer."""
         record = {"event": event, "flows": 1, "peer": str(OUTSIDE), "to": str(OUTSIDE), **fields}
         with self._file.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -42,7 +42,7 @@ class Written:
         family: int = 4,
         is_complete: bool = True,
     ) -> Visit:
-        """Have a client make one transfer."""
+        """Let a client make one transfer."""
         visit = Visit("ftp", CLIENTS[0], family, way, Random(), threading.Event())
         visit.phase, visit.failure, visit.ended = phase, failure, monotonic()
         visit.transfers.append(Transfer(OUTSIDE, 7, is_complete, monotonic()))
@@ -50,7 +50,7 @@ class Written:
         return visit
 
     def happens(self, costs: Costs, *workers: int) -> Happening:
-        """Have a fault begin."""
+        """Let a fault begin."""
         fault = Happening("a fault", costs, frozenset(workers) if workers else None)
         self.books.happenings.append(fault)
         return fault

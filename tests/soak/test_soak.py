@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """Give the network of a soak."""
+    """Yield the network of a soak."""
     with Lab.build(f"t{os.getpid()}-soak", clients=6, servers=5) as built:
         yield built
 

@@ -62,7 +62,7 @@ PLANTED: dict[type[Careful], set[str]] = {
 
 
 def failing(checks: list[tuple[str, Check]], promise: str = "") -> list[ContractBroken]:
-    """Give what the checks of one promise, or of all, say that find something."""
+    """Return what the checks of one promise, or of all, say that find something."""
     found = []
     for name, check in checks:
         if name.startswith(promise):

@@ -30,7 +30,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 async def hear(
     said: bytes, passwords: dict[str, PasswordHash] | None, *, byte_by_byte: bool = False
 ) -> tuple[object, bytes, bytes]:
-    """Give what a client asked for or what was raised, what it heard, and what was not read."""
+    """Return what a client asked for or what was raised, what it heard, and what was not read."""
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[object] = loop.create_future()
     client, ours = pair()

@@ -81,6 +81,6 @@ def offer(folder: Path, text: str, entry: str, *, package: str = "acme 1.2") -> 
 
 
 def catalogue(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
-    """Give what is offered when `folder` is where Python looks too."""
+    """Return what is offered when `folder` is where Python looks too."""
     monkeypatch.syspath_prepend(folder)
     return Catalogue(entry_points(group=GROUP))

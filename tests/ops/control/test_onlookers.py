@@ -13,7 +13,7 @@ from sallyport.ops.logs import EventJournal, Format
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[tuple[Office, EventJournal, Onlookers]]:
-    """Give an office whose gateway writes to a log at level info, and its onlookers."""
+    """Yield an office whose gateway writes to a log at level info, and its onlookers."""
     office = Office()
     with (tmp_path / "log").open("wb") as log:
         journal = EventJournal("info", Format.JSON, log.fileno(), worker=2)

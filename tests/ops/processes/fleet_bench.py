@@ -237,7 +237,7 @@ class PlayedListeners(Listeners):
 
 
 def played(act: Callable[[Bench], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Have something done to a fleet that is not open yet; return what happened."""
+    """Do something to a fleet that is not open yet; return what happened."""
     monkeypatch.setattr(fleet_module, "Listeners", PlayedListeners)
 
     async def scenario() -> Bench:
