@@ -84,8 +84,8 @@ def ask_nonsense(network: Network, visit: Visit) -> None:
     inside = "10.0.0.1" if visit.family == 4 else "fd00:a::1"
     tftp = str(network.tftp.host.address(visit.family))
     with visit.client.entered():
-        datagram = socket.socket(_FAMILIES[visit.family], socket.SOCK_DGRAM)
         stream = socket.create_connection((inside, 1080), PATIENCE)
+        datagram = socket.socket(_FAMILIES[visit.family], socket.SOCK_DGRAM)
     with datagram, stream:
         stream.settimeout(_PATIENCE)
         for at in ((inside, 5351), (tftp, 69)):
