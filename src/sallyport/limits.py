@@ -264,10 +264,10 @@ MAX_SIP_BODY = 64 * 1024
 MAX_SIP_VIAS = 32
 
 # What a telephone and one host outside may keep: calls at once, requests whose answers count, and
-# its own Contacts. A PBX and its provider have two hundred calls on a busy day, and some that begin
-# or end. The quota of ports is met before, where no rule raises it.
-MAX_SIP_CALLS = 240
-MAX_SIP_TRANSACTIONS = 256
+# its own Contacts. The telephone may be the PBX of a call centre, or many telephones at one
+# address. The quota of ports is met before, where no rule raises it.
+MAX_SIP_CALLS = 1024
+MAX_SIP_TRANSACTIONS = 1024
 MAX_SIP_CONTACTS = 16
 
 # Names of a telephone that were changed: the Contact of each extension of a PBX; and what it has
@@ -275,9 +275,9 @@ MAX_SIP_CONTACTS = 16
 MAX_SIP_NAMES = 256
 MAX_SIP_REGISTRATIONS = 64
 
-# What of these requests is kept, for the media that they name: a hundred of usual length, or a few
+# What of these requests is kept, for the media that they name: hundreds of usual length, or eight
 # that are as long as a datagram. A host that forges its address costs no more.
-MAX_SIP_TRANSACTION_BYTES = 256 * 1024
+MAX_SIP_TRANSACTION_BYTES = 512 * 1024
 
 # Branches of a forked call whose media is heard before one of them answers. A ring group of an
 # office; each may name another host, and up to 64 hosts a port are listed one by one.

@@ -54,15 +54,15 @@ class SipExchanges:
         size = exchange.size
         if size > limits.MAX_SIP_TRANSACTION_BYTES:
             raise api.QuotaExceeded("too-many-transactions")
-        # What is answered is kept for repetitions alone, and goes first.
-        answered = [one for one, known in self._known.items() if known.is_final]
         while (
             len(self._known) >= limits.MAX_SIP_TRANSACTIONS
             or self._bytes + size > limits.MAX_SIP_TRANSACTION_BYTES
         ):
-            if not answered:
+            # What is answered is kept for repetitions alone, and goes first.
+            answered = next((one for one, known in self._known.items() if known.is_final), None)
+            if answered is None:
                 raise api.QuotaExceeded("too-many-transactions")
-            self._forget(answered.pop(0))
+            self._forget(answered)
         self._known[key] = exchange
         self._bytes += size
 
