@@ -51,8 +51,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_socket_free_run and needs_sockets(collection_path) else None
 
 
+# The files that take longest, a minute and more: begun last, one would keep everybody waiting.
+LONGEST = ("soak/test_soak.py", "netns/test_restarts.py", "interop/test_sip_programs.py")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip tests that this machine cannot run, and long forms that the command does not name."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
     if only := config.getoption("--only"):
         halves: dict[bool, list[pytest.Item]] = {True: [], False: []}
         for item in items:

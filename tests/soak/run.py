@@ -1,5 +1,6 @@
 """A soak: clients, faults and books, for as long as is asked for."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -42,6 +43,9 @@ MEMORY_SLACK = 12 << 20
 DESCRIPTOR_SLACK = 8
 # What is remembered of the last of something is no leak; one object of each session would be.
 OBJECT_SLACK = 1100
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNS = 0x00020000
 
 Say = Callable[[str], None]
 
@@ -298,7 +302,12 @@ def memory(pid: int) -> int:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Mount a file system of its own that a fault can fill."""
+    """Mount a file system of its own that a fault can fill.
+
+    Seen by this thread and what it starts alone: other tests may run beside it.
+    """
+    if _libc.unshare(_CLONE_NEWNS) != 0:  # os.unshare arrives in Python 3.12
+        raise OSError(ctypes.get_errno(), "unshare")
     folder.mkdir(exist_ok=True)
     run_program(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
     try:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from random import SystemRandom
 
 import pytest
 from tests.soak.faults import FAULTS
@@ -25,8 +24,9 @@ def lab() -> Iterator[Lab]:
 def test_whatever_is_done_to_it_costs_what_it_may_cost_and_leaves_nothing(
     lab: Lab, tmp_path: Path
 ) -> None:
-    # Of a run that fails the first line has the seed; `scripts/soak 0 SEED` repeats it.
-    result = soak(lab, tmp_path, short(SystemRandom().getrandbits(32)), print)
+    # The same round each time: one that fails is repeated by `scripts/soak 0 1`. Chance is the long
+    # form's.
+    result = soak(lab, tmp_path, short(seed=1), print)
 
     assert result.wrong == []
     assert set(result.faults) == {fault.name for fault in FAULTS}
