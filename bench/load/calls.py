@@ -24,6 +24,7 @@ _TIMEOUT = 5.0
 # host's limit; Python has no name for it.
 _BUFFER = 1 << 22
 _SO_RCVBUFFORCE = 33
+# Between two bursts of media, in seconds: without a pause the sender fills every queue on the way.
 _GAP = 0.001
 
 _MEDIA = re.compile(rb"\r\nc=IN IP4 (\S+)\r\n.*\r\nm=audio (\d+) ", re.DOTALL)
@@ -79,7 +80,7 @@ def answer(address: str) -> None:
             there, packets, burst = wanted.pop(call, (source, 0, 1))
             for number in range(packets):
                 if number % burst == 0:
-                    time.sleep(_GAP)
+                    time.sleep(_GAP)  # the pace of the load, not a wait for something
                 voice.sendto(_VOICE, there)
             continue
         body = b""

@@ -73,7 +73,7 @@ class Drawing:
         self._parts.append(f'<polyline class="{kind}" points="{way}" marker-end="url(#{kind})"/>')
 
     def line(self, x: int, top: int, bottom: int) -> None:
-        """Draw the life of somebody in a sequence, downwards."""
+        """Draw the lifeline of one participant of a sequence."""
         self._parts.append(f'<line class="life" x1="{x}" y1="{top}" x2="{x}" y2="{bottom}"/>')
 
     def span(self, x: int, top: int, bottom: int) -> None:

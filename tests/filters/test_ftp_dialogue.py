@@ -195,7 +195,7 @@ def agreed(*, is_filtered: bool = True) -> Talk:
 
 
 def retrieving(command: bytes = b"RETR a\r\n", *, is_filtered: bool = True) -> Talk:
-    """Return a talk in which the server has begun a transfer, and nobody has connected yet."""
+    """Return a talk whose server has begun a transfer that has no data connection yet."""
     talk = agreed(is_filtered=is_filtered).client_says(command).server_hears(command)
     return talk.server_says(b"150 Here\r\n").client_hears(b"150 Here\r\n")
 

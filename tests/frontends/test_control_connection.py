@@ -125,7 +125,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def nearby(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every server be whoever listens on the loopback; a port the test knows of."""
+    """Dial a port on loopback that the test knows, whatever server is named."""
     monkeypatch.setattr(
         control_connection, "name_of", lambda endpoint: WHERE.get(endpoint, ("127.0.0.1", 9))
     )
@@ -262,7 +262,7 @@ def test_a_client_that_resets_before_its_server_is_dialled_is_let_go_at_once() -
 
 
 def never_answered() -> tuple[socket.socket, socket.socket]:
-    """A socket on which nobody answers, as the poller sees it, and its other end."""
+    """Return a socket that the poller watches, and its other end, which never answers."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with suppress(BlockingIOError):

@@ -125,7 +125,7 @@ class Bench:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Let every server be one socket on loopback, and nobody able to speak for others."""
+    """Send to one socket on loopback, whatever server is named; no socket is transparent."""
 
     def refuse(_made: socket.socket) -> None:
         raise PermissionError(1, "Operation not permitted")

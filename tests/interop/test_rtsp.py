@@ -32,11 +32,6 @@ def gateway(lab: Lab, request: pytest.FixtureRequest) -> Iterator[RunningGateway
     running.stop()
 
 
-def in_kernel(gateway: RunningGateway) -> bool:
-    status = json.loads(gateway.ask("status", "--json").stdout)
-    return bool(status["data_path"] != "user")
-
-
 @both_families
 def test_media_flows_both_ways_and_ends_with_teardown(
     gateway: RunningGateway, lab: Lab, family: int
@@ -123,8 +118,6 @@ def test_two_hosts_with_the_same_ports_see_each_their_own_film(
 def test_r06_a_client_that_sends_first_opens_no_way_that_outlives_the_film(
     gateway: RunningGateway, lab: Lab, family: int
 ) -> None:
-    if not in_kernel(gateway):
-        pytest.skip("user mode: what a client sends first is ordinary traffic of its own")
     with Film(lab.client, lab.server, family, (5000, 5001)) as film:
         rtp, _ = film.set_up()
         film.player[0].sendto(b"punch", (str(film.server_address), SERVER_PORTS[0]))

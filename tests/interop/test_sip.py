@@ -227,8 +227,6 @@ def test_p12_a_call_that_was_refused_lets_nothing_in(
 def test_a_telephone_that_sends_first_leaves_from_the_port_that_was_told_and_no_way_stays(
     gateway: RunningGateway, lab: Lab, family: int
 ) -> None:
-    if json.loads(gateway.ask("status", "--json").stdout)["data_path"] == "user":
-        pytest.skip("user mode: what a client sends first is ordinary traffic of its own")
     with Line(lab, family) as line:
         request, source = line.asks(b"INVITE", line.offer())
         told = line.talks(request)

@@ -1,4 +1,4 @@
-"""Who is told why a port was opened in vain: the log, and whoever asks for an explanation."""
+"""Why nobody used an open port: told in the log and by `explain`."""
 
 import pytest
 from tests.core.office import Office

@@ -218,7 +218,7 @@ def test_mappings_at_an_address_that_has_gone_are_lost_and_the_epoch_says_so(
 
 # -- who may connect ------------------------------------------------------------------------------
 
-# A few hosts and prefixes that contain one another, and few ports: whoever there is can be tried.
+# Few hosts, nested prefixes and few ports: the test can try every peer there is.
 HOSTS = [ip_address(f"198.51.100.{last}") for last in range(8)]
 PREFIXES = [
     ip_network(f"198.51.100.{first}/{length}")
