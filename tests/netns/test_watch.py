@@ -56,8 +56,9 @@ def records(output: Path) -> list[dict[str, Any]]:
 
 
 def after(output: Path, word: str) -> str:
-    """Return what was printed behind the last line with a word."""
-    return output.read_text().rpartition(word)[2]
+    """Return what was printed behind the last line with a word; nothing before there is one."""
+    _, found, rest = output.read_text().rpartition(word)
+    return rest if found else ""
 
 
 def fetch(lab: Lab, number: int, server_of: GiveServer) -> None:
