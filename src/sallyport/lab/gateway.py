@@ -111,7 +111,7 @@ class RunningGateway:
     def settle(self) -> None:
         """Return once no control connection and no binding is left.
 
-        Raises StartupError when there still is one after ten seconds.
+        Raises StartupError when there still is one after `READY_SECONDS`.
         """
         wait_until(self.process, self._is_idle, self.log, "the gateway does not come to rest")
 

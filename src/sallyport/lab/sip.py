@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,8 +252,7 @@ class Telephone(Service):
     def _changes(self, command: str) -> None:
         self._forget()
         self.tell(command)
-        while self.hears("CALL_REMOTE_SDP") != "answer":
-            pass
+        self.hears("CALL_REMOTE_SDP", saying="answer")
 
     def hang_up(self) -> None:
         """End the current call, whether it stands, rings or comes in."""
@@ -278,19 +278,23 @@ class Telephone(Service):
 
     # -- what happens to it ---------------------------------------------------------------------
 
-    def hears(self, kind: str, *, seconds: float = _PATIENCE) -> str:
+    def hears(self, kind: str, saying: str | None = None, *, seconds: float = _PATIENCE) -> str:
         """Return the parameter of the next event of this kind, of baresip's names.
 
-        Raises TimeoutError, with what happened instead, when nothing happens for so long.
+        `saying`: of those with this parameter. Raises TimeoutError, with what happened instead,
+        when none comes for so long.
         """
         passed: list[str] = []
+        deadline = time.monotonic() + seconds
         try:
-            self._control.settimeout(seconds)
             while True:
+                # Not for each event: a call that stands tells of itself every five seconds.
+                self._control.settimeout(max(0.001, deadline - time.monotonic()))
                 one = self._events.pop(0) if self._events else self._read()
-                if one.get("type") == kind:
-                    return str(one.get("param", ""))
-                passed.append(f"{one.get('type')} {one.get('param', '')}")
+                said = str(one.get("param", ""))
+                if one.get("type") == kind and saying in (None, said):
+                    return said
+                passed.append(f"{one.get('type')} {said}")
         except TimeoutError:
             raise TimeoutError(f"no {kind} at {self.address}, but: {', '.join(passed)}") from None
 
