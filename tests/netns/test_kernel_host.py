@@ -105,15 +105,20 @@ def test_the_originals_are_found_by_the_namespace_and_not_by_the_socket() -> Non
     assert state_file.of_namespace("state").name.startswith("netns-")
 
 
-def test_a_failed_start_puts_everything_back(tmp_path: Path) -> None:
-    before = values()
-    settings = make(tmp_path / "file")
-    (tmp_path / "file").write_text("no folder")
+def test_what_a_failed_start_has_made_is_put_back_when_nobody_else_needs_it(tmp_path: Path) -> None:
+    before, rules = values(), routing("-6")
+    running = make(tmp_path / "run")
+    running.apply()
+    ours = values(), routing("-6")
+    (tmp_path / "run" / "host.new").mkdir()  # as a full disk does, it lets nothing be written
 
+    second = make(tmp_path / "run")
     with pytest.raises(StartupError, match=r"host\.state"):
-        settings.apply()
+        second.apply()
+    assert (values(), routing("-6")) == ours
 
-    assert values() == before
+    running.restore()
+    assert (values(), routing("-6")) == (before, rules)
 
 
 def test_who_wants_forwarding_meanwhile_keeps_it(tmp_path: Path) -> None:

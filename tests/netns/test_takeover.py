@@ -18,6 +18,7 @@ from tests.netns.test_daemon import asked, traces
 from tests.netns.test_mappings import request
 from tests.netns.test_workers import begin, open_pidfd
 
+from sallyport.kernel.state_file import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.host import wait_until
 from sallyport.lab.network import Lab
@@ -180,6 +181,34 @@ def test_one_that_fails_changes_nothing(lab: Lab, tmp_path: Path, server: FtpSer
     )
     assert traces(lab) == before
     assert asked(gateway, "status")["pid"] == gateway.process.pid
+    assert gateway.stop() == 0
+
+
+def test_one_that_cannot_write_its_state_takes_nothing_from_the_one_that_runs(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    gateway = start(lab, tmp_path)
+    _rules, *before = traces(lab)
+    mount = f"mount --bind {STATE_FOLDER} {STATE_FOLDER}"
+    read_only = f"{mount} && mount -o remount,bind,ro {STATE_FOLDER}"
+    argv = ["unshare", "--mount", "sh", "-c", f'{read_only} && exec "$@"', "sh"]
+    argv += [*sallyport(), "run"]
+    argv += [*arguments(tmp_path), "--takeover", "--control-socket", str(gateway.control_socket)]
+
+    with RawFtp(lab.client, server) as ftp:
+        done = lab.gateway.run(argv, check=False)
+        assert traces(lab)[1:] == before
+        assert (done.returncode, "cannot write" in done.stderr) == (1, True), done.stderr
+        assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+    wait_until(
+        gateway.process,
+        lambda: asked(gateway, "status")["repairs"] > 0,
+        gateway.log,
+        "it has not looked after its host again",
+    )
+    found = [json.loads(line)["found"] for line in gateway.journal() if "guard.repaired" in line]
+    # The base table alone, which the other one had loaded anew.
+    assert [one for one in found if not one.startswith("table sallyport was ")] == []
     assert gateway.stop() == 0
 
 

@@ -137,15 +137,12 @@ class HostSettings:
     def apply(self) -> None:
         """Make the changes; install the guard first, or packets pass unguarded.
 
-        Idempotent, also after a crash. Raises StartupError, with everything put back.
+        Idempotent, also after a crash. Raises StartupError, with some of them made: the caller
+        restores them, unless another gateway runs that needs them.
         """
-        try:
-            self._set()
-            if not self._is_delivered():
-                self._route("add")
-        except BaseException:
-            self.restore()
-            raise
+        self._set()
+        if not self._is_delivered():
+            self._route("add")
 
     def follow(
         self,
