@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     print("faults:", dict(result.faults))
     print("excused:", dict(books.excused))
     print("events:", dict(books.log.events))
+    print(f"records of flows that no client knows of: {books.unnoticed}")
     for line in result.wrong:
         print("WRONG:", line)
     return 1 if result.wrong else 0

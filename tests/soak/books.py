@@ -4,6 +4,10 @@ The oracle. A visit may fail only where a fault was there meanwhile that may cos
 transfer that came to its end there is exactly one record; of one that did not one at most. Bytes
 that nobody sent are excused by nothing, and neither is a transfer through the kernel that is cut
 short and looks whole.
+
+A record is of a visit when it names both ends of its transfer. The end outside alone would not do:
+a server has the same port again after a while, and of some flows no client knows, since it lost its
+control connection a moment too early, or asked twice by TFTP and was answered twice.
 """
 
 import json
@@ -21,6 +25,9 @@ _OUTSIDE = {
     "transfer.closed": "peer",
     "connect.secondary_closed": "to",
 }
+# And which the other one: the end of its control connection, or its own; a mapping is known by its
+# port at the gateway.
+_INSIDE = ("client", "proxy")
 # A fault of the program, whatever was done to it.
 _FAULTS = {
     "daemon.fault",
@@ -108,8 +115,8 @@ class Log:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._at = 0
-        self.ends: Counter[str] = Counter()
-        """How often the end of a transfer was recorded, by its end outside."""
+        self.ends: defaultdict[str, list[set[str]]] = defaultdict(list)
+        """What each recorded end of a transfer calls the client, by the end outside."""
         self.events: Counter[str] = Counter()
         self.faults: list[str] = []
         """Records of faults of the program, and what is no record at all."""
@@ -137,7 +144,8 @@ class Log:
         if event in _FAULTS:
             self.faults.append(line)
         if event in _OUTSIDE and record.get("flows", 1):
-            self.ends[str(record[_OUTSIDE[event]])] += 1
+            names = {str(record[key]) for key in _INSIDE if key in record}
+            self.ends[str(record[_OUTSIDE[event]])].append(names)
 
 
 class Books:
@@ -154,7 +162,9 @@ class Books:
         self.wrong: list[str] = []
         """What must not be."""
         self.happenings: list[Happening] = []
-        self._made: defaultdict[str, list[Transfer]] = defaultdict(list)
+        self.unnoticed = 0
+        """How many ends were recorded of flows that no client knows of."""
+        self._made: defaultdict[str, list[Visit]] = defaultdict(list)
 
     def enter(self, visits: list[Visit]) -> None:
         """Enter visits that are over."""
@@ -163,8 +173,9 @@ class Books:
             self.kinds[visit.kind] += 1
             if visit.failure is not None:
                 self._blame(visit)
+            for outside in {str(transfer.outside) for transfer in visit.transfers}:
+                self._made[outside].append(visit)
             for transfer in visit.transfers:
-                self._made[str(transfer.outside)].append(transfer)
                 self.transfers += transfer.is_complete
                 self.bytes += transfer.size if transfer.is_complete else 0
 
@@ -179,19 +190,27 @@ class Books:
     def close(self) -> None:
         """Compare transfers and records, at a moment when nothing runs; then begin new pages."""
         self.log.read()
-        for outside, transfers in self._made.items():
-            self._compare(outside, transfers, self.log.ends[outside])
+        for outside in {*self.log.ends, *self._made}:
+            records = self.log.ends[outside]
+            found = sum(self._compare(outside, visit, records) for visit in self._made[outside])
+            self.unnoticed += len(records) - found
         self._made.clear()
         self.log.ends.clear()
         self.wrong += self.log.faults
         self.log.faults.clear()
         self.happenings = [one for one in self.happenings if one.ended == float("inf")]
 
-    def _compare(self, outside: str, transfers: list[Transfer], recorded: int) -> None:
-        complete = [transfer for transfer in transfers if transfer.is_complete]
-        if recorded > len(transfers):
-            self.wrong.append(f"{outside}: {len(transfers)} transfers, {recorded} records")
+    def _compare(self, outside: str, visit: Visit, records: list[set[str]]) -> int:
+        """Compare what a visit did with one end outside and its records; return how many it has."""
+        made = [transfer for transfer in visit.transfers if str(transfer.outside) == outside]
+        complete = [transfer for transfer in made if transfer.is_complete]
+        recorded = sum(not visit.names.isdisjoint(names) for names in records)
         hidden = sum(any(one.hides(transfer) for one in self.happenings) for transfer in complete)
+        if recorded > len(made):
+            self.wrong.append(f"{outside}: {len(made)} transfers, {recorded} records; {visit}")
         if recorded < len(complete) - hidden:
             ends = ", ".join(f"{transfer.ended:.1f}" for transfer in complete)
-            self.wrong.append(f"{outside}: {len(complete)} transfers ({ends}), {recorded} records")
+            self.wrong.append(
+                f"{outside}: {len(complete)} transfers ({ends}), {recorded} records; {visit}"
+            )
+        return recorded

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from itertools import count
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -26,10 +27,12 @@ class Written:
         self._file = file
         file.touch()
         self.books = Books(Log(file))
+        self._ports = count(40_000)
 
-    def records(self, event: str = "binding.closed", **fields: object) -> None:
-        """Let the gateway write the end of a transfer."""
-        record = {"event": event, "flows": 1, "peer": str(OUTSIDE), "to": str(OUTSIDE), **fields}
+    def records(self, visit: Visit, event: str = "binding.closed", **fields: object) -> None:
+        """Let the gateway write the end of a transfer of this visit."""
+        outside = {"peer": str(OUTSIDE), "to": str(OUTSIDE)}
+        record = {"event": event, "client": min(visit.names), "flows": 1, **outside, **fields}
         with self._file.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -45,6 +48,7 @@ class Written:
         """Let a client make one transfer."""
         visit = Visit("ftp", CLIENTS[0], family, way, Random(), threading.Event())
         visit.phase, visit.failure, visit.ended = phase, failure, monotonic()
+        visit.is_named(("10.0.0.8", next(self._ports)))
         visit.transfers.append(Transfer(OUTSIDE, 7, is_complete, monotonic()))
         self.books.enter([visit])
         return visit
@@ -68,33 +72,62 @@ def written(tmp_path: Path) -> Written:
 
 @pytest.mark.parametrize("event", ["binding.closed", "connect.secondary_closed", "transfer.closed"])
 def test_a_transfer_with_one_record_is_in_order(written: Written, event: str) -> None:
-    written.visit()
-    written.records(event)
+    written.records(written.visit(), event)
 
     assert written.wrong() == []
 
 
 def test_a_transfer_without_a_record_is_found(written: Written) -> None:
-    written.visit()
-    written.records(flows=0)
+    written.records(written.visit(), flows=0)
 
     assert "1 transfers" in written.wrong()[0]
 
 
 def test_a_second_record_is_found(written: Written) -> None:
-    written.visit()
-    written.records()
-    written.records("transfer.closed")
+    visit = written.visit()
+    written.records(visit)
+    written.records(visit, "transfer.closed")
 
-    assert written.wrong() == [f"{OUTSIDE}: 1 transfers, 2 records"]
+    assert "1 transfers, 2 records" in written.wrong()[0]
+
+
+def test_each_of_two_transfers_with_the_same_end_outside_has_a_record_of_its_own(
+    written: Written,
+) -> None:
+    first, second = written.visit(), written.visit()
+    written.records(first)
+    written.records(second)
+    assert written.wrong() == []
+
+    twice, never = written.visit(), written.visit()
+    written.records(twice)
+    written.records(twice)
+    found = written.wrong()
+    assert len(found) == 2
+    assert "2 records" in found[0]
+    assert "0 records" in found[1]
+    assert never.names.isdisjoint(twice.names)
+
+
+def test_a_flow_that_no_client_knows_of_is_no_second_record_of_another_one(
+    written: Written,
+) -> None:
+    written.records(written.visit())
+    written.records(written.visit(), client="10.0.0.9:50000")
+    written.records(written.visit(), "transfer.closed", peer="203.0.113.9:6000")
+    found = written.wrong()
+
+    assert len(found) == 2
+    assert all("1 transfers" in line and "0 records" in line for line in found)
+    assert written.books.unnoticed == 2
 
 
 @pytest.mark.parametrize("times", [0, 1])
 def test_a_transfer_that_broke_has_a_record_or_none(written: Written, times: int) -> None:
     written.happens(Costs(frozenset(Phase)))
-    written.visit(ConnectionResetError(), phase=Phase.MOVE, is_complete=False)
+    visit = written.visit(ConnectionResetError(), phase=Phase.MOVE, is_complete=False)
     for _ in range(times):
-        written.records()
+        written.records(visit)
 
     assert written.wrong() == []
 
@@ -102,16 +135,13 @@ def test_a_transfer_that_broke_has_a_record_or_none(written: Written, times: int
 def test_the_records_that_a_process_takes_with_it_are_those_of_the_moment_of_its_death(
     written: Written,
 ) -> None:
-    written.visit().transfers[0].ended -= 5
+    before = written.visit()
+    before.transfers[0].ended -= 5
     written.happens(Costs()).loses_records_now()
     written.visit()
 
-    assert "2 transfers" in written.wrong()[0]
-    written.records()
-    written.happens(Costs()).loses_records_now()
-    written.visit()
-    written.visit()
-    assert len(written.wrong()) == 1
+    (found,) = written.wrong()
+    assert f"({before.transfers[0].ended:.1f}), 0 records" in found
 
 
 def test_a_failure_without_a_fault_is_found(written: Written) -> None:
@@ -152,7 +182,7 @@ def test_bytes_of_another_file_are_excused_by_nothing(written: Written) -> None:
 
 
 def test_faults_of_the_program_and_torn_records_are_found(written: Written, tmp_path: Path) -> None:
-    written.records("daemon.fault")
+    written.records(written.visit(is_complete=False), "daemon.fault")
     with (tmp_path / "log").open("a") as log:
         log.write('{"event":"binding{"event"}\n')
 

@@ -54,6 +54,9 @@ SILENCE = 3.0
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
+_Name = tuple[str, int] | tuple[str, int, int, int]
+"""What Python calls an end of a socket."""
+
 
 class Phase(StrEnum):
     """How far a visit came."""
@@ -111,11 +114,17 @@ class Visit:
     ended: float = 0.0
     failure: BaseException | None = None
     transfers: list[Transfer] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """What records call this client: its end of a control connection or of a transfer, its port."""
 
     @property
     def worker(self) -> int:
         """The index of the worker that serves this client, of two."""
         return worker_of(self.client.address(self.family), 2)
+
+    def is_named(self, end: _Name) -> None:
+        """Take note of an end of its own, by which records may call it."""
+        self.names.add(str(_endpoint(end)))
 
     @contextmanager
     def transfer(self, outside: Endpoint, size: int) -> Iterator[None]:
@@ -268,6 +277,7 @@ def tftp(network: Network, visit: Visit) -> None:
     with visit.client.entered(), socket.socket(FAMILIES[visit.family], socket.SOCK_DGRAM) as sock:
         sock.bind((str(visit.client.address(visit.family)), 0))
         sock.settimeout(ASK_AGAIN_SECONDS)
+        visit.is_named(sock.getsockname())
         said = b"\0\1" + name.encode() + b"\0octet\0"
         at = str(network.tftp.host.address(visit.family)), 69
         block, at = _next_block(sock, said, at, 1)
@@ -306,6 +316,9 @@ def mapping(network: Network, visit: Visit) -> None:
         port = listener.getsockname()[1]
         answer = _ask_pcp(client, visit.family, port, LEASE_SECONDS)
         at = str(_address_of(answer[44:60])), int.from_bytes(answer[42:44], "big")
+        # By the process that made it; and by the next one, which finds the connection alone.
+        visit.is_named(at)
+        visit.is_named(listener.getsockname())
         visit.phase = Phase.OPEN
         with peer.entered():
             outer = socket.create_connection(at, PATIENCE)
@@ -330,6 +343,8 @@ def film(network: Network, visit: Visit) -> None:
         with Film(
             visit.client, server, visit.family, (first, first + 1), patience=PATIENCE
         ) as shown:
+            visit.is_named(shown.control.getsockname())
+            visit.is_named(shown.player[0].getsockname())
             visit.phase = Phase.OPEN
             port, _ = shown.set_up()
             outside = Endpoint(server.address(visit.family), SERVER_PORTS[0])
@@ -447,7 +462,7 @@ def _content(name: str, size: int) -> bytes:
     return Random(name).randbytes(size)
 
 
-def _endpoint(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+def _endpoint(name: _Name) -> Endpoint:
     return Endpoint.parse(f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}")
 
 
@@ -473,6 +488,7 @@ def connected(server: FtpServer, network: Network, visit: Visit) -> Iterator[Raw
     if not visit.is_inside:
         account = published(network.lab, server, visit.family)
     with RawFtp(visit.client, server, visit.family, account=account, timeout=PATIENCE) as control:
+        visit.is_named(control.control.getsockname())
         visit.phase = Phase.TALK
         yield control
 
@@ -502,7 +518,6 @@ def data_connection(
             control.ask(announcement, b"200")
             control.ask(command, b"150")
             data, peer = listener.accept()
-            ours = data.getsockname()
     else:
         port = read_epsv_reply(control.ask(b"EPSV", b"229").rstrip()).port
         with visit.client.entered():
@@ -513,7 +528,8 @@ def data_connection(
         with _closed_on_failure(data):
             data.connect(peer)
             control.ask(command, b"150")
-        ours = data.getsockname()
+    ours = data.getsockname()
+    visit.is_named(ours)
     with data:
         data.settimeout(PATIENCE)
         yield data, _endpoint(peer if visit.is_inside else ours)
