@@ -18,7 +18,8 @@ from random import Random
 
 from tests.soak.books import NOTHING, Costs, Happening
 from tests.soak.gateways import Gateways
-from tests.soak.visits import Network, Phase
+from tests.soak.network import Network
+from tests.soak.visits import Phase
 
 from sallyport.kernel.state_file import STATE_FOLDER
 from sallyport.lab.host import Host

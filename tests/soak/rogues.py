@@ -8,7 +8,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.soak.visits import PATIENCE, Kind, Network, Visit, connected, data_connection
+from tests.soak.kinds.ftp import connected, data_connection
+from tests.soak.network import PATIENCE, Network
+from tests.soak.visits import Kind, Visit
 
 # linux/tcp.h: closing a socket in this mode tells the other end nothing.
 _TCP_REPAIR = 19

@@ -19,8 +19,9 @@ from tests.netns.test_daemon import traces
 from tests.soak.books import Books, Happening, Log
 from tests.soak.faults import FAULTS, Fault, Scene
 from tests.soak.gateways import NAME, Gateways
+from tests.soak.load import KINDS, Load
+from tests.soak.network import Network
 from tests.soak.rogues import ROGUES
-from tests.soak.visits import KINDS, Load, Network
 
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests
