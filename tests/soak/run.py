@@ -45,6 +45,10 @@ DESCRIPTOR_SLACK = 8
 # What is remembered of the last of something is no leak; one object of each session would be.
 OBJECT_SLACK = 1100
 
+# Linux asks three times for a neighbour, a second apart: on a busy machine a host that is away for
+# two seconds is given up, and its clients hear of no route.
+ASK_FOR_NEIGHBOUR_TIMES = 20
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
 
@@ -69,7 +73,7 @@ class Plan:
 
 def long(seed: int, minutes: float) -> Plan:
     """Return the plan of so many minutes, in whole rounds."""
-    return Plan(seed, 60 * minutes, 30, (3.0, 12.0), audit_seconds=900)
+    return Plan(seed, 60 * minutes, 40, (3.0, 12.0), audit_seconds=900, clients=40)
 
 
 def short(seed: int) -> Plan:
@@ -105,6 +109,7 @@ def soak(lab: Lab, folder: Path, plan: Plan, say: Say, kept_log: Path | None = N
 
     The log of the gateways is copied to `kept_log`, if it is given.
     """
+    _wait_for_neighbours(lab)
     host = _lines(lab)
     with ExitStack() as undo:
         undo.enter_context(small_disk(STATE_FOLDER, STATE_BYTES))
@@ -125,6 +130,17 @@ def soak(lab: Lab, folder: Path, plan: Plan, say: Say, kept_log: Path | None = N
     if (after := _lines(lab)) != host:
         made.result.wrong.append(f"the host is another: {sorted(after ^ host)}")
     return made.result
+
+
+def _wait_for_neighbours(lab: Lab) -> None:
+    """Let no host give up another one that is away for a moment."""
+    interfaces = [(host, "eth0") for host in (*lab.clients, *lab.servers)]
+    interfaces += [(lab.gateway, name) for name in ("int0", "ext0")]
+    for host, name in interfaces:
+        for version in (4, 6):
+            for kind in ("ucast_solicit", "mcast_solicit"):
+                setting = f"net.ipv{version}.neigh.{name}.{kind}"
+                host.sysctl(setting, ASK_FOR_NEIGHBOUR_TIMES)
 
 
 def _lines(lab: Lab) -> set[str]:
