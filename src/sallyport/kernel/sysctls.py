@@ -110,9 +110,10 @@ class SysctlChanges:
 
     def close(self) -> None:
         """Remove the file; never raises."""
+        # Not its folder: another gateway may just be about to write there, and a folder that is
+        # removed takes with it what is mounted on it in other mount namespaces.
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
-            self._file.parent.rmdir()
 
     def _save(self) -> None:
         state_file.write(self._file, json.dumps(self._made).encode())
