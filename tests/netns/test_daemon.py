@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,17 @@ def test_a_stopped_gateway_leaves_the_host_as_it_was(number: signal.Signals, lab
     assert during != before
     assert traces(lab) == before
     assert not running.control_socket.exists()
+
+
+def test_a_stop_that_is_asked_for_again_and_again_is_not_an_accident(lab: Lab) -> None:
+    running = RunningGateway(lab)
+
+    while running.process.poll() is None:
+        running.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            running.process.wait(0.001)
+
+    assert running.process.returncode == 0
 
 
 def test_x06_what_a_killed_gateway_left_is_cleaned_by_one_with_another_socket(lab: Lab) -> None:

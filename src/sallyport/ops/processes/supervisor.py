@@ -39,6 +39,8 @@ from sallyport.ops.processes.takeover import Predecessor, hand_over
 from sallyport.ops.reload import NotReady, Reloader
 from sallyport.ops.service_manager import ServiceManager
 
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
 # What keeps the clients of a worker waiting.
 _WORKER_TROUBLE: Final = frozenset({"starting", "silent"})
 
@@ -76,8 +78,17 @@ def run(
                 manager=manager,
                 takes_over=takes_over,
             ).run()
+        await _hold_signals()
 
     asyncio.run(serve())
+
+
+async def _hold_signals() -> None:
+    # All is undone. The loop gives the signals back to the system when it closes, and a second one,
+    # which comes too late to hurry anything, would make a clean end look like an accident. A signal
+    # goes to any thread that takes it, so ours has to be the only one.
+    await asyncio.get_running_loop().shutdown_default_executor()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
 
 
 class Supervisor:
@@ -120,7 +131,7 @@ class Supervisor:
     async def run(self) -> None:
         """Start, serve until told to stop, and take everything apart; see `run` above."""
         self._loop.set_exception_handler(lambda _loop, context: self._survive(context))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPPING:
             self._loop.add_signal_handler(number, self._stop)
         # From the beginning to the end: by itself a hangup kills, with nothing undone.
         self._loop.add_signal_handler(signal.SIGHUP, self._reloader.on_signal)
