@@ -11,6 +11,7 @@ from tests.netns.kernel_bench import PATIENCE, begin
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Missed
+from sallyport.kernel.base_table import BASE_TABLE
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.host import Host, wait_until
 from sallyport.lab.network import Lab
@@ -103,7 +104,13 @@ def test_a_stranger_alone_is_told_from_nobody(
     lab: Lab, gateway: RunningGateway, version: int
 ) -> None:
     with announced(lab, version, 5002) as place, begin(lab.stranger, str(place)):
-        pass
+        list_knocked = ["nft", "list", "set", "inet", BASE_TABLE, f"knocked{version}"]
+        wait_until(
+            gateway.process,
+            lambda: f". {place.port} " in lab.gateway.run(list_knocked).stdout,
+            gateway.log,
+            "no stranger was noted",
+        )
     record = end_of(gateway, place)
     assert (record["level"], record["unused"]) == ("info", Missed.STRANGER_CAME)
 

@@ -25,6 +25,10 @@ from sallyport.kernel.installed_pinhole import InstalledPinhole
 from sallyport.wire import netlink, nftset
 from sallyport.wire.nftset import ElementState
 
+# The kernel counts timeouts in ticks, of a hundredth of a second at most (CONFIG_HZ): who came a
+# moment ago seems to have come one tick before.
+_TICK_SECONDS = 0.01
+
 
 class Knocks:
     """Reads what pinholes have let by; nothing else is asked over its socket."""
@@ -80,7 +84,7 @@ class Knocks:
         key = listen.address.packed + nftset.service_key(transport, listen.port)
         for state in self._ask(BASE_TABLE, f"knocked{listen.version}", [key]):
             left = state.milliseconds_left or 0
-            return limits.KNOCKED_SECONDS - left / 1000 < seconds
+            return limits.KNOCKED_SECONDS - left / 1000 < seconds + _TICK_SECONDS
         return False
 
     def _whereabouts(self, installed: InstalledPinhole) -> Missed | None:
