@@ -71,6 +71,8 @@ def answer(address: str) -> None:
     voice = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     voice.bind((address, _MEDIA_PORT))
     wanted: dict[bytes, tuple[tuple[str, int], int, int]] = {}
+    sys.stdout.write('"listening"\n')
+    sys.stdout.flush()
     own = address.encode()
     sdp = _SDP.format(own=address, port=_MEDIA_PORT).encode()
     while True:

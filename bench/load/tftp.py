@@ -44,6 +44,8 @@ def serve(address: str) -> None:
     listener.bind((address, PORT))
     poller = select.epoll()
     poller.register(listener, select.EPOLLIN)
+    sys.stdout.write('"listening"\n')
+    sys.stdout.flush()
     talks: dict[int, socket.socket] = {}
     while True:
         for descriptor, _ in poller.poll():

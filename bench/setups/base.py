@@ -197,6 +197,14 @@ def running(host: Host, argv: Sequence[str], log: Path) -> Iterator["subprocess.
             process.kill()
 
 
+@contextmanager
+def serving(host: Host, argv: Sequence[str], log: Path) -> Iterator[None]:
+    """Run a server that writes a line of JSON once it listens; raises Absent when it does not."""
+    with running(host, argv, log) as process:
+        answer_of(process, str, _SLACK_SECONDS)
+        yield
+
+
 def answer_of(process: "subprocess.Popen[str]", answer: type[_Answer], seconds: float) -> _Answer:
     """Read one line of JSON from a program; raises Absent when none comes."""
     assert process.stdout is not None  # noqa: S101 - `running` made a pipe of it

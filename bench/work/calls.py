@@ -9,7 +9,7 @@ from bench.errors import Absent
 from bench.load.calls import Called, CallJob
 from bench.scale import Scale
 from bench.setups import Setup
-from bench.setups.base import running
+from bench.setups.base import serving
 from bench.stats import percentile
 from bench.work.item import Case, Item, Measure, Metric, Stand
 
@@ -21,10 +21,10 @@ _CALLS_WITH_MEDIA = 5
 
 @contextmanager
 def _answered(there: Setup) -> Iterator[None]:
-    """Run the telephone that answers."""
+    """Run the telephone that answers; it does already when the block begins."""
     server = there.lab.server
     argv = [sys.executable, "-m", "bench.load.calls", "answer", str(server.address4)]
-    with running(server, argv, there.lab.folder / "calls.log"):
+    with serving(server, argv, there.lab.folder / "calls.log"):
         yield
 
 

@@ -8,7 +8,7 @@ from bench import machine
 from bench.errors import Absent
 from bench.load.tftp import Fetched, TftpJob
 from bench.scale import Scale
-from bench.setups.base import running
+from bench.setups.base import serving
 from bench.stats import percentile
 from bench.work.item import Case, Item, Measure, Metric, Stand
 
@@ -64,5 +64,5 @@ class TftpItem(Item):
             }
 
         argv = [sys.executable, "-m", "bench.load.tftp", "serve", str(server.address4)]
-        with running(server, argv, there.lab.folder / "tftp.log"):
+        with serving(server, argv, there.lab.folder / "tftp.log"):
             yield measure
