@@ -21,8 +21,12 @@ def test_a_process_that_is_gone_has_used_nothing() -> None:
 
 
 def test_a_process_has_the_command_line_that_it_was_started_with() -> None:
-    argv = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+    argv = [sys.executable, "-c", "print(flush=True); input()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
+        # Popen() may return while execve() has not set the command line yet.
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
         assert machine.command_of(process.pid).decode().split("\0") == [*argv, ""]
         process.communicate(b"\n")
     assert machine.command_of(process.pid) == b""
