@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from ipaddress import ip_network
 
 import pytest
 
+from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
@@ -114,3 +116,66 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
                 interceptor.close()
 
     asyncio.run(scenario())
+
+
+async def refused_in_turns(*hosts: str, gone: tuple[int, ...] = ()) -> list[tuple[object, object]]:
+    """Connect from these hosts before anybody accepts, reset some again; return who was refused."""
+    place = free_place("127.0.0.1")
+    policy = policy_of(rule(place, SERVER), "127.0.0.0/8")
+    gateway, _, world = make_gateway([FtpFilter()], policy=policy)
+    poller = FairPoller(asyncio.get_running_loop())
+    interceptor = Interceptor(gateway, {}, poller)
+    with ExitStack() as undo, publishing_socket(place, "ours") as listener:
+        undo.callback(poller.close)
+        listener.listen(16)
+        clients = [
+            undo.enter_context(socket.create_connection(name_of(place), source_address=(host, 0)))
+            for host in hosts
+        ]
+        for number in gone:
+            clients[number].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            clients[number].close()
+        interceptor.serve(listener)
+        loop = asyncio.get_running_loop()
+        for client in clients:
+            if client.fileno() >= 0:
+                client.setblocking(False)
+                assert await loop.sock_recv(client, 4) == b"421 "
+        interceptor.close()
+    refused = [fields for event, fields in world.journal.records if event == "connect.refused"]
+    return [(str(fields["client"]).partition(":")[0][-1], fields["reason"]) for fields in refused]
+
+
+def test_new_connections_are_begun_in_turns_one_of_each_client() -> None:
+    refused = asyncio.run(refused_in_turns(*["127.0.0.2"] * 5, "127.0.0.3", "127.0.0.4"))
+
+    # The first comes alone; by the next turn all the others are there.
+    assert [host for host, _ in refused] == ["2", "2", "3", "4", "2", "2", "2"]
+
+
+def test_who_has_gone_before_its_turn_costs_no_decision() -> None:
+    refused = asyncio.run(refused_in_turns("127.0.0.2", "127.0.0.2", "127.0.0.3", gone=(1,)))
+
+    assert [host for host, _ in refused] == ["2", "3"]
+
+
+def test_of_one_client_as_many_wait_as_it_may_hold_and_the_others_are_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CONTROLS_PER_CLIENT", 2)
+    refused = asyncio.run(refused_in_turns(*["127.0.0.2"] * 5, "127.0.0.3"))
+
+    assert sorted(refused) == [
+        *[("2", "peer-is-gateway")] * 3,
+        *[("2", "too-many-controls")] * 2,
+        ("3", "peer-is-gateway"),
+    ]
+
+
+def test_when_as_many_wait_as_there_is_room_for_the_others_wait_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CONTROLS_PER_CLIENT", 1)
+    refused = asyncio.run(refused_in_turns(*(f"127.0.0.{number}" for number in range(2, 8))))
+
+    assert refused == [(str(number), "peer-is-gateway") for number in range(2, 8)]

@@ -75,6 +75,19 @@ def test_a_client_that_is_alone_waits_for_nobody(flood: Flood) -> None:
     assert flood.turn() == ["one", "two"]
 
 
+def test_others_are_clients_with_a_socket_besides_those_that_are_named(flood: Flood) -> None:
+    flood.add("ours", "client")
+    flood.add("nobody's", None)
+    assert not flood.poller.has_others({"client"})
+
+    theirs = flood.add("theirs", "other")
+    assert flood.poller.has_others({"client"})
+    assert not flood.poller.has_others({"client", "other"})
+
+    flood.poller.forget(theirs)
+    assert not flood.poller.has_others({"client"})
+
+
 def test_a_turn_has_an_end_however_many_have_news(flood: Flood) -> None:
     names = [f"one of {i}" for i in range(100)]
     for name in names:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import cast
@@ -129,9 +130,8 @@ def test_each_socket_is_served_once_by_the_front_end_of_its_transport(
         monkeypatch.setattr(arrivals, name, make)
     tcp, udp, at = FakeSocket(5001), FakeSocket(5002), FakeSocket(21)
     everywhere = sockets({"tcp4": tcp, "udp4": udp, f"tcp {LISTEN}": at})
-    front_ends = FrontEnds(
-        cast("Gateway", None), cast("asyncio.TaskGroup", None), cast("FairPoller", None)
-    )
+    with closing(FairPoller()) as poller:
+        front_ends = FrontEnds(cast("Gateway", None), cast("asyncio.TaskGroup", None), poller)
 
     front_ends.serve(everywhere, BOTH)
     again = FakeSocket(5001)

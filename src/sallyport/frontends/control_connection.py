@@ -71,6 +71,8 @@ class ControlConnection:
         self._gateway = gateway
         self._poller = poller
         self._primary = primary
+        self._host = gateway.policy.host_of(primary.client.address)
+        """Whose turn it takes: an IPv6 host with many addresses has one."""
         self._accepted = accepted
         self._dialled: socket.socket | None = None
         """The server's side, while it does not answer yet."""
@@ -122,7 +124,7 @@ class ControlConnection:
                 self._start(None, appearance(self._primary))
                 return
             self._dialled = dialled = _dial(self._primary)
-            self._poller.watch(dialled, self._answered, events=select.EPOLLOUT)
+            self._poller.watch(dialled, self._answered, client=self._host, events=select.EPOLLOUT)
             self._patience = self._gateway.call_later(
                 limits.CONNECT_TIMEOUT_SECONDS, self._unanswered
             )
@@ -177,7 +179,7 @@ class ControlConnection:
             self._poller,
             self._accepted,
             dialled,
-            client=primary.client.address,
+            client=self._host,
             over=self._over,
             is_dialogue=True,
         )

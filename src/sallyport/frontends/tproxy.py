@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
@@ -18,10 +19,11 @@ from sallyport.errors import BindError, PolicyDenied
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import ControlConnection
 from sallyport.frontends.sockets import control_listener, explained, publishing
+from sallyport.frontends.turn_queue import TurnQueue, rest_beside_others
 from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.interception import INTERCEPTION, interception_socket
-from sallyport.io.sockets import endpoint_of, let_end, prepare_leg
+from sallyport.io.sockets import endpoint_of, has_failed, let_end, prepare_leg
 
 # A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
 _BACKLOG = 1024
@@ -68,6 +70,14 @@ class Interceptor:
         self._loop = asyncio.get_running_loop()
         self._poller = poller
         self._acceptors: dict[socket.socket, Acceptor] = {}
+        # Twice what one client may have waiting: one alone does not keep the others out.
+        self._queue = TurnQueue(
+            of_one=gateway.controls_of_one,
+            of_all=2 * gateway.controls_of_one,
+            rest=rest_beside_others(poller.has_others),
+        )
+        self._waiting: set[socket.socket] = set()
+        """Accepted, and not served yet."""
 
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
         """Replace what clients inside may speak; connections under way go on."""
@@ -88,14 +98,53 @@ class Interceptor:
         """Accept nothing more, after the last connection has ended; idempotent."""
         for listener in tuple(self._acceptors):
             self.leave(listener)
+        self._queue.clear()
+        while self._waiting:
+            self._waiting.pop().close()
 
     def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
-        """Ask policy about a new connection; a refused client is told so by its protocol."""
+        """Let a new connection wait for its turn, at the end of this one if it is alone."""
+        host = self._gateway.policy.host_of(client.address)
+        if not self._queue.put(host, 1, partial(self._begin, leg, client)):
+            self._refuse(leg, client)
+            return
+        self._waiting.add(leg)
+        self._poller.soon(self._queue.serve)
+        if not self._queue.has_room_for(1):
+            self._turn_all(is_on=False)
+
+    def _turn_all(self, *, is_on: bool) -> None:
+        for acceptor in self._acceptors.values():
+            acceptor.turn(is_on=is_on)
+
+    def _protocol_at(self, dialled: Endpoint) -> ProtocolDefinition | None:
+        # A client inside that comes to the published address is refused, in words.
+        known = self._protocols.get(dialled.port)
+        return known or self._gateway.published_protocol(dialled, Transport.TCP)
+
+    def _refuse(self, leg: socket.socket, client: Endpoint) -> None:
+        """Turn away a client of whom as many wait as one may hold, without a decision."""
         dialled = endpoint_of(leg.getsockname())
-        protocol = self._protocols.get(dialled.port)
-        if protocol is None:
-            # A client inside that comes to the published address is refused, in words.
-            protocol = self._gateway.published_protocol(dialled, Transport.TCP)
+        protocol = self._protocol_at(dialled)
+        self._gateway.journal.record(
+            "connect.refused",
+            level="warning",
+            client=client,
+            server=dialled,
+            protocol=None if protocol is None else protocol.name,
+            reason="too-many-controls",
+        )
+        _turn_away(leg, protocol)
+
+    def _begin(self, leg: socket.socket, client: Endpoint) -> None:
+        """Ask policy about a new connection; a refused client is told so by its protocol."""
+        self._waiting.discard(leg)
+        self._turn_all(is_on=True)
+        if has_failed(leg):  # it has gone: its server need not be dialled
+            leg.close()
+            return
+        dialled = endpoint_of(leg.getsockname())
+        protocol = self._protocol_at(dialled)
         try:
             primary = self._admit(client, dialled, protocol)
         except BindError:

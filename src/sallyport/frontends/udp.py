@@ -9,7 +9,7 @@ without an end of its own.
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -20,8 +20,8 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.errors import BindError
 from sallyport.flags import Transport
 from sallyport.frontends.datagram_conversation import DatagramConversation, Speak
-from sallyport.frontends.datagram_queue import DatagramQueue
 from sallyport.frontends.sockets import explained, foreign_socket, publishing
+from sallyport.frontends.turn_queue import TurnQueue, rest_beside_others
 from sallyport.io.interception import (
     ANCILLARY_SPACE,
     arriving_interface,
@@ -67,7 +67,13 @@ class DatagramInterceptor:
     is not proven, and two gateways that refuse each other's refusals would never end.
     """
 
-    def __init__(self, gateway: Gateway, protocols: Mapping[int, ProtocolDefinition]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        protocols: Mapping[int, ProtocolDefinition],
+        has_others: Callable[[Collection[Hashable]], bool] = lambda _hosts: False,
+    ) -> None:
+        """Serve `gateway`; `has_others`: whether others than these hosts have streams to serve."""
         self._gateway = gateway
         self._protocols = protocols
         self._listeners: list[socket.socket] = []
@@ -75,7 +81,12 @@ class DatagramInterceptor:
         self.conversations: dict[tuple[Endpoint, Endpoint], DatagramConversation] = {}
         """By the client, and where it sends what it says."""
         self._published = 0
-        self._queue = DatagramQueue()
+        self._queue = TurnQueue(
+            of_one=limits.MAX_QUEUED_DATAGRAMS,
+            of_all=limits.MAX_QUEUED_DATAGRAM_BYTES,
+            # Sources can be forged, so many clients may be one: half of the time at most is theirs.
+            rest=rest_beside_others(has_others, at_least=1.0),
+        )
 
     def serve(self, listener: socket.socket) -> None:
         """Start to read from such a socket as the functions above make; it stays the caller's."""

@@ -115,7 +115,7 @@ class FrontEnds:
         """`seen_as` knows the flows that run in the kernel."""
         self._seen_as = seen_as
         self._streams = Interceptor(gateway, {}, poller)
-        self._datagrams = DatagramInterceptor(gateway, {})
+        self._datagrams = DatagramInterceptor(gateway, {}, poller.has_others)
         self._socks = SocksServer(gateway, tasks, poller)
         self._api = ApiServer(gateway, tasks)
         self._served: dict[Place, socket.socket] = {}

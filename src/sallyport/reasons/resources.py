@@ -17,7 +17,7 @@ REASONS: Final = (
     _resource(
         "too-many-controls",
         "The client, or one outside client of a published server, holds as many control"
-        " connections as one may.",
+        " connections as one may, or has as many waiting for their turn.",
         "The new connection was reset; those it holds go on.",
         "Look for a client that does not close its connections (`sallyport sessions list`). The"
         " limits are fixed: MAX_CONTROLS_PER_CLIENT and MAX_CONTROLS_PER_PEER.",

@@ -13,7 +13,8 @@ class ControlQuota:
         """Allow `of_all` connections of all clients together; one client gets a part of them."""
         self._of_all = of_all
         part = max(1, of_all // limits.CONTROLS_PART_OF_A_CLIENT)
-        self._of_one = min(limits.MAX_CONTROLS_PER_CLIENT, part)
+        self.of_one = min(limits.MAX_CONTROLS_PER_CLIENT, part)
+        """How many one host may hold."""
         self._by_account: Counter[str] = Counter()
         self._count = 0
 
@@ -24,7 +25,7 @@ class ControlQuota:
         """
         if self._count >= self._of_all:
             return "too-many-connections"
-        if self._by_account[account] >= self._of_one:
+        if self._by_account[account] >= self.of_one:
             return "too-many-controls"
         if outside is not None:
             theirs = self._by_account[f"{account} for {outside}"]

@@ -88,6 +88,7 @@ class Gateway:
         self.forget_idle = self.sessions.forget_idle
         self.tracing = Tracing(self.journal, self.registry, lambda: self.sessions)
         self._controls = ControlQuota(max_controls)
+        self.controls_of_one = self._controls.of_one
         admission = Admission(self, self.sessions, self.roster, self._controls)
         self.judge = admission.judge
         self.admit_primary = admission.admit_primary

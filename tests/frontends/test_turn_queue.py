@@ -1,11 +1,13 @@
 """Who floods waits for itself: datagrams are served in turns, one of each client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 
 import pytest
 
 from sallyport import limits
-from sallyport.frontends.datagram_queue import DatagramQueue
+from sallyport.frontends.turn_queue import TurnQueue, rest_beside_others
+
+OF_ONE, OF_ALL = 16, 1000
 
 
 class Ground:
@@ -15,9 +17,17 @@ class Ground:
         self.now = 0.0
         self.served: list[str] = []
         self.due: list[tuple[float, Callable[[], None]]] = []
-        self.queue = DatagramQueue(
-            lambda seconds, action: self.due.append((seconds, action)), lambda: self.now
+        self.queue = TurnQueue(
+            of_one=OF_ONE,
+            of_all=OF_ALL,
+            rest=self._rest,
+            later=lambda seconds, action: self.due.append((seconds, action)),
+            clock=lambda: self.now,
         )
+
+    @staticmethod
+    def _rest(spent: float, waiting: Collection[Hashable]) -> float:
+        return 3 * spent / len(waiting)
 
     def put(self, client: str, *words: str, size: int = 10) -> list[bool]:
         """Queue datagrams of one client; serving one takes a millisecond."""
@@ -66,7 +76,7 @@ def test_each_turn_serves_one_of_each_client_in_the_order_in_which_it_was_said(
     assert ground.due == []
 
 
-def test_those_that_wait_get_half_of_the_time_at_most(ground: Ground) -> None:
+def test_those_that_wait_leave_time_to_others(ground: Ground) -> None:
     ground.put("flooder", "f1", "f2", "f3")
     ground.put("a", "a1")
     ground.queue.serve()
@@ -75,12 +85,12 @@ def test_those_that_wait_get_half_of_the_time_at_most(ground: Ground) -> None:
 
     # Two were served in two milliseconds; what came meanwhile does not hasten the next turn.
     assert ground.served == ["f1", "a1"]
-    assert ground.turn() == pytest.approx(0.002)
+    assert ground.turn() == pytest.approx(0.006)
     assert ground.served == ["f1", "a1", "f2", "a2"]
 
 
 def test_one_turn_serves_so_many_clients_and_goes_on_with_the_others(ground: Ground) -> None:
-    count = limits.MAX_DATAGRAMS_SERVED_PER_TURN + 3
+    count = limits.MAX_SERVED_PER_TURN + 3
     for number in range(count):
         ground.put(f"client {number}", f"{number}", f"{number} again")
     ground.queue.serve()
@@ -89,23 +99,23 @@ def test_one_turn_serves_so_many_clients_and_goes_on_with_the_others(ground: Gro
     once = [f"{number}" for number in range(count)]
     assert ground.served[:count] == once
     assert ground.served[count:] == [
-        f"{number} again" for number in range(2 * limits.MAX_DATAGRAMS_SERVED_PER_TURN - count)
+        f"{number} again" for number in range(2 * limits.MAX_SERVED_PER_TURN - count)
     ]
 
 
 def test_what_one_client_sends_beyond_its_places_is_lost_and_of_others_nothing(
     ground: Ground,
 ) -> None:
-    words = [f"f{number}" for number in range(limits.MAX_QUEUED_DATAGRAMS + 1)]
+    words = [f"f{number}" for number in range(OF_ONE + 1)]
 
-    assert ground.put("flooder", *words) == [True] * limits.MAX_QUEUED_DATAGRAMS + [False]
+    assert ground.put("flooder", *words) == [True] * OF_ONE + [False]
     assert ground.queue.is_full_for("flooder")
     assert not ground.queue.is_full_for("a")
     assert ground.put("a", "a1") == [True]
 
 
 def test_all_that_waits_has_a_bound_in_bytes(ground: Ground) -> None:
-    half = limits.MAX_QUEUED_DATAGRAM_BYTES // 2
+    half = OF_ALL // 2
 
     assert ground.put("a", "a1", size=half) == [True]
     assert ground.put("b", "b1", size=half) == [True]
@@ -121,3 +131,21 @@ def test_what_is_cleared_is_not_served(ground: Ground) -> None:
     ground.turn()
 
     assert ground.served == ["a1"]
+
+
+@pytest.mark.parametrize(
+    ("has_others", "at_least", "waiting", "seconds"),
+    [
+        (False, 0.0, 1, 0.0),
+        (False, 1.0, 1, 0.002),
+        (True, 0.0, 1, 0.016),
+        (True, 0.0, 4, 0.004),
+        (True, 1.0, 100, 0.002),
+    ],
+)
+def test_one_client_rests_longest_a_crowd_hardly_and_who_is_alone_not_at_all(
+    has_others: bool, at_least: float, waiting: int, seconds: float
+) -> None:
+    rest = rest_beside_others(lambda _hosts: has_others, at_least)
+
+    assert rest(0.002, range(waiting)) == pytest.approx(seconds)
