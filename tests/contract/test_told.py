@@ -13,10 +13,11 @@ from sallyport.core.model.events import (
     EstablishedConnection,
 )
 from sallyport.core.model.filter import DataFilter
-from sallyport.core.pinholes.datapath import DataPathKind
+from sallyport.core.pinholes.datapath import DataPathKind, Missed
 from sallyport.core.pinholes.lifecycle import State
 from sallyport.errors import AddressInUse, BadContext
 from sallyport.flags import BindFlags, Transport
+from sallyport.ipfilter import IpFilter
 
 
 def test_the_caller_is_told_of_the_peer_with_its_context(bench: Bench) -> None:
@@ -128,6 +129,75 @@ def test_an_attempt_the_client_refuses_is_told_and_does_not_use_the_binding_up(
     assert binding.state is State.ARMED
     bench.serve(client)
     assert bench.reach(bench.way.server, binding.proxy_address).reaches_client(b"hello")
+
+
+# -- why nobody came ------------------------------------------------------------------------------
+
+
+def unused(bench: Bench) -> object:
+    """What the last record of a binding's end says of what came to it."""
+    ends = [fields for event, fields in bench.journal.records if event == "binding.closed"]
+    return ends[-1].get("unused")
+
+
+@REAL
+def test_a_port_to_which_nothing_came_says_so(bench: Bench) -> None:
+    bench.bind(ip_filter=IpFilter.of(bench.way.server)).withdraw()
+
+    assert unused(bench) == Missed.NOTHING_CAME
+
+
+@REAL
+def test_a_port_to_which_only_a_stranger_came_says_so(bench: Bench) -> None:
+    binding = bench.bind(ip_filter=IpFilter.of(bench.way.server))
+    assert bench.is_refused(bench.way.stranger, binding.proxy_address)
+    binding.withdraw()
+
+    assert unused(bench) == Missed.STRANGER_CAME
+
+
+@REAL
+def test_a_stranger_who_came_before_a_port_was_opened_is_none_of_its_own(bench: Bench) -> None:
+    first = bench.bind(ip_filter=IpFilter.of(bench.way.server))
+    assert bench.is_refused(bench.way.stranger, first.proxy_address)
+    other = bench.bind(ip_filter=IpFilter.of(bench.way.server))
+    other.withdraw()
+
+    assert unused(bench) == Missed.NOTHING_CAME
+
+
+@REAL_TCP
+def test_a_port_whose_client_refused_says_so_whoever_else_came(bench: Bench) -> None:
+    binding = bench.bind(ip_filter=IpFilter.of(bench.way.server))
+    assert bench.is_refused(bench.way.stranger, binding.proxy_address)
+    bench.fail(bench.way.server, binding.proxy_address)
+    bench.until(lambda: bench.witness.kinds() == ["ConnectionRefused"])
+    binding.withdraw()
+
+    assert unused(bench) == Missed.NOT_TAKEN
+
+
+@REAL
+def test_a_port_whose_peer_a_filter_denied_says_nothing_of_what_came(build: Build) -> None:
+    bench = build(Watcher(denies=True))
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    assert bench.is_refused(bench.way.server, binding.proxy_address)
+    binding.withdraw()
+
+    assert unused(bench) is None
+
+
+@REAL
+def test_a_port_that_was_used_says_nothing_of_what_came(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client)
+    bench.reach(bench.way.server, binding.proxy_address)
+    binding.kill()
+
+    assert unused(bench) is None
 
 
 @TCP

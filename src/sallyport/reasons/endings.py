@@ -82,8 +82,8 @@ REASONS: Final = (
         "A packet came to the port from an address that may not use the pinhole, and none from one"
         " that may.",
         "It was dropped, and the pinhole closed unused.",
-        "The record guard.dropped whose `to` is this port says who it was. If that is another"
-        " address of the peer, let the rule say so.",
+        "On the kernel's path the record guard.dropped whose `to` is this port says who it was. If"
+        " that is another address of the peer, let the rule say so.",
         "access_rules.peers",
     ),
     _end(

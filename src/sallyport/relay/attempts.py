@@ -36,7 +36,7 @@ class StreamAttempt:
         self._client_leg: socket.socket | None = None
         self._tap: Tap | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        opening.attempts.add(self)
+        opening.meet(self)
         if peer_leg is not None:
             context.poller.watch(peer_leg, self._peer_hung_up)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Pinhole
+from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Missed, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
@@ -68,6 +68,7 @@ class RelayContext:
 
         `is_alone`: there is no leg towards the peer (emulation).
         """
+        opening.was_passed_on = True
         if opening.take is not None:
             return socket.socket(fileno=opening.take(peer))
         pinhole = opening.pinhole
@@ -137,7 +138,18 @@ class OpenPinhole:
     It is open from when it enters its port; without one it can only be delivered to (emulation).
     """
 
-    __slots__ = ("attempts", "flows", "is_open", "owner", "pinhole", "port", "take")
+    __slots__ = (
+        "_strangers_before",
+        "attempts",
+        "flows",
+        "is_open",
+        "owner",
+        "pinhole",
+        "port",
+        "take",
+        "was_met",
+        "was_passed_on",
+    )
 
     def __init__(self, pinhole: Pinhole) -> None:
         self.pinhole = pinhole
@@ -149,6 +161,11 @@ class OpenPinhole:
         """Gives the client's end of a flow, where no client is dialled (`UserPath.lend`)."""
         self.attempts: set[RelayAttempt] = set()
         self.flows: set[Flow] = set()
+        self.was_met = False
+        """Whether a peer that is let in has ever come."""
+        self.was_passed_on = False
+        """Whether its client was ever dialled for one."""
+        self._strangers_before = 0
 
     @property
     def is_reachable(self) -> bool:
@@ -164,6 +181,26 @@ class OpenPinhole:
     def is_over(self) -> bool:
         """Whether nothing is left of it."""
         return not (self.is_open or self.flows or self.attempts)
+
+    def enter(self, port: "BoundPort") -> None:
+        """Be open at this port from now on."""
+        self.port, self.is_open = port, True
+        self._strangers_before = port.strangers
+
+    def meet(self, attempt: RelayAttempt) -> None:
+        """Count a peer that has come, from now until it is connected through or not."""
+        self.attempts.add(attempt)
+        self.was_met = True
+
+    @property
+    def missed(self) -> Missed | None:
+        """Why no flow has used it while it was open; None: a filter has denied who came."""
+        if self.was_passed_on:
+            return Missed.NOT_TAKEN
+        if self.was_met or self.port is None:
+            return None
+        is_more = self.port.strangers > self._strangers_before
+        return Missed.STRANGER_CAME if is_more else Missed.NOTHING_CAME
 
     def close(self) -> None:
         """Let nothing new in; attempts have not got in yet. Admitted flows go on."""
@@ -200,6 +237,7 @@ class BoundPort(ABC):
         self.socket = sock
         self.is_reserved = is_reserved
         self.openings: list[OpenPinhole] = []
+        self._strangers = 0
 
     def enter(self, opening: OpenPinhole) -> None:
         """Let in what `opening` lets in, from now on.
@@ -211,7 +249,7 @@ class BoundPort(ABC):
         if any(_collide(opening.pinhole, other) for other in others):
             raise AddressInUse("pinhole-exists")
         self.openings.append(opening)
-        opening.port, opening.is_open = self, True
+        opening.enter(self)
         try:
             if (size := opening.pinhole.receive_buffer) is not None:
                 sockets.widen_receive_buffer(self.socket, size)
@@ -221,10 +259,21 @@ class BoundPort(ABC):
             opening.port, opening.is_open = None, False
             raise
 
+    @property
+    def strangers(self) -> int:
+        """How many packets have come of whom no opening lets in."""
+        return self._strangers
+
     def find(self, peer: Endpoint) -> OpenPinhole | None:
-        """Find the opening that lets `peer` in; one that names its sources comes first."""
+        """Find the opening that lets `peer` in; one that names its sources comes first.
+
+        Who is let in by none is counted.
+        """
         fitting = [opening for opening in self.openings if opening.lets_in(peer)]
-        return min(fitting, key=lambda opening: opening.pinhole.sources is None, default=None)
+        if not fitting:
+            self._strangers += 1
+            return None
+        return min(fitting, key=lambda opening: opening.pinhole.sources is None)
 
     def show(self) -> None:
         """Show the host's own rules that peers of this port are let in; raises OSError."""

@@ -168,8 +168,14 @@ class UserDataPath:
             opening.take = take
             self._settle_speaker(opening)
 
-    def missed(self, pinhole_id: int, seconds: float) -> Missed | None:
-        """Say nothing: the kernel drops what must not come before a socket hears of it."""
+    def missed(self, pinhole_id: int, _seconds: float) -> Missed | None:
+        """Say why no flow has used an open pinhole; see DataPath.
+
+        What another firewall drops never comes as far as a socket: nothing came.
+        """
+        for opening in self._find([pinhole_id]):
+            if opening.is_open and not opening.flows:
+                return opening.missed
         return None
 
     def close(self, pinhole_ids: Iterable[int]) -> None:

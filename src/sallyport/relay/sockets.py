@@ -25,6 +25,10 @@ from sallyport.io.sockets import refusal as plain_refusal
 _SO_ATTACH_FILTER: Final = 26
 _SO_DETACH_FILTER: Final = 27
 _SO_RCVBUFFORCE: Final = 33
+_SO_MEMINFO: Final = 55
+# struct sk_meminfo is nine numbers; the last one counts what the socket has dropped
+# (linux/sock_diag.h, SK_MEMINFO_DROPS).
+_MEMINFO: Final = struct.Struct("=9I")
 
 # A classic BPF program of one instruction, "return 0 bytes": BPF_RET | BPF_K is 6.
 _DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0), 8)
@@ -81,6 +85,11 @@ def speak_as(
             sock.bind(name_of(peer))
             return
     sock.bind(name_of(peer.with_port(0)))
+
+
+def dropped(sock: socket.socket) -> int:
+    """Return how many packets the filter of a socket has dropped, or its full queue."""
+    return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
 
 
 def refusal(error: OSError) -> BindError:

@@ -36,6 +36,11 @@ class TcpPort(BoundPort):
         """Whether an opening needs the socket; flows have their own."""
         return any(opening.is_open for opening in self.openings)
 
+    @property
+    def strangers(self) -> int:
+        """Implement `BoundPort.strangers`: with those whom its filter has dropped."""
+        return self._strangers + sockets.dropped(self.socket)
+
     def settle(self) -> None:
         """Implement `BoundPort.settle`."""
         self.openings = [opening for opening in self.openings if not opening.is_over]

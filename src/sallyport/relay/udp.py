@@ -127,7 +127,7 @@ class DatagramAttempt:
         self._port = port
         self._opening = opening
         self._name = name
-        opening.attempts.add(self)
+        opening.meet(self)
         port.attempts.add(name)
 
     def proceed(self, tap: Tap | None) -> None:
