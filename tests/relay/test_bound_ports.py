@@ -9,7 +9,7 @@ import pytest
 from tests.relay.loopback import TCP, UDP, bench, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint
-from sallyport.core.pinholes.datapath import Pinhole
+from sallyport.core.pinholes.datapath import Missed, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
@@ -141,5 +141,21 @@ def test_a_receive_buffer_is_what_the_pinhole_asks_for() -> None:
             assert size == 2 * (1 << 17)
             assert endpoint_of(only.socket) == pinhole.listen
             assert name(pinhole.listen) == only.socket.getsockname()
+
+    run(scenario())
+
+
+def test_an_opening_tells_strangers_of_its_own_time_from_those_before_and_from_nobody() -> None:
+    async def scenario() -> None:
+        with port() as at:
+            at.enter(opening(at, 1, IpFilter.of(ONE.address)))
+            assert at.find(OTHER) is None
+            later = opening(at, 2, IpFilter.of("198.51.100.3"))
+            at.enter(later)
+            first = at.openings[0]
+
+            assert (first.missed, later.missed) == (Missed.STRANGER_CAME, Missed.NOTHING_CAME)
+            assert at.find(ONE) is first
+            assert later.missed is Missed.NOTHING_CAME
 
     run(scenario())

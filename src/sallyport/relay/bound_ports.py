@@ -249,8 +249,8 @@ class BoundPort(ABC):
         if any(_collide(opening.pinhole, other) for other in others):
             raise AddressInUse("pinhole-exists")
         self.openings.append(opening)
-        opening.enter(self)
         try:
+            opening.enter(self)
             if (size := opening.pinhole.receive_buffer) is not None:
                 sockets.widen_receive_buffer(self.socket, size)
             self.settle()
