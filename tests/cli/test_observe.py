@@ -168,12 +168,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ),
         (
             ["bindings", "list"],
-            "ID  SESSION  FILTER  PROXY                    CLIENT         PEERS        STATE"
-            "     AGE    BYTES\n"
-            "17  8f3a     ftp     tcp/203.0.113.1:40000    10.0.0.8:1553  203.0.113.9  armed"
-            "     1m 1s  1.5 MiB\n"
-            "18  8f3a     ftp     tcp/[2001:db8::1]:40001  -              anyone       reserved"
-            "  0s     0 B\n",
+            "ID  SESSION  FRONTEND     FILTER  PROXY                    CLIENT         PEERS     "
+            "   STATE     AGE    BYTES\n"
+            "17  8f3a     transparent  ftp     tcp/203.0.113.1:40000    10.0.0.8:1553  203.0.113.9"
+            "  armed     1m 1s  1.5 MiB\n"
+            "18  8f3a     transparent  ftp     tcp/[2001:db8::1]:40001  -              anyone     "
+            "  reserved  0s     0 B\n",
         ),
         (
             ["bindings", "show", "17"],

@@ -44,7 +44,7 @@ def test_a_transfer_is_one_row_with_bytes_and_speed(capsys: pytest.CaptureFixtur
     row = capsys.readouterr().out.splitlines()[1]
 
     assert " ".join(row.split()) == (
-        "w1.t5 w1.s2 ftp 10.0.0.8:1553 < 203.0.113.9:20 kernel 1m 5s 2.0 KiB 31 B/s"
+        "w1.t5 w1.s2 - ftp 10.0.0.8:1553 < 203.0.113.9:20 kernel 1m 5s 2.0 KiB 31 B/s"
     )
 
 

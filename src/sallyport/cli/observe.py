@@ -143,9 +143,17 @@ def _show_status(output: Output, answer: Status) -> None:
 
 def _list_sessions(output: Output, answer: Sessions) -> None:
     output.table(
-        ("ID", "CLIENT", "SINCE", "CONTROLS", "BINDINGS"),
+        ("ID", "WORKER", "CLIENT", "USER", "SINCE", "CONTROLS", "BINDINGS"),
         (
-            (row.id, row.client, row.since, str(len(row.controls)), str(row.bindings))
+            (
+                row.id,
+                or_dash(row.worker),
+                row.client,
+                or_dash(row.user),
+                row.since,
+                str(len(row.controls)),
+                str(row.bindings),
+            )
             for row in answer.sessions
         ),
         nothing="no sessions",
@@ -159,12 +167,28 @@ def _show_sessions(output: Output, answer: Sessions) -> None:
 
 def _list_bindings(output: Output, answer: Bindings) -> None:
     output.table(
-        ("ID", "SESSION", "FILTER", "PROXY", "CLIENT", "PEERS", "STATE", "AGE", "BYTES"),
+        (
+            "ID",
+            "WORKER",
+            "SESSION",
+            "FRONTEND",
+            "USER",
+            "FILTER",
+            "PROXY",
+            "CLIENT",
+            "PEERS",
+            "STATE",
+            "AGE",
+            "BYTES",
+        ),
         (
             (
                 row.id,
+                or_dash(row.worker),
                 row.session,
-                row.filter,
+                row.frontend,
+                or_dash(row.user),
+                or_dash(row.filter),
                 f"{row.transport}/{row.proxy_address}",
                 or_dash(row.client_address),
                 _peers(row),
@@ -253,7 +277,14 @@ def _show_published(output: Output, answer: Rules) -> None:
 
 
 def _session_facts(row: SessionRow) -> dict[str, str]:
-    facts = {"id": row.id, "client": row.client, "since": row.since, "bindings": str(row.bindings)}
+    facts = {
+        "id": row.id,
+        "worker": or_dash(row.worker),
+        "client": row.client,
+        "user": or_dash(row.user),
+        "since": row.since,
+        "bindings": str(row.bindings),
+    }
     for i, control in enumerate(row.controls, start=1):
         ends = f"{control.client} > {control.server}"
         facts[f"control {i}"] = f"{ends} {control.filter} {control.state}"
@@ -263,8 +294,9 @@ def _session_facts(row: SessionRow) -> dict[str, str]:
 def _binding_facts(row: BindingRow) -> dict[str, str]:
     facts = {
         "id": row.id,
+        "worker": or_dash(row.worker),
         "session": row.session,
-        "filter": row.filter,
+        "filter": or_dash(row.filter),
         "rule": row.rule,
         "transport": row.transport,
         "proxy address": row.proxy_address,

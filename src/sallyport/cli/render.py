@@ -11,6 +11,9 @@ import msgspec
 
 from sallyport.ops.control.schema import Document
 
+# Most gateways have one process, and know no names of users.
+SELDOM = frozenset({"WORKER", "USER"})
+
 _GAP = "  "
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -28,19 +31,32 @@ class Output:
         click.echo(msgspec.json.encode(document))
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> None:
-        """Print rows below headers; without rows print `nothing` on stderr."""
+        """Print rows below headers; without rows print `nothing` on stderr.
+
+        A column of `SELDOM` in which no row has anything is left out.
+        """
         rows = list(rows)
         if not rows:
             click.echo(nothing, err=True)
             return
-        head, *body = align([headers, *rows])
+        columns = [
+            (header, *cells)
+            for header, *cells in zip(headers, *rows, strict=True)
+            if header not in SELDOM or any(cell != or_dash(None) for cell in cells)
+        ]
+        head, *body = align(list(zip(*columns, strict=True)))
         self.line(head, bold=True)
         for row in body:
             self.line(row)
 
     def facts(self, facts: Mapping[str, str]) -> None:
-        """Print one `name  value` line for each fact."""
-        for line in align(list(facts.items())):
+        """Print one `name  value` line for each fact, but of `SELDOM` ones without a value."""
+        told = [
+            (name, value)
+            for name, value in facts.items()
+            if name.upper() not in SELDOM or value != or_dash(None)
+        ]
+        for line in align(told):
             self.line(line)
 
     def line(self, text: str, *, bold: bool = False) -> None:
@@ -85,6 +101,6 @@ def size(count: int) -> str:
     return f"{count} B" if unit == 0 else f"{number:.1f} {_UNITS[unit]}"
 
 
-def or_dash(text: str | None) -> str:
-    """Return `text`, or a dash where there is none."""
-    return text or "-"
+def or_dash(value: str | int | None) -> str:
+    """Return a value as text, or a dash where there is none."""
+    return "-" if value is None or value == "" else str(value)

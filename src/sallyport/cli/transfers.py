@@ -22,11 +22,28 @@ def list_transfers(output: Output) -> None:
         output.json(answer)
         return
     output.table(
-        ("ID", "SESSION", "FILTER", "CLIENT", "", "PEER", "PATH", "AGE", "BYTES", "SPEED"),
+        (
+            "ID",
+            "WORKER",
+            "SESSION",
+            "FRONTEND",
+            "USER",
+            "FILTER",
+            "CLIENT",
+            "",
+            "PEER",
+            "PATH",
+            "AGE",
+            "BYTES",
+            "SPEED",
+        ),
         (
             (
                 row.id,
+                or_dash(row.worker),
                 row.session,
+                or_dash(row.frontend),
+                or_dash(row.user),
                 "(adopted)" if row.is_adopted else or_dash(row.filter),
                 row.client,
                 "<" if row.direction == "inbound" else ">",
