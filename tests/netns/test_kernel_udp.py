@@ -217,6 +217,24 @@ def test_a_port_that_is_noted_and_not_held_sends_all_the_same(wires: Lab, way: W
         assert (data, *source[:2]) == (b"request", str(at.address), at.port)
 
 
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.name)
+def test_a_port_that_a_listener_of_ours_has_on_loopback_sends_all_the_same(
+    wires: Lab, way: Way
+) -> None:
+    at = Endpoint.parse(way.listen)
+    own = {4: "127.0.0.1", 6: "[::1]"}[way.version]
+    with (
+        outside(wires.server, way) as peer,
+        wires.gateway.entered(),
+        datagrams(wires.gateway, f"{own}:{at.port}"),
+    ):
+        to = Endpoint(wires.server.address(way.version), peer.getsockname()[1])
+        Placeholders(limit=0).send(at, to, b"request")
+        data, source = peer.recvfrom(64)
+
+        assert (data, *source[:2]) == (b"request", str(at.address), at.port)
+
+
 @WAY
 def test_what_is_sent_from_a_port_is_answered_through_its_pinhole(bench: Bench, way: Way) -> None:
     with bench.lab.gateway.entered():

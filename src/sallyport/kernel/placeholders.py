@@ -25,6 +25,10 @@ DESCRIPTOR_SHARE = 4
 # ip(7); Python 3.11 does not name it.
 _IP_PKTINFO = 8
 
+# Loopback's last address, and one that RFC 6666 gives to no host. Not 127.0.0.1 and ::1: there our
+# own listeners have ports that the kernel chose, and clients may have the same ones.
+_NOWHERE: Final = {4: "127.255.255.254", 6: "100::"}
+
 _Ancillary = tuple[int, int, bytes]
 
 # The mark of one datagram, instead of its socket's: a system call less for each.
@@ -126,15 +130,14 @@ def _send_in_the_name(
     sock: socket.socket, source: Endpoint, destination: Endpoint, data: bytes
 ) -> None:
     # Bound to the address itself it would catch the answer, should we be slow to close it; so it
-    # has the port on loopback, and the address for this one datagram.
+    # has the port at an address of no host, and the address for this one datagram.
     make_transparent(sock)
     packed = source.address.packed
+    sock.bind((_NOWHERE[source.version], source.port))
     if source.version == 4:
-        sock.bind(("127.0.0.1", source.port))
         # struct in_pktinfo: interface, source, and an address that is not for sending
         ancillary = socket.IPPROTO_IP, _IP_PKTINFO, bytes(4) + packed + bytes(4)
     else:
-        sock.bind(("::1", source.port))
         # struct in6_pktinfo: source, interface
         ancillary = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed + bytes(4)
     _send(sock, destination, data, [ancillary])
