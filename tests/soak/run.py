@@ -262,7 +262,8 @@ class Soak:
     def _left(self) -> str:
         """Return what is left of clients; nothing when all is gone."""
         status = self._gateways.status()
-        if status["sessions"] or len(status["workers"]) != 2:
+        # One that does not answer says nothing of sessions either.
+        if len(status["workers"]) != 2 or status["sessions"]:
             rows = self._gateways.asked("sessions.list").get("sessions")
             return f"{rows}, {status['workers']}"
         host = self._network.lab.gateway
