@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from sallyport import __version__
@@ -49,6 +51,33 @@ def test_a_wrong_command_line_is_usage(line: list[str], capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Usage: sallyport" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["restart", "--json"], "restart"),
+        (["--json", "status"], "--json"),
+        (["status", "--bogus", "--json"], "--bogus"),
+        (["bindings", "show", "--json"], "ID"),
+        (["passwd", "--json", "one", "two"], "one two"),
+        # That is an option of curl, or no option at all.
+        (["wrap", "--lifetime", "never", "curl", "--json"], None),
+        (["status", "--", "--json"], None),
+    ],
+)
+def test_where_an_answer_would_be_json_so_is_a_mistake_in_the_command_line(
+    line: list[str], named: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 2
+    captured = capsys.readouterr()
+    assert "Usage: sallyport" in captured.err
+    if named is None:
+        assert captured.out == ""
+    else:
+        problem = json.loads(captured.out)
+        assert problem["code"] == "wrong-command-line"
+        assert named in problem["message"]
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,9 @@
 """The command `sallyport` and its fence: every error ends here as one line and an exit code."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import click
 
@@ -10,9 +12,11 @@ from sallyport.cli import explain, filters, observe, operate, reasons, transfers
 from sallyport.cli.doctor import doctor
 from sallyport.cli.exits import Exit, exit_code
 from sallyport.cli.passwd import passwd
+from sallyport.cli.render import print_json
 from sallyport.cli.top import top
 from sallyport.cli.wrap import wrap
 from sallyport.errors import ConfigErrors, SallyportError
+from sallyport.ops.control.schema import Problem
 
 
 @dataclass(slots=True)
@@ -60,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fence = Fence()
     try:
         code = app.main(arguments, prog_name="sallyport", standalone_mode=False, obj=fence)
-    except click.ClickException as error:
+    except click.UsageError as error:
+        if _is_json_wanted(error, sys.argv[1:] if arguments is None else arguments):
+            print_json(Problem(code="wrong-command-line", message=error.format_message()))
         error.show()
-        return error.exit_code
+        return Exit.USAGE
     except click.Abort:
         click.echo("sallyport: interrupted", err=True)
         return Exit.FAILED
@@ -78,3 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"sallyport: unexpected {type(error).__name__}: {error}; {hint}", err=True)
         return Exit.FAILED
     return int(code or Exit.FINE)
+
+
+def _is_json_wanted(error: click.UsageError, arguments: Sequence[str]) -> bool:
+    """Whether a command line that is wrong has --json, where that is an option of ours.
+
+    That of a program which `wrap` starts is not ours; a verb that does not exist may have had one.
+    """
+    command = None if error.ctx is None else error.ctx.command
+    is_ours = isinstance(command, click.Group) or (
+        command is not None and any(option.name == "as_json" for option in command.params)
+    )
+    return is_ours and "--json" in takewhile(lambda argument: argument != "--", arguments)

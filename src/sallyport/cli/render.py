@@ -28,7 +28,7 @@ class Output:
 
     def json(self, document: Document) -> None:
         """Print `document` as one JSON object on one line."""
-        click.echo(msgspec.json.encode(document))
+        print_json(document)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> None:
         """Print rows below headers; without rows print `nothing` on stderr.
@@ -62,6 +62,11 @@ class Output:
     def line(self, text: str, *, bold: bool = False) -> None:
         """Print one line of data."""
         click.echo(click.style(text, bold=True) if bold and self.has_color else text)
+
+
+def print_json(document: Document) -> None:
+    """Print `document` as one JSON object on one line."""
+    click.echo(msgspec.json.encode(document))
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -92,6 +92,12 @@ REASONS: Final = (
         "Do what the message says.",
     ),
     _operation(
+        "wrong-command-line",
+        "The command line names a verb or an option that there is not, or lacks what it needs.",
+        "Nothing was asked of the gateway; the exit code is 2.",
+        "Do what the message says; `sallyport VERB --help` lists what there is.",
+    ),
+    _operation(
         "bad-request",
         "The admin API received what is no request, or one with an argument too many or too few.",
         "The request was answered with this error and changed nothing.",
