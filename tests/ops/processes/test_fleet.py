@@ -1,5 +1,6 @@
 """What the supervisor does with its workers, which are played."""
 
+import asyncio
 import errno
 
 import msgspec
@@ -8,8 +9,11 @@ from tests.ops.processes.fleet_bench import Bench, plan, played, serve
 
 from sallyport import limits
 from sallyport.errors import ConfigError, ConfigErrors, NotFound, RequestRefused, StartupError
+from sallyport.ops.processes.lifeline import Lifeline
 from sallyport.ops.processes.member import WorkerLost
 from sallyport.ops.processes.messages import ConfigSource, SwitchedOff
+
+HANGS = Lifeline.hangs
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +107,29 @@ def test_one_that_hangs_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) 
     events = played(act, monkeypatch).journal.events()
 
     assert events[:3] == ["worker.failed", "worker.ended", "worker.replaced"]
+
+
+def test_one_that_was_stopped_with_the_supervisor_has_time_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "WORKER_SILENCE_SECONDS", 0.5)
+    looked = asyncio.Event()
+
+    def hangs(line: Lifeline, now: float) -> bool:
+        looked.set()
+        return HANGS(line, now)
+
+    async def act(bench: Bench) -> None:
+        await serve(bench)
+        bench.processes[101].is_silent = True
+        loop = asyncio.get_running_loop()
+        before = loop.time
+        monkeypatch.setattr(loop, "time", lambda: before() + 1.0)
+        monkeypatch.setattr(Lifeline, "hangs", hangs)
+        await looked.wait()
+        assert bench.processes[101].is_alive
+
+    assert played(act, monkeypatch).journal.events() == []
 
 
 def test_one_that_cannot_begin_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

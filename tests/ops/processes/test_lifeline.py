@@ -11,6 +11,15 @@ def test_one_that_serves_hangs_after_five_silent_seconds() -> None:
     assert line.hangs(108.1)
 
 
+def test_one_has_the_rest_of_its_time_after_a_host_was_suspended() -> None:
+    line = Lifeline(0.0)
+    line.serves(100.0)
+    line.unwatched(3600.0)
+
+    assert not line.hangs(3705.0)
+    assert line.hangs(3705.1)
+
+
 def test_one_that_starts_is_given_more_time() -> None:
     line = Lifeline(0.0)
 

@@ -396,10 +396,13 @@ class Fleet:
     def _look_around(self, due: float) -> None:
         now = self._loop.time()
         # A process that was stopped itself has not read the others' signs of life: they are queued.
-        if now - due < limits.HEARTBEAT_SECONDS:
-            for member in self._members.values():
-                if member.pid is not None and member.lifeline.hangs(now):
-                    self._fail(member, WorkerLost("no sign of life; it hangs"))
+        # And the others were stopped as well, perhaps, and go on a little later.
+        was_stopped = now - due >= limits.HEARTBEAT_SECONDS
+        for member in self._members.values():
+            if was_stopped:
+                member.lifeline.unwatched(now - due)
+            elif member.pid is not None and member.lifeline.hangs(now):
+                self._fail(member, WorkerLost("no sign of life; it hangs"))
         self._watch()
 
     def _spawn_task(self, work: Coroutine[Any, Any, None]) -> None:

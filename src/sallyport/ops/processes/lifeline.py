@@ -24,6 +24,13 @@ class Lifeline:
         self._is_serving = True
         self._last_sign = now
 
+    def unwatched(self, seconds: float) -> None:
+        """Do not count the last so many seconds: who watches was stopped itself.
+
+        With a host that is suspended so was the worker, which gets the rest of its time.
+        """
+        self._last_sign += seconds
+
     def hangs(self, now: float) -> bool:
         """Whether it has been silent for longer than one that works ever is."""
         is_slow = self.is_changing or not self._is_serving
