@@ -12,7 +12,9 @@ control connection a moment too early, or asked twice by TFTP and was answered t
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,9 +27,6 @@ _OUTSIDE = {
     "transfer.closed": "peer",
     "connect.secondary_closed": "to",
 }
-# And which the other one: the end of its control connection, or its own; a mapping is known by its
-# port at the gateway.
-_INSIDE = ("client", "proxy")
 # A fault of the program, whatever was done to it.
 _FAULTS = {
     "daemon.fault",
@@ -115,8 +114,8 @@ class Log:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._at = 0
-        self.ends: defaultdict[str, list[set[str]]] = defaultdict(list)
-        """What each recorded end of a transfer calls the client, by the end outside."""
+        self.ends: defaultdict[str, list[str]] = defaultdict(list)
+        """What each recorded end of a transfer calls its client, by the end outside."""
         self.events: Counter[str] = Counter()
         self.faults: list[str] = []
         """Records of faults of the program, and what is no record at all."""
@@ -144,8 +143,7 @@ class Log:
         if event in _FAULTS:
             self.faults.append(line)
         if event in _OUTSIDE and record.get("flows", 1):
-            names = {str(record[key]) for key in _INSIDE if key in record}
-            self.ends[str(record[_OUTSIDE[event]])].append(names)
+            self.ends[str(record[_OUTSIDE[event]])].append(_name_of_client(record))
 
 
 class Books:
@@ -191,26 +189,54 @@ class Books:
         """Compare transfers and records, at a moment when nothing runs; then begin new pages."""
         self.log.read()
         for outside in {*self.log.ends, *self._made}:
-            records = self.log.ends[outside]
-            found = sum(self._compare(outside, visit, records) for visit in self._made[outside])
-            self.unnoticed += len(records) - found
+            names = self.log.ends[outside]
+            groups = together(self._made[outside])
+            self.unnoticed += len(names) - sum(
+                self._compare(outside, group, names) for group in groups
+            )
         self._made.clear()
         self.log.ends.clear()
         self.wrong += self.log.faults
         self.log.faults.clear()
         self.happenings = [one for one in self.happenings if one.ended == float("inf")]
 
-    def _compare(self, outside: str, visit: Visit, records: list[set[str]]) -> int:
-        """Compare what a visit did with one end outside and its records; return how many it has."""
-        made = [transfer for transfer in visit.transfers if str(transfer.outside) == outside]
+    def _compare(self, outside: str, visits: list[Visit], names: list[str]) -> int:
+        """Compare what visits did with one end outside and its records; return how many of these
+        are theirs."""
+        transfers = [transfer for visit in visits for transfer in visit.transfers]
+        made = [transfer for transfer in transfers if str(transfer.outside) == outside]
         complete = [transfer for transfer in made if transfer.is_complete]
-        recorded = sum(not visit.names.isdisjoint(names) for names in records)
+        recorded = sum(any(name in visit.names for visit in visits) for name in names)
         hidden = sum(any(one.hides(transfer) for one in self.happenings) for transfer in complete)
+        told = "; ".join(map(str, visits))
         if recorded > len(made):
-            self.wrong.append(f"{outside}: {len(made)} transfers, {recorded} records; {visit}")
+            self.wrong.append(f"{outside}: {len(made)} transfers, {recorded} records; {told}")
         if recorded < len(complete) - hidden:
             ends = ", ".join(f"{transfer.ended:.1f}" for transfer in complete)
             self.wrong.append(
-                f"{outside}: {len(complete)} transfers ({ends}), {recorded} records; {visit}"
+                f"{outside}: {len(complete)} transfers ({ends}), {recorded} records; {told}"
             )
         return recorded
+
+
+def together(visits: Iterable[Visit]) -> list[list[Visit]]:
+    """Return the visits in groups: those of one share a name, and records cannot tell them apart.
+
+    The same client may have the same port again, as its server has.
+    """
+    groups: list[list[Visit]] = []
+    for visit in visits:
+        same = [
+            group
+            for group in groups
+            if any(not visit.names.isdisjoint(other.names) for other in group)
+        ]
+        groups = [group for group in groups if group not in same]
+        groups.append([*chain.from_iterable(same), visit])
+    return groups
+
+
+def _name_of_client(record: Mapping[str, Any]) -> str:
+    """Return the end of its control connection or of the transfer; of a mapping the port."""
+    is_mapping = record["event"] == "binding.closed" and "connection" not in record
+    return str(record["proxy" if is_mapping else "client"])

@@ -24,6 +24,8 @@ BLOCK = 512
 SIZES = {"none": 0, "tiny": 7, "block": BLOCK, "some": 40_000, "more": 900_000, "long": 3_000_000}
 TELLER_PORT = 7000
 
+_FILM_PORTS = range(20_000, 28_000, 2)
+
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -59,6 +61,7 @@ class Network:
             for host in lab.servers:
                 screens.put(host)
         self._names = count(1)
+        self._films = count(0)
 
     def close(self) -> None:
         """Stop the servers."""
@@ -75,6 +78,10 @@ class Network:
     def name_of_upload(self) -> str:
         """Return a name that no other upload has."""
         return f"up{next(self._names)}"
+
+    def port_of_film(self) -> int:
+        """Return the first of two ports that no other film had lately."""
+        return _FILM_PORTS[next(self._films) % len(_FILM_PORTS)]
 
 
 class Answering:

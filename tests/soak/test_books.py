@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -32,7 +33,12 @@ class Written:
     def records(self, visit: Visit, event: str = "binding.closed", **fields: object) -> None:
         """Let the gateway write the end of a transfer of this visit."""
         outside = {"peer": str(OUTSIDE), "to": str(OUTSIDE)}
-        record = {"event": event, "client": min(visit.names), "flows": 1, **outside, **fields}
+        known = {"client": min(visit.names), "connection": "c1", "proxy": "192.0.2.1:1"}
+        record = {"event": event, **known, "flows": 1, **outside, **fields}
+        self.writes(record)
+
+    def writes(self, record: Mapping[str, object]) -> None:
+        """Let the gateway write a record."""
         with self._file.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -107,6 +113,30 @@ def test_each_of_two_transfers_with_the_same_end_outside_has_a_record_of_its_own
     assert "2 records" in found[0]
     assert "0 records" in found[1]
     assert never.names.isdisjoint(twice.names)
+
+
+def test_visits_that_records_cannot_tell_apart_are_counted_together(written: Written) -> None:
+    first, second = written.visit(), written.visit()
+    second.names |= first.names
+    written.records(first)
+    written.records(second)
+    assert written.wrong() == []
+
+    first, second = written.visit(), written.visit()
+    second.names |= first.names
+    for _ in range(3):
+        written.records(first)
+    assert "2 transfers, 3 records" in written.wrong()[0]
+
+
+def test_a_mapping_is_known_by_its_port_at_the_gateway(written: Written) -> None:
+    visit = written.visit()
+    event, port = "binding.closed", "203.0.113.1:41000"
+    visit.names = {port}
+    record = {"event": event, "client": "10.0.0.8", "proxy": port, "peer": str(OUTSIDE)}
+    written.writes(record)
+
+    assert written.wrong() == []
 
 
 def test_a_flow_that_no_client_knows_of_is_no_second_record_of_another_one(
