@@ -10,7 +10,6 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
-    ip_address,
 )
 from typing import Self
 
@@ -61,15 +60,15 @@ def embedded(address: IpAddress) -> IPv4Address | None:
 
 def text_of(address: IpAddress) -> str:
     """Return the usual text of an address (IPv6: RFC 5952)."""
-    return _text_of(address.packed)
+    return _text_of(int(address), isinstance(address, IPv4Address))
 
 
 # The same few hosts are in every line of the journal, and the gateway's own in every bind: 1024
-# entries are 200 KiB. The key is the packed bytes, because address objects hash and compare
-# themselves in Python code, bytes in C.
+# entries are 200 KiB. Not the object itself is the key, because address objects hash and compare
+# themselves in Python code, numbers in C.
 @lru_cache(maxsize=1024)
-def _text_of(packed: bytes) -> str:
-    return str(ip_address(packed))
+def _text_of(number: int, is_ipv4: bool) -> str:
+    return str(IPv4Address(number) if is_ipv4 else IPv6Address(number))
 
 
 @dataclass(frozen=True, slots=True, order=True)

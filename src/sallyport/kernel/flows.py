@@ -107,7 +107,8 @@ class FlowTable:
         """Note that these pinholes are closed."""
         for installed in pinholes:
             installed.is_open = False
-            self._silence(installed)
+            if installed.may_speak:
+                self._silence(installed)
             self._closed.append(installed)
 
     def settle(self) -> None:
@@ -123,11 +124,12 @@ class FlowTable:
     def _silence(self, installed: InstalledPinhole) -> None:
         """Let another pinhole have what its client sends."""
         target = installed.pinhole.target
-        if installed.may_speak and target is not None and self._speakers.get(target) is installed:
+        if target is not None and self._speakers.get(target) is installed:
             del self._speakers[target]
 
     def _drop(self, installed: InstalledPinhole) -> None:
-        self._silence(installed)
+        if installed.may_speak:
+            self._silence(installed)
         self._by_generation.pop(installed.generation, None)
         if self._by_pinhole.get(installed.pinhole.id) is installed:
             del self._by_pinhole[installed.pinhole.id]

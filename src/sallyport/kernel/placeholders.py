@@ -74,7 +74,7 @@ class Placeholders:
             sock = _bound(
                 transport,
                 address,
-                may_be_absent=address.address in self._absent,
+                may_be_absent=bool(self._absent) and address.address in self._absent,
                 is_shared=is_shared,
             )
         except OSError as error:

@@ -106,63 +106,55 @@ class SerialRunner:
         self._waiting: deque[tuple[Callable[..., Work], tuple[object, ...], str]] = deque()
         self.owner = ""
         """The name of the filter whose code is running; a fault is counted against it."""
-        self._busy = False
+        self.is_busy = False
+        """Whether a method runs or waits; the reader of the sockets should pause."""
+        self.is_closed = False
+        """Whether nothing runs any more; a coroutine that waits may still finish its step."""
         self._must_report = False
-        self._closed = False
         self.on_idle: Callable[[], None] = _nothing
         """Called when the queue is empty again after a wait: reading may go on."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a method runs or waits; the reader of the sockets should pause."""
-        return self._busy
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing runs any more; a coroutine that waits may still finish its step."""
-        return self._closed
 
     def run(
         self, method: Callable[..., Work], arguments: tuple[object, ...] = (), owner: str = ""
     ) -> None:
         """Call a method of the filter `owner` now, or after every method that was given before."""
-        if self._closed:
+        if self.is_closed:
             return
         self._waiting.append((method, arguments, owner))
-        if self._busy:
+        if self.is_busy:
             self._must_report = True
         else:
             self._drain()
 
     def report(self) -> None:
         """Call `on_idle` when nothing runs or waits any more: at once when it is so."""
-        if self._busy:
+        if self.is_busy:
             self._must_report = True
-        elif not self._closed:
+        elif not self.is_closed:
             self.on_idle()
 
     def close(self) -> None:
         """Run nothing more and empty the queue. Idempotent."""
-        self._closed = True
+        self.is_closed = True
         self._waiting.clear()
 
     def fail(self, error: BaseException, owner: str) -> None:
         """Close, and call `fault` unless the runner is closed already. Idempotent."""
-        if not self._closed:
+        if not self.is_closed:
             self.close()
             self._fault(error, owner)
 
     def _drain(self) -> None:
-        self._busy = True
+        self.is_busy = True
         try:
             if self._filter_running.run(self._go_on):
                 return
         except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
             self.fail(error, self.owner)
-        self._busy = False
+        self.is_busy = False
         if self._must_report:
             self._must_report = False
-            if not self._closed:
+            if not self.is_closed:
                 self.on_idle()
 
     def _go_on(self) -> bool:

@@ -309,7 +309,7 @@ class ReplyQueue:
         return oldest
 
     def _left(self, exchange: Exchange) -> None:
-        if exchange.is_barrier:
+        if self._barriers and exchange.is_barrier:
             self._barriers.remove(exchange)
 
     def _advance(self) -> None:
