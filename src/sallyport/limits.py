@@ -171,14 +171,23 @@ MAX_TFTP_EARLY = 8
 # The byte counts of a transfer are read this often (seconds); of one that moves, every third time.
 # When they have not changed nine times in a row, the transfer is over: both sides repeat what is
 # lost after 5 s at the latest, or after the `timeout` of RFC 2349. One that is complete, or silent
-# for a look, gives its place to the client's next request before that, where there is no other: 64
-# places are enough for two thousand small files a minute.
+# for a look, gives its place to the client's next request before that, where there is no other.
+# Counters say which one is complete, but not where several blocks are acknowledged together
+# (RFC 7440): 64 places are then enough for two thousand small files a minute.
 TFTP_LOOK_SECONDS = 1.0
 TFTP_SILENT_LOOKS = 9
 
 # How many of a client's transfers are looked at for one that is over, the oldest first: each costs
 # a question to the kernel, and a client that floods must not make hundreds.
 MAX_TFTP_LOOKS_FOR_ROOM = 8
+
+# Of the first datagram of a flow so many bytes are kept: RFC 2347 has no more in an answer than in
+# a request, which is 512.
+MAX_FIRST_DATAGRAM = 512
+
+# Copies of first datagrams whose flow has not been reported yet: 512 KiB. What is beyond is lost,
+# and of those flows it is not known.
+MAX_FIRST_DATAGRAMS = 1024
 
 # RFC 4787 REQ-5: state for UDP is kept for two minutes. A conversation in which the client sent
 # no datagram for so long is over; a binding that was made for it and is in use goes on by itself.

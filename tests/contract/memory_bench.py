@@ -80,8 +80,11 @@ class MemoryBench(Bench):
         """See `Bench`."""
         source = Endpoint(peer, source_port or next(self._peer_ports))
         for path in self.paths.values():
-            knock = path.connect if self.transport is Transport.TCP else path.send
-            if (at := knock(source, listen)) is not None:
+            if self.transport is Transport.TCP:
+                at = path.connect(source, listen)
+            else:
+                at = path.send(source, listen, b"hello")
+            if at is not None:
                 assert at in self._served, f"{at} does not listen"
                 is_proxied = any(
                     opening.pinhole.is_proxied

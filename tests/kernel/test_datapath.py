@@ -15,6 +15,7 @@ from sallyport.ipfilter import IpFilter
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.datapath import KernelDataPath
+from sallyport.kernel.first_datagrams import FirstDatagrams
 from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.knocks import Knocks
 from sallyport.kernel.placeholders import Placeholders
@@ -81,6 +82,9 @@ class Kernel:
         self.asked.append(f"forget {conntrack.read_tuple(original).source}")
         return True
 
+    def take(self, source: Endpoint, destination: Endpoint) -> bytes:
+        return f"{source} to {destination}".encode()
+
     def send(self, original: FlowTuple, reply: FlowTuple) -> None:
         self.asked.append(f"forged acks {original.source} {reply.source}")
 
@@ -117,6 +121,7 @@ def path(kernel: Kernel) -> KernelDataPath:
         cast("ForgedAcks", kernel),
         Placeholders(limit=0),
         knocks=cast("Knocks", kernel),
+        first_datagrams=cast("FirstDatagrams", kernel),
         last=0,
         idle_seconds=60,
     )

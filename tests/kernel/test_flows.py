@@ -58,6 +58,9 @@ class Bench:
     def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
         self.said.append(f"watch {installed.pinhole.id} {flow.peer}")
 
+    def said_first(self, peer: Endpoint, listen: Endpoint) -> bytes:
+        return f"{peer} to {listen}".encode()
+
     def kill_flow(self, flow: Flow) -> None:
         self.said.append(f"kill {flow.peer}")
 
@@ -187,6 +190,8 @@ def test_a_timed_flow_is_watched_each_time_it_begins(bench: Bench) -> None:
         bench.flows.apply(report(installed, marks.WON, destroyed=destroyed))
 
     assert bench.said.count("watch 1 203.0.113.9:20") == 2
+    (flow,) = installed.flows.values()
+    assert flow.first == b"203.0.113.9:20 to 203.0.113.1:40000"
 
 
 def test_a_half_open_flow_says_nothing(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from sallyport.addresses import Endpoint
 from sallyport.errors import ProtocolError
 from sallyport.wire import netlink, nflog
 from sallyport.wire.netlink import Message
-from sallyport.wire.nflog import DroppedPacket
+from sallyport.wire.nflog import CopiedDatagram, DroppedPacket
 
 PACKET = 4 << 8
 PORTS = struct.pack(">HH", 40001, 22)
@@ -76,3 +76,29 @@ def test_requests_name_the_group_in_network_order() -> None:
 
     (asked,) = netlink.messages(nflog.copy_request(0x5A11, 128, 4))
     assert asked.payload[4:] == netlink.attribute(2, bytes([0, 0, 0, 128, 2, 0]))
+
+
+DATAGRAM = struct.pack(">HHHH", 40001, 22, 8 + 5, 0) + b"hello"
+
+
+def test_a_datagram_is_read_with_its_ends() -> None:
+    assert nflog.read_datagram(message(ip4(17, rest=DATAGRAM))) == CopiedDatagram(
+        Endpoint.parse("203.0.113.66:40001"), Endpoint.parse("203.0.113.1:22"), b"hello"
+    )
+    packet = ip6()[:-4] + DATAGRAM
+    assert nflog.read_datagram(message(packet)) == CopiedDatagram(
+        Endpoint.parse("[2001:db8::66]:40001"), Endpoint.parse("[2001:db8::1]:22"), b"hello"
+    )
+
+
+@pytest.mark.parametrize("packet", [b"", ip4(), ip4(17, 0x0001), ip4(17, 0, b"\0\0"), ip6(0)])
+def test_what_is_no_datagram_of_udp_with_ports_is_passed_over(packet: bytes) -> None:
+    assert nflog.read_datagram(message(packet)) is None
+    assert nflog.read_datagram(Message(PACKET + 1, 0, 0, b"")) is None
+
+
+def test_a_copy_without_room_for_what_was_said_says_nothing() -> None:
+    found = nflog.read_datagram(message(ip4(17, rest=DATAGRAM[:6])))
+
+    assert found is not None
+    assert found.data == b""

@@ -36,6 +36,7 @@ from sallyport.kernel import marks, table
 from sallyport.kernel.conntrack import ConntrackRequests, EventSocket
 from sallyport.kernel.element_writer import RETRY_SECONDS, ElementWriter
 from sallyport.kernel.event_queue import EventQueue
+from sallyport.kernel.first_datagrams import FirstDatagrams
 from sallyport.kernel.flows import FlowTable
 from sallyport.kernel.forged_acks import ForgedAcks
 from sallyport.kernel.installed_pinhole import Flow, InstalledPinhole
@@ -77,6 +78,7 @@ class KernelDataPath:
         placeholders: Placeholders,
         *,
         knocks: Knocks,
+        first_datagrams: FirstDatagrams,
         last: int,
         idle_seconds: float,
         series: int = 0,
@@ -89,6 +91,7 @@ class KernelDataPath:
         self._forged_acks = forged_acks
         self._placeholders = placeholders
         self._knocks = knocks
+        self._first_datagrams = first_datagrams
         self._idle_seconds = idle_seconds
         self._flows = FlowTable(self, last, series)
         self.orphans = Orphans(self._flows, requests, series, idle_seconds)
@@ -131,6 +134,7 @@ class KernelDataPath:
                 ForgedAcks(),
                 placeholders,
                 knocks=Knocks(name, requests),
+                first_datagrams=FirstDatagrams(series),
                 last=last,
                 idle_seconds=idle_seconds,
                 series=series,
@@ -150,6 +154,7 @@ class KernelDataPath:
             self._events,
             self._requests,
             self._knocks,
+            self._first_datagrams,
             self._forged_acks,
             self._placeholders,
         ):
@@ -282,6 +287,12 @@ class KernelDataPath:
         read = (_read(flow, partial(self._requests.counters, flow.key)) for flow in flows)
         return [counters for counters in read if counters is not None]
 
+    def first_datagram(self, pinhole_id: int) -> bytes:
+        """Return what a peer said first through a timed pinhole of UDP; see DataPath."""
+        asked = self._flows.of([pinhole_id])
+        self._apply_reports_of(asked)
+        return next((flow.first for one in asked for flow in one.flows.values()), b"")
+
     def seen_as(
         self, transport: Transport, client: Endpoint, server: Endpoint
     ) -> tuple[Endpoint, int] | None:
@@ -346,6 +357,10 @@ class KernelDataPath:
         looks at once.
         """
         self._later(self._idle_seconds, lambda: self._look_at(installed, flow))
+
+    def said_first(self, peer: Endpoint, listen: Endpoint) -> bytes:
+        """Return what the first datagram of a new flow said; see FlowEffects."""
+        return self._first_datagrams.take(peer, listen)
 
     def kill_flow(self, flow: Flow) -> None:
         """End a flow at both ends and have conntrack forget it; never raises."""

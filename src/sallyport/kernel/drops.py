@@ -12,9 +12,8 @@ from typing import Final
 
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
-from sallyport.errors import KernelError
-from sallyport.kernel import netlink_socket
-from sallyport.wire import netlink, nflog
+from sallyport.kernel.packet_log import PacketLog
+from sallyport.wire import nflog
 from sallyport.wire.nflog import DroppedPacket
 
 GROUP: Final = 0x5A11
@@ -33,44 +32,17 @@ REASONS: Final = {
 _TRANSPORTS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 
-class DropWatch:
-    """The samples of what the guard drops; never blocks."""
+class DropWatch(PacketLog):
+    """The samples of what the guard drops."""
 
     def __init__(self) -> None:
-        """Ask the kernel for them.
-
-        Raises KernelError when another program has the group, or the kernel has no packet log.
-        """
-        self._socket = netlink_socket.connect()
-        try:
-            self._ask(nflog.bind_request(GROUP, 1), 1)
-            self._ask(nflog.copy_request(GROUP, SAMPLED_BYTES, 2), 2)
-        except BaseException:
-            self._socket.close()
-            raise
-        self._socket.settimeout(0)
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait on."""
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        """Ask the kernel for them; raises KernelError as `PacketLog`."""
+        super().__init__(GROUP, SAMPLED_BYTES)
 
     def drain(self) -> list[DroppedPacket]:
-        """Take the samples that there are; some may have been lost in a flood. Raises OSError."""
-        found: list[DroppedPacket] = []
-        for data in netlink_socket.waiting(self._socket):
-            samples = map(nflog.read_packet, netlink.messages(data or b""))
-            found += [sample for sample in samples if sample is not None]
-        return found
-
-    def _ask(self, request: bytes, sequence: int) -> None:
-        self._socket.send(request)
-        answer = self._socket.recv(netlink_socket.RECEIVE_SIZE)
-        if refused := netlink.verdict(answer, sequence):
-            raise KernelError("listen to the packet log", refused)
+        """Take the samples that there are. Raises OSError."""
+        samples = map(nflog.read_packet, self.messages())
+        return [sample for sample in samples if sample is not None]
 
 
 class DropLog:

@@ -31,6 +31,12 @@ class FlowEffects(Protocol):
     def watch(self, installed: InstalledPinhole, flow: Flow) -> None:
         """Make conntrack report the end of a flow soon after its idle time; never raises."""
 
+    def said_first(self, peer: Endpoint, listen: Endpoint) -> bytes:
+        """Return what the first datagram of a new flow said; empty when it is not known.
+
+        Never raises.
+        """
+
     def kill_flow(self, flow: Flow) -> None:
         """Reset both ends of a flow; never raises."""
 
@@ -208,6 +214,7 @@ class FlowTable:
         if installed.is_open and installed.pinhole.single and not is_spoken:
             self._use_up(installed, flow)
         if installed.pinhole.idle_seconds is not None:
+            flow.first = self._effects.said_first(flow.peer, installed.pinhole.listen)
             self._effects.watch(installed, flow)
         if installed.is_killed:
             self._effects.kill_flow(flow)

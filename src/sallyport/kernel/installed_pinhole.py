@@ -54,6 +54,8 @@ class Flow:
     """The far end."""
     is_spoken: bool = False
     """Whether the client opened it, by speaking first."""
+    first: bytes = b""
+    """What the peer said first, of a timed pinhole of UDP; empty where it is not known."""
 
     def counters(self, sent: int, received: int) -> FlowCounters:
         """Return its counters; `sent` are the bytes from the side that opened it."""

@@ -8,6 +8,7 @@ It only marks flows; the base table (kernel/base_table.py) accepts them by the m
 """
 
 from sallyport.kernel import marks
+from sallyport.kernel.first_datagrams import COPIED_BYTES, group_of
 from sallyport.kernel.nft_text import chain
 
 
@@ -115,16 +116,22 @@ _NOTICE = [
     ),
 ]
 
-_ADMIT = chain(
-    "admit",
-    [
-        *_NOTICE,
-        "meta nfproto ipv4 meta l4proto { 6, 17 } dnat ip to ct mark map @target4",
-        "meta nfproto ipv6 meta l4proto { 6, 17 } dnat ip6 to ct mark map @target6",
-        # Not translated: a routed relation.
-        "accept",
-    ],
-)
+
+def _admit(series: int) -> str:
+    # What is said first is copied before it is translated, and before any report of its flow.
+    copy = f"log group {group_of(series)} snaplen {COPIED_BYTES} queue-threshold 1"
+    return chain(
+        "admit",
+        [
+            *_NOTICE,
+            f"meta l4proto 17 ct mark & {marks.TIMED:#x} != 0 {copy}",
+            "meta nfproto ipv4 meta l4proto { 6, 17 } dnat ip to ct mark map @target4",
+            "meta nfproto ipv6 meta l4proto { 6, 17 } dnat ip6 to ct mark map @target6",
+            # Not translated: a routed relation.
+            "accept",
+        ],
+    )
+
 
 # UDP from the client of a pinhole to one of its peers: the same flow as if the peer had begun. It
 # carries the pinhole's mark and ends with it. A hole of its own would stay open (the peer would go
@@ -189,6 +196,6 @@ def render_pins(idle_seconds: int, series: int = 0) -> str:
 
     `idle_seconds` is when a timed UDP flow is over.
     """
-    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _ADMIT, _SPEAK, _POSTROUTING, _PROVE]
+    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _admit(series), _SPEAK, _POSTROUTING, _PROVE]
     body = "\n".join(parts)
     return f"table inet {pins_table(series)} {{\n    flags owner;\n{body}}}\n"

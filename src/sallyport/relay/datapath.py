@@ -28,7 +28,7 @@ from sallyport.relay.attempts import StreamAttempt
 from sallyport.relay.bound_ports import BoundPort, Ears, OpenPinhole, RelayContext
 from sallyport.relay.speakers import Speakers
 from sallyport.relay.tcp import TcpPort
-from sallyport.relay.udp import UdpPort, start_flow
+from sallyport.relay.udp import DatagramFlow, UdpPort, start_flow
 
 _PORTS: dict[Transport, type[TcpPort | UdpPort]] = {Transport.TCP: TcpPort, Transport.UDP: UdpPort}
 
@@ -195,6 +195,11 @@ class UserDataPath:
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Read the live flows of one pinhole; empty when there are none."""
         return [flow.counters() for opening in self._find([pinhole_id]) for flow in opening.flows]
+
+    def first_datagram(self, pinhole_id: int) -> bytes:
+        """Return what a peer said first through a pinhole of UDP; see DataPath."""
+        flows = (flow for opening in self._find([pinhole_id]) for flow in opening.flows)
+        return next((flow.first for flow in flows if isinstance(flow, DatagramFlow)), b"")
 
     @property
     def live_pinholes(self) -> int:

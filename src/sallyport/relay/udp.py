@@ -217,6 +217,7 @@ class DatagramFlow:
         "_timer",
         "_to_peer",
         "_way_back",
+        "first",
         "peer",
     )  # fmt: skip
 
@@ -231,6 +232,8 @@ class DatagramFlow:
         way_back: tuple[UdpPort, SocketName] | None,
     ) -> None:
         self.peer = peer
+        self.first = b""
+        """What the peer said first, or the beginning of it."""
         self._context = context
         self._opening = opening
         self._client_leg = client_leg
@@ -261,6 +264,7 @@ class DatagramFlow:
     def received(self, data: memoryview) -> None:
         """Pass a datagram of the peer on."""
         self._last = self._context.loop.time()
+        self.first = self.first or bytes(data[: limits.MAX_FIRST_DATAGRAM])
         if self._tap is None:
             self._to_the_client(data)
         elif not self._tap.is_busy:

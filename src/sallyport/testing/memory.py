@@ -7,6 +7,7 @@ import types
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 
+from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import (
     DataPathKind,
@@ -73,6 +74,8 @@ class MemoryDataPath:
         """The pinhole of each running flow."""
         self._owners: dict[int, Endpoint] = {}
         """The only admitted source of each single UDP pinhole."""
+        self._first: dict[tuple[int, Endpoint], bytes] = {}
+        """What was said first by each peer of datagrams."""
 
     # -- the contract (datapath.DataPath) ------------------------------------------------
 
@@ -144,6 +147,11 @@ class MemoryDataPath:
         """Implement `DataPath.counters`."""
         return list(self.flows.get(pinhole_id, {}).values())
 
+    def first_datagram(self, pinhole_id: int) -> bytes:
+        """Implement `DataPath.first_datagram`."""
+        flows = self.flows.get(pinhole_id, {})
+        return next((self._first.get((pinhole_id, peer), b"") for peer in flows), b"")
+
     def deliver(self, pinhole: Pinhole, peer: Endpoint, tap: Tap) -> None:
         """Implement `UserPath.deliver`."""
         if pinhole.target is None:
@@ -181,6 +189,7 @@ class MemoryDataPath:
         if pinhole is None:
             return None
         if peer not in self.flows.get(pinhole.id, {}):
+            self._first[pinhole.id, peer] = data[: limits.MAX_FIRST_DATAGRAM]
             self._arrive(pinhole, peer)
         self._count(pinhole, peer, from_peer=len(data))
         if flow := self.filtered.get((pinhole.id, peer)):
@@ -310,6 +319,7 @@ class MemoryDataPath:
 
     def _end(self, pinhole_id: int, peer: Endpoint, *, is_reset: bool = False) -> None:
         counters = self.flows[pinhole_id].pop(peer)
+        self._first.pop((pinhole_id, peer), None)
         if not self.flows[pinhole_id]:
             del self.flows[pinhole_id]
             del self._admitting[pinhole_id]

@@ -20,6 +20,7 @@ _BIND, _COPY_PACKET = 1, 2
 
 _FRAGMENTED = 0x1FFF
 _TCP, _UDP = 6, 17
+_IP6_HEADER, _UDP_HEADER = 40, 8
 
 
 class DroppedPacket(NamedTuple):
@@ -34,6 +35,14 @@ class DroppedPacket(NamedTuple):
     source: Endpoint | IpAddress
     destination: Endpoint | IpAddress
     """With the port, where there is one."""
+
+
+class CopiedDatagram(NamedTuple):
+    """A datagram of UDP, or as much of it as was asked for."""
+
+    source: Endpoint
+    destination: Endpoint
+    data: bytes
 
 
 def bind_request(group: int, sequence: int) -> bytes:
@@ -73,6 +82,22 @@ def read_packet(message: Message) -> DroppedPacket | None:
     return DroppedPacket(prefix, int.from_bytes(interface), *ends)
 
 
+def read_datagram(message: Message) -> CopiedDatagram | None:
+    """Read a datagram of UDP; None for anything else.
+
+    Raises ProtocolError for a message that is cut off.
+    """
+    if message.kind != _PACKET:
+        return None
+    packet = dict(netlink.attributes(message.payload[netlink.GENERIC_SIZE :])).get(_PAYLOAD, b"")
+    protocol, source, destination = _ends(packet) or (0, None, None)
+    if protocol != _UDP or not isinstance(source, Endpoint):
+        return None
+    assert isinstance(destination, Endpoint)  # noqa: S101 - ports stand side by side
+    begin = (packet[0] & 0xF) * 4 if source.version == 4 else _IP6_HEADER
+    return CopiedDatagram(source, destination, packet[begin + _UDP_HEADER :])
+
+
 def _ends(packet: bytes) -> tuple[int, Endpoint | IpAddress, Endpoint | IpAddress] | None:
     """Read protocol, source and destination of an IP packet of which the beginning is there."""
     version = packet[0] >> 4 if packet else 0
@@ -82,9 +107,9 @@ def _ends(packet: bytes) -> tuple[int, Endpoint | IpAddress, Endpoint | IpAddres
         protocol, begin = packet[9], (packet[0] & 0xF) * 4
         source, destination = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
         is_first = not int.from_bytes(packet[6:8]) & _FRAGMENTED
-    elif version == 6 and len(packet) >= 40:
+    elif version == 6 and len(packet) >= _IP6_HEADER:
         # An extension header hides the ports; such packets are few, and their addresses are told.
-        protocol, begin, is_first = packet[6], 40, True
+        protocol, begin, is_first = packet[6], _IP6_HEADER, True
         source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
     else:
         return None

@@ -100,6 +100,15 @@ class Negotiated(Opening, Askable):
         """Return the sum of every admitted flow so far; asks the data path."""
         return self.engine.registry.traffic(self)
 
+    def first_datagram(self) -> bytes:
+        """Return what the peer said first over UDP, on a bind or permission with TIMEOUT.
+
+        At most `limits.MAX_FIRST_DATAGRAM` bytes, while the flow runs. Empty when it is not known:
+        nothing has come, the client spoke first, or the kernel had no room for a copy. Asks the
+        data path.
+        """
+        return self.path.first_datagram(self.pinhole.id)
+
     @takes(peer=Endpoint, data=OCTETS)
     def send_to(self, peer: Endpoint, data: bytes) -> None:
         """Send one UDP datagram to `peer` from the address that its flows come to.

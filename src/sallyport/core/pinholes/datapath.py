@@ -257,6 +257,13 @@ class DataPath(Protocol):
     def counters(self, pinhole_id: int) -> list[FlowCounters]:
         """Return the running flows of one pinhole with their byte counts; empty without flows."""
 
+    def first_datagram(self, pinhole_id: int) -> bytes:
+        """Return what the peer of a running flow said first, of a UDP pinhole with an idle time.
+
+        At most `limits.MAX_FIRST_DATAGRAM` bytes of it; of several flows the oldest is meant. Empty
+        when it is not known; never raises. A flow that has just come is told of before it returns.
+        """
+
 
 class Orphan(NamedTuple):
     """An admitted flow that has outlived the process that watched it."""
