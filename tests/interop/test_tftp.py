@@ -315,6 +315,38 @@ def test_500_small_files_in_a_row_reach_one_client(
                 assert hears(tid)[0] == acknowledgement
 
 
+@pytest.fixture
+def narrow(lab: Lab, gateway: RunningGateway) -> Iterator[RunningGateway]:
+    """Yield a gateway in the place of the other, where a client may hold two ports at a time."""
+    gateway.stop()
+    file = lab.folder / "narrow.toml"
+    file.write_text(configuration(protocols=("tftp",), rule="max_bindings_per_client = 2"))
+    running = RunningGateway(lab, ["--config", str(file)], name="narrow")
+    yield running
+    running.stop()
+
+
+# One after another, as fast as a client can: none has fallen silent when the third one asks.
+DOWN, UP = TransferDirection
+BOOTING = {
+    "tftpd-hpa": [(4, DOWN, 700), (6, DOWN, 5000), (4, UP, 5000), (6, UP, 700)],
+    "atftpd": [(4, DOWN, 5000), (4, UP, 700)],
+    "dnsmasq": [(4, DOWN, 5000), (6, DOWN, 1428)],
+}
+
+
+@pytest.mark.parametrize("server", BOOTING)
+def test_files_with_options_follow_each_other_where_few_ports_may_be_held(
+    server: str, lab: Lab, narrow: RunningGateway, tftp_of: GiveTftp, tmp_path: Path
+) -> None:
+    for family, direction, size in BOOTING[server]:
+        cell = Cell(server, "curl", family, direction, has_options=True, size=size)
+        for _ in range(6):
+            arrived, said = attempt(cell, lab.client, tftp_of(server), tmp_path)
+
+            assert arrived, (cell, said, narrow.journal()[-5:])
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_t04_a_flood_of_requests_is_refused_to_the_flooder_only(
     family: int, lab: Lab, gateway: RunningGateway

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from sallyport import limits
 from sallyport.errors import ProtocolError
 from sallyport.wire import tftp
-from sallyport.wire.tftp import ErrorCode, NotARequest, Opcode, Request, parse_request
+from sallyport.wire.tftp import (
+    ErrorCode,
+    NotARequest,
+    Opcode,
+    Request,
+    block_bytes_of,
+    parse_request,
+)
 
 WORDS = st.binary(min_size=1, max_size=20).filter(lambda word: b"\0" not in word)
 OPTIONS = st.tuples(
@@ -203,6 +210,77 @@ def test_a_transfer_is_complete_when_its_short_block_was_acknowledged(
 ) -> None:
     read, write = parse_request(b"\0\x01a\0octet\0"), parse_request(b"\0\x02a\0octet\0")
 
-    assert read.is_complete(from_server, from_client) is expected
-    assert write.is_complete(from_client + 4, from_server) is expected
-    assert not parse_request(b"\0\x01a\0octet\0tsize\x000\0").is_complete(104, 4)
+    assert read.is_complete(b"", from_server, from_client) is expected
+    assert write.is_complete(b"", from_client + 4, from_server) is expected
+    # A server that knows no options answers with its first block.
+    asking = parse_request(b"\0\x01a\0octet\0tsize\x000\0")
+    assert asking.is_complete(b"\0\x03\0\x01", from_server, from_client) is expected
+    assert not asking.is_complete(b"", from_server, from_client)
+
+
+OACK = b"\0\x06blksize\x001428\0tsize\x005000\0"
+FULL = 1428 + 4
+
+
+@pytest.mark.parametrize(
+    ("blocks", "acknowledged", "expected"),
+    [
+        (0, 0, False),
+        (4, 1, True),
+        (105, 1, True),
+        (105, 0, False),
+        (FULL, 1, False),
+        (FULL + 4, 2, True),
+        (FULL + 4, 1, False),
+        (3 * FULL + 720, 4, True),
+        (3 * FULL + 720, 3, False),
+        (3 * FULL + 720, 5, False),
+    ],
+)
+def test_with_options_a_block_is_as_long_as_the_server_has_agreed(
+    blocks: int, acknowledged: int, *, expected: bool
+) -> None:
+    read = parse_request(b"\0\x01a\0octet\0blksize\x001468\0tsize\x000\0")
+    write = parse_request(b"\0\x02a\0octet\0blksize\x001468\0")
+    said = acknowledged * 4
+
+    assert read.is_complete(OACK, blocks + len(OACK), said + 4) is expected
+    assert write.is_complete(OACK, said + len(OACK), blocks) is expected
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_an_agreement_that_is_repeated_is_not_taken_for_a_last_block(times: int) -> None:
+    read = parse_request(b"\0\x01a\0octet\0blksize\x001468\0tsize\x000\0")
+
+    # Acknowledged once more, beside two full blocks.
+    assert not read.is_complete(OACK, (1 + times) * len(OACK) + 2 * FULL, 4 * 4)
+
+
+def test_a_transfer_that_is_refused_at_once_is_over() -> None:
+    for request in (b"\0\x01a\0octet\0", b"\0\x02a\0octet\0tsize\x009\0"):
+        assert parse_request(request).is_complete(b"\0\x05\0\x01No file\0", 12, 0)
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [
+        (b"\0\x06", 512),
+        (b"\0\x06tsize\x00700\0", 512),
+        (b"\0\x06BlkSize\x008\0", 8),
+        (b"\0\x06timeout\x002\0blksize\x0065464\0", 65464),
+        (b"\0\x06blksize\x001428\0windowsize\x001\0", 1428),
+        (b"\0\x06windowsize\x004\0", None),
+        (b"\0\x06blksize\x007\0", None),
+        (b"\0\x06blksize\x0065465\0", None),
+        (b"\0\x06blksize\x00" + b"9" * 5000 + b"\0", None),
+        (b"\0\x06blksize\0-8\0", None),
+        (b"\0\x06blksize\0\xb2\0", None),
+        (b"\0\x06blksize\x00512", None),
+        (b"\0\x06blksize\0", None),
+        (b"\0\x06blksize\x00512\0blksize\x008\0", None),
+    ],
+)
+def test_what_a_server_agrees_on_is_read_only_where_it_is_whole(
+    packet: bytes, expected: int | None
+) -> None:
+    assert block_bytes_of(packet) == expected

@@ -194,12 +194,13 @@ class TftpDialogue(api.DataFilter):
     def end_if_over(self) -> bool:
         """End the transfer if it is complete, or silent since the last look; whether it was."""
         way, asked = self._way, self._asked
-        if way is None or asked is None or way.state is not api.State.LIVE:
+        if way is None or asked is None:
             return False
-        if asked.words and not self._silent_looks:
+        first = way.first_datagram()  # and the news that it has come
+        if way.state is not api.State.LIVE:
             return False
         is_silent = self._silent_looks > 0 and self._progress_of(way) == self._progress
-        if not (is_silent or asked.is_complete(*self._said(way))):
+        if not (is_silent or asked.is_complete(first, *self._said(way))):
             return False
         way.kill("finished")
         return True

@@ -82,20 +82,32 @@ class Request:
         value = self.words[1::2][names.index(option) : names.index(option) + 1]
         return int(value[0]) if value and value[0].isdigit() and len(value[0]) < 10 else None
 
-    def is_complete(self, from_server: int, from_client: int) -> bool:
+    def is_complete(self, first: bytes, from_server: int, from_client: int) -> bool:
         """Whether the transfer is over, by the bytes that each side has said since the request.
 
-        All blocks are full but the last (RFC 1350 section 2), and each is acknowledged; what is
-        repeated is full as well. With options it is never certain: the size of a block and that of
-        their acknowledgement are not known.
+        `first` is what the server said first; empty: not known, then it is not certain with
+        options. All blocks are full but the last (RFC 1350 section 2), and each is acknowledged;
+        what is repeated is full as well. Options that were acknowledged (OACK) say how long a block
+        is. That packet is none, and may be repeated: what could be its repetition is no last block,
+        and what does not add up is not certain.
         """
-        if self.words:
+        answer = int.from_bytes(first[:2])
+        if answer == Opcode.ERROR:
+            return True
+        agreed = block_bytes_of(first) if answer == Opcode.OACK else _PLAIN_BYTES
+        if agreed is None or (self.words and not first):
             return False
-        data, acknowledged = from_server, from_client
-        if self.is_write:  # the request itself is acknowledged too
-            data, acknowledged = from_client, from_server - _ACK_BYTES
-        blocks = -(-data // _BLOCK_BYTES)
-        return data % _BLOCK_BYTES != 0 and acknowledged >= blocks * _ACK_BYTES
+        options = len(first) if answer == Opcode.OACK else 0
+        # Either the options are acknowledged by the client, or the request by the server.
+        data, acknowledged = from_server - options, from_client - (_ACK_BYTES if options else 0)
+        if self.is_write:
+            data, acknowledged = from_client, from_server - (options or _ACK_BYTES)
+        blocks, rest = divmod(data, _ACK_BYTES + agreed)
+        needed = (blocks + 1) * _ACK_BYTES
+        if options:
+            repeated = range(options, (_MOST_REPEATED + 1) * options, options)
+            return rest != 0 and rest not in repeated and acknowledged == needed
+        return rest != 0 and acknowledged >= needed
 
     def packet(self) -> bytes:
         """Return the request as it is sent, with every word ended."""
@@ -135,9 +147,26 @@ def _oddity(packet: bytes, words: list[bytes], is_ended: bool) -> str | None:
     return "option-given-twice" if len(set(names)) < len(names) else None
 
 
-# RFC 1350 section 5: opcode and number of a block, and its 512 bytes.
+def block_bytes_of(packet: bytes) -> int | None:
+    """Return how many bytes a full block has, by the options that a server acknowledges (OACK).
+
+    None where an acknowledgement is for several blocks (RFC 7440), or what the packet says is not
+    whole or not for sure.
+    """
+    *words, end = packet[2:].split(b"\0")
+    agreed = dict(zip([name.lower() for name in words[::2]], words[1::2], strict=False))
+    if end or len(words) != 2 * len(agreed) or agreed.get(b"windowsize", b"1") != b"1":
+        return None
+    size = agreed.get(b"blksize", b"%d" % _PLAIN_BYTES)
+    # RFC 2348: "valid values range between 8 and 65464 octets"
+    return int(size) if size.isdigit() and len(size) < 6 and 8 <= int(size) <= 65464 else None
+
+
+# RFC 1350 section 5: opcode and number of a block, and its 512 bytes where no option says else.
 _ACK_BYTES = 4
-_BLOCK_BYTES = _ACK_BYTES + 512
+# Servers give up after five tries, or fewer.
+_MOST_REPEATED = 5
+_PLAIN_BYTES = 512
 
 # RFC 2347: "The maximum size of a request packet is 512 octets."
 _REGULAR_BYTES = 512
