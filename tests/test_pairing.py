@@ -53,6 +53,7 @@ ELSEWHERE = {
     "lab/inetd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "lab/rtsp.py": ("interop/test_rtsp_programs.py", "programs that few machines have"),
     "lab/gstreamer.py": ("interop/test_rtsp_programs.py", "a program of its own, run as one"),
+    "lab/net_sip.py": ("interop/test_sip_second_stack.py", "a telephone alone calls nobody"),
     "lab/vlc.py": ("interop/test_rtsp_programs.py", "a program of its own, run as one"),
     "lab/pyftpd.py": ("lab/test_servers.py", "a program of its own, run as one"),
     "ops/control/health.py": ("netns/test_admin.py", "on a gateway that works"),

@@ -22,7 +22,8 @@ Kind = Literal["plain", "nat"]
 
 Transport = Literal["udp", "tcp"]
 
-_PASSWORD = "secret"  # noqa: S105 - of telephones that live for one test
+PASSWORD = "secret"  # noqa: S105
+"""Of telephones that live for one test."""
 
 # What a telephone does not hear within this time does not come: it is ten times what a request and
 # its answer take when the first datagram is lost (RFC 3261: T1 is half a second).
@@ -132,7 +133,7 @@ class SipProvider(Service):
             listen="\n".join(f"listen={t}:{a}:{PORT}" for a in addresses for t in ("udp", "tcp")),
             modules=_beside("kamailio", "*/kamailio/modules"),
             load="\n".join(f'loadmodule "{name}.so"' for name in (*_MODULES, "nathelper")),
-            password=_PASSWORD,
+            password=PASSWORD,
             # It reaches a telephone by the connection that has registered it, or not at all.
             tcp_seconds=3600 if helps else 120,
             answer_to_source="force_rport();" if helps else "",
@@ -226,7 +227,7 @@ class Telephone(Service):
         """Register with the provider for so long, and again before that ends."""
         self.tell(
             "uanew",
-            f"<{subscriber.uri};transport={subscriber.transport}>;auth_user={subscriber.user};auth_pass={_PASSWORD};"
+            f"<{subscriber.uri};transport={subscriber.transport}>;auth_user={subscriber.user};auth_pass={PASSWORD};"
             f"regint={seconds};answermode=manual;audio_codecs=pcmu",
         )
         self.hears("REGISTER_OK")
