@@ -26,6 +26,7 @@ from sallyport.core.model.events import (
 )
 from sallyport.core.model.filter import API_VERSION, ApplicationFilter, DataFilter, SessionFilter
 from sallyport.core.model.hooks import Hooks, Scope
+from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.model.session import Session
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.ports import Ports
@@ -225,6 +226,10 @@ class Talk(ABC):
         """Whether `data` from the client arrives at the peer as it was sent."""
 
     @abstractmethod
+    def is_cut_towards_client(self, data: bytes) -> bool:
+        """Whether `data` from the peer does not arrive at the client."""
+
+    @abstractmethod
     def is_cut_towards_peer(self, data: bytes) -> bool:
         """Whether `data` from the client does not arrive at the peer."""
 
@@ -337,6 +342,10 @@ class Bench(ABC):
     @abstractmethod
     def until(self, condition: Callable[[], bool]) -> None:
         """Let the gateway work until `condition` about its state or events holds, or fail."""
+
+    @abstractmethod
+    def until_ended(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """Let the gateway work until this flow is over, or fail."""
 
     @abstractmethod
     def pass_time(self, seconds: float) -> None:

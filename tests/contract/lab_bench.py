@@ -237,7 +237,7 @@ class LabBench(Bench):
                 self.until_ended(connection, peer)
 
     def until_ended(self, connection: SecondaryConnection, peer: Endpoint) -> None:
-        """Let the gateway work until this flow is over, or fail."""
+        """See `Bench`."""
 
         async def wait() -> None:
             # No event: nobody is told of the end of one flow among others. So it is asked for.

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tests.contract.bench import Talk
@@ -50,13 +51,19 @@ class LabTalk(Talk):
         """See `Talk`."""
         return self._bench.run(self._to_peer(data))
 
+    def is_cut_towards_client(self, data: bytes) -> bool:
+        """See `Talk`."""
+        return self._is_cut(self._to_client(data))
+
     def is_cut_towards_peer(self, data: bytes) -> bool:
         """See `Talk`."""
+        return self._is_cut(self._to_peer(data))
+
+    def _is_cut(self, way: Coroutine[Any, Any, bool]) -> bool:
         try:
-            self._bench.run(asyncio.wait_for(self._to_peer(data), SILENCE))
+            return not self._bench.run(asyncio.wait_for(way, SILENCE))
         except (TimeoutError, ConnectionError):
             return True
-        return False
 
     def finish(self) -> None:
         """See `Talk`."""

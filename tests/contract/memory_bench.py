@@ -11,6 +11,7 @@ from sallyport.addresses import Endpoint, IpAddress, PortRange
 from sallyport.core.engine.gateway import Gateway
 from sallyport.core.model.binding import Binding
 from sallyport.core.model.filter import ApplicationFilter
+from sallyport.core.model.secondary import SecondaryConnection
 from sallyport.core.pinholes.datapath import DataPathKind
 from sallyport.core.pinholes.ports import Ports
 from sallyport.errors import OutOfResources
@@ -65,6 +66,10 @@ class MemoryBench(Bench):
     def until(self, condition: Callable[[], bool]) -> None:
         """See `Bench`; what happens here has happened when the call that made it returns."""
         assert condition(), f"it does not happen; {self.journal.records[-5:]}"
+
+    def until_ended(self, connection: SecondaryConnection, peer: Endpoint) -> None:
+        """See `Bench`; what was ended is over when the call that ended it returns."""
+        assert peer not in connection.running
 
     def pass_time(self, seconds: float) -> None:
         """See `Bench`."""
@@ -169,6 +174,10 @@ class MemoryTalk(Talk):
         if self._bench.transport is Transport.UDP:
             return self._path.answer(self._listen, self.peer, data)
         return bool(self._path.carry(self.peer, to_peer=len(data)))
+
+    def is_cut_towards_client(self, data: bytes) -> bool:
+        """See `Talk`."""
+        return not self.reaches_client(data)
 
     def is_cut_towards_peer(self, data: bytes) -> bool:
         """See `Talk`."""

@@ -182,6 +182,26 @@ def test_addresses_and_ports_of_peers_are_replaced_together_and_the_port_stays(
     assert running.reaches_client(b"still here")
 
 
+def test_who_may_come_no_more_can_be_cut_off_and_the_others_go_on(bench: Bench) -> None:
+    way, client = bench.way, bench.client()
+    bench.serve(client)
+    flags = BindFlags.ALLOW_MULTIPLE | _both_ways(bench)
+    binding = bench.bind(client, ip_filter=only(way.server, way.stranger), flags=flags)
+    at = binding.proxy_address
+    stays, goes = bench.reach(way.server, at), bench.reach(way.stranger, at)
+
+    binding.cut_off()
+    assert set(binding.connections[0].running) == {stays.peer, goes.peer}
+    bench.run(binding.set_peers(only(way.server)))
+    binding.cut_off()
+    bench.until_ended(binding.connections[0], goes.peer)
+    assert goes.is_cut_towards_client(b"too late")
+    assert bench.is_refused(way.stranger, at)
+    assert stays.reaches_client(b"still here")
+    assert binding.state is State.ARMED
+    bench.reach(way.server, at)
+
+
 def _both_ways(bench: Bench) -> BindFlags:
     return BindFlags.NONE if bench.transport is Transport.TCP else BindFlags.BIDIRECTIONAL
 

@@ -18,6 +18,7 @@ from sallyport.wire.conntrack import FlowReport, FlowTuple
 LISTEN = Endpoint.parse("203.0.113.1:40000")
 TARGET = Endpoint.parse("10.0.0.8:1553")
 PEER = Endpoint.parse("203.0.113.9:20")
+STRANGER = Endpoint.parse("203.0.113.66:20")
 
 
 @dataclass
@@ -235,6 +236,20 @@ def test_a_flow_that_won_just_before_the_kill_is_killed(bench: Bench) -> None:
     bench.flows.apply(report(installed, marks.WON))
 
     assert bench.said == ["kill 203.0.113.9:20", "1 established 203.0.113.9:20"]
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_flow_that_won_just_before_others_were_cut_off_is_ended_if_it_is_one_of_them(
+    bench: Bench, is_wanted: bool
+) -> None:
+    installed = bench.enter(single=False)
+    who = PEER.address if is_wanted else STRANGER.address
+    installed.pinhole = installed.pinhole.for_peers(IpFilter.of(who), None)
+    installed.is_strict = True
+    bench.flows.apply(report(installed, marks.WON))
+
+    killed = [] if is_wanted else ["kill 203.0.113.9:20"]
+    assert bench.said == [*killed, "1 established 203.0.113.9:20"]
 
 
 def test_what_is_closed_and_has_no_flows_is_forgotten(bench: Bench) -> None:

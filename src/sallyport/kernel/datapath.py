@@ -263,6 +263,16 @@ class KernelDataPath:
         self._shut(closing)
         self._apply_reports_of(closing)
 
+    def cut_off(self, pinhole_ids: Iterable[int]) -> None:
+        """End the flows of those who might not open one now; see DataPath.
+
+        One that was admitted just before and is not known yet is ended when it is heard of.
+        """
+        for installed in self._flows.of(pinhole_ids):
+            installed.is_strict = True
+            for flow in [one for one in installed.flows.values() if installed.is_unwanted(one)]:
+                self.kill_flow(flow)
+
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises.
 
@@ -407,7 +417,7 @@ class KernelDataPath:
         unproven = marks.PIN | installed.generation, marks.PIN | marks.WON | marks.GENERATION
         with contextlib.suppress(KernelError, OSError):
             for report in list(self._requests.dump(*unproven)):
-                if not installed.admits(conntrack.read_source(report.original)):
+                if not installed.pinhole.admits(conntrack.read_source(report.original)):
                     self._requests.delete(report.original)
 
     def _apply_reports_of(self, closed: Sequence[InstalledPinhole]) -> None:

@@ -216,7 +216,7 @@ class FlowTable:
         if installed.pinhole.idle_seconds is not None:
             flow.first = self._effects.said_first(flow.peer, installed.pinhole.listen)
             self._effects.watch(installed, flow)
-        if installed.is_killed:
+        if installed.is_unwanted(flow):
             self._effects.kill_flow(flow)
         self._required_sink.flow_established(installed.pinhole.id, flow.peer)
         return flow

@@ -89,6 +89,8 @@ class InstalledPinhole:
     generation: int
     is_open: bool = True
     is_killed: bool = False
+    is_strict: bool = False
+    """Whether flows of those who may not open one any more were cut off."""
     may_speak: bool = False
     """Whether what its client sends to a peer is a flow of it. Of several pinholes that lead to one
     port of a client the first one has its datagrams."""
@@ -106,14 +108,9 @@ class InstalledPinhole:
         """The kernel holds now what the pinhole needs now."""
         self.in_kernel, self.owner_in_kernel = self.pinhole, self.owner
 
-    def admits(self, peer: Endpoint) -> bool:
-        """Whether the pinhole is meant for this peer."""
-        return _admits(self.pinhole, peer)
-
-
-def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
-    sources, ports = pinhole.sources, pinhole.source_ports
-    return (sources is None or peer.address in sources) and (ports is None or peer.port in ports)
+    def is_unwanted(self, flow: Flow) -> bool:
+        """Whether a flow that was admitted is to be ended at once."""
+        return self.is_killed or (self.is_strict and not self.pinhole.admits(flow.peer))
 
 
 def wanted(installed: InstalledPinhole) -> Elements:
@@ -236,7 +233,7 @@ def spoken_keys(client: Endpoint, peers: IpFilter | None) -> Keys:
 def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: bytes) -> Elements:
     sources, ports, place = pinhole.sources, pinhole.source_ports, pinhole.listen
     if owner is not None:
-        if not _admits(pinhole, owner):
+        if not pinhole.admits(owner):
             return []
         sources, ports = IpFilter.of(owner.address), frozenset({owner.port})
     listen = place.address.packed + nftset.service_key(pinhole.transport, place.port)

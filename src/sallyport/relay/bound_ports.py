@@ -217,11 +217,9 @@ class OpenPinhole:
 
     def lets_in(self, peer: Endpoint) -> bool:
         """Whether a flow from `peer` may begin now."""
-        pinhole = self.pinhole
         return (
             self.is_reachable
-            and (pinhole.sources is None or peer.address in pinhole.sources)
-            and (pinhole.source_ports is None or peer.port in pinhole.source_ports)
+            and self.pinhole.admits(peer)
             and (self.owner is None or self.owner == peer)
         )
 

@@ -184,6 +184,12 @@ class UserDataPath:
             opening.close()
             self._changed(opening)
 
+    def cut_off(self, pinhole_ids: Iterable[int]) -> None:
+        """End the flows of those who might not open one now; see DataPath."""
+        for opening in self._find(pinhole_ids):
+            for flow in [one for one in opening.flows if not opening.pinhole.admits(one.peer)]:
+                flow.abort()
+
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close, and reset both ends of every admitted flow. Idempotent, never raises."""
         for opening in self._find(pinhole_ids):

@@ -135,6 +135,13 @@ class MemoryDataPath:
         for pinhole_id in pinhole_ids:
             self._remove(pinhole_id)
 
+    def cut_off(self, pinhole_ids: Iterable[int]) -> None:
+        """Implement `DataPath.cut_off`."""
+        for pinhole in [self.pinholes[one] for one in pinhole_ids if one in self.pinholes]:
+            for peer in [one for one in self.flows.get(pinhole.id, ()) if not pinhole.admits(one)]:
+                self.resets.append((pinhole.id, peer))
+                self._end(pinhole.id, peer, is_reset=True)
+
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Implement `DataPath.kill`."""
         for pinhole_id in tuple(pinhole_ids):
@@ -248,7 +255,7 @@ class MemoryDataPath:
             for pinhole in self._at[transport, listen].values()
             if pinhole.target is not None
             and self._owners.get(pinhole.id, peer) == peer
-            and _admits(pinhole, peer)
+            and pinhole.admits(peer)
         ]
         return min(found, key=lambda pinhole: pinhole.sources is None, default=None)
 
@@ -330,11 +337,6 @@ class MemoryDataPath:
 
 def _place(pinhole: Pinhole) -> _Place:
     return pinhole.transport, pinhole.listen
-
-
-def _admits(pinhole: Pinhole, peer: Endpoint) -> bool:
-    is_source = pinhole.sources is None or peer.address in pinhole.sources
-    return is_source and (pinhole.source_ports is None or peer.port in pinhole.source_ports)
 
 
 def _is_same_key(one: Pinhole, other: Pinhole) -> bool:

@@ -140,6 +140,13 @@ class Binding:
         """
         await self.engine.restrict_peers(self.connections, ip_filter, peer_ports)
 
+    def cut_off(self) -> None:
+        """Reset the running flows of peers who may not open one any more; never raises.
+
+        After `set_peers`, where what runs shall not go on. Its ports stay as they are.
+        """
+        self.engine.registry.cut_off(self.connections)
+
     @takes(seconds=int | float)
     def extend(self, seconds: float) -> float:
         """Let it live for `seconds` from now; return for how many its rule lets it live.

@@ -59,6 +59,12 @@ class Pinhole(NamedTuple):
     """User mode: whether the target is a protected host, which sees each peer's own address and
     port; not so of a permission, whose target is outside."""
 
+    def admits(self, peer: Endpoint) -> bool:
+        """Whether a flow of this peer is among those that it lets in."""
+        return (self.sources is None or peer.address in self.sources) and (
+            self.source_ports is None or peer.port in self.source_ports
+        )
+
     def for_peers(self, sources: IpFilter | None, source_ports: frozenset[int] | None) -> "Pinhole":
         """Return the same pinhole for other peers."""
         return self._replace(sources=sources, source_ports=source_ports)
@@ -250,6 +256,12 @@ class DataPath(Protocol):
 
     def close(self, pinhole_ids: Iterable[int]) -> None:
         """Close pinholes now; flows already admitted go on. Idempotent, never raises."""
+
+    def cut_off(self, pinhole_ids: Iterable[int]) -> None:
+        """Reset both ends of every admitted flow whose peer might not open one now.
+
+        The pinholes stay as they are. Idempotent, never raises.
+        """
 
     def kill(self, pinhole_ids: Iterable[int]) -> None:
         """Close pinholes and reset both ends of every admitted flow. Idempotent, never raises."""

@@ -261,6 +261,11 @@ class OpeningRegistry:
         if any(one.is_closed for one in opened):
             raise Terminating("ended-meanwhile")
 
+    def cut_off(self, openings: Sequence[Opening]) -> None:
+        """Reset the running flows of peers who may not open one any more. Never raises."""
+        for opening in openings:
+            opening.path.cut_off([opening.pinhole.id])
+
     def wait(self, opening: Opening, seconds: float) -> None:
         """Set the time limit of an opening without a flow to `seconds` from now. Never raises.
 
