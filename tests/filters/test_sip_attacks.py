@@ -131,6 +131,91 @@ def test_p12_a_second_answer_of_another_branch_moves_nothing(version: int) -> No
     dialogue.datagram_arrives(MEDIA[version], RTP[version])
 
 
+def forked(version: int) -> Dialogue:
+    """Bring a call to two telephones under way, both of which send media before anybody answers."""
+    dialogue = calling(version)
+    for host, tag in ((FAR, b"far"), (MOVED, b"other")):
+        dialogue.server_says(reply(b"183 Progress", sdp(host[version], b"7000"), tag=tag))
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    return dialogue.datagram_arrives(STRANGER[version], RTP[version])
+
+
+def acknowledgement(body: bytes = b"") -> bytes:
+    far = b"To: <sip:l@x>;tag=far"
+    return message(b"ACK sip:lee@x SIP/2.0", body=body, method=b"ACK", far=far)
+
+
+@both_families
+def test_p12_what_a_branch_sends_that_has_lost_ends_when_the_other_one_is_acknowledged(
+    version: int,
+) -> None:
+    dialogue = forked(version).server_says(reply(b"200 OK", sdp(FAR[version], b"7000")))
+    dialogue.client_says(acknowledgement())
+
+    dialogue.datagram_is_lost(STRANGER[version], RTP[version])
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
+def test_p12_it_ends_soon_where_the_acknowledgement_goes_another_way(version: int) -> None:
+    dialogue = forked(version).server_says(reply(b"200 OK", sdp(FAR[version], b"7000")))
+    dialogue.datagram_arrives(STRANGER[version], RTP[version])
+    dialogue.time_passes(limits.SIP_LOOK_SECONDS)
+
+    dialogue.datagram_is_lost(STRANGER[version], RTP[version])
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
+def test_p12_a_branch_that_is_gone_before_anybody_answers_is_heard_no_more(version: int) -> None:
+    for end in ("said by the provider", "said by the telephone"):
+        dialogue = forked(version)
+        if end == "said by the provider":
+            dialogue.server_says(reply(b"199 Early Dialog Terminated", tag=b"other"))
+        else:
+            dialogue.client_says(bye(tag=b"other")).server_says(BYE_DONE)
+
+        dialogue.datagram_is_lost(STRANGER[version], RTP[version])
+        dialogue.datagram_arrives(MEDIA[version], RTP[version])
+        dialogue.server_says(reply(b"200 OK", sdp(FAR[version], b"7000")))
+        dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
+def test_p12_when_the_only_branch_is_gone_nobody_is_heard_until_another_rings(version: int) -> None:
+    dialogue = calling(version).server_says(reply(b"183 Progress", sdp(FAR[version], b"7000")))
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    dialogue.server_says(reply(b"199 Early Dialog Terminated"))
+    dialogue.datagram_is_lost(MEDIA[version], RTP[version])
+
+    dialogue.server_says(reply(b"183 Progress", sdp(MOVED[version], b"7000"), tag=b"other"))
+    dialogue.datagram_arrives(STRANGER[version], RTP[version])
+
+
+@both_families
+def test_p12_an_update_before_the_answer_chooses_no_branch(version: int) -> None:
+    dialogue = forked(version).server_says(far_request(b"UPDATE", sdp(FAR[version], b"7002")))
+    dialogue.client_says(own_answer(b"200 OK", sdp(HOST[version], b"4000"), b"UPDATE"))
+    dialogue.time_passes(limits.SIP_LOOK_SECONDS)
+
+    dialogue.datagram_arrives(STRANGER[version], RTP[version])
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
+def test_p12_the_host_that_a_call_has_moved_from_is_heard_until_the_move_is_acknowledged(
+    version: int,
+) -> None:
+    moved = sdp(HOST[version], b"4000")
+    dialogue = talking(version).server_says(far_request(b"INVITE", sdp(MOVED[version], b"7000")))
+    dialogue.client_says(own_answer(b"200 OK", moved))
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    dialogue.server_says(far_request(b"ACK"))
+
+    dialogue.datagram_is_lost(MEDIA[version], RTP[version])
+    dialogue.datagram_arrives(STRANGER[version], RTP[version])
+
+
 def test_p12_of_very_many_branches_the_later_ones_are_not_heard() -> None:
     dialogue = calling()
     for number in range(limits.MAX_SIP_BRANCHES + 1):

@@ -58,6 +58,7 @@ class Line:
         self.sound = self._socket(lab.client, self.own, self.rtp)
         self.provider = self._socket(lab.server, self.server, 5060)
         self.far_sound = self._socket(lab.servers[1], self.far, 7000)
+        self.other_sound = self._socket(lab.servers[2], str(lab.servers[2].address(family)), 7000)
         self._number = 0
 
     def asks(self, method: bytes, body: bytes = b"") -> tuple[bytes, tuple[str, int]]:
@@ -83,13 +84,20 @@ class Line:
         data, source = self.provider.recvfrom(65535)
         return data, source[:2]
 
-    def answers(self, code: bytes, request: bytes, to: tuple[str, int], body: bytes = b"") -> bytes:
-        """Let the provider answer; return what the telephone hears."""
+    def answers(
+        self,
+        code: bytes,
+        request: bytes,
+        to: tuple[str, int],
+        body: bytes = b"",
+        tag: bytes = b"far",
+    ) -> bytes:
+        """Let the provider answer for the telephone that has `tag`; return what the other hears."""
         kept = (b"Via", b"From", b"Call-ID", b"CSeq", b"Contact")
         lines = [
             one for one in request.partition(b"\r\n\r\n")[0].split(b"\r\n") if one.startswith(kept)
         ]
-        lines += [b"To: <sip:lee@example.org>;tag=far"]
+        lines += [b"To: <sip:lee@example.org>;tag=" + tag]
         lines += [b"Content-Type: application/sdp"] if body else []
         lines += [b"Content-Length: %d" % len(body), b"", body]
         self.provider.sendto(b"SIP/2.0 " + code + b"\r\n" + b"\r\n".join(lines), to)
@@ -101,15 +109,18 @@ class Line:
     def far_offer(self) -> bytes:
         return self._sdp(self.far, 7000)
 
+    def other_offer(self) -> bytes:
+        return self._sdp(self.other_sound.getsockname()[0], 7000)
+
     def talks(self, request: bytes) -> tuple[str, int]:
         """Return where the far telephone is to send its sound, as an offer says."""
         found = _MEDIA.search(request)
         assert found is not None
         return found[1].decode(), int(found[2])
 
-    def sends(self, count: int, to: tuple[str, int]) -> int:
+    def sends(self, count: int, to: tuple[str, int], by: socket.socket | None = None) -> int:
         for number in range(count):
-            self.far_sound.sendto(b"sound %d" % number, to)
+            (by or self.far_sound).sendto(b"sound %d" % number, to)
         return heard(self.sound, count)
 
     def _sdp(self, address: str, port: int) -> bytes:
@@ -221,6 +232,24 @@ def test_p12_a_call_that_was_refused_lets_nothing_in(
 
         line.answers(b"486 Busy Here", request, source)
         assert line.sends(LATE, told) == 0
+
+
+@both_families
+def test_p12_of_a_forked_call_only_who_has_answered_is_heard_once_it_is_acknowledged(
+    gateway: RunningGateway, lab: Lab, family: int
+) -> None:
+    with Line(lab, family) as line:
+        request, source = line.asks(b"INVITE", line.offer())
+        told = line.talks(request)
+        line.answers(b"183 Progress", request, source, line.far_offer())
+        line.answers(b"183 Progress", request, source, line.other_offer(), tag=b"other")
+        assert line.sends(MANY, told) == MANY
+        assert line.sends(MANY, told, line.other_sound) == MANY
+
+        line.answers(b"200 OK", request, source, line.far_offer())
+        line.asks(b"ACK")
+        assert line.sends(LATE, told, line.other_sound) == 0
+        assert line.sends(MANY, told) == MANY
 
 
 @both_families

@@ -123,7 +123,7 @@ class SipCall:
         for number, ports in self._wanted.items():
             binding = self._bindings[ports]
             far = [one[number] for one in self._far.values() if number in one]
-            if not far:
+            if not far and binding.state is api.State.RESERVED:
                 continue
             peers = api.IpFilter.of(*frozenset[api.IpAddress]().union(*(one.peers for one in far)))
             if binding.ip_filter != peers:
@@ -135,11 +135,31 @@ class SipCall:
 
     async def agree(self, tag: bytes) -> None:
         """Take note that both sides agree: of several far sides one is left; raises BindError."""
-        if tag in self._far:
+        if self.is_established and tag in self._far:
             self._far = {tag: self._far[tag]}
         self._agreed = self._wanted
         self._prune()
         await self.open()
+
+    def is_one_of_several(self, tag: bytes) -> bool:
+        """Whether a far side has rung and not answered, and others may answer yet."""
+        return not self.is_established and tag in self._far and len(self._far) > 1
+
+    async def loses(self, tag: bytes) -> None:
+        """Take note that a far side is gone before the call was answered; raises BindError."""
+        if not self.is_established:
+            self._far.pop(tag, None)
+            await self.open()
+            self._cut_off()
+
+    def settle(self) -> None:
+        """End the media of far sides that have lost, and of hosts that the call has moved from."""
+        if self.is_established:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        for binding in self._bindings.values():
+            binding.cut_off()
 
     def disagree(self) -> None:
         """Take note that a change was refused: all stays as it was (RFC 3261 section 14.1)."""
@@ -147,11 +167,15 @@ class SipCall:
         self._prune()
 
     def begin_to_watch(self) -> None:
-        """Look now and then whether it is over."""
+        """Look now and then whether it is over, or what of it."""
         self.bundle.call_later(limits.SIP_LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
-        """End it when its BYE was not answered, or when neither words nor media have come."""
+        """End it when its BYE was not answered, or when neither words nor media have come.
+
+        An ACK may go another way than by us: what has lost ends now.
+        """
+        self.settle()
         seconds = limits.SIP_LOOK_SECONDS
         carried = sum(
             sum(port.traffic()[1:])

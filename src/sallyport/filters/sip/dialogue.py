@@ -1,9 +1,10 @@
 """One conversation of a telephone with a host outside: which message opens, keeps and ends what.
 
 The telephone's description of its media reserves ports, the far side's opens them, for the host
-that it names. A change that is refused leaves all as it was; of a forked call the answered branch
-is left. Ports close at once when BYE was answered or 32 seconds have passed, when the call was
-refused or cancelled, when nothing was heard of it for minutes, and over UDP with the conversation.
+that it names. A change that is refused leaves all as it was. Of a forked call the answered branch
+is left; what the others send ends with the ACK. Ports close at once when BYE was answered or 32
+seconds have passed, when the call was refused or cancelled, when nothing was heard of it for
+minutes, and over UDP with the conversation.
 
 Answers count for the request whose Call-ID, number, method and branch they repeat (attack P03).
 Keep-alives, STUN and whatever else is no SIP pass as they come and open nothing (attack H05).
@@ -37,6 +38,9 @@ from sallyport.wire.sip.messages import MessageNames, names_of
 _CHANGES = (b"INVITE", b"UPDATE")
 # Both promise to be reached for some time, and are answered with how long (RFC 3261, RFC 6665).
 _LASTING = (b"REGISTER", b"SUBSCRIBE")
+
+# Of several telephones that ring for one call, this one rings no more (RFC 6228).
+_IS_GONE = 199
 
 
 class SipDialogue(api.DataFilter):
@@ -172,10 +176,15 @@ class SipDialogue(api.DataFilter):
         except (api.BindError, api.ProtocolError):
             exchange.is_final = True  # it was answered by us
             raise
-        if call is not None and method == b"ACK" and message.body:
-            await call.agree(names.to_tag)
+        if call is not None and method == b"ACK":
+            if message.body:
+                await call.agree(names.to_tag)
+            call.settle()
         if call is not None and method == b"BYE" and names.from_tag:
-            call.is_ending |= call.is_between(names.from_tag, names.to_tag)
+            if call.is_one_of_several(names.to_tag):
+                await call.loses(names.to_tag)
+            else:
+                call.is_ending |= call.is_between(names.from_tag, names.to_tag)
         return message
 
     async def _answered_by_own(
@@ -272,9 +281,11 @@ class SipDialogue(api.DataFilter):
             return
         call.silent_seconds = 0.0
         call.is_ending |= method == b"BYE"
-        if method == b"ACK" and message.body:
-            self._hears(call, message, names.from_tag)
-            await call.agree(names.from_tag)
+        if method == b"ACK":
+            if message.body:
+                self._hears(call, message, names.from_tag)
+                await call.agree(names.from_tag)
+            call.settle()
 
     async def _answered_by_far(self, message: TextMessage, names: MessageNames) -> None:
         """Do what an answer of the far side means; raises BindError, ProtocolError."""
@@ -289,7 +300,9 @@ class SipDialogue(api.DataFilter):
                 call = self._telephone.begin_call(
                     self._flow, names.call_id, names.from_tag, is_own=True
                 )
-            if call is not None:
+            if call is not None and code == _IS_GONE:
+                await call.loses(names.to_tag)
+            elif call is not None:
                 self._hears(call, message, names.to_tag)
                 await call.open()
         if code < 200 or is_late:
