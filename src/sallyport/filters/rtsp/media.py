@@ -93,7 +93,11 @@ class MediaStream:
 
 @dataclass(slots=True)
 class MediaSession:
-    """An RTSP session: its streams end with it."""
+    """An RTSP session: its streams end with it.
+
+    Not a `Bundle`: SETUP binds before the answer says to which session the ports belong, TEARDOWN
+    may end one stream of several, and all end with the connection in any case.
+    """
 
     timeout: float
     """Seconds without a sign of life after which the server forgets it."""
