@@ -1,5 +1,7 @@
 """`explain` against a gateway that works: three clients, many rules, the same verdict and reason.
 
+The vendor shares an interface with all that is outside; addresses tell it apart, in both families.
+
 What happens is seen from outside: the client's socket, and the events of the gateway.
 """
 
@@ -13,23 +15,24 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 from sallyport.ops.control.client import follow, request
 from sallyport.ops.control.schema import Explained
+from sallyport.wire.ftp.formats import format_eprt_argument
 
 pytestmark = [pytest.mark.netns]
 
 CONFIGURATION = """
 [networks.internal]
 interfaces = ["int0"]
-addresses = ["10.0.0.0/24"]
+addresses = ["10.0.0.0/24", "fd00:a::/64"]
 
 [networks.vendor]
 interfaces = ["ext0"]
-addresses = ["203.0.113.11/32"]
+addresses = ["203.0.113.11/32", "2001:db8::b/128"]
 
 [networks.external]
 interfaces = ["ext0"]
@@ -38,14 +41,16 @@ interfaces = ["ext0"]
 from = "internal"
 to = "external"
 ipv4 = "nat"
+ipv6 = "route"
 
 [[network_rules]]
 from = "internal"
 to = "vendor"
 ipv4 = "nat"
+ipv6 = "route"
 
 [sets]
-staff = ["10.0.0.8-10.0.0.9"]
+staff = ["10.0.0.8-10.0.0.9", "fd00:a::8-fd00:a::9"]
 
 [[users]]
 name = "alice"
@@ -58,15 +63,15 @@ never = ["mon 00:00-00:01"]
 name = "no second client at the first server"
 action = "deny"
 protocols = ["ftp"]
-from = ["10.0.0.9"]
-to = ["203.0.113.9"]
+from = ["10.0.0.9", "fd00:a::9"]
+to = ["203.0.113.9", "2001:db8::9"]
 
 [[access_rules]]
 name = "low ports at the first server"
 action = "allow"
 protocols = ["ftp"]
-from = ["10.0.0.8"]
-to = ["203.0.113.9"]
+from = ["10.0.0.8", "fd00:a::8"]
+to = ["203.0.113.9", "2001:db8::9"]
 client_ports = "20-30000"
 
 [[access_rules]]
@@ -83,23 +88,23 @@ name = "alice alone"
 action = "allow"
 protocols = ["ftp"]
 from = ["internal"]
-to = ["203.0.113.12"]
+to = ["203.0.113.12", "2001:db8::c"]
 users = ["alice"]
 
 [[access_rules]]
 name = "by socks alone"
 action = "allow"
 protocols = ["ftp"]
-from = ["10.0.0.10"]
-to = ["203.0.113.11"]
+from = ["10.0.0.10", "fd00:a::a"]
+to = ["203.0.113.11", "2001:db8::b"]
 frontends = ["socks"]
 
 [[access_rules]]
 name = "out of hours"
 action = "allow"
 protocols = ["ftp"]
-from = ["10.0.0.10"]
-to = ["203.0.113.9"]
+from = ["10.0.0.10", "fd00:a::a"]
+to = ["203.0.113.9", "2001:db8::9"]
 schedule = "never"
 
 [[access_rules]]
@@ -107,7 +112,7 @@ name = "the second server for all"
 action = "allow"
 protocols = ["ftp"]
 from = ["internal"]
-to = ["203.0.113.10"]
+to = ["203.0.113.10", "2001:db8::a"]
 """
 
 PORTS = (
@@ -134,9 +139,13 @@ PORTS = (
 CLIENTS, SERVERS = 3, 4
 
 
+# Milliseconds, and many times that where others want the processors too.
+_PATIENCE = 20.0
+
+
 class Case(NamedTuple):
-    client: Host
-    server: str
+    client: IpAddress
+    server: IpAddress
     port: int
 
 
@@ -153,10 +162,13 @@ def gateway(lab: Lab) -> Iterator[RunningGateway]:
     file.write_text(CONFIGURATION, encoding="ascii")
     with ExitStack() as undo:
         for host in lab.servers:
-            with host.entered():
-                listener = undo.enter_context(socket.create_server((str(host.address4), 21)))
-            threading.Thread(target=agree, args=(listener,), daemon=True).start()
-            undo.callback(listener.shutdown, socket.SHUT_RDWR)
+            for family in (4, 6):
+                kind = socket.AF_INET if family == 4 else socket.AF_INET6
+                with host.entered():
+                    at = str(host.address(family)), 21
+                    listener = undo.enter_context(socket.create_server(at, family=kind))
+                threading.Thread(target=agree, args=(listener,), daemon=True).start()
+                undo.callback(listener.shutdown, socket.SHUT_RDWR)
         running = RunningGateway(lab, ["--config", str(file)], name="reality")
         undo.callback(running.stop)
         yield running
@@ -186,7 +198,7 @@ class Refusals:
     def of(self, client: str) -> dict[str, Any]:
         """Return the record about a connection, as soon as there is one."""
         with self._changed:
-            assert self._changed.wait_for(lambda: client in self._records, 5), client
+            assert self._changed.wait_for(lambda: client in self._records, _PATIENCE), client
             return self._records[client]
 
     def _read(self) -> None:
@@ -200,25 +212,29 @@ class Refusals:
                         self._changed.notify_all()
 
 
-def happens(case: Case, refusals: Refusals) -> tuple[bool, str, str | None]:
+def happens(case: Case, host: Host, refusals: Refusals) -> tuple[bool, str, str | None]:
     """Dial and announce a port; return whether both were let be, why not, and the rule."""
-    with case.client.entered():
-        sock = socket.create_connection((case.server, 21), 5)
+    with host.entered():
+        sock = socket.create_connection((str(case.server), 21), _PATIENCE)
     with sock, sock.makefile("rb") as replies:
-        own = str(Endpoint.parse("{}:{}".format(*sock.getsockname())))
+        own = str(Endpoint(case.client, sock.getsockname()[1]))
         if replies.readline().startswith(b"220"):
-            address = str(case.client.address4).replace(".", ",")
-            sock.sendall(f"PORT {address},{case.port >> 8},{case.port & 255}\r\n".encode())
+            place = Endpoint(case.client, case.port)
+            sock.sendall(b"EPRT %s\r\n" % format_eprt_argument(place))
             if replies.readline().startswith(b"200"):
                 return True, "allowed-by-rule", None
         record = refusals.of(own)
         return False, record["reason"], record.get("rule", record.get("nearest_rule"))
 
 
-def test_what_is_explained_is_what_happens_on_the_kernel(lab: Lab, gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_what_is_explained_is_what_happens_on_the_kernel(
+    lab: Lab, gateway: RunningGateway, family: int
+) -> None:
     refusals = Refusals(gateway)
-    places = [str(host.address4) for host in lab.servers]
-    cases = [Case(*one) for one in product(lab.clients, places, PORTS)]
+    clients = {host.address(family): host for host in lab.clients}
+    places = [host.address(family) for host in lab.servers]
+    cases = [Case(*one) for one in product(clients, places, PORTS)]
     while not refusals.begun.wait(0.05):
         gateway.ask("reload")
     different, seen = [], set()
@@ -227,12 +243,12 @@ def test_what_is_explained_is_what_happens_on_the_kernel(lab: Lab, gateway: Runn
             gateway.control_socket,
             "explain",
             expect=Explained,
-            client=str(case.client.address4),
-            server=case.server,
+            client=str(case.client),
+            server=str(case.server),
             protocol="ftp",
             bind=case.port,
         )
-        real = happens(case, refusals)
+        real = happens(case, clients[case.client], refusals)
         said = explained.allowed, explained.reason, None if explained.allowed else explained.rule
         seen.add(explained.reason)
         if said != real:

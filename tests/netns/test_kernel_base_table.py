@@ -155,6 +155,31 @@ def test_without_a_network_rule_nothing_passes(wires: Lab) -> None:
         dial(wires.client, "203.0.113.9:8080", SILENCE)
 
 
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("is_to_vendor", [True, False], ids=["vendor", "external"])
+def test_of_networks_that_share_an_interface_each_has_its_own_relation(
+    wires: Lab, family: int, is_to_vendor: bool
+) -> None:
+    prefixes = ip_network("203.0.113.9/32"), ip_network("2001:db8::9/128")
+    vendor = Network("vendor", ("ext0",), prefixes)
+    named = NetworkRule(
+        "internal", "vendor" if is_to_vendor else "external", Relation.NAT, Relation.ROUTE
+    )
+    networks = (*POLICY.networks, vendor)
+    install(wires, replace(POLICY, networks=networks, network_rules=(named,)), RULES)
+    hosts = wires.server, wires.stranger
+    reached, other = hosts if is_to_vendor else reversed(hosts)
+
+    for host, is_reached in ((reached, True), (other, False)):
+        place = str(Endpoint(host.address(family), 8080))
+        with listen(host, place):
+            if is_reached:
+                dial(wires.client, place).close()
+            else:
+                with pytest.raises(TimeoutError):
+                    dial(wires.client, place, SILENCE)
+
+
 def test_an_address_that_no_inside_network_claims_does_not_leave(wires: Lab) -> None:
     elsewhere = Network("internal", ("int0",), (ip_network("192.168.0.0/24"),))
     install(wires, replace(POLICY, networks=(elsewhere, POLICY.networks[1])), RULES)
