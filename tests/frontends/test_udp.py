@@ -233,6 +233,24 @@ def test_a_conversation_that_a_filter_denies_leaves_nothing_behind() -> None:
     assert bench.interceptor.conversations == {}
 
 
+def test_a_port_that_is_closed_proves_that_our_address_is_here(
+    outside: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.says(b"pass one")
+        outside.close()
+        bench.says(b"pass two")
+        monkeypatch.setattr(datagram_conversation, "endpoint_of", None)  # no address is looked for
+        bench.says(b"pass three")
+
+        assert len(bench.primaries) == 1
+        assert bench.world.journal.events().count("datagram.lost") == 1
+        bench.primaries[0].kill()
+
+    asyncio.run(scenario())
+
+
 def test_an_emulated_conversation_is_played_by_its_filter(outside: socket.socket) -> None:
     bench = Bench()
     bench.filter.emulates = True

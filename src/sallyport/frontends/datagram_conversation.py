@@ -181,7 +181,8 @@ class _ServerEnd:
         except OSError as error:
             primary = self._primary
             primary.note("datagram.lost", level="debug", to=primary.server, error=str(error))
-            if self._is_homeless():
+            # Who is told that a port is closed is told at an address that is here.
+            if error.errno != errno.ECONNREFUSED and self._is_homeless():
                 # What the client says next begins a conversation from an address that we have.
                 primary.kill("external-address-has-gone")
 
