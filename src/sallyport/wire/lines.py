@@ -69,19 +69,11 @@ class LineReader:
         """What was fed and not taken."""
         return bytes(self._held)
 
-    def is_line(self, data: bytes) -> bool:
-        """Return whether `data`, fed now, would be one whole line and leave nothing.
-
-        As a segment of a dialogue nearly always is; then it need not be fed.
-        """
-        is_at_start = not (self._held or self._is_in_long_line)
-        return is_at_start and 0 <= data.find(b"\n") == len(data) - 1 < self._limit
-
     def whole_lines(self, data: bytes) -> Sequence[bytes]:
         """Return the lines that `data`, fed now, would be; none when it would leave something, or
         may have a line that is too long.
 
-        What is returned need not be fed.
+        What is returned need not be fed. A segment of a dialogue is nearly always one line.
         """
         if self._held or self._is_in_long_line or not 0 < len(data) <= self._limit:
             return ()

@@ -100,7 +100,7 @@ class FtpStream(api.DataFilter, ABC):
             await self.accept_tls()
             await self.from_client(data)
             return
-        if IAC not in data and self._lines.is_line(data) and not self._is_partial:
+        if not (IAC in data or self._is_partial) and len(self._lines.whole_lines(data)) == 1:
             await self.client_line(data)  # as nearly always
             return
         if IAC in data or self._lines.pending == _IAC:
