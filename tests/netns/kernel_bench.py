@@ -31,7 +31,7 @@ from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
 
 # Long enough for a loaded machine, and never waited for when things go well.
-PATIENCE = 5.0
+PATIENCE = 20.0
 # How long we watch before we say that nothing comes. SYNs that are let through arrive in 1 ms.
 SILENCE = 0.3
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from tests.docs.console import NETWORKS
 from tests.netns.kernel_bench import dial, listen
 
 from sallyport.lab.gateway import RunningGateway, forward
@@ -32,18 +33,6 @@ table inet mine {
  }
 }
 """
-CONFIGURATION = """\
-[networks.internal]
-interfaces = ["int0"]
-addresses = ["10.0.0.0/24", "fd00:a::/64"]
-[networks.external]
-interfaces = ["ext0"]
-[[network_rules]]
-from = "internal"
-to = "external"
-ipv4 = "nat"
-ipv6 = "route"
-"""
 
 
 @contextmanager
@@ -64,7 +53,7 @@ def test_what_a_start_cuts_is_said_before_and_the_hosts_port_forwards_are_not_cu
     lab: Lab, family: int
 ) -> None:
     file = lab.folder / "cuts.toml"
-    file.write_text(CONFIGURATION, encoding="utf-8")
+    file.write_text(NETWORKS, encoding="utf-8")
     with router(lab), listen(lab.client, INSIDE[family]) as listener, ExitStack() as stack:
         routed = stack.enter_context(dial(lab.stranger, INSIDE[family]))
         stack.enter_context(listener.accept()[0])

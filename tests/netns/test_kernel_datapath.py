@@ -1,10 +1,8 @@
 """The kernel data path on a real kernel, through a real gateway, in every kind of relation."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
-from tests.netns import kernel_bench
 from tests.netns.kernel_bench import (
     PATIENCE,
     SILENCE,
@@ -20,24 +18,10 @@ from tests.netns.kernel_bench import (
 from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument
 from sallyport.ipfilter import IpFilter
-from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
 
 WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-
-
-@pytest.fixture(scope="module")
-def wires() -> Iterator[Lab]:
-    with Lab.build("kdp") as lab:
-        kernel_bench.make_gateway(lab)
-        yield lab
-
-
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
 
 
 def is_alive(near: socket.socket, far: socket.socket) -> bool:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from tests.netns import kernel_bench
@@ -59,13 +58,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def wires() -> Iterator[Lab]:
-    with Lab.build("kdd") as lab:
-        kernel_bench.make_gateway(lab)
-        yield lab
 
 
 def start_victim(lab: Lab, way: Way) -> "subprocess.Popen[str]":

@@ -76,12 +76,6 @@ def wires() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
-
-
 def honest(bench: Bench, way: Way, at: Endpoint, source_port: int = PEER_PORT) -> socket.socket:
     """Begin the connection of the true peer."""
     with bench.lab.server.entered():

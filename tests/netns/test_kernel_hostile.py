@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.netns import kernel_bench
 from tests.netns.kernel_bench import (
     ACK,
     PATIENCE,
@@ -24,7 +23,6 @@ from tests.netns.kernel_bench import (
 
 from sallyport.addresses import Endpoint
 from sallyport.lab.host import Host
-from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
 
@@ -33,19 +31,6 @@ WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
 # Any one that no kernel chooses by itself: below net.ipv4.ip_local_port_range.
 SOURCE_PORT = 6666
-
-
-@pytest.fixture(scope="module")
-def wires() -> Iterator[Lab]:
-    with Lab.build("kdh") as lab:
-        kernel_bench.make_gateway(lab)
-        yield lab
-
-
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
 
 
 @WAY

@@ -37,12 +37,6 @@ def wires() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
-
-
 def pinholes(transport: Transport, ports: range) -> list[Pinhole]:
     listener, target = Endpoint.parse(NAT.listen), Endpoint.parse(NAT.target)
     return [Pinhole(p, transport, listener.with_port(p), target, None) for p in ports]

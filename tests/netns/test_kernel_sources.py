@@ -1,10 +1,8 @@
 """Who may come, and where it leads: ranges, ports, replaced filters, late targets, full proxy."""
 
-from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
-from tests.netns import kernel_bench
 from tests.netns.kernel_bench import (
     SILENCE,
     WAYS,
@@ -20,25 +18,11 @@ from sallyport.core.pinholes.datapath import Pinhole
 from sallyport.errors import AddressInUse, InvalidArgument, OutOfResources
 from sallyport.flags import Transport
 from sallyport.ipfilter import IpFilter
-from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
 
 WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 BOTH = IpFilter.of("203.0.113.0/24", "2001:db8::/64")
-
-
-@pytest.fixture(scope="module")
-def wires() -> Iterator[Lab]:
-    with Lab.build("kds") as lab:
-        kernel_bench.make_gateway(lab)
-        yield lab
-
-
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
 
 
 def set_sources(bench: Bench, sources: IpFilter | None) -> None:

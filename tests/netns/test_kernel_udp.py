@@ -1,7 +1,6 @@
 """UDP on the kernel data path: whose datagrams get in, which way, and when it is over."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 from tests.netns import kernel_bench
@@ -16,19 +15,6 @@ from sallyport.lab.network import Lab
 pytestmark = pytest.mark.netns
 
 WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-
-
-@pytest.fixture(scope="module")
-def wires() -> Iterator[Lab]:
-    with Lab.build("kdu") as lab:
-        kernel_bench.make_gateway(lab)
-        yield lab
-
-
-@pytest.fixture
-def bench(wires: Lab) -> Iterator[Bench]:
-    with kernel_bench.running(wires) as running:
-        yield running
 
 
 def outside(host: Host, way: Way) -> socket.socket:
