@@ -100,12 +100,14 @@ class Happening:
         is_user_move = visit.phase is Phase.MOVE and visit.way is Way.USER
         return visit.phase in self.costs.phases or (self.costs.user_moves and is_user_move)
 
-    def hides(self, transfer: Transfer) -> bool:
-        """Whether the end of a transfer may have gone unrecorded."""
+    def hides(self, transfer: Transfer, known_at: float) -> bool:
+        """Whether the end of a transfer may have gone unrecorded; see `Visit.known_at`."""
         if self.unwritten is None:
             return False
         first, last = self.unwritten
-        return first - (_SILENCE_SECONDS if transfer.lingers else 0) < transfer.ended < last
+        if transfer.lingers:
+            first -= _SILENCE_SECONDS
+        return first < known_at and transfer.ended < last
 
 
 class Log:
@@ -203,16 +205,19 @@ class Books:
     def _compare(self, outside: str, visits: list[Visit], names: list[str]) -> int:
         """Compare what visits did with one end outside and its records; return how many of these
         are theirs."""
-        transfers = [transfer for visit in visits for transfer in visit.transfers]
-        made = [transfer for transfer in transfers if str(transfer.outside) == outside]
-        complete = [transfer for transfer in made if transfer.is_complete]
+        pairs = [(visit, transfer) for visit in visits for transfer in visit.transfers]
+        made = [(visit, one) for visit, one in pairs if str(one.outside) == outside]
+        complete = [(visit, one) for visit, one in made if one.is_complete]
         recorded = sum(any(name in visit.names for visit in visits) for name in names)
-        hidden = sum(any(one.hides(transfer) for one in self.happenings) for transfer in complete)
+        hidden = sum(
+            any(fault.hides(one, visit.known_at(one)) for fault in self.happenings)
+            for visit, one in complete
+        )
         told = "; ".join(map(str, visits))
         if recorded > len(made):
             self.wrong.append(f"{outside}: {len(made)} transfers, {recorded} records; {told}")
         if recorded < len(complete) - hidden:
-            ends = ", ".join(f"{transfer.ended:.1f}" for transfer in complete)
+            ends = ", ".join(f"{one.ended:.1f}" for _, one in complete)
             self.wrong.append(
                 f"{outside}: {len(complete)} transfers ({ends}), {recorded} records; {told}"
             )

@@ -130,7 +130,7 @@ protocol = "ftp-server"
 listen = "[fd00:a::8]:21"
 server = "[fd00:a::8]:21"
 """
-PROTOCOLS = ("ftp", "tftp", "rtsp", "port-mapping", "socks-connect", "socks-bind")
+PROTOCOLS = ("ftp", "tftp", "rtsp", "sip", "port-mapping", "socks-connect", "socks-bind")
 # All clients are a handful of hosts, and a TFTP transfer holds its port until it has been silent.
 RULE = "max_bindings_per_client = 10000"
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from time import monotonic
 
+from tests.soak.kinds.call import call
 from tests.soak.kinds.film import film
 from tests.soak.kinds.ftp import ftp, published_ftp, slow_ftp, slow_published_ftp
 from tests.soak.kinds.mapping import mapping
@@ -22,6 +23,7 @@ KINDS = (
     Kind("socks", 12, socks, way=Way.USER),
     Kind("mapping", 8, mapping),
     Kind("film", 5, film),
+    Kind("call", 4, call),
 )
 
 

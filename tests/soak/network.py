@@ -24,7 +24,7 @@ BLOCK = 512
 SIZES = {"none": 0, "tiny": 7, "block": BLOCK, "some": 40_000, "more": 900_000, "long": 3_000_000}
 TELLER_PORT = 7000
 
-_FILM_PORTS = range(20_000, 28_000, 2)
+_MEDIA_PORTS = range(20_000, 28_000, 2)
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -56,12 +56,12 @@ class Network:
         """Where at port 21 anything is said but FTP."""
         self._babbling = Answering(self.babbler, 21, _babble)
         self.screens: dict[int, Queue[Host]] = {4: Queue(), 6: Queue()}
-        """Hosts that show one film at a time, by the family."""
+        """Hosts that show one film, or take one call, at a time, by the family."""
         for screens in self.screens.values():
             for host in lab.servers:
                 screens.put(host)
         self._names = count(1)
-        self._films = count(0)
+        self._media = count(0)
 
     def close(self) -> None:
         """Stop the servers."""
@@ -79,9 +79,9 @@ class Network:
         """Return a name that no other upload has."""
         return f"up{next(self._names)}"
 
-    def port_of_film(self) -> int:
-        """Return the first of two ports that no other film had lately."""
-        return _FILM_PORTS[next(self._films) % len(_FILM_PORTS)]
+    def port_of_media(self) -> int:
+        """Return the first of two ports that no other film or call had lately."""
+        return _MEDIA_PORTS[next(self._media) % len(_MEDIA_PORTS)]
 
 
 class Answering:

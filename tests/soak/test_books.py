@@ -174,6 +174,18 @@ def test_the_records_that_a_process_takes_with_it_are_those_of_the_moment_of_its
     assert f"({before.transfers[0].ended:.1f}), 0 records" in found
 
 
+def test_an_end_of_which_its_client_was_not_told_may_have_been_unknown_to_the_gateway(
+    written: Written,
+) -> None:
+    death = written.happens(Costs(CONTROLS))
+    for visit in (written.visit(), written.visit(ConnectionResetError())):
+        visit.transfers[0].ended -= 5
+    death.loses_records_now()
+
+    (found,) = written.wrong()
+    assert "ConnectionResetError" not in found
+
+
 def test_a_failure_without_a_fault_is_found(written: Written) -> None:
     fault = written.happens(Costs(CONTROLS))
     fault.ended = monotonic() - 10

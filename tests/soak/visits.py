@@ -98,7 +98,7 @@ class Visit:
     @contextmanager
     def transfer(self, outside: Endpoint, size: int) -> Iterator[None]:
         """Note a transfer that has begun, and whether it came to its end."""
-        noted = Transfer(outside, size, lingers=self.kind in {"tftp", "film"})
+        noted = Transfer(outside, size, lingers=self.kind in {"tftp", "film", "call"})
         self.transfers.append(noted)
         self.phase = Phase.MOVE
         try:
@@ -107,6 +107,15 @@ class Visit:
             noted.ended = monotonic()
         noted.is_complete = True
         self.phase = Phase.TALK
+
+    def known_at(self, transfer: Transfer) -> float:
+        """Return when the gateway had heard of the end of one of its transfers, at the latest.
+
+        Clients hear of it first. Afterwards they are told on their control connection, unless that
+        is lost before: a last packet may have been lost with a cable, and was not yet sent again.
+        """
+        is_told = self.failure is None or transfer is not self.transfers[-1]
+        return transfer.ended if is_told else self.ended
 
     def __str__(self) -> str:
         return (

@@ -19,7 +19,7 @@ def film(network: Network, visit: Visit) -> None:
     screens = network.screens[visit.family]
     server = screens.get(timeout=PATIENCE)
     try:
-        first = network.port_of_film()
+        first = network.port_of_media()
         with Film(
             visit.client, server, visit.family, (first, first + 1), patience=PATIENCE
         ) as shown:
