@@ -101,13 +101,17 @@ class Happening:
         return visit.phase in self.costs.phases or (self.costs.user_moves and is_user_move)
 
     def hides(self, transfer: Transfer, known_at: float) -> bool:
-        """Whether the end of a transfer may have gone unrecorded; see `Visit.known_at`."""
+        """Whether the end of a transfer may have gone unrecorded; see `Visit.known_at`.
+
+        The gateway has heard of it at any time from the beginning on: on a busy machine it may have
+        recorded an end long before the client has read it.
+        """
         if self.unwritten is None:
             return False
         first, last = self.unwritten
         if transfer.lingers:
             first -= _SILENCE_SECONDS
-        return first < known_at and transfer.ended < last
+        return first < known_at and transfer.began < last
 
 
 class Log:

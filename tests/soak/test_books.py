@@ -71,6 +71,12 @@ class Written:
         return self.books.wrong
 
 
+def is_earlier(visit: Visit) -> None:
+    """Let the transfer of a visit be that of five seconds ago."""
+    visit.transfers[0].began -= 5
+    visit.transfers[0].ended -= 5
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
     return Written(tmp_path / "log")
@@ -166,7 +172,7 @@ def test_the_records_that_a_process_takes_with_it_are_those_of_the_moment_of_its
     written: Written,
 ) -> None:
     before = written.visit()
-    before.transfers[0].ended -= 5
+    is_earlier(before)
     written.happens(Costs()).loses_records_now()
     written.visit()
 
@@ -174,12 +180,21 @@ def test_the_records_that_a_process_takes_with_it_are_those_of_the_moment_of_its
     assert f"({before.transfers[0].ended:.1f}), 0 records" in found
 
 
+def test_an_end_may_have_been_recorded_any_time_before_its_client_read_it(
+    written: Written,
+) -> None:
+    written.happens(Costs()).loses_records_now()
+    slow = written.visit()
+    slow.transfers[0].ended += 5
+    assert written.wrong() == []
+
+
 def test_an_end_of_which_its_client_was_not_told_may_have_been_unknown_to_the_gateway(
     written: Written,
 ) -> None:
     death = written.happens(Costs(CONTROLS))
     for visit in (written.visit(), written.visit(ConnectionResetError())):
-        visit.transfers[0].ended -= 5
+        is_earlier(visit)
     death.loses_records_now()
 
     (found,) = written.wrong()

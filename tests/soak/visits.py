@@ -63,6 +63,7 @@ class Transfer:
     size: int
     is_complete: bool = False
     ended: float = 0.0
+    began: float = field(default_factory=monotonic)
     lingers: bool = False
     """Whether it is over for the gateway only when it has been silent: datagrams have no end."""
 
