@@ -100,6 +100,51 @@ def test_without_a_watchdog_of_ours_there_is_no_sign(
     ours.close()
 
 
+def fill(manager: socket.socket) -> int:
+    """Send a manager as much as it keeps unread; return how many messages that is."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
+        for count in range(10_000):
+            try:
+                other.sendto(b"OTHER=1", manager.getsockname())
+            except BlockingIOError:
+                return count
+    raise AssertionError("it keeps everything")
+
+
+def test_a_manager_that_reads_late_hears_all_but_signs_of_life_in_order(
+    manager: socket.socket,
+) -> None:
+    others = fill(manager)
+    ours = service(manager, WATCHDOG_USEC="2000")
+
+    async def live() -> list[list[str]]:
+        loop = asyncio.get_running_loop()
+        manager.setblocking(False)
+        with ours.watched(loop):
+            with ours.reloading():
+                ours.ready("2 workers")
+            heard = [await loop.sock_recv(manager, 4096) for _ in range(others + 4)]
+        return [one.decode().split("\n") for one in heard[others:]]
+
+    heard = asyncio.run(asyncio.wait_for(live(), 5))
+    assert [one[0] for one in heard] == ["RELOADING=1", "READY=1", "READY=1", "WATCHDOG=1"]
+    assert heard[1] == ["READY=1", "STATUS=2 workers"]
+    ours.close()
+
+
+def test_what_a_manager_has_not_read_is_forgotten_when_it_is_gone(manager: socket.socket) -> None:
+    fill(manager)
+    ours = service(manager)
+
+    async def live() -> None:
+        ours.ready("2 workers")
+        manager.close()
+        ours.stopping("nobody hears it")
+        ours.close()
+
+    asyncio.run(live())
+
+
 def test_an_abstract_socket_is_found_by_its_sign() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("")  # Linux chooses an abstract name (unix(7), autobind).
@@ -121,6 +166,10 @@ def test_a_manager_that_is_not_there_is_no_fault(address: str | None) -> None:
 
 def test_a_manager_that_does_not_read_keeps_nobody_waiting(manager: socket.socket) -> None:
     ours = service(manager)
-    for _ in range(10_000):
-        ours.ready("again")
-    ours.close()
+
+    async def live() -> None:
+        for _ in range(10_000):
+            ours.ready("again")
+        ours.close()
+
+    asyncio.run(asyncio.wait_for(live(), 5))

@@ -7,15 +7,23 @@ needs no library. Without that variable nothing is sent.
 import asyncio
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 # systemd asks for a sign of life at least twice in its own limit (sd_watchdog_enabled(3)).
 _SIGNS_PER_LIMIT = 2
 
+# How much a manager that does not read is told later: the two ends of some reloads, and the stop.
+_MOST_UNSAID = 16
+
 
 class ServiceManager:
-    """The end of a service at its manager; sending never fails and never waits."""
+    """The end of a service at its manager; sending never fails and never waits.
+
+    A manager may have more to read than it takes, and it starts a service again that it has not
+    heard to be ready: all but signs of life is sent, in order, once it reads.
+    """
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         """`address` as in NOTIFY_SOCKET, `@` first for an abstract one; None: there is no manager.
@@ -23,6 +31,8 @@ class ServiceManager:
         `watchdog_seconds`: the manager ends us when it has had no sign of life for so long.
         """
         self._socket: socket.socket | None = None
+        self._unsaid: deque[bytes] = deque(maxlen=_MOST_UNSAID)
+        self._waits_in: asyncio.AbstractEventLoop | None = None
         self._watchdog_seconds = watchdog_seconds
         if address is None:
             return
@@ -48,6 +58,7 @@ class ServiceManager:
     def close(self) -> None:
         """Send nothing from now on; idempotent."""
         if self._socket is not None:
+            self._wait_no_more(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -76,7 +87,7 @@ class ServiceManager:
         def sign() -> None:
             nonlocal timer
             assert self._watchdog_seconds is not None  # noqa: S101 - see below
-            self._send("WATCHDOG=1")
+            self._sign()
             timer = loop.call_later(self._watchdog_seconds / _SIGNS_PER_LIMIT, sign)
 
         if self._watchdog_seconds is not None:
@@ -87,7 +98,31 @@ class ServiceManager:
             if timer is not None:
                 timer.cancel()
 
+    def _sign(self) -> None:
+        if self._socket is not None and not self._unsaid:
+            with suppress(OSError):  # A manager that does not read, or is gone.
+                self._socket.send(b"WATCHDOG=1")
+
     def _send(self, *lines: str) -> None:
         if self._socket is not None:
-            with suppress(OSError):  # A manager that does not read, or is gone.
-                self._socket.send("\n".join(lines).encode())
+            self._unsaid.append("\n".join(lines).encode())
+            self._catch_up(self._socket)
+
+    def _catch_up(self, sock: socket.socket) -> None:
+        try:
+            while self._unsaid:
+                sock.send(self._unsaid[0])
+                self._unsaid.popleft()
+        except BlockingIOError:
+            if self._waits_in is None:
+                self._waits_in = asyncio.get_running_loop()
+                self._waits_in.add_writer(sock, self._catch_up, sock)
+            return
+        except OSError:  # A manager that is gone has nothing to know.
+            self._unsaid.clear()
+        self._wait_no_more(sock)
+
+    def _wait_no_more(self, sock: socket.socket) -> None:
+        if self._waits_in is not None:
+            self._waits_in.remove_writer(sock)
+            self._waits_in = None
