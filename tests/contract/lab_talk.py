@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.contract.lab_bench import LabBench
 
 # Long enough for a loaded machine, and never waited for when things go well.
-PATIENCE = 5.0
+PATIENCE = 20.0
 # How long we watch before we say that nothing comes. What is let through arrives in 1 ms; should it
 # ever take longer, a test of a refusal has shown nothing, but none fails.
 SILENCE = 0.1

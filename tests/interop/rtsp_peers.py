@@ -12,7 +12,7 @@ PORT = 554
 SERVER_PORTS = (6970, 6971)
 
 # The lab delivers within a millisecond; what has not come by then is not let through.
-PATIENCE = 5.0
+PATIENCE = 20.0
 SILENCE = 0.3
 
 _SETUP = (

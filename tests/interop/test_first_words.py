@@ -16,7 +16,7 @@ from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")

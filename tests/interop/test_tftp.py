@@ -36,7 +36,7 @@ WISHES = {"blksize": 1428, "timeout": 2, "windowsize": 4}
 RRQ = b"\0\x01pxelinux.0\0octet\0tsize\x000\0"
 USER_MODE = configuration(gateway='data_path = "user"', protocols=("tftp",))
 # The lab answers within milliseconds; what has not come by then is not let through.
-PATIENCE = 5.0
+PATIENCE = 20.0
 SILENCE = 0.2
 
 

@@ -15,7 +15,7 @@ from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns]
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 
 

@@ -84,7 +84,7 @@ def test_only_what_we_need_is_set_and_it_is_put_back(tmp_path: Path) -> None:
     settings.restore()
     assert values() == before
     assert routing("-6") == rules
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_x06_after_a_crash_the_successor_puts_the_true_originals_back(tmp_path: Path) -> None:

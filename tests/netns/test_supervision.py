@@ -15,7 +15,7 @@ from sallyport.lab.network import Lab
 
 pytestmark = pytest.mark.netns
 
-SECONDS = 5.0
+SECONDS = 20.0
 DENIED = configuration(protocols=("ftp", "tftp")).replace('"allow"', '"deny"')
 # FTP and TFTP stand in no rule at all.
 UNNAMED = (
