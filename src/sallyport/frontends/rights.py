@@ -19,8 +19,15 @@ SOCKS_UDP: Final = ProtocolDefinition("socks-udp", Transport.UDP, _SOCKS_PORT)
 RIGHTS: Final = {one.name: one for one in (PORT_MAPPING, SOCKS_CONNECT, SOCKS_BIND, SOCKS_UDP)}
 
 
-def usual_way(protocol: str) -> Frontend:
-    """Return how a client asks for a protocol where nothing else is said."""
+KNOWING_USERS: Final = frozenset({Frontend.SOCKS, Frontend.API})
+"""The ways of asking by which a client has a user."""
+
+
+def usual_way(protocol: str, *, is_user: bool = False) -> Frontend:
+    """Return how a client asks for a protocol where nothing else is said.
+
+    `is_user`: one whose user is known.
+    """
     if protocol not in RIGHTS:
-        return Frontend.TRANSPARENT
+        return Frontend.SOCKS if is_user else Frontend.TRANSPARENT
     return Frontend.PCP if protocol == PORT_MAPPING.name else Frontend.SOCKS

@@ -59,6 +59,13 @@ def test_what_is_no_schedule_is_told_with_what_to_write(text: str, problem: str)
     assert problem in str(caught.value)
 
 
+@pytest.mark.parametrize("day", range(7))
+def test_midnight_at_the_end_of_a_day_is_the_beginning_of_the_next(day: int) -> None:
+    tomorrow = DAYS[(day + 1) % 7]
+
+    assert read_minute(f"{DAYS[day]} 24:00") == read_minute(f"{tomorrow} 00:00")
+
+
 @pytest.mark.parametrize("text", ["now", "tue", "tue 25:00", "tue 9:00", "day 09:00"])
 def test_what_is_no_moment_is_told_with_what_to_write(text: str) -> None:
     with pytest.raises(ValueError, match="write"):

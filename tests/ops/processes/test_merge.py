@@ -85,6 +85,9 @@ def test_what_is_asked_about_a_client_goes_to_the_worker_that_serves_it() -> Non
     asked = {destination("explain", {"client": client}, 3) for client in clients}
 
     assert asked == {Destination(index=0), Destination(index=1), Destination(index=2)}
+    for client in clients:
+        mapped = destination("explain", {"client": f"::ffff:{client}"}, 3)
+        assert mapped == destination("explain", {"client": client}, 3)
 
 
 def test_what_troubles_several_workers_is_said_once() -> None:

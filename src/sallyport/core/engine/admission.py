@@ -65,15 +65,20 @@ class Admission:
         The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
         or this client of it has too many of them, InvalidArgument for an unknown protocol.
         """
-        protocol = self._roster.protocol(rule.protocol)
-        if rule.is_in_tls:
-            protocol = replace(protocol, spoken_at=rule.listen.port, is_in_tls=True)
+        protocol = self.published_protocol(rule)
         trail = self._engine.tracing.trail(client.address)
         verdict = self._engine.policy.decide_published(
             rule, rule.protocol, client.address, trail=trail
         )
         self._trace(trail, verdict, protocol, client, rule.server)
         return self._admit(protocol, client, rule.server, verdict, ANYONE)
+
+    def published_protocol(self, rule: PublishingRule) -> ProtocolDefinition:
+        """Return what is spoken with a published server; raises InvalidArgument for unknown."""
+        protocol = self._roster.protocol(rule.protocol)
+        if rule.is_in_tls:
+            protocol = replace(protocol, spoken_at=rule.listen.port, is_in_tls=True)
+        return protocol
 
     def _admit(
         self,

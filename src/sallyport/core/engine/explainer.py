@@ -4,7 +4,7 @@ It asks the code that decides when it happens (`Policy`, `Admission`, `Grants`) 
 it makes to ask with is in no table, and is gone when it has asked.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.admission import Admission
@@ -75,6 +75,9 @@ class Explainer:
                 trail=trail,
             )
         else:
+            # Whatever was asked about: who comes there speaks this, and is no user of a front end.
+            protocol = self._admission.published_protocol(published)
+            question = replace(question, protocol=protocol, asker=ANYONE)
             verdict = policy.decide_published(
                 published, question.protocol.name, question.client, trail=trail
             )

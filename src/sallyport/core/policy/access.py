@@ -17,8 +17,6 @@ def check_host_access(
     check_publishing: bool,
 ) -> Verdict:
     """Return what the rules say about a client and a host (`Session.host_access_check`)."""
-    if host.version != client.version:
-        return Verdict(allowed=False, reason="addresses-of-two-families")
     if check_publishing:
         return _check_publishing(policy, client, protocol, host, port)
     verdict = policy.decide(protocol.name, client, host, asker, minute=minute)

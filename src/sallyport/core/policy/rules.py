@@ -369,8 +369,8 @@ class Policy:
             return _refused("rule", "rule-is-gone", trail)
         if protocol != rule.protocol:
             return _refused("rule", "no-rule-matched", trail)
-        if self.is_own(peer):
-            return _refused("peer", "peer-is-gateway", trail)
+        if fault := self._fault_of_peer(peer, rule.server.version):
+            return _refused("peer", fault, trail)
         source, destination = self.network_of(rule.server.address), self.network_of(peer)
         relation = self._related(source, destination, rule.server.version, trail)
         if relation is None or destination is None:
@@ -402,9 +402,8 @@ class Policy:
 
     def _decide(self, question: _Question, trail: Trail | None) -> Verdict:
         client, peer = question.client, question.peer
-        if peer is not None and self.is_own(peer):
-            # The gateway's own services are no protocol peer.
-            return _refused("peer", "peer-is-gateway", trail)
+        if peer is not None and (fault := self._fault_of_peer(peer, client.version)):
+            return _refused("peer", fault, trail)
         if self.is_own(client):
             # A pinhole never leads to the gateway itself (attack X08).
             return _refused("client", "client-is-gateway", trail)
@@ -425,6 +424,13 @@ class Policy:
                 furthest, nearest = _FURTHER.index(mismatch), rule.name
         reason = _MISMATCHES[_FURTHER[furthest]]
         return _refused("rule", reason, trail, relation=relation, nearest=nearest)
+
+    def _fault_of_peer(self, peer: IpAddress, version: int) -> str | None:
+        """Return why no client has this peer, whatever rules say; None when they decide."""
+        if peer.version != version:
+            return "addresses-of-two-families"  # nothing translates between families
+        # The gateway's own services are no protocol peer.
+        return "peer-is-gateway" if self.is_own(peer) else None
 
     def _mismatch(
         self, rule: AccessRule, question: _Question, source: str, destination: str

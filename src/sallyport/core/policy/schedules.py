@@ -50,7 +50,8 @@ def read_minute(text: str) -> int:
     found = re.fullmatch(r"(\d\d):(\d\d)", clock, re.ASCII)
     if day not in DAYS or not found:
         raise ValueError(f'{text!r} is no moment of a week; write one like "tue 14:30"')
-    return DAYS.index(day) * MINUTES_OF_DAY + _minutes(found[1], found[2], text) % MINUTES_OF_DAY
+    minute = DAYS.index(day) * MINUTES_OF_DAY + _minutes(found[1], found[2], text)
+    return minute % MINUTES_OF_WEEK  # 24:00 is the next day's 00:00
 
 
 def _spans(text: str) -> Iterable[tuple[int, int]]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
+
 from sallyport.addresses import Endpoint, parse_address
 from sallyport.core.engine.explainer import Explanation, Question
 from sallyport.core.engine.gateway import Gateway
@@ -11,10 +13,20 @@ from sallyport.core.policy.protocols import Direction, ProtocolDefinition
 from sallyport.core.policy.rules import Asker, PublishingRule, Relation, Verdict
 from sallyport.core.policy.schedules import read_minute
 from sallyport.core.policy.terms import Frontend
+from sallyport.core.policy.trail import Trail
 from sallyport.core.runtime.environment import Level
 from sallyport.core.runtime.serial import FilterRunning, Suspend
 from sallyport.errors import NotFound, OperatorError
-from sallyport.frontends.rights import RIGHTS, usual_way
+from sallyport.flags import Transport
+from sallyport.frontends.rights import (
+    KNOWING_USERS,
+    RIGHTS,
+    SOCKS_BIND,
+    SOCKS_CONNECT,
+    SOCKS_UDP,
+    usual_way,
+)
+from sallyport.frontends.socks.destinations import fault, plain
 from sallyport.ops.config.document import nearest
 from sallyport.ops.config.load import Configuration
 from sallyport.ops.config.publishing import settled
@@ -39,7 +51,12 @@ def explain(
         question = _question(configuration, texts)
     except ValueError as error:
         raise BadQuestion(str(error)) from None
-    return _document(gateway, configuration, question, gateway.explain(question))
+    answer = _document(gateway, configuration, question, _explained(gateway, question))
+    if "user" in texts and question.asker.user is None:
+        way = question.asker.frontend.value
+        remark = f"a client that asks by {way!r} has no user: {texts['user']!r} decides nothing"
+        answer = msgspec.structs.replace(answer, remarks=[remark, *answer.remarks])
+    return answer
 
 
 def imagine(configuration: Configuration) -> Gateway:
@@ -83,25 +100,59 @@ class _Stillness:
         """Set no timer."""
 
 
+def _explained(gateway: Gateway, question: Question) -> Explanation:
+    """Return what would be decided, by the front end or by the rules."""
+    is_by_socks = question.asker.frontend is Frontend.SOCKS
+    if is_by_socks and (reason := fault(gateway.policy, question.server.address)):
+        trail = Trail()
+        trail.refused("peer", reason)
+        return Explanation(Verdict(allowed=False, reason=reason), None, tuple(trail.steps))
+    return gateway.explain(question)
+
+
 def _question(configuration: Configuration, texts: Mapping[str, str]) -> Question:
-    client = parse_address(texts["client"])
+    """Read a question; addresses as the kernel would hand them to us."""
+    client = plain(parse_address(texts["client"]))
     protocol = _protocol(configuration, texts["protocol"], texts["server"])
+    server = _server(texts["server"], protocol)
+    user = texts.get("user")
+    way = Frontend(texts.get("frontend", usual_way(protocol.name, is_user=user is not None)))
+    peer = plain(parse_address(texts["peer"])) if "peer" in texts else None
+    if peer is not None and peer.version != client.version:
+        raise BadQuestion(f"{peer} is of another family than {client}: name a peer of the same")
+    if way is Frontend.SOCKS:
+        protocol = _spoken_by_socks(configuration, protocol, server.port)
     return Question(
         client=client,
-        server=_server(texts["server"], protocol),
+        server=server,
         protocol=protocol,
-        asker=Asker(texts.get("user"), Frontend(texts.get("frontend", usual_way(protocol.name)))),
+        asker=Asker(user if way in KNOWING_USERS else None, way),
         bind_port=Endpoint.parse(f"0.0.0.0:{texts['bind']}").port if "bind" in texts else None,
-        peer=parse_address(texts["peer"]) if "peer" in texts else None,
+        peer=peer,
         minute=read_minute(texts["at"]) if "at" in texts else None,
     )
 
 
 def _server(text: str, protocol: ProtocolDefinition) -> Endpoint:
     try:
-        return Endpoint(parse_address(text), protocol.dialled_port)
+        return Endpoint(plain(parse_address(text)), protocol.dialled_port)
     except ValueError:
-        return Endpoint.parse(text)
+        server = Endpoint.parse(text)
+        return Endpoint(plain(server.address), server.port)
+
+
+def _spoken_by_socks(
+    configuration: Configuration, asked: ProtocolDefinition, port: int
+) -> ProtocolDefinition:
+    """Return what a connection by SOCKS would be: what filters speak at its port comes first."""
+    if asked in (SOCKS_BIND, SOCKS_UDP) or asked.transport is not Transport.TCP:
+        return asked
+    spoken = (
+        one
+        for one in configuration.supervised
+        if one.transport is Transport.TCP and one.dialled_port == port
+    )
+    return next(spoken, SOCKS_CONNECT)
 
 
 def _protocol(configuration: Configuration, name: str, server: str) -> ProtocolDefinition:
@@ -206,7 +257,13 @@ def _interception(
     port, way = question.server.port, question.asker.frontend
     if way is not Frontend.TRANSPARENT:
         is_on = getattr(configuration, way.value, None) is not None
-        return f"asked for by [frontends.{way}]" + ("" if is_on else ", which is not written")
+        spoken = f", as {question.protocol.name!r}" if way is Frontend.SOCKS else ""
+        return f"asked for by [frontends.{way}]{spoken}" + (
+            "" if is_on else ", which is not written"
+        )
+    network = configuration.policy.network_of(question.client)
+    if network is not None and configuration.policy.is_outside(network):
+        return f"none: {question.client} is outside, and only clients inside are intercepted"
     for one in configuration.supervised:
         if one.name == question.protocol.name and one.dialled_port == port:
             return f"intercepted at {one.transport.name.lower()} port {port}"

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from sallyport.addresses import parse_address
 from sallyport.errors import NotFound
+from sallyport.frontends.socks.destinations import plain
 from sallyport.kernel.sharding import worker_of
 from sallyport.ops.control.schema import (
     Bindings,
@@ -37,7 +38,7 @@ def destination(
     """Return whom a request concerns; None is all of the `workers`."""
     if command == "explain":
         try:
-            client = parse_address(str(arguments.get("client")))
+            client = plain(parse_address(str(arguments.get("client"))))
         except ValueError:
             return Destination()
         return Destination(index=worker_of(client, workers))
