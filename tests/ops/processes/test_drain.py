@@ -8,7 +8,7 @@ from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters
 from sallyport.filters.ftp import FTP, FtpFilter
-from sallyport.flags import Transport
+from sallyport.flags import BindFlags, Transport
 from sallyport.ops.processes.drain import Draining
 from sallyport.testing.world import make_gateway
 
@@ -51,11 +51,17 @@ def test_a_control_connection_without_a_transfer_is_not_waited_for() -> None:
     assert ending.times == 1
 
 
-def test_after_the_last_transfer_the_servers_last_words_are_waited_for() -> None:
+@pytest.mark.parametrize("flags", [BindFlags(0), BindFlags.ALLOW_MULTIPLE])
+def test_after_the_last_transfer_the_servers_last_words_are_waited_for(flags: BindFlags) -> None:
     gateway, _, world = make_gateway([FtpFilter()])
     primary = gateway.admit_primary(FTP, CLIENT, SERVER)
     bind = primary.session.bind_for_client(
-        [CLIENT], transport=Transport.TCP, protocol=FTP, proxy_address=PROXY, primary=primary
+        [CLIENT],
+        transport=Transport.TCP,
+        protocol=FTP,
+        flags=flags,
+        proxy_address=PROXY,
+        primary=primary,
     )
     (connection,) = asyncio.run(bind).connections
     peer = SERVER.with_port(20)
@@ -63,6 +69,8 @@ def test_after_the_last_transfer_the_servers_last_words_are_waited_for() -> None
     ending = Ending()
 
     Draining(gateway, ending.over, ending.set_aside, keeps_sessions=False).start(30)
+    world.pass_time(gateway, limits.DRAIN_LAST_WORDS_SECONDS + limits.DRAIN_LOOK_SECONDS)
+    assert ending.times == 0
     gateway.registry.flow_ended(connection.pinhole.id, FlowCounters(peer, 1, 0))
     world.pass_time(gateway, limits.DRAIN_LAST_WORDS_SECONDS - 2 * limits.DRAIN_LOOK_SECONDS)
     assert ending.times == 0

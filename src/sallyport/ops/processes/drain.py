@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from sallyport import limits
 from sallyport.core.engine.gateway import Gateway
+from sallyport.core.model.negotiated import Negotiated
 from sallyport.core.pinholes.lifecycle import State
+from sallyport.core.pinholes.registry import Opening
 
 
 class Draining:
@@ -80,7 +82,7 @@ class Draining:
         if self._keeps_sessions or self._is_given_up:
             return any(session.primaries or session.openings for session in self._gateway.sessions)
         return any(
-            opening.state is State.LIVE
+            _is_transfer(opening)
             for session in self._gateway.sessions
             for opening in session.openings.values()
         )
@@ -89,3 +91,13 @@ class Draining:
         if not self._is_over:
             self._is_over = True
             self._over()
+
+
+def _is_transfer(opening: Opening) -> bool:
+    """Whether something runs that ends with us, if only by and by.
+
+    A pinhole for one flow is live; another one is armed as long as it stands, whatever runs. What
+    uses a mapping goes on without us, as that does.
+    """
+    is_negotiated = isinstance(opening, Negotiated) and opening.primary is not None
+    return opening.state is State.LIVE or (is_negotiated and bool(opening.running))
