@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import repeat
-from types import UnionType
+from types import NoneType, UnionType
 from typing import ParamSpec, TypeVar
 
 from sallyport.errors import InvalidArgument
@@ -54,8 +54,9 @@ def takes(
 
 
 def classes_of(kind: Kind) -> Classes:
-    """Return the classes of a kind as `isinstance` knows them soonest."""
-    return tuple(kind.__args__) if isinstance(kind, UnionType) else (kind,)
+    """Return the classes of a kind as `isinstance` knows them soonest: None, as most are, first."""
+    classes = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    return tuple(sorted(classes, key=lambda one: one is not NoneType))
 
 
 def require_each(arguments: Iterable[tuple[str, object, Classes]]) -> None:
