@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.media_ports import Opening, arrives_late, openings, wait_until_closed
+from tests.interop.office import configuration
 
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import Host
@@ -51,6 +52,32 @@ def places(lab: Lab) -> Iterator[Places]:
             stack.callback(providers[kind].stop)
         hosts = (*lab.clients[:2], *lab.servers[2:4])
         yield Places(lab, providers, {host: MediaMeter(host, MEDIA) for host in hosts})
+
+
+class Gateways:
+    """The gateway that runs, by its data path: one at a time."""
+
+    def __init__(self, there: Places) -> None:
+        self._there = there
+        self._running: dict[str, RunningGateway] = {}
+
+    def with_path(self, data_path: str) -> RunningGateway:
+        """Return the gateway with this data path; another one is stopped."""
+        if data_path not in self._running:
+            self.stop()
+            lab = self._there.lab
+            file = lab.folder / f"telephones-{data_path}.toml"
+            text = configuration(gateway=f'data_path = "{data_path}"', protocols=("sip",))
+            file.write_text(text, encoding="ascii")
+            self._running[data_path] = RunningGateway(
+                lab, ("--config", str(file)), name=f"telephones-{data_path}"
+            )
+        return self._running[data_path]
+
+    def stop(self) -> None:
+        """Stop the one that runs, if any does."""
+        while self._running:
+            self._running.popitem()[1].stop()
 
 
 class Office:

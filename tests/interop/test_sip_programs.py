@@ -4,10 +4,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.office import configuration
-from tests.interop.telephones import KINDS, Office, Places, places
+from tests.interop.telephones import KINDS, Gateways, Office, Places, places
 
-from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
 from sallyport.lab.sip import Kind, Transport, why_no_sip
 
@@ -47,37 +45,18 @@ def there(lab: Lab) -> Iterator[Places]:
 
 
 @pytest.fixture(scope="module")
-def gateways(there: Places) -> Iterator[dict[str, RunningGateway]]:
-    """Hold the gateway that runs, by its data path: one at a time."""
-    running: dict[str, RunningGateway] = {}
-    yield running
-    for gateway in running.values():
-        gateway.stop()
-
-
-def gateway_with(
-    data_path: str, there: Places, running: dict[str, RunningGateway]
-) -> RunningGateway:
-    """Return the gateway with this data path; another one is stopped."""
-    if data_path not in running:
-        while running:
-            running.popitem()[1].stop()
-        file = there.lab.folder / f"telephones-{data_path}.toml"
-        text = configuration(gateway=f'data_path = "{data_path}"', protocols=("sip",))
-        file.write_text(text, encoding="ascii")
-        running[data_path] = RunningGateway(
-            there.lab, ("--config", str(file)), name=f"telephones-{data_path}"
-        )
-    return running[data_path]
+def gateways(there: Places) -> Iterator[Gateways]:
+    """Hold the gateway that runs."""
+    made = Gateways(there)
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)
-def cell(
-    request: pytest.FixtureRequest, there: Places, gateways: dict[str, RunningGateway]
-) -> Iterator[Office]:
+def cell(request: pytest.FixtureRequest, there: Places, gateways: Gateways) -> Iterator[Office]:
     """Yield an office whose telephones are registered."""
     data_path, transport, kind, family = request.param
-    gateway = gateway_with(data_path, there, gateways)
+    gateway = gateways.with_path(data_path)
     folder = there.lab.folder / f"office-{'-'.join(map(str, request.param))}"
     made = Office(there, gateway, kind, family, folder, transport=transport)
     yield made

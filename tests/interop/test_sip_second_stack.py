@@ -6,8 +6,7 @@ from itertools import count
 
 import pytest
 from tests.interop.media_ports import arrives_late, openings, wait_until_closed
-from tests.interop.office import configuration
-from tests.interop.telephones import ENOUGH, MEDIA, Places, places
+from tests.interop.telephones import ENOUGH, MEDIA, Gateways, Places, places
 
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.net_sip import NetSipTelephone, why_no_net_sip
@@ -15,6 +14,27 @@ from sallyport.lab.network import Lab
 from sallyport.lab.sip import Subscriber, Telephone, Transport, why_no_sip
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
+
+Cell = tuple[str, Transport, int]
+"""Data path, transport, IP version."""
+
+CELLS: list[Cell] = [
+    ("kernel", "udp", 4),
+    ("kernel", "tcp", 6),
+    ("user", "udp", 6),
+    ("user", "tcp", 4),
+]
+LONG_CELLS: list[Cell] = [
+    ("kernel", "udp", 6),
+    ("kernel", "tcp", 4),
+    ("user", "udp", 4),
+    ("user", "tcp", 6),
+]
+PARAMETERS = [
+    pytest.param(cell, id="-".join(map(str, cell)), marks=marks)
+    for cells, marks in ((CELLS, ()), (LONG_CELLS, pytest.mark.soak))
+    for cell in cells
+]
 
 _numbers = count()
 
@@ -28,15 +48,12 @@ def there(lab: Lab) -> Iterator[Places]:
         yield standing
 
 
-@pytest.fixture(scope="module", params=["kernel", "user"])
-def gateway(there: Places, request: pytest.FixtureRequest) -> Iterator[RunningGateway]:
-    """Run a gateway whose rule names SIP."""
-    file = there.lab.folder / f"second-stack-{request.param}.toml"
-    text = configuration(gateway=f'data_path = "{request.param}"', protocols=("sip",))
-    file.write_text(text, encoding="ascii")
-    running = RunningGateway(there.lab, ("--config", str(file)), name=f"second-{request.param}")
-    yield running
-    running.stop()
+@pytest.fixture(scope="module")
+def gateways(there: Places) -> Iterator[Gateways]:
+    """Hold the gateway that runs."""
+    made = Gateways(there)
+    yield made
+    made.stop()
 
 
 class Pair:
@@ -81,18 +98,11 @@ class Pair:
         self._stack.close()
 
 
-@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
-def family(request: pytest.FixtureRequest) -> int:
-    """Return the IP version."""
-    return int(request.param)
-
-
-@pytest.fixture(params=["udp", "tcp"])
-def pair(
-    there: Places, gateway: RunningGateway, request: pytest.FixtureRequest, family: int
-) -> Iterator[Pair]:
+@pytest.fixture(params=PARAMETERS)
+def pair(there: Places, gateways: Gateways, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Yield two telephones that are registered."""
-    made = Pair(there, gateway, request.param, family)
+    data_path, transport, family = request.param
+    made = Pair(there, gateways.with_path(data_path), transport, family)
     yield made
     made.close()
 

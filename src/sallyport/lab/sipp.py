@@ -1,12 +1,14 @@
-"""Many calls at once in the lab, by SIPp: callers, and who answers them all."""
+"""Many calls at once in the lab: callers by SIPp, and who answers them all, by either stack."""
 
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sallyport.addresses import IpAddress
 from sallyport.lab.host import Host
+from sallyport.lab.net_sip import why_no_net_sip
 from sallyport.lab.service import Service
 from sallyport.lab.sip import PORT, written
 
@@ -53,6 +55,11 @@ Content-Length: 0
 <recv response="200"/>
 </scenario>
 """
+_MACHINE = """\
+my $telephone = Net::SIP::Simple->new(from => "sip:lee\\@$ARGV[0]", leg => "sip:$ARGV[0]");
+$telephone->listen;
+$telephone->loop;
+"""
 _HEADERS = """\
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: <sip:kim@[local_ip]:[local_port]>;tag=[pid]-[call_number]
@@ -73,12 +80,17 @@ def why_no_sipp() -> str | None:
 class AnsweringMachine(Service):
     """Answers every call at once, and ends it when its caller does."""
 
-    def __init__(self, host: Host, folder: Path, family: int) -> None:
+    def __init__(
+        self, host: Host, folder: Path, family: int, stack: Literal["sipp", "net-sip"] = "sipp"
+    ) -> None:
         """Start it on a host, at its address of IP version 4 or 6."""
         self._address = host.address(family)
-        super().__init__("sipp", host, folder, missing=why_no_sipp())
+        missing = why_no_sipp() if stack == "sipp" else why_no_net_sip()
+        super().__init__(stack, host, folder, missing=missing)
 
     def _command(self) -> list[str]:
+        if self.software == "net-sip":
+            return ["perl", "-MNet::SIP", "-e", _MACHINE, f"{written(self._address)}:{PORT}"]
         return ["sipp", "-sn", "uas", "-i", str(self._address), "-p", str(PORT), "-nostdin"]
 
     def _answers(self) -> bool:
