@@ -21,8 +21,18 @@ Opening = tuple[str, int]
 
 
 def openings(gateway: RunningGateway) -> list[Opening]:
-    """Return where media is let in."""
-    answer = request(gateway.control_socket, "bindings.list", expect=Bindings)
+    """Return where media is let in; raises StartupError when the gateway does not say."""
+    answers: list[Bindings] = []
+
+    def has_said() -> bool:
+        try:
+            answers.append(request(gateway.control_socket, "bindings.list", expect=Bindings))
+        except OperatorError:  # on a busy machine a worker may not answer within a second
+            return False
+        return True
+
+    wait_until(gateway.process, has_said, gateway.log, "nothing is said of media ports")
+    (answer,) = answers
     # Over TCP comes what a provider has to say to a telephone: for as long as it is registered.
     media = [row.proxy_address for row in answer.bindings if row.transport == "udp"]
     found = [one.rpartition(":") for one in media]
@@ -31,14 +41,7 @@ def openings(gateway: RunningGateway) -> list[Opening]:
 
 def wait_until_closed(gateway: RunningGateway) -> None:
     """Return once nothing is open; raises StartupError when something stays."""
-
-    def is_closed() -> bool:
-        try:
-            return not openings(gateway)
-        except OperatorError:  # on a busy machine a worker may not answer within a second
-            return False
-
-    wait_until(gateway.process, is_closed, gateway.log, "media ports stay")
+    wait_until(gateway.process, lambda: not openings(gateway), gateway.log, "media ports stay")
 
 
 def arrives_late(

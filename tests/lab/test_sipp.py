@@ -1,5 +1,6 @@
 import pytest
 
+from sallyport.lab.net_sip import why_no_net_sip
 from sallyport.lab.network import Lab
 from sallyport.lab.sipp import AnsweringMachine, CallLoad, make_calls, why_no_sipp
 
@@ -8,7 +9,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 def test_all_calls_are_made_or_it_says_which_caller_could_not(lab: Lab, family: int) -> None:
-    if reason := why_no_sipp():
+    if reason := why_no_sipp() or why_no_net_sip():
         pytest.skip(reason)
     there = lab.servers[0]
     machine = AnsweringMachine(there, lab.folder / f"machine-{family}", family)

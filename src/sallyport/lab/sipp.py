@@ -1,10 +1,9 @@
-"""Many calls at once in the lab: callers by SIPp, and who answers them all, by either stack."""
+"""Many calls at once in the lab: callers by SIPp, and who answers them all, by Net::SIP."""
 
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sallyport.addresses import IpAddress
 from sallyport.lab.host import Host
@@ -78,20 +77,18 @@ def why_no_sipp() -> str | None:
 
 
 class AnsweringMachine(Service):
-    """Answers every call at once, and ends it when its caller does."""
+    """Answers every call at once, and ends it when its caller does.
 
-    def __init__(
-        self, host: Host, folder: Path, family: int, stack: Literal["sipp", "net-sip"] = "sipp"
-    ) -> None:
+    Not by SIPp: what it has answered it gives up when the INVITE is repeated, and answers no BYE.
+    """
+
+    def __init__(self, host: Host, folder: Path, family: int) -> None:
         """Start it on a host, at its address of IP version 4 or 6."""
         self._address = host.address(family)
-        missing = why_no_sipp() if stack == "sipp" else why_no_net_sip()
-        super().__init__(stack, host, folder, missing=missing)
+        super().__init__("net-sip", host, folder, missing=why_no_net_sip())
 
     def _command(self) -> list[str]:
-        if self.software == "net-sip":
-            return ["perl", "-MNet::SIP", "-e", _MACHINE, f"{written(self._address)}:{PORT}"]
-        return ["sipp", "-sn", "uas", "-i", str(self._address), "-p", str(PORT), "-nostdin"]
+        return ["perl", "-MNet::SIP", "-e", _MACHINE, f"{written(self._address)}:{PORT}"]
 
     def _answers(self) -> bool:
         # The port is taken as soon as it listens: /proc/net/udp has it in hexadecimal.
@@ -112,9 +109,9 @@ class CallLoad:
     seconds: float
     """How long each lasts."""
     callers: int = 4
-    patience: float = 20.0
+    patience: float = 60.0
     """Seconds more than that: a call whose message is lost takes half a second longer, then one,
-    then two (RFC 3261 section 17.1.1.2)."""
+    then two, and is given up after 32 (RFC 3261 section 17.1.1.2)."""
 
 
 def make_calls(host: Host, folder: Path, load: CallLoad) -> list[str]:
