@@ -8,6 +8,7 @@ import pytest
 from sallyport.addresses import Endpoint, PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.flags import Transport
+from sallyport.kernel import marks
 from sallyport.kernel.base_table import (
     GUARD_TABLES,
     GatewayRules,
@@ -237,3 +238,13 @@ def test_a_network_beside_the_external_one_is_outside() -> None:
     assert 'iifname { "ext0" } oifname { "int0" }' not in "".join(
         line for line in text if line.endswith("accept")
     )
+
+
+def test_nothing_is_written_to_the_mark_of_a_flow_whose_end_may_be_noted_there() -> None:
+    for written in (lines(), guard_lines()):
+        over = f"ct mark & {marks.ENDS:#x} == {marks.ENDS:#x} accept"
+        writes = [
+            number for number, line in enumerate(written) if "ct mark set ct mark | 0x1" in line
+        ]
+
+        assert written.index(over) < min(writes)

@@ -204,6 +204,9 @@ _FOREIGN = chain("foreign", [*_ASKED_FOR, "goto drop_strangers"])
 _ACCEPT_ENDS = [
     "tcp flags & (fin | rst) == 0 accept",
     "meta l4proto != 6 goto datagrams",
+    # To add a bit is to read and to write, and the daemon notes here that an end is recorded. Of a
+    # client that has vanished resets come by the dozen, and one of them would take the note away.
+    f"ct mark & {marks.ENDS:#x} == {marks.ENDS:#x} accept",
     # One event, when both sides are done, instead of waiting 120 s for the entry to vanish.
     f"tcp flags & rst != 0 ct mark set ct mark | {marks.ENDS:#x} accept",
     f"ct direction original ct mark set ct mark | {marks.END_ORIGINAL:#x} accept",
