@@ -1,7 +1,6 @@
 """A soak: clients, faults and books, for as long as is asked for."""
 
 import ctypes
-import json
 import os
 import shutil
 import threading
@@ -267,11 +266,13 @@ class Soak:
             rows = self._gateways.asked("sessions.list").get("sessions")
             return f"{rows}, {status['workers']}"
         host = self._network.lab.gateway
-        rules = host.run(["nft", "-j", "list", "ruleset"]).stdout
-        for item in json.loads(rules)["nftables"]:
-            one = item.get("map") or item.get("set") or {"table": ""}
-            if one["table"].startswith("sallyport_pins") and one.get("elem"):
-                return f"elements in {one['table']} {one['name']}: {one['elem']}"
+        # As text: nft 1.0.6 reads what it has freed when it writes the flags of our tables in JSON.
+        table = ""
+        for line in host.run(["nft", "list", "ruleset"]).stdout.splitlines():
+            if line.startswith("table "):
+                table = line.split()[2]
+            elif table.startswith("sallyport_pins") and "elements = {" in line:
+                return f"elements in {table}: {line.strip()}"
         with host.entered(), closing(ConntrackRequests()) as requests:
             watched = marks.PIN | marks.WON
             flows = [
