@@ -18,6 +18,7 @@ from tests.netns.test_daemon import asked, traces
 from tests.netns.test_mappings import request
 from tests.netns.test_workers import begin, open_pidfd
 
+from sallyport import limits
 from sallyport.kernel.state_file import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.host import wait_until
@@ -56,8 +57,8 @@ def succeed(lab: Lab, folder: Path, old: RunningGateway) -> RunningGateway:
         done = new.ask("status", "--json")
         return done.returncode == 0 and json.loads(done.stdout)["pid"] == new.process.pid
 
-    wait_until(new.process, answers, new.log, "it does not take over")
-    assert old.process.wait(5) == 0
+    wait_until(new.process, answers, new.log, "it does not take over", limits.TAKEOVER_SECONDS)
+    assert old.process.wait(limits.TAKEOVER_SECONDS) == 0
     return new
 
 
