@@ -209,8 +209,11 @@ def _ip(script: str, host: Host | None = None) -> None:
 
 
 def _configure(host: Host, interface: str, *addresses: IpAddress) -> None:
+    # Where duplicates are not looked for (accept_dad) the kernel still leaves it to a thread of its
+    # own to say that an address may be used; with `nodad` it may be at once.
     lines = [
-        f"addr add {address}/{_PREFIX_LENGTH[address.version]} dev {interface}\n"
+        f"addr add {address}/{_PREFIX_LENGTH[address.version]} dev {interface}"
+        + (" nodad\n" if address.version == 6 else "\n")
         for address in addresses
     ]
     _ip("".join([f"link set lo up\nlink set {interface} up\n", *lines]), host)
