@@ -186,20 +186,24 @@ def agree(listener: socket.socket) -> None:
 
 
 class Refusals:
-    """The records of refusals, by the client's address and port, as `events` has them."""
+    """The records of refusals, by the ends of the connection, as `events` has them."""
 
     def __init__(self, gateway: RunningGateway) -> None:
-        self._records: dict[str, dict[str, Any]] = {}
+        self._records: dict[tuple[str, str], dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._stream = follow(gateway.control_socket, "events")
         self.begun = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def of(self, client: str) -> dict[str, Any]:
-        """Return the record about a connection, as soon as there is one."""
+    def of(self, client: Endpoint, server: Endpoint) -> dict[str, Any]:
+        """Take the record about a connection, as soon as there is one.
+
+        The port of a client is soon another connection's, to another server at once.
+        """
+        ends = str(client), str(server)
         with self._changed:
-            assert self._changed.wait_for(lambda: client in self._records, _PATIENCE), client
-            return self._records[client]
+            assert self._changed.wait_for(lambda: ends in self._records, _PATIENCE), ends
+            return self._records.pop(ends)
 
     def _read(self) -> None:
         with suppress(Exception):  # the gateway has stopped
@@ -208,7 +212,7 @@ class Refusals:
                 record = json.loads(line)
                 if record.get("event") in {"connect.refused", "binding.refused"}:
                     with self._changed:
-                        self._records[record["client"]] = record
+                        self._records[record["client"], record["server"]] = record
                         self._changed.notify_all()
 
 
@@ -217,13 +221,13 @@ def happens(case: Case, host: Host, refusals: Refusals) -> tuple[bool, str, str 
     with host.entered():
         sock = socket.create_connection((str(case.server), 21), _PATIENCE)
     with sock, sock.makefile("rb") as replies:
-        own = str(Endpoint(case.client, sock.getsockname()[1]))
+        own = Endpoint(case.client, sock.getsockname()[1])
         if replies.readline().startswith(b"220"):
             place = Endpoint(case.client, case.port)
             sock.sendall(b"EPRT %s\r\n" % format_eprt_argument(place))
             if replies.readline().startswith(b"200"):
                 return True, "allowed-by-rule", None
-        record = refusals.of(own)
+        record = refusals.of(own, Endpoint(case.server, 21))
         return False, record["reason"], record.get("rule", record.get("nearest_rule"))
 
 
