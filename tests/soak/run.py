@@ -19,7 +19,7 @@ from tests.soak.books import Books, Happening, Log
 from tests.soak.faults import FAULTS, Fault, Scene
 from tests.soak.gateways import NAME, Gateways
 from tests.soak.load import KINDS, Load
-from tests.soak.network import Network
+from tests.soak.network import PATIENCE, Network
 from tests.soak.rogues import ROGUES
 
 from sallyport.kernel import marks
@@ -47,6 +47,8 @@ OBJECT_SLACK = 1100
 # Linux asks three times for a neighbour, a second apart: on a busy machine a host that is away for
 # two seconds is given up, and its clients hear of no route.
 ASK_FOR_NEIGHBOUR_TIMES = 20
+
+_NAMES = ("int0", "ext0")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
@@ -109,6 +111,7 @@ def soak(lab: Lab, folder: Path, plan: Plan, say: Say, kept_log: Path | None = N
     The log of the gateways is copied to `kept_log`, if it is given.
     """
     _wait_for_neighbours(lab)
+    _wait_for_addresses(lab)
     host = _lines(lab)
     with ExitStack() as undo:
         undo.enter_context(small_disk(STATE_FOLDER, STATE_BYTES))
@@ -134,12 +137,26 @@ def soak(lab: Lab, folder: Path, plan: Plan, say: Say, kept_log: Path | None = N
 def _wait_for_neighbours(lab: Lab) -> None:
     """Let no host give up another one that is away for a moment."""
     interfaces = [(host, "eth0") for host in (*lab.clients, *lab.servers)]
-    interfaces += [(lab.gateway, name) for name in ("int0", "ext0")]
+    interfaces += [(lab.gateway, name) for name in _NAMES]
     for host, name in interfaces:
         for version in (4, 6):
             for kind in ("ucast_solicit", "mcast_solicit"):
                 setting = f"net.ipv{version}.neigh.{name}.{kind}"
                 host.sysctl(setting, ASK_FOR_NEIGHBOUR_TIMES)
+
+
+def _wait_for_addresses(lab: Lab) -> None:
+    """Wait until the kernel has entered the gateway's addresses; it does so when a link is up."""
+    wanted = {f"local {start}" for start in ("2001:db8::1 dev ext0", "fd00:a::1 dev int0")}
+    until = monotonic() + PATIENCE
+    while True:
+        lines = [line for line in _lines(lab) if line.startswith("local ")]
+        found = {one for one in wanted if any(line.startswith(one) for line in lines)}
+        own = [line for line in lines if line.startswith("local fe80:")]
+        if found == wanted and all(any(f"dev {name} " in line for line in own) for name in _NAMES):
+            return
+        assert monotonic() < until, lines
+        threading.Event().wait(0.1)
 
 
 def _lines(lab: Lab) -> set[str]:
