@@ -240,9 +240,12 @@ def test_bytes_are_counted_in_each_direction(bench: Bench) -> None:
     assert talk.reaches_peer(bytes(20_000))
     after = connection.traffic()
 
-    # Payload, on every path; a SACK block of a loaded host may count a few bytes more.
-    assert 50_000 <= after.from_peer_bytes - before.from_peer_bytes < 50_500
-    assert 20_000 <= after.to_peer_bytes - before.to_peer_bytes < 20_500
+    # Payload, on every path; a SACK block of a loaded host may count a few bytes more, and so does
+    # what it sends again.
+    from_peer = after.from_peer_bytes - before.from_peer_bytes
+    to_peer = after.to_peer_bytes - before.to_peer_bytes
+    assert 50_000 <= from_peer < 60_000
+    assert 20_000 <= to_peer < 30_000
     assert [flow.peer for flow in connection.peers()] == [talk.peer]
 
 
