@@ -76,6 +76,21 @@ def test_each_turn_serves_one_of_each_client_in_the_order_in_which_it_was_said(
     assert ground.due == []
 
 
+def test_a_fault_in_serving_one_leaves_nobody_waiting(ground: Ground) -> None:
+    def fail() -> None:
+        raise OSError("no buffer space")
+
+    ground.queue.put("a", 10, fail)
+    ground.put("a", "a2")
+    ground.put("b", "b1")
+    with pytest.raises(OSError, match="no buffer space"):
+        ground.queue.serve()
+    ground.turn()
+
+    assert ground.served == ["b1", "a2"]
+    assert ground.due == []
+
+
 def test_those_that_wait_leave_time_to_others(ground: Ground) -> None:
     ground.put("flooder", "f1", "f2", "f3")
     ground.put("a", "a1")

@@ -94,16 +94,22 @@ class TurnQueue:
         """Serve one of each of the clients that have waited longest."""
         self._is_turn_due = False
         began = self._clock()
-        for _ in range(min(len(self._lines), limits.MAX_SERVED_PER_TURN)):
-            client, line = self._lines.popitem(last=False)
-            size, serve = line.popleft()
-            self._room += size
-            if line:
-                self._lines[client] = line
-            serve()
-        if self._lines:
-            self._is_turn_due = True
-            self._later(self._rest(self._clock() - began, self._lines.keys()), self._turn)
+        try:
+            for _ in range(min(len(self._lines), limits.MAX_SERVED_PER_TURN)):
+                self._serve_next()
+        finally:
+            # After a fault too: the others must not wait until a new client comes.
+            if self._lines:
+                self._is_turn_due = True
+                self._later(self._rest(self._clock() - began, self._lines.keys()), self._turn)
+
+    def _serve_next(self) -> None:
+        client, line = self._lines.popitem(last=False)
+        size, serve = line.popleft()
+        self._room += size
+        if line:
+            self._lines[client] = line
+        serve()
 
 
 def _in_the_running_loop(seconds: float, action: Callable[[], None]) -> None:
