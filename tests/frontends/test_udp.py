@@ -582,6 +582,36 @@ def test_a_listener_is_read_in_turns_and_until_closed(monkeypatch: pytest.Monkey
     asyncio.run(asyncio.wait_for(listen(), 5))
 
 
+@pytest.mark.usefixtures("outside")
+def test_empty_datagrams_of_many_sources_take_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = 3 * limits.QUEUED_DATAGRAM_COST
+    monkeypatch.setattr(limits, "MAX_QUEUED_DATAGRAM_BYTES", room)
+    monkeypatch.setattr(udp, "original_destination", lambda _ancillary: SERVER)
+    monkeypatch.setattr(udp, "endpoint_of", lambda _name: CLIENT)
+
+    async def listen() -> None:
+        bench = Bench()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            listener.setblocking(False)
+            listener.bind(("127.0.0.1", 0))
+
+            def send(data: bytes, source: str) -> None:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                    sender.bind((source, 0))
+                    sender.sendto(data, listener.getsockname())
+
+            for number in range(10):
+                send(b"", f"127.0.1.{number}")
+            bench.interceptor.serve(listener)
+            await until(lambda: bool(bench.filter.heard))
+            send(b"last", "127.0.2.1")
+            await until(lambda: b"client: last" in bench.filter.heard)
+            bench.interceptor.close()
+        assert bench.filter.heard == [b"client: "] * 3 + [b"client: last"]
+
+    asyncio.run(asyncio.wait_for(listen(), 10))
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until something has happened; the caller has the deadline."""
     while not condition():  # noqa: ASYNC110 - what is asked is a protocol double without events

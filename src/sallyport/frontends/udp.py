@@ -131,7 +131,8 @@ class DatagramInterceptor:
                 interface = partial(interface_name, listener, number) if number else None
                 speak = partial(_speak_at, listener, client) if dialled == own else None
                 serve = partial(self.received, client, dialled, data, interface, speak)
-                if self._queue.put(host, len(data), serve) and self._queue.is_full_for(host):
+                size = limits.QUEUED_DATAGRAM_COST + len(data)
+                if self._queue.put(host, size, serve) and self._queue.is_full_for(host):
                     self._full(client, dialled)
         self._queue.serve()
 
