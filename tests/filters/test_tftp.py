@@ -522,3 +522,30 @@ def test_a_transfer_that_is_not_over_keeps_its_place(
     ).client_says(request_)
     fifth.client_hears(b"")
     assert len(fifth.data_path.pinholes) == 3
+
+
+def test_a_transfer_whose_end_is_told_as_one_asks_about_it_gives_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    latest: Dialogue | None = None
+    for number in range(3):
+        latest = Dialogue(
+            TftpFilter(), client=f"10.0.0.8:{50000 + number}", policy=FULL_UP, beside=latest
+        ).client_says(RRQ)
+        fetched(latest, IPV4, number, acknowledged=False)
+    assert latest is not None
+    path = latest.data_path
+    known = path.first_datagram
+
+    def first_datagram(pinhole_id: int) -> bytes:
+        for peer in [*path.flows.get(pinhole_id, {})]:
+            path.finish(peer)
+        return known(pinhole_id)
+
+    monkeypatch.setattr(path, "first_datagram", first_datagram)
+    fourth = Dialogue(TftpFilter(), client="10.0.0.8:50009", policy=FULL_UP, beside=latest)
+    fourth.client_says(RRQ).client_hears(b"")
+
+    assert "filter.failed" not in [event for event, _ in fourth.world.journal.records]
+    # One place was enough: the two others go on.
+    assert len(path.pinholes) == 3

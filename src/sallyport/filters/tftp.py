@@ -101,12 +101,17 @@ class TftpSession(api.SessionFilter):
 
     def make_room(self, connection: api.PrimaryConnection) -> None:
         """Let a transfer that is over give up its place, when the client may hold no more."""
-        if self.session.held_for(connection) < connection.rule.max_bindings_per_client:
+        if self._has_room_for(connection):
             return
         theirs = (one for one in self._running if one.connection.account == connection.account)
-        for dialogue in islice(theirs, limits.MAX_TFTP_LOOKS_FOR_ROOM):
-            if dialogue.end_if_over():
+        # A list: to ask about one may bring the news that it has ended already.
+        for dialogue in [*islice(theirs, limits.MAX_TFTP_LOOKS_FOR_ROOM)]:
+            dialogue.end_if_over()
+            if self._has_room_for(connection):
                 return
+
+    def _has_room_for(self, connection: api.PrimaryConnection) -> bool:
+        return self.session.held_for(connection) < connection.rule.max_bindings_per_client
 
     def begins(self, dialogue: "TftpDialogue") -> None:
         """Take note that a dialogue has a transfer, the latest one."""
@@ -191,19 +196,17 @@ class TftpDialogue(api.DataFilter):
         else:
             self.set_deadline(looks * limits.TFTP_LOOK_SECONDS)
 
-    def end_if_over(self) -> bool:
-        """End the transfer if it is complete, or silent since the last look; whether it was."""
+    def end_if_over(self) -> None:
+        """End the transfer if it is complete, or silent since the last look."""
         way, asked = self._way, self._asked
         if way is None or asked is None:
-            return False
+            return
         first = way.first_datagram()  # and the news that it has come
         if way.state is not api.State.LIVE:
-            return False
+            return
         is_silent = self._silent_looks > 0 and self._progress_of(way) == self._progress
-        if not (is_silent or asked.is_complete(first, *self._said(way))):
-            return False
-        way.kill("finished")
-        return True
+        if is_silent or asked.is_complete(first, *self._said(way)):
+            way.kill("finished")
 
     def _said(self, way: Way) -> tuple[int, int]:
         """Return how many bytes server and client have said."""
