@@ -1,6 +1,7 @@
 """Copies of first datagrams: whose they are, and how many are kept; the kernel's part is in
 tests/contract/test_first_datagram.py."""
 
+import errno
 import struct
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
+from sallyport.errors import KernelError
 from sallyport.kernel.first_datagrams import COPIED_BYTES, FirstDatagrams, group_of
 from sallyport.kernel.packet_log import PacketLog
 from sallyport.wire import netlink
@@ -57,6 +59,14 @@ def test_each_flow_has_what_its_peer_said_once(kernel: Kernel) -> None:
     assert copies.take(peer(2), LISTEN) == b"two"
     assert copies.take(peer(1), LISTEN) == b"one"
     assert copies.take(peer(1), LISTEN) == b""
+
+
+def test_a_host_without_a_packet_log_has_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise KernelError("listen to the packet log", errno.EBUSY)
+
+    monkeypatch.setattr(PacketLog, "__init__", refuse)
+    assert FirstDatagrams.of_host(0) is None
 
 
 CUT_OFF = Message(4 << 8, 0, 0, bytes(4) + b"\xff" * 8)

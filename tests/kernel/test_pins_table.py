@@ -29,3 +29,8 @@ def test_every_set_that_elements_go_to_is_made_and_looked_up() -> None:
     }
     assert made == per_version | {"once", "many"}
     assert set(re.findall(r"@(\w+)", text)) == made
+
+
+def test_a_host_without_a_packet_log_is_asked_for_no_copies() -> None:
+    assert "log group" in render_pins(60)
+    assert "log group" not in render_pins(60, are_copied=False)

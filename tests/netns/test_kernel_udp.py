@@ -1,6 +1,7 @@
 """UDP on the kernel data path: whose datagrams get in, which way, and when it is over."""
 
 import socket
+from contextlib import ExitStack
 
 import pytest
 from tests.netns import kernel_bench
@@ -8,6 +9,8 @@ from tests.netns.kernel_bench import SILENCE, WAYS, Bench, Way, datagrams
 
 from sallyport.addresses import Endpoint
 from sallyport.flags import Transport
+from sallyport.kernel.first_datagrams import group_of
+from sallyport.kernel.packet_log import PacketLog
 from sallyport.kernel.placeholders import Placeholders
 from sallyport.lab.host import Host
 from sallyport.lab.network import Lab
@@ -49,6 +52,24 @@ def test_the_first_datagram_gets_in_and_is_told_of(bench: Bench, way: Way) -> No
         assert (data, source[:2]) == (b"one", peer.getsockname()[:2])
         assert bench.sink.told == [("established", 1)]
         assert bench.sink.peers[0].port == peer.getsockname()[1]
+
+
+@pytest.mark.parametrize("is_taken", [False, True], ids=["free", "taken"])
+def test_without_our_group_of_the_packet_log_all_else_works(wires: Lab, *, is_taken: bool) -> None:
+    way = WAYS[0]
+    with ExitStack() as undo:
+        if is_taken:
+            with wires.gateway.entered():
+                undo.callback(PacketLog(group_of(0), 64).close)
+        bench = undo.enter_context(kernel_bench.running(wires))
+        bench.open(way.udp()._replace(idle_seconds=60))
+        inside = undo.enter_context(datagrams(wires.client, way.target))
+        peer = undo.enter_context(outside(wires.server, way))
+        throw(peer, way.listen, b"one")
+        assert inside.recv(64) == b"one"
+        bench.until(lambda: bool(bench.sink.told))
+
+        assert bench.path.first_datagram(1) == (b"" if is_taken else b"one")
 
 
 @WAY

@@ -78,7 +78,7 @@ class KernelDataPath:
         placeholders: Placeholders,
         *,
         knocks: Knocks,
-        first_datagrams: FirstDatagrams,
+        first_datagrams: FirstDatagrams | None,
         last: int,
         idle_seconds: float,
         series: int = 0,
@@ -120,7 +120,10 @@ class KernelDataPath:
         """
         placeholders = Placeholders(raise_descriptor_limit() // DESCRIPTOR_SHARE, absent)
         name = pins_table(series)
-        pins = OwnedTable(name, table.claim(render_pins(idle_seconds, series), name))
+        # Before the table, and so closed before it: who has the table has the group too.
+        copies = FirstDatagrams.of_host(series)
+        text = render_pins(idle_seconds, series, are_copied=copies is not None)
+        pins = OwnedTable(name, table.claim(text, name))
         # Flows of a gateway that died before us go on and report under its numbers. Those that
         # live can be avoided; those that have expired and wait for collection cannot be listed,
         # so a random start keeps us away from them.
@@ -134,7 +137,7 @@ class KernelDataPath:
                 ForgedAcks(),
                 placeholders,
                 knocks=Knocks(name, requests),
-                first_datagrams=FirstDatagrams(series),
+                first_datagrams=copies,
                 last=last,
                 idle_seconds=idle_seconds,
                 series=series,
@@ -149,12 +152,13 @@ class KernelDataPath:
         if self._poller is not None:
             self._poller.forget(self)
             self._poller = None
+        if self._first_datagrams is not None:
+            self._first_datagrams.close()
         for part in (
             self._elements,
             self._events,
             self._requests,
             self._knocks,
-            self._first_datagrams,
             self._forged_acks,
             self._placeholders,
         ):
@@ -370,7 +374,8 @@ class KernelDataPath:
 
     def said_first(self, peer: Endpoint, listen: Endpoint) -> bytes:
         """Return what the first datagram of a new flow said; see FlowEffects."""
-        return self._first_datagrams.take(peer, listen)
+        copies = self._first_datagrams
+        return b"" if copies is None else copies.take(peer, listen)
 
     def kill_flow(self, flow: Flow) -> None:
         """End a flow at both ends and have conntrack forget it; never raises."""

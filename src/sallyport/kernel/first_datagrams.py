@@ -7,11 +7,11 @@ not. The packet log costs one message a flow; of other flows, and later datagram
 
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
-from sallyport.errors import ProtocolError
+from sallyport.errors import KernelError, ProtocolError
 from sallyport.kernel.packet_log import PacketLog
 from sallyport.wire import nflog
 
@@ -37,6 +37,17 @@ class FirstDatagrams(PacketLog):
         """Ask the kernel for them; raises KernelError as `PacketLog`."""
         super().__init__(group_of(series), COPIED_BYTES)
         self._held: dict[tuple[Endpoint, Endpoint], bytes] = {}
+
+    @classmethod
+    def of_host(cls, series: int) -> Self | None:
+        """Ask for them; None where there is no packet log, or another program has our group.
+
+        Then of no flow it is known what was said first, and all else works.
+        """
+        try:
+            return cls(series)
+        except KernelError:
+            return None
 
     def take(self, source: Endpoint, destination: Endpoint) -> bytes:
         """Return what `source` said first to `destination`; empty when that was lost.

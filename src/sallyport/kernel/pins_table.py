@@ -117,14 +117,15 @@ _NOTICE = [
 ]
 
 
-def _admit(series: int) -> str:
+def _admit(series: int, *, are_copied: bool) -> str:
     # What is said first is copied before it is translated, and before any report of its flow.
-    copy = f"log group {group_of(series)} snaplen {COPIED_BYTES} queue-threshold 1"
+    log = f"log group {group_of(series)} snaplen {COPIED_BYTES} queue-threshold 1"
+    copy = [f"meta l4proto 17 ct mark & {marks.TIMED:#x} != 0 {log}"] if are_copied else []
     return chain(
         "admit",
         [
             *_NOTICE,
-            f"meta l4proto 17 ct mark & {marks.TIMED:#x} != 0 {copy}",
+            *copy,
             "meta nfproto ipv4 meta l4proto { 6, 17 } dnat ip to ct mark map @target4",
             "meta nfproto ipv6 meta l4proto { 6, 17 } dnat ip6 to ct mark map @target6",
             # Not translated: a routed relation.
@@ -191,11 +192,13 @@ def _idle(seconds: int) -> str:
     )
 
 
-def render_pins(idle_seconds: int, series: int = 0) -> str:
+def render_pins(idle_seconds: int, series: int = 0, *, are_copied: bool = True) -> str:
     """Write the script that makes the pins table; the socket that it is sent on owns the table.
 
-    `idle_seconds` is when a timed UDP flow is over.
+    `idle_seconds` is when a timed UDP flow is over. `are_copied`: its first datagram goes to the
+    packet log, which the kernel must have then.
     """
-    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, _admit(series), _SPEAK, _POSTROUTING, _PROVE]
+    admit = _admit(series, are_copied=are_copied)
+    parts = [_idle(idle_seconds), *_SETS, _PREROUTING, admit, _SPEAK, _POSTROUTING, _PROVE]
     body = "\n".join(parts)
     return f"table inet {pins_table(series)} {{\n    flags owner;\n{body}}}\n"
