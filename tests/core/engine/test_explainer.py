@@ -200,6 +200,41 @@ def test_too_many_control_connections_are_explained_as_they_are_refused() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("client", "server"), [(0, 0), (2, 2)], ids=["of a client inside", "of a published server"]
+)
+def test_a_range_without_a_free_port_is_explained_as_the_bind_is_refused(
+    client: int, server: int
+) -> None:
+    rule = replace(PUBLISHED, max_bindings_per_client=64)
+    own = {"external": (ip_address("203.0.113.1"),)}
+    policy = replace(make_policy(), publishing_rules=(rule,), own_addresses=own)
+    gateway, _, _ = make_gateway([WatchingFilter()], policy=policy, ports="40000-40001")
+    question = Question(CLIENTS[client], SERVERS[server], FTP, bind_port=5000)
+
+    for is_left in (True, True, False):
+        explained = gateway.explain(question)
+        allowed, reason, _ = happens(gateway, question)
+        assert (explained.verdict.allowed, explained.verdict.reason) == (allowed, reason)
+        assert allowed is is_left
+    assert (reason, explained.steps[-1].answer) == ("no-free-port", "no-free-port")
+
+
+def test_a_range_without_a_free_port_is_no_matter_where_no_port_of_ours_is_drawn() -> None:
+    ours = (ip_address("203.0.113.1"), ip_address("2001:db8::1"))
+    policy = replace(make_policy(), own_addresses={"external": ours})
+    office = Office(ports="40000-40000", policy=policy)
+    for address in ours:
+        office.ports.of(Transport.TCP, address).draw(1, 0)
+    alone = Question(CLIENTS[0], SERVERS[0], FTP)
+    there = Endpoint.parse("[2001:db8::9]:21")
+    routed = Question(ip_address("fd00:a::8"), there, FTP, bind_port=5000)
+
+    assert not office.gateway.explain(replace(alone, bind_port=5000)).verdict.allowed
+    assert office.gateway.explain(alone).verdict.allowed
+    assert office.gateway.explain(routed).verdict.allowed
+
+
 def test_the_last_step_says_why_a_bind_is_refused_that_no_rule_speaks_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

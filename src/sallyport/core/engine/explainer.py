@@ -14,9 +14,9 @@ from sallyport.core.model.connection import PrimaryConnection
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.request import BindRequest
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Verdict
+from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Relation, Verdict
 from sallyport.core.policy.trail import Trail, TrailStep
-from sallyport.errors import BindError
+from sallyport.errors import AddressInUse, BindError
 from sallyport.flags import BindFlags
 from sallyport.ipfilter import IpFilter
 
@@ -111,13 +111,29 @@ class Explainer:
             asker=question.asker,
         )
         try:
-            self._grants.check(self._request(question, primary), trail, minute=minute)
+            request = self._request(question, primary)
+            _, _, relation = self._grants.check(request, trail, minute=minute)
+            if relation is Relation.NAT:
+                self._require_port(primary)
         except BindError as refusal:
             reason = str(refusal)
             if not trail.has_refused:
                 trail.refused("bind", reason)
             return _denied(verdict, reason)
         return verdict
+
+    def _require_port(self, primary: PrimaryConnection) -> None:
+        """Check that a bind could draw a port at the address by which the server knows the client.
+
+        Where nothing tells which one that is, nothing is said. Raises AddressInUse.
+        """
+        rule, server = primary.rule, primary.server.address
+        if isinstance(rule, PublishingRule):
+            ours: IpAddress | None = rule.listen.address
+        else:
+            ours = self._engine.policy.address_towards(server, server.version)
+        if ours is not None and not self._engine.free_ports(primary.transport, ours):
+            raise AddressInUse("no-free-port")
 
     @staticmethod
     def _request(question: Question, primary: PrimaryConnection) -> BindRequest:

@@ -99,7 +99,6 @@ class Gateway:
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports
-        self.free_ports = ports.free
         self._reservations: dict[tuple[DataPath, Transport, IpAddress], PortReservations] = {}
         self._environment = environment
         self._binding_numbers = count(1)
@@ -144,6 +143,10 @@ class Gateway:
     def port_range(self) -> PortRange:
         """The gateway ports that bindings may use."""
         return self._ports.range
+
+    def free_ports(self, transport: Transport, address: IpAddress | None = None) -> int:
+        """Return how many ports can be drawn at `address`; None: where there are the fewest."""
+        return self._ports.free(transport, address)
 
     # -- sessions and primary connections -----------------------------------------------------
 

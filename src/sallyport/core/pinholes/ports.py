@@ -183,7 +183,11 @@ class Ports:
             pool = self._pools[key] = PortPool(self.range, self._random_below)
         return pool
 
-    def free(self, transport: Transport) -> int:
-        """Return how many ports can be drawn at the address that has the fewest."""
-        used = [pool.free for (kind, _address), pool in self._pools.items() if kind is transport]
+    def free(self, transport: Transport, address: IpAddress | None = None) -> int:
+        """Return how many ports can be drawn at `address`; None: where there are the fewest."""
+        used = [
+            pool.free
+            for (kind, place), pool in self._pools.items()
+            if kind is transport and address in (None, place)
+        ]
         return min(used, default=len(self.range))
