@@ -192,6 +192,36 @@ def test_p12_when_the_only_branch_is_gone_nobody_is_heard_until_another_rings(ve
     dialogue.datagram_arrives(STRANGER[version], RTP[version])
 
 
+MUX = b"a=rtcp-mux\r\n"
+
+
+@both_families
+def test_p12_a_branch_that_has_lost_is_heard_no_more_where_rtcp_has_no_port_of_its_own(
+    version: int,
+) -> None:
+    dialogue = calling(version, offer=sdp(HOST[version], b"4000", MUX))
+    for host, tag in ((FAR, b"far"), (MOVED, b"other")):
+        dialogue.server_says(reply(b"183 Progress", sdp(host[version], b"7000", MUX), tag=tag))
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+    dialogue.datagram_arrives(STRANGER[version], RTP[version])
+    dialogue.server_says(reply(b"200 OK", sdp(FAR[version], b"7000", MUX)))
+    dialogue.client_says(acknowledgement())
+
+    dialogue.datagram_is_lost(STRANGER[version], RTP[version])
+    dialogue.datagram_arrives(MEDIA[version], RTP[version])
+
+
+@both_families
+def test_p12_words_go_on_where_an_operator_has_ended_the_media(version: int) -> None:
+    dialogue = forked(version)
+    for binding in [*dialogue.connection.session.bindings.values()]:
+        binding.kill("killed-by-operator")
+    gone = reply(b"199 Early Dialog Terminated", tag=b"other")
+    dialogue.client_end.take()
+
+    dialogue.server_says(gone).client_hears(gone)
+
+
 @both_families
 def test_p12_an_update_before_the_answer_chooses_no_branch(version: int) -> None:
     dialogue = forked(version).server_says(far_request(b"UPDATE", sdp(FAR[version], b"7002")))

@@ -135,10 +135,12 @@ class Binding:
         """Replace who may connect to each of its ports, at once; running flows go on.
 
         `ip_filter` and `peer_ports` as in `Session.bind_for_client`. There is no moment at which
-        the port is closed, or open to others than the old peers and the new. Raises as
-        `SecondaryConnection.set_ip_filter`; then nothing has changed.
+        the port is closed, or open to others than the old peers and the new. A port that has ended
+        stays as it is. Raises as `SecondaryConnection.set_ip_filter`, Terminating when all have
+        ended; then nothing has changed.
         """
-        await self.engine.restrict_peers(self.connections, ip_filter, peer_ports)
+        going_on = [one for one in self.connections if not one.is_closed]
+        await self.engine.restrict_peers(going_on or self.connections, ip_filter, peer_ports)
 
     def cut_off(self) -> None:
         """Reset the running flows of peers who may not open one any more; never raises.

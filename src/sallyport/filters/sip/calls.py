@@ -123,6 +123,8 @@ class SipCall:
         for number, ports in self._wanted.items():
             binding = self._bindings[ports]
             far = [one[number] for one in self._far.values() if number in one]
+            if binding.state is api.State.CLOSED:
+                continue  # its media were ended, by the operator or a rule; the words go on
             if not far and binding.state is api.State.RESERVED:
                 continue
             peers = api.IpFilter.of(*frozenset[api.IpAddress]().union(*(one.peers for one in far)))
