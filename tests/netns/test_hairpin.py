@@ -72,6 +72,10 @@ def test_x10_a_client_inside_is_refused_in_words_by_log_and_explain(
             gateway.control_socket, "explain", expect=Explained, **asked, protocol=protocol
         )
         assert (answer.allowed, answer.reason) == (False, reason.code)
+        assert answer.interception == (
+            f"arrives at {outside}, where the rule '{family} at {port}' publishes a server to"
+            " clients outside alone"
+        )
 
 
 @FAMILY

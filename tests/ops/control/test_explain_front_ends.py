@@ -181,6 +181,21 @@ def test_who_comes_to_a_published_place_speaks_what_is_published_there(named: st
     assert explained("198.51.100.9", "203.0.113.1:21", named, user="alice", frontend="api").allowed
 
 
+@pytest.mark.parametrize("named", ["ftp", "ftp-server"])
+def test_who_comes_to_a_published_place_from_inside_hears_that_it_arrives_and_is_refused(
+    named: str,
+) -> None:
+    answer = explained("10.0.0.8", "203.0.113.1:21", named)
+
+    assert (answer.allowed, answer.reason) == (False, "peer-is-gateway")
+    assert answer.interception == (
+        "arrives at 203.0.113.1:21, where the rule 'ours' publishes a server to clients outside"
+        " alone"
+    )
+    beside = explained("10.0.0.8", "203.0.113.1:2121", named)
+    assert beside.interception.startswith("none: tcp port 2121 is not intercepted")
+
+
 def test_what_comes_from_outside_is_not_intercepted_on_its_way_inside() -> None:
     answer = explained("203.0.113.11", "10.0.0.8", "ftp")
 

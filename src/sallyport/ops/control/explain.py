@@ -194,7 +194,7 @@ def _document(
         relation=None if verdict.relation is None else verdict.relation.value,
         client_network=found.get("client-network"),
         peer_network=found.get("peer-network"),
-        interception=_interception(configuration, question, explanation.published),
+        interception=_interception(gateway, configuration, question, explanation.published),
         worker=worker_in(gateway.name),
         would_open=_opening(gateway, question, explanation) if verdict.allowed else None,
         remarks=[
@@ -249,7 +249,10 @@ def _latest_unused(
 
 
 def _interception(
-    configuration: Configuration, question: Question, published: PublishingRule | None
+    gateway: Gateway,
+    configuration: Configuration,
+    question: Question,
+    published: PublishingRule | None,
 ) -> str:
     """Say how the connection would reach the gateway, or that it would not."""
     if published is not None:
@@ -261,6 +264,14 @@ def _interception(
         return f"asked for by [frontends.{way}]{spoken}" + (
             "" if is_on else ", which is not written"
         )
+    policy, transport = gateway.policy, question.protocol.transport
+    place = policy.publishes(question.server, transport)
+    if place is not None and policy.is_own(place.listen.address):
+        # Whether its port is intercepted too or not, it is ours, and we refuse.
+        return (
+            f"arrives at {place.listen}, where the rule {place.name!r} publishes a server to"
+            " clients outside alone"
+        )
     network = configuration.policy.network_of(question.client)
     if network is not None and configuration.policy.is_outside(network):
         return f"none: {question.client} is outside, and only clients inside are intercepted"
@@ -268,7 +279,7 @@ def _interception(
         if one.name == question.protocol.name and one.dialled_port == port:
             return f"intercepted at {one.transport.name.lower()} port {port}"
     return (
-        f"none: {question.protocol.transport.name.lower()} port {port} is not intercepted for"
+        f"none: {transport.name.lower()} port {port} is not intercepted for"
         f" {question.protocol.name!r}, and the connection passes as ordinary traffic"
     )
 
