@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from ipaddress import ip_network
 
@@ -14,6 +14,7 @@ from sallyport.addresses import Endpoint
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule, Relation
 from sallyport.errors import StartupError
 from sallyport.filters.ftp import FtpFilter
+from sallyport.frontends import turn_queue
 from sallyport.frontends.tproxy import Interceptor, publishing_socket
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.sockets import endpoint_of, name_of
@@ -179,3 +180,42 @@ def test_when_as_many_wait_as_there_is_room_for_the_others_wait_in_the_kernel(
     refused = asyncio.run(refused_in_turns(*(f"127.0.0.{number}" for number in range(2, 8))))
 
     assert refused == [(str(number), "peer-is-gateway") for number in range(2, 8)]
+
+
+def test_who_comes_to_a_new_place_while_there_is_no_room_waits_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    due: list[Callable[[], None]] = []
+    monkeypatch.setattr(limits, "MAX_CONTROLS_PER_CLIENT", 1)
+    monkeypatch.setattr(limits, "MAX_SERVED_PER_TURN", 1)
+    monkeypatch.setattr(turn_queue, "_in_the_running_loop", lambda _s, action: due.append(action))
+
+    async def scenario() -> list[object]:
+        first, second = free_place("127.0.0.1"), free_place("127.0.0.1")
+        policy = policy_of(rule(first, SERVER), "127.0.0.0/8")
+        gateway, _, world = make_gateway([FtpFilter()], policy=policy)
+        poller = FairPoller(asyncio.get_running_loop())
+        interceptor = Interceptor(gateway, {}, poller)
+        with ExitStack() as undo:
+            undo.callback(poller.close)
+            undo.callback(interceptor.close)
+            for place, hosts in ((first, range(2, 7)), (second, range(7, 8))):
+                listener = undo.enter_context(publishing_socket(place, "ours"))
+                listener.listen(16)
+                clients = [
+                    undo.enter_context(
+                        socket.create_connection(name_of(place), source_address=(f"127.0.0.{n}", 0))
+                    )
+                    for n in hosts
+                ]
+                interceptor.serve(listener)
+                for _ in range(20):  # one turn each for who is let in, and some to spare
+                    await asyncio.sleep(0)
+            assert due
+            late = clients[-1]
+            late.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                late.recv(1)
+        return [fields["reason"] for _, fields in world.journal.records if "reason" in fields]
+
+    assert "too-many-controls" not in asyncio.run(scenario())

@@ -88,7 +88,7 @@ class Interceptor:
         prepare_leg(listener)
         listener.listen(_BACKLOG)
         self._acceptors[listener] = Acceptor(self._loop, self._poller, listener, self._accepted)
-        self._acceptors[listener].turn(is_on=True)
+        self._acceptors[listener].turn(is_on=self._queue.has_room_for(1))
 
     def leave(self, listener: socket.socket) -> None:
         """Accept there no more; what was accepted goes on."""
