@@ -292,6 +292,26 @@ def test_datagrams_for_another_port_of_the_telephone_reach_the_same_filter() -> 
     flow.client_hears(call.replace(TOLD[4], CONTACT[4]))
 
 
+@both_families
+def test_a_contact_that_names_no_transport_is_called_by_udp_whatever_it_was_said_over(
+    version: int,
+) -> None:
+    said = register(version).replace(b";transport=tcp", b"")
+    dialogue = phone(version).client_says(said)
+    dialogue.server_hears(said.replace(b"@" + CONTACT[version], b"@" + TOLD[version]))
+    dialogue.server_says(granted(version).replace(b";transport=tcp", b""))
+
+    call = message(
+        b"INVITE sip:kim@" + TOLD[version] + b" SIP/2.0",
+        b"",
+        sdp(FAR[version], b"7000"),
+        own=b"From: <sip:lee@x>;tag=far",
+        via=b"SIP/2.0/UDP x;branch=z9hG4bKin",
+    )
+    flow = dialogue.datagrams(PROVIDER[version], port(version), call)
+    flow.client_hears(call.replace(TOLD[version], CONTACT[version], 1))
+
+
 # -- one call, several connections ---------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ class SipPlaces:
     told: api.Endpoint
     """The gateway's address that stands for it there."""
     transport: api.Transport
-    """What a URI means that names no transport."""
+    """Of the flow: what its Via means."""
     is_published: bool = False
     """Whether hosts outside know the telephone by an address that is its own name as well."""
     contacts: Mapping[Place, api.Endpoint] = field(default_factory=dict)
@@ -53,7 +53,9 @@ class SipPlaces:
         endpoint = None if said is None else said.endpoint
         if said is None or endpoint is None:
             return None
-        transport = _TRANSPORTS.get(said.transport) if said.transport else self.transport
+        # RFC 3263 section 4.1: whoever follows a URI with an address and no transport takes UDP,
+        # over whatever it was heard.
+        transport = _TRANSPORTS.get(said.transport or b"udp")
         return None if transport is None else (transport, endpoint)
 
 
