@@ -78,6 +78,17 @@ def test_a_worker_that_cannot_serve_ends_the_start(monkeypatch: pytest.MonkeyPat
     played(act, monkeypatch)
 
 
+def test_another_worker_that_cannot_begin_ends_the_start_with_one_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        bench.errors[102, "take"] = bench.errors[103, "take"] = StartupError("no table is left")
+        with pytest.raises(StartupError, match="no table is left"):
+            await serve(bench, workers=3)
+
+    played(act, monkeypatch)
+
+
 def test_one_that_ends_is_replaced_and_reads_what_is_in_force(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -97,9 +97,12 @@ class Fleet:
         self._ground.install(plan, self._rules, undo, guard)
         others = [self._new_member(index) for index in range(1, plan.workers)]
         commands = await at_start(self._take(first))
-        async with asyncio.TaskGroup() as starting:
-            for member in others:
-                starting.create_task(at_start(self._begin(member)))
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for member in others:
+                    starting.create_task(at_start(self._begin(member)))
+        except ExceptionGroup as wrong:
+            raise wrong.exceptions[0] from None  # one reason is enough to end a start
         crew = [] if predecessor is None else await predecessor.crew()
         outgoing = [self._inherit(*one) for one in crew]
         self._watch()
