@@ -53,8 +53,8 @@ class SipPlaces:
         endpoint = None if said is None else said.endpoint
         if said is None or endpoint is None:
             return None
-        # RFC 3263 section 4.1: whoever follows a URI with an address and no transport takes UDP,
-        # over whatever it was heard.
+        # RFC 3263 section 4.1: a URI with an address and no transport means UDP, over whatever it
+        # was told.
         transport = _TRANSPORTS.get(said.transport or b"udp")
         return None if transport is None else (transport, endpoint)
 
