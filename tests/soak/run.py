@@ -21,6 +21,7 @@ from tests.soak.gateways import NAME, Gateways
 from tests.soak.load import KINDS, Load
 from tests.soak.network import PATIENCE, Network
 from tests.soak.rogues import ROGUES
+from tests.soak.visits import Kind
 
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests
@@ -70,6 +71,7 @@ class Plan:
     rest_seconds: float = REST_SECONDS
     clients: int = 32
     faults: Sequence[Fault] = FAULTS
+    kinds: Sequence[Kind] = (*KINDS, *ROGUES)
 
 
 def long(seed: int, minutes: float) -> Plan:
@@ -211,7 +213,7 @@ class Soak:
             seed=self._random.getrandbits(32),
             clients=self._plan.clients,
             per_second=self._plan.per_second,
-            kinds=(*KINDS, *ROGUES),
+            kinds=self._plan.kinds,
         )
 
     def _happen(self, fault: Fault, number: int) -> None:
