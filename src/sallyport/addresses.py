@@ -64,7 +64,7 @@ def text_of(address: IpAddress) -> str:
 
 
 # The same few hosts are in every line of the journal, and the gateway's own in every bind: 1024
-# entries are 200 KiB. Not the object itself is the key, because address objects hash and compare
+# entries are 200 KiB. The key is not the object itself: address objects hash and compare
 # themselves in Python code, numbers in C.
 @lru_cache(maxsize=1024)
 def _text_of(number: int, is_ipv4: bool) -> str:

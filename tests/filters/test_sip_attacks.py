@@ -132,7 +132,7 @@ def test_p12_a_second_answer_of_another_branch_moves_nothing(version: int) -> No
 
 
 def forked(version: int) -> Dialogue:
-    """Bring a call to two telephones under way, both of which send media before anybody answers."""
+    """Begin a call that rings at two telephones; both send media, and none has answered yet."""
     dialogue = calling(version)
     for host, tag in ((FAR, b"far"), (MOVED, b"other")):
         dialogue.server_says(reply(b"183 Progress", sdp(host[version], b"7000"), tag=tag))

@@ -120,7 +120,7 @@ def test_who_comes_when_an_interceptor_has_left_waits_for_the_next_one() -> None
 
 
 async def refused_in_turns(*hosts: str, gone: tuple[int, ...] = ()) -> list[tuple[object, object]]:
-    """Connect from these hosts before anybody accepts, reset some again; return who was refused."""
+    """Connect from these hosts, reset some before they are accepted; return who was refused."""
     place = free_place("127.0.0.1")
     policy = policy_of(rule(place, SERVER), "127.0.0.0/8")
     gateway, _, world = make_gateway([FtpFilter()], policy=policy)

@@ -26,7 +26,7 @@ def lab() -> Iterator[Lab]:
 
 
 def restarted(lab: Lab, folder: Path, plan: Plan) -> None:
-    """Go through it, and let nobody have noticed."""
+    """Soak a gateway by this plan, with restarts alone; fail when a client has noticed one."""
     quick = replace(plan, rest_seconds=SHORT_REST_SECONDS, faults=RESTARTS)
     result = soak(lab, folder, quick, print)
     assert result.wrong == []

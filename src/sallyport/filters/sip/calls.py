@@ -169,7 +169,7 @@ class SipCall:
         self._prune()
 
     def begin_to_watch(self) -> None:
-        """Look now and then whether it is over, or what of it."""
+        """Look now and then whether the call, or a branch of it, is over."""
         self.bundle.call_later(limits.SIP_LOOK_SECONDS, self._look)
 
     async def _look(self) -> None:
