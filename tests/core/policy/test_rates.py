@@ -1,12 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sallyport.core.policy.rates import BindRates
+from sallyport.core.policy.rates import Rates
+from sallyport.core.policy.trail import Outcome, Trail, TrailStep
 
 
-def take(
-    rates: BindRates, now: float, *, account: str = "a", rate: int = 6, count: int = 1
-) -> bool:
+def take(rates: Rates, now: float, *, account: str = "a", rate: int = 6, count: int = 1) -> bool:
     if not rates.has_room(account, "rule", rate, count, now):
         return False
     rates.spend(account, "rule", rate, count, now)
@@ -14,7 +13,7 @@ def take(
 
 
 def test_a_minutes_worth_may_be_taken_at_once_and_then_it_goes_on_at_the_rate() -> None:
-    rates = BindRates()
+    rates = Rates("max_binds_per_minute")
 
     assert [take(rates, 0.0) for _ in range(7)] == [True] * 6 + [False]
     assert [take(rates, 10.0), take(rates, 10.0)] == [True, False]
@@ -22,7 +21,7 @@ def test_a_minutes_worth_may_be_taken_at_once_and_then_it_goes_on_at_the_rate() 
 
 
 def test_one_clients_use_costs_another_nothing() -> None:
-    rates = BindRates()
+    rates = Rates("max_binds_per_minute")
     while take(rates, 0.0, account="flooder"):
         pass
 
@@ -30,7 +29,7 @@ def test_one_clients_use_costs_another_nothing() -> None:
 
 
 def test_several_ports_of_one_call_count_each() -> None:
-    rates = BindRates()
+    rates = Rates("max_binds_per_minute")
 
     assert not take(rates, 0.0, count=7)
     assert take(rates, 0.0, count=6)
@@ -39,8 +38,20 @@ def test_several_ports_of_one_call_count_each() -> None:
     assert rates.used("a", "rule", 6, 90.0) == 0
 
 
+def test_a_trail_is_told_the_key_the_value_and_the_use() -> None:
+    rates, trail = Rates("max_binds_per_minute"), Trail()
+    rates.spend("a", "office", 2, 2, 0.0)
+
+    assert not rates.has_room("a", "office", 2, 1, 0.0, trail=trail)
+    assert rates.has_room("b", "office", 2, 1, 0.0, trail=trail)
+    assert trail.steps == [
+        TrailStep("max_binds_per_minute", Outcome.REFUSED, "2 of 2", "office", "2", "2"),
+        TrailStep("max_binds_per_minute", Outcome.WITHIN, "0 of 2", "office", "2", "0"),
+    ]
+
+
 def test_buckets_that_are_full_again_are_forgotten() -> None:
-    rates = BindRates()
+    rates = Rates("max_binds_per_minute")
     for i in range(1000):
         take(rates, i * 1.0, account=str(i))
 
@@ -55,7 +66,7 @@ def test_buckets_that_are_full_again_are_forgotten() -> None:
 def test_no_minute_ever_has_more_than_two_minutes_worth(
     rate: int, asked: list[tuple[float, int]]
 ) -> None:
-    rates, now, granted = BindRates(), 0.0, list[tuple[float, int]]()
+    rates, now, granted = Rates("max_binds_per_minute"), 0.0, list[tuple[float, int]]()
     for pause, count in asked:
         now += pause
         if take(rates, now, rate=rate, count=count):

@@ -34,7 +34,7 @@ from sallyport.core.pinholes.ports import Ports
 from sallyport.core.pinholes.registry import OpeningRegistry
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rates import BindRates
+from sallyport.core.policy.rates import Rates
 from sallyport.core.policy.rules import ANYONE, Asker, Policy
 from sallyport.core.runtime.deadlines import Deadline, Deadlines
 from sallyport.core.runtime.durations import Durations
@@ -94,7 +94,7 @@ class Gateway:
         self.admit_primary = admission.admit_primary
         self.admit_published = admission.admit_published
         self.explain = Explainer(self, admission, self.grants, self.sessions).explain
-        self.rates = BindRates()
+        self.rates = Rates("max_binds_per_minute")
         self.minute_of_week = environment.minute_of_week
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""

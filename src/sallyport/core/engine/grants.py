@@ -248,16 +248,7 @@ class Grants:
         if rate is None:
             return
         rates, account, now = self._engine.rates, session.account_of(primary), self._engine.clock()
-        is_kept = rates.has_room(account, rule.name, rate, wanted, now)
-        if trail is not None:
-            trail.limit(
-                "max_binds_per_minute",
-                rule.name,
-                value=rate,
-                used=round(rates.used(account, rule.name, rate, now)),
-                is_kept=is_kept,
-            )
-        if not is_kept:
+        if not rates.has_room(account, rule.name, rate, wanted, now, trail=trail):
             raise QuotaExceeded("too-many-binds-a-minute")
 
     def spend(

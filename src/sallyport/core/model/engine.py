@@ -16,7 +16,7 @@ from sallyport.core.pinholes.datapath import Arrival, DataPath, UserPath
 from sallyport.core.pinholes.registry import OpeningRegistry, Traffic
 from sallyport.core.pinholes.reservations import PortReservations
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rates import BindRates
+from sallyport.core.policy.rates import Rates
 from sallyport.core.policy.rules import Policy
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.core.runtime.durations import Durations
@@ -53,7 +53,7 @@ class Engine(Protocol):
     policy: Policy
     registry: OpeningRegistry
     held: dict[str, int]
-    rates: BindRates
+    rates: Rates
     bind_times: Durations
 
     # -- the gateway (engine.gateway) ---------------------------------------------------------
