@@ -34,7 +34,7 @@ class Case:
     title: str
     arguments: Mapping[str, str]
     held: int
-    """How many binds of the client are granted before."""
+    """How many connections of the client, each with a bind, are granted before."""
     log: Mapping[str, str]
     key: str
 
@@ -45,7 +45,7 @@ def cases() -> list[Case]:
         command = re.search(r"^sallyport explain (.*)$", section, re.MULTILINE)
         log = re.search(r"^\S+ warning (\S+\.refused) (.*)$", section, re.MULTILINE)
         key = re.search(r"^Key: `(\S+)`", section, re.MULTILINE)
-        held = re.search(r"holds (\d+)", section)
+        held = re.search(r"(?:holds|has begun) (\d+)", section)
         assert command, section
         assert log, section
         assert key, section

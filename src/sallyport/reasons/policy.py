@@ -135,6 +135,15 @@ REASONS: Final = (
         "access_rules.max_binds_per_minute",
     ),
     _policy(
+        "too-many-connections-a-minute",
+        "The client began more connections, or conversations of datagrams, within a minute than its"
+        " rule grants.",
+        "The new one was refused; those it has go on, and a moment later it may begin another.",
+        "Raise max_connections_per_minute of the rule, or find out why the client connects so"
+        " often.",
+        "access_rules.max_connections_per_minute",
+    ),
+    _policy(
         "no-network-rule",
         "No network rule relates the network of the client to that of the peer.",
         "There is no traffic between these two networks in this address family.",

@@ -44,6 +44,7 @@ RULES = st.builds(
     frontends=st.sampled_from([None, None, frozenset({Frontend.TRANSPARENT})]),
     max_bindings_per_client=st.sampled_from([1, 2, 64]),
     max_binds_per_minute=st.sampled_from([None, 1, 2]),
+    max_connections_per_minute=st.sampled_from([None, None, 1, 2]),
     client_ports=st.sampled_from([PortRange(1024, 65535), PortRange(20, 2000)]),
     peers=st.sampled_from(Peers),
 )

@@ -113,6 +113,64 @@ def test_x02_what_was_refused_for_another_reason_costs_nothing_of_the_rate() -> 
     assert bind(office).connections
 
 
+@pytest.mark.parametrize(
+    ("client", "is_admitted"),
+    [
+        (str(CLIENT), False),
+        ("10.0.0.8:50001", False),
+        ("10.0.0.9:50000", True),
+        ("[fd00:a::8]:50000", True),
+    ],
+)
+def test_connections_are_limited_by_the_minute_for_each_client_alone(
+    client: str, is_admitted: bool
+) -> None:
+    office = Office(max_connections_per_minute=2)
+    for _ in range(2):
+        office.admit(str(CLIENT)).kill("gone")
+    server = "[2001:db8::9]:21" if client.startswith("[") else "198.51.100.9:21"
+    if is_admitted:
+        assert office.admit(client, server).is_open
+    else:
+        with pytest.raises(QuotaExceeded, match="too-many-connections-a-minute"):
+            office.admit(client, server)
+        event, refused = office.world.journal.records[-1]
+        assert (event, refused["reason"]) == ("connect.refused", "too-many-connections-a-minute")
+        assert refused["rule"] == "test rule"
+
+        office.world.seconds += 30
+        assert office.admit(client, server).is_open
+
+
+def test_a_connection_that_was_refused_costs_nothing_of_the_rate() -> None:
+    office = Office(max_connections_per_minute=1, max_controls=1)
+    first = office.admit()
+    for _ in range(5):
+        with pytest.raises(QuotaExceeded, match=r"too-many-connections$"):
+            office.admit()
+    office.world.seconds += 60
+    first.kill("gone")
+
+    assert office.admit().is_open
+
+
+def test_binds_and_connections_have_rates_of_their_own() -> None:
+    office = Office(max_connections_per_minute=1, max_binds_per_minute=1)
+    primary = office.dial()
+    office.bind(primary).withdraw()
+    with pytest.raises(QuotaExceeded, match="too-many-binds-a-minute"):
+        office.bind(primary)
+
+
+def test_each_client_of_a_published_server_has_a_rate_of_its_own() -> None:
+    office = PublishingOffice(replace(RULE, max_connections_per_minute=1))
+    office.publish()
+    with pytest.raises(QuotaExceeded, match="too-many-connections-a-minute"):
+        office.publish()
+
+    assert office.publish(Endpoint.parse("198.51.100.8:50000")).is_open
+
+
 def test_a_binding_ends_at_the_lifetime_of_its_rule_and_no_timer_outlives_it() -> None:
     office = Office(max_lifetime=600)
     early, late = bind(office, flags=BindFlags.NONE), bind(office, flags=BindFlags.NONE)

@@ -108,6 +108,8 @@ def test_a_mistake_is_told_with_its_line_and_what_to_write(text: str, complaint:
         ("max_bindings_per_client", "64.0", False),
         ("max_binds_per_minute", "1", True),
         ("max_binds_per_minute", "0", False),
+        ("max_connections_per_minute", "1000000", True),
+        ("max_connections_per_minute", "0", False),
         ("max_lifetime", "31536000", True),
         ("max_lifetime", "0", False),
         ("max_flows_per_binding", "16384", True),

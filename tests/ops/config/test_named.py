@@ -47,6 +47,7 @@ schedule = "office"
 frontends = ["transparent", "pcp"]
 max_bindings_per_client = 64
 max_binds_per_minute = 600
+max_connections_per_minute = 300
 max_lifetime = 3600
 max_idle = 300
 allowed_addresses = "client"
@@ -97,7 +98,7 @@ def test_every_key_of_the_language_has_its_meaning() -> None:
     assert rule.schedule.holds(read_minute("mon 08:00"))
     assert rule.frontends == frozenset({Frontend.TRANSPARENT, Frontend.PCP})
     assert (rule.max_lifetime, rule.max_idle) == (3600, 300)
-    assert rule.max_binds_per_minute == 600
+    assert (rule.max_binds_per_minute, rule.max_connections_per_minute) == (600, 300)
     assert rule.allowed_addresses is AllowedAddresses.CLIENT
     assert rule.client_ports == PortRange(1024, 65535)
     assert rule.external_ports == PortRange(40000, 59999)
@@ -167,29 +168,29 @@ def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configurat
         (
             '"1024-65535"',
             '"1024-"',
-            "f:35: '1024-' is no range of ports; write one within 1-65535, such as 1024-65535",
+            "f:36: '1024-' is no range of ports; write one within 1-65535, such as 1024-65535",
         ),
         (
             "max_lifetime",
             "max_life",
-            "f:32: unknown key 'max_life' in access_rules; write 'max_lifetime'",
+            "f:33: unknown key 'max_life' in access_rules; write 'max_lifetime'",
         ),
         (
             "strict_data_port = true",
             "strict_dataport = true",
-            "f:39: unknown key 'strict_dataport' in access_rules.filters.ftp; write"
+            "f:40: unknown key 'strict_dataport' in access_rules.filters.ftp; write"
             " 'strict_data_port'",
         ),
         (
             "strict_data_port = true",
             'deny = ["SITE", "dele"]',
-            'f:39: deny cannot be "dele"; write a list of verbs in capitals, such as ["SITE",'
+            'f:40: deny cannot be "dele"; write a list of verbs in capitals, such as ["SITE",'
             ' "DELE"]',
         ),
         (
             "strict_data_port = true",
             'passive_range = "50099-50000"',
-            'f:39: passive_range cannot be "50099-50000"; write a range of ports, such as'
+            'f:40: passive_range cannot be "50099-50000"; write a range of ports, such as'
             ' "50000-50099"',
         ),
         (
@@ -200,12 +201,12 @@ def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configurat
         (
             "strict_data_port = true",
             'tls = "off"',
-            'f:39: tls cannot be "off"; write "pass" or "refuse"',
+            'f:40: tls cannot be "off"; write "pass" or "refuse"',
         ),
         (
             "[access_rules.filters.ftp]",
             "[access_rules.filters.rtsp]",
-            "f:38: the filter 'rtsp' speaks no protocol of this rule; write 'ftp'",
+            "f:39: the filter 'rtsp' speaks no protocol of this rule; write 'ftp'",
         ),
         (
             "staff = [",
@@ -220,17 +221,17 @@ def test_a_protocol_is_spoken_at_each_port_that_its_filter_has_in_the_configurat
         (
             'from = ["external"]',
             'from = ["extern"]',
-            "f:45: no network and no set is named 'extern'; write 'external'",
+            "f:46: no network and no set is named 'extern'; write 'external'",
         ),
         (
             '[21, 2121, "tls:990"]',
             '[21, 2121, "ssl:990"]',
-            'f:48: ports cannot be "ssl:990"; write a list of ports, such as [21, 2121, "tls:990"]',
+            'f:49: ports cannot be "ssl:990"; write a list of ports, such as [21, 2121, "tls:990"]',
         ),
         (
             "[21, 2121,",
             "[21, 21,",
-            "f:48: 21 is no port or stands before; write each port once, 1-65535",
+            "f:49: 21 is no port or stands before; write each port once, 1-65535",
         ),
         ("[21, 2121,", "[21, 69,", None),
     ],

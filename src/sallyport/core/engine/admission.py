@@ -7,11 +7,12 @@ from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.engine.control_quota import ControlQuota
 from sallyport.core.engine.roster import Roster
 from sallyport.core.engine.session_table import SessionTable
-from sallyport.core.model.connection import PrimaryConnection
+from sallyport.core.model.connection import PrimaryConnection, account_for
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.session import Session
 from sallyport.core.policy.protocols import ProtocolDefinition
-from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Verdict
+from sallyport.core.policy.rates import Rates
+from sallyport.core.policy.rules import ANYONE, Asker, PublishingRule, Rule, Verdict
 from sallyport.core.policy.trail import Trail
 from sallyport.errors import PolicyDenied, QuotaExceeded
 
@@ -26,6 +27,7 @@ class Admission:
         self._sessions = sessions
         self._roster = roster
         self._controls = controls
+        self._rates = Rates("max_connections_per_minute")
         self._numbers = count(1)
 
     def admit_primary(
@@ -38,7 +40,7 @@ class Admission:
         """Return a new control connection of a client, before its server is dialled.
 
         `asker`: the user whom the front end knows, and which front end that is. Raises
-        PolicyDenied, or QuotaExceeded when the client has too many of them.
+        PolicyDenied, or QuotaExceeded when the client has too many of them or begins too many.
         """
         trail = self._engine.tracing.trail(client.address)
         verdict = self.judge(protocol, client.address, server.address, asker, trail)
@@ -63,7 +65,8 @@ class Admission:
         """Return a new control connection to a published server, before that server is dialled.
 
         The session is the published server's. Raises PolicyDenied, QuotaExceeded when the server
-        or this client of it has too many of them, InvalidArgument for an unknown protocol.
+        or this client of it has too many of them, or begins too many; InvalidArgument for an
+        unknown protocol.
         """
         protocol = self.published_protocol(rule)
         trail = self._engine.tracing.trail(client.address)
@@ -91,12 +94,14 @@ class Admission:
         if not verdict.allowed:
             self._refused(client, server, protocol, verdict, asker.user)
             raise PolicyDenied(verdict.reason)
-        is_published = isinstance(verdict.rule, PublishingRule)
-        protected = server.address if is_published else client.address
-        if reason := self.excess(client, server, is_published=is_published):
+        rule = verdict.rule
+        assert rule is not None  # noqa: S101 - an allowing verdict has one
+        if reason := self.excess(client, server, rule):
             full = replace(verdict, allowed=False, reason=reason)
             self._refused(client, server, protocol, full, asker.user)
             raise QuotaExceeded(reason)
+        is_published = isinstance(rule, PublishingRule)
+        protected = server.address if is_published else client.address
         session = self._sessions.of(protected, asker)
         session = session or self._sessions.begin(protected, asker)
         name = f"c{next(self._numbers)}"
@@ -105,14 +110,28 @@ class Admission:
         )
         session.primaries[primary.id] = primary
         self._controls.add(primary)
+        if (rate := rule.max_connections_per_minute) is not None:
+            self._rates.spend(primary.account, rule.name, rate, 1, self._engine.clock())
         return primary
 
-    def excess(self, client: Endpoint, server: Endpoint, *, is_published: bool) -> str | None:
-        """Return the reason why one control connection more is too many; None when it is not."""
-        host = self._engine.policy.host_of
-        if is_published:
-            return self._controls.excess(host(server.address), host(client.address))
-        return self._controls.excess(host(client.address), None)
+    def excess(
+        self, client: Endpoint, server: Endpoint, rule: Rule, trail: Trail | None = None
+    ) -> str | None:
+        """Return the reason why one control connection more is too many; None when it is not.
+
+        `rule` lets it be; `trail` is told how much of the rule's rate is used.
+        """
+        host_of = self._engine.policy.host_of
+        protected = account = host_of(client.address)
+        if isinstance(rule, PublishingRule):
+            protected = host_of(server.address)
+            account = account_for(protected, account)
+        if reason := self._controls.excess(protected, account):
+            return reason
+        rate, now = rule.max_connections_per_minute, self._engine.clock()
+        if rate is None or self._rates.has_room(account, rule.name, rate, 1, now, trail=trail):
+            return None
+        return "too-many-connections-a-minute"
 
     def connection(
         self,

@@ -18,18 +18,18 @@ class ControlQuota:
         self._by_account: Counter[str] = Counter()
         self._count = 0
 
-    def excess(self, account: str, outside: str | None) -> str | None:
+    def excess(self, protected: str, account: str) -> str | None:
         """Return why one connection more is refused; None when it is not.
 
-        `account` is the protected host's; `outside` names one outside client of a published server.
+        `protected` is the protected host's account, and `account` that of who asks: another one for
+        an outside client of a published server.
         """
         if self._count >= self._of_all:
             return "too-many-connections"
-        if self._by_account[account] >= self.of_one:
+        if self._by_account[protected] >= self.of_one:
             return "too-many-controls"
-        if outside is not None:
-            theirs = self._by_account[f"{account} for {outside}"]
-            return "too-many-controls" if theirs >= limits.MAX_CONTROLS_PER_PEER else None
+        if account != protected and self._by_account[account] >= limits.MAX_CONTROLS_PER_PEER:
+            return "too-many-controls"
         return None
 
     def add(self, primary: PrimaryConnection) -> None:

@@ -93,8 +93,10 @@ class Explainer:
         rule = verdict.rule
         is_published = isinstance(rule, PublishingRule)
         server = rule.server if isinstance(rule, PublishingRule) else question.server
-        if reason := self._admission.excess(client, server, is_published=is_published):
-            trail.refused("controls", reason)
+        assert rule is not None  # noqa: S101 - an allowing verdict has one
+        if reason := self._admission.excess(client, server, rule, trail):
+            if not trail.has_refused:
+                trail.refused("controls", reason)
             return _denied(verdict, reason)
         if question.bind_port is None:
             return verdict

@@ -155,7 +155,7 @@ class PrimaryConnection(Askable):
         host's, or one for each outside client of a published server, so that one flooder outside
         does not use up the quota of the others."""
         if is_published:
-            self.account += f" for {engine.policy.host_of(client.address)}"
+            self.account = account_for(session.account, engine.policy.host_of(client.address))
         self.relation = relation
         self.frontend = frontend
         """How the client asked for it."""
@@ -352,6 +352,11 @@ class PrimaryConnection(Askable):
         require_running(is_over=not self.is_open)
         if not self.chain.is_begun:
             raise BadContext("the-connection-is-not-there-yet")
+
+
+def account_for(protected: str, outside: str) -> str:
+    """Return the account of one outside client of a published server, of two hosts' own."""
+    return f"{protected} for {outside}"
 
 
 def parties_of(

@@ -50,6 +50,9 @@ class Terms:
     """How many flows a binding for many peers carries at once in user mode."""
     max_binds_per_minute: int | None = None
     """How many ports and permissions a client may ask for in a minute; None: no limit."""
+    max_connections_per_minute: int | None = None
+    """How many control connections and conversations of datagrams a client may begin in a minute;
+    None: no limit."""
     max_lifetime: int | None = None
     """Seconds after which a binding lets no peer in any more; None: no limit."""
     max_idle: int | None = None

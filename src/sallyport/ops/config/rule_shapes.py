@@ -38,7 +38,7 @@ BindingCount = Annotated[int, Meta(ge=1, le=60000, description="a number from 1 
 # Each costs a descriptor or two, of the 20 000 or so that a process may have.
 FlowCount = Annotated[int, Meta(ge=1, le=16384, description="a number from 1 to 16384")]
 # A million a minute is what a core can bind: more is no limit.
-BindRate = Annotated[int, Meta(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
+Rate = Annotated[int, Meta(ge=1, le=1_000_000, description="a number from 1 to 1000000")]
 # RFC 6887 section 15 counts in 32 bits; a year is for ever.
 Lifetime = Annotated[
     int, Meta(ge=1, le=31_536_000, description="a number of seconds from 1 to 31536000")
@@ -61,8 +61,11 @@ class TermsShape(Struct, frozen=True, kw_only=True):
     max_flows_per_binding: FlowCount = limits.MAX_RELAYED_FLOWS
     """How many connections or exchanges of datagrams one binding for many peers carries at once in
     user mode. In the kernel there is no such limit."""
-    max_binds_per_minute: BindRate | None = None
+    max_binds_per_minute: Rate | None = None
     """How many bindings one client may ask for in a minute; without the key there is no limit."""
+    max_connections_per_minute: Rate | None = None
+    """How many connections, and conversations of datagrams, one client may begin in a minute: those
+    that it opens itself, not its transfers. Without the key there is no limit."""
     max_lifetime: Lifetime | None = None
     """Seconds after which a binding lets no peer in any more; what runs may finish. Without the
     key there is no limit."""

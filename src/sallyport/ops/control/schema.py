@@ -312,6 +312,7 @@ class TermsRow(Struct, frozen=True, kw_only=True):
     max_bindings_per_client: int
     max_flows_per_binding: int
     max_binds_per_minute: int | None
+    max_connections_per_minute: int | None
     max_lifetime: int | None
     max_idle: int | None
     allowed_addresses: str
