@@ -19,7 +19,6 @@ ELSEWHERE = {
     "core/policy/trail.py": ("core/policy/test_matching.py", "written by what decides"),
     "ops/config/access.py": ("ops/config/test_load.py", "one table of a configuration"),
     "ops/config/rule_shapes.py": ("ops/config/test_document.py", "shapes of its tables"),
-    "ops/processes/estate.py": ("netns/test_takeover.py", "one of the two"),
     "cli/wrap.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
     "frontends/datagram_conversation.py": ("frontends/test_udp.py", "begun and fed by its reader"),
     "client.py": ("interop/test_local_api.py", "only a gateway answers"),

@@ -1,7 +1,7 @@
 """A fleet of workers that are played: they answer as they are told to, and end when they are."""
 
 import asyncio
-import socket
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import cast
@@ -30,6 +30,7 @@ from sallyport.ops.processes.messages import (
     HandOver,
     Leave,
     MappingsAnswer,
+    Outlive,
     Plan,
     Prepare,
     Render,
@@ -79,6 +80,7 @@ class PlayedProcess:
         self.followed: dict[int, Follow] = {}
         """The streams that it was asked for and may not leave yet, by their numbers."""
         self.is_silent = False
+        self.is_connected = True
         self._heard = heard
         self._ended = ended
         self._bench = bench
@@ -104,6 +106,10 @@ class PlayedProcess:
         except SallyportError as error:
             answer = WorkerAnswer(message.number, fault=messages.fault_of(error))
         loop = asyncio.get_running_loop()
+        if ended := self._bench.ends_when_asked.get((self.pid, type(body).__name__.lower())):
+            self._bench.processes[ended].end(0)
+            if ended == self.pid:
+                return
         loop.call_soon(self._heard, messages.encode(answer))
 
     def tell(self, document: object, lost: int = 0) -> None:
@@ -118,8 +124,15 @@ class PlayedProcess:
     def kill(self) -> None:
         self.end(-9)
 
-    def release(self) -> socket.socket:
-        raise AssertionError("this worker changes its supervisor in tests/netns/test_takeover.py")
+    def duplicates(self) -> list[int]:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        if self.is_connected:
+            return [nothing, os.dup(nothing)]
+        os.close(nothing)
+        return []
+
+    def release(self) -> None:
+        self.is_alive = False
 
     def close(self) -> None:
         pass
@@ -160,6 +173,8 @@ class Bench:
         self.taken_over: list[tuple[int, dict[str, object] | None]] = []
         self.errors: dict[tuple[int, str], SallyportError] = {}
         """What a process answers to a kind of request instead."""
+        self.ends_when_asked: dict[tuple[int, str], int] = {}
+        """The process that ends when a process is asked for a kind of request."""
         self.lack: list[OSError | None] = []
         """What keeps the host from starting each of the next processes; None: nothing."""
         self.fleet = Fleet(self._spawn, cast("Ground", self), self.journal)
@@ -194,7 +209,7 @@ class Bench:
                 return 0
             case HandOver():
                 return MappingsAnswer(self.book)
-            case SwitchOff():
+            case SwitchOff() | Outlive():
                 return None
             case TakeOver():
                 self.taken_over.append((pid, body.book))

@@ -102,6 +102,25 @@ def test_what_is_no_message_ends_the_channel() -> None:
     asyncio.run(scenario())
 
 
+def test_who_goes_on_with_a_duplicate_begins_between_two_messages() -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        channel = Channel(ours, loop, heard.put_nowait, lambda: None)
+        with theirs, socket.socket(fileno=channel.duplicate()) as kept:
+            first, second, third = (frame(asking(text)) for text in ("first", "second", "third"))
+            theirs.sendall(first + second[:5])
+            await heard.get()
+            theirs.sendall(second[5:])
+            channel.release()
+            theirs.sendall(third)
+            assert decode_request(heard.get_nowait()) == asking("second")
+            assert kept.recv(1000) == third
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_a_message_is_one_frame() -> None:
     (body,) = Frames().feed(frame(asking("x")))
     assert decode_request(body) == asking("x")

@@ -76,15 +76,23 @@ class Channel:
             raise ValueError(f"{len(self._descriptors)} descriptors came instead of {count}")
         return [self._descriptors.popleft() for _ in range(count)]
 
-    def release(self) -> socket.socket:
-        """Let go of the socket and return it, with no message cut in two; closed for us then."""
-        self._socket.settimeout(limits.WORKER_ANSWER_SECONDS)
-        self._flush()
+    @property
+    def is_open(self) -> bool:
+        """Whether neither end has closed it."""
+        return self._is_open
+
+    def duplicate(self) -> int:
+        """Return another descriptor of the socket; raises OSError, when it is closed too."""
+        return os.dup(self._socket.fileno())
+
+    def release(self) -> None:
+        """Close this end with no message cut in two: another one goes on with a duplicate."""
+        if self._is_open:
+            self._socket.settimeout(limits.WORKER_ANSWER_SECONDS)
+            self._flush()
         while self._is_open and self._frames.is_inside and self._readable():
             pass
-        kept = self._socket.dup()
         self.close()
-        return kept
 
     def finish(self, message: Struct) -> None:
         """Send a last message, wait until the other end has room for it, and close this end."""

@@ -1,11 +1,14 @@
 """What a running gateway hands over to its successor: sockets, guard, and its workers."""
 
+import os
 import socket
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from sallyport.kernel.quiet import QUIET
 from sallyport.ops.processes.fleet import Fleet
 from sallyport.ops.processes.ground import Ground
+from sallyport.ops.processes.member import Member, WorkerLost
 from sallyport.ops.processes.messages import Outlive
 from sallyport.ops.processes.takeover import Crew, EstateOffer, Mate
 
@@ -27,17 +30,39 @@ class RunningEstate:
         return offer, [QUIET.fileno(), *_descriptors(sockets)]
 
     async def release(self) -> tuple[Crew, list[int]]:
-        """Let go of every worker that serves; return the connections to them besides."""
+        """Let go of every worker that serves; return what a successor needs of each besides.
+
+        A worker may end at any moment, as one that only finishes its sessions does: it is left out.
+        Raises OperatorError or OSError, with nothing let go.
+        """
         serving = [member for member in self._fleet.members() if member.is_serving]
-        for member in serving:
-            await member.ask(Outlive(), type(None))
+        with ExitStack() as undo:
+            duplicates: dict[Member, list[int]] = {}
+            for member in serving:
+                duplicates[member] = member.duplicates()
+                for number in duplicates[member]:
+                    undo.callback(os.close, number)
+            for member in serving:
+                await _let_outlive(member)
+            undo.pop_all()
         self._fleet.let_go()
-        mates, connections = [], []
-        for member in serving:
-            pid, sock = member.release()
-            mates.append(Mate(member.number, member.index, member.series, pid))
-            connections.append(sock)
-        return Crew(mates), [sock.detach() for sock in connections]
+        mates, descriptors = [], []
+        for member, numbers in duplicates.items():
+            # Of the others the duplicates go with this process, which has nothing else to do.
+            if member.pid is not None and numbers:
+                mates.append(Mate(member.number, member.index, member.series, member.pid))
+                descriptors += numbers
+                member.release()
+        return Crew(mates), descriptors
+
+
+async def _let_outlive(member: Member) -> None:
+    """Let it not end with our process; nothing happens when it ends meanwhile."""
+    try:
+        await member.ask(Outlive(), type(None))
+    except WorkerLost:
+        if member.pid is not None:
+            raise
 
 
 def _descriptors(sockets: Iterable[socket.socket]) -> list[int]:

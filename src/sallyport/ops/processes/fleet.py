@@ -254,11 +254,11 @@ class Fleet:
         if self._look is not None:
             self._look.cancel()
 
-    def _inherit(self, mate: Mate, sock: socket.socket) -> Member:
+    def _inherit(self, mate: Mate, pidfd: int, sock: socket.socket) -> Member:
         member = Member(mate.number, mate.index, self._spawn, self._ended)
         member.series, member.is_outgoing = mate.series, True
         self._members[mate.number] = member
-        member.inherit(mate.pid, sock)
+        member.inherit(mate.pid, pidfd, sock)
         return member
 
     # -- inside -----------------------------------------------------------------------------------

@@ -93,22 +93,25 @@ class Member:
             raise WorkerLost(f"worker {self.number} cannot be started: {error}") from None
         self.over.clear()
 
-    def inherit(self, pid: int, sock: socket.socket) -> None:
-        """Take the process of another supervisor, which serves, by the connection to it.
+    def inherit(self, pid: int, pidfd: int, sock: socket.socket) -> None:
+        """Take the process of another supervisor, by its pidfd and the connection to it.
 
-        Raises OSError.
+        It serves, or has ended meanwhile: then that is told soon.
         """
-        self._process = InheritedProcess(pid, sock, self._on_report, self._ended)
+        self._process = InheritedProcess(pid, pidfd, sock, self._on_report, self._ended)
         self.over.clear()
         self.serves()
 
-    def release(self) -> tuple[int, socket.socket]:
-        """Let go of the process; return its id and the connection to it."""
+    def duplicates(self) -> list[int]:
+        """Return what another supervisor needs of the process; see `Process`."""
+        return [] if self._process is None else self._process.duplicates()
+
+    def release(self) -> None:
+        """Let go of the process while it runs."""
         assert self._process is not None  # noqa: S101 - it serves
-        pid, sock = self._process.pid, self._process.release()
+        self._process.release()
         self._process, self.is_serving = None, False
         self.over.set()
-        return pid, sock
 
     def serves(self) -> None:
         """Note that it has taken its clients."""

@@ -34,8 +34,14 @@ class Process(Protocol):
     def kill(self) -> None:
         """End it now; idempotent."""
 
-    def release(self) -> socket.socket:
-        """Let go of it while it runs; return the connection to it."""
+    def duplicates(self) -> list[int]:
+        """Return what another supervisor needs of it: the connection and its pidfd, duplicated.
+
+        Nothing when it is ending. Raises OSError, with none left, when they cannot be made.
+        """
+
+    def release(self) -> None:
+        """Let go of it while it runs: another supervisor has the duplicates."""
 
     def close(self) -> None:
         """Let go of it after it has ended."""
@@ -52,15 +58,19 @@ class InheritedProcess:
     def __init__(
         self,
         pid: int,
+        pidfd: int,
         sock: socket.socket,
         on_message: Callable[[bytes], None],
         ended: Callable[[int], None],
     ) -> None:
-        """Take over `sock`, the connection to it, in a running event loop; raises OSError."""
+        """Take over `pidfd` and `sock`, the connection to it, in a running event loop.
+
+        It may have ended: then `ended` is told soon.
+        """
         self.pid = pid
         self._loop = asyncio.get_running_loop()
         self._ended = ended
-        self._pidfd = os.pidfd_open(pid)
+        self._pidfd = pidfd
         self._channel = Channel(sock, self._loop, on_message, lambda: None)
         self._loop.add_reader(self._pidfd, self._exited)
 
@@ -73,10 +83,24 @@ class InheritedProcess:
         with suppress(OSError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def release(self) -> socket.socket:
-        """Let go of it while it runs; return the connection to it."""
+    def duplicates(self) -> list[int]:
+        """Return what another supervisor needs of it: the connection and its pidfd, duplicated.
+
+        Nothing when it is ending. Raises OSError, with none left, when they cannot be made.
+        """
+        if not self._channel.is_open:
+            return []
+        connection = self._channel.duplicate()
+        try:
+            return [connection, os.dup(self._pidfd)]
+        except OSError:
+            os.close(connection)
+            raise
+
+    def release(self) -> None:
+        """Let go of it while it runs: another supervisor has the duplicates."""
         self._forget()
-        return self._channel.release()
+        self._channel.release()
 
     def close(self) -> None:
         """Let go of it after it has ended."""
@@ -123,13 +147,14 @@ class ChildProcess(InheritedProcess):
                 ours.close()
                 raise
         try:
-            super().__init__(self._child.pid, ours, on_message, ended)
+            pidfd = os.pidfd_open(self._child.pid)
         except OSError:
             # It has begun, and its end would go unseen.
             self._child.kill()
             self._child.wait()
             ours.close()
             raise
+        super().__init__(self._child.pid, pidfd, ours, on_message, ended)
 
     def _status(self) -> int:
         return self._child.wait()

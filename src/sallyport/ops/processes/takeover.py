@@ -56,7 +56,10 @@ class Mate(Struct, frozen=True):
 
 
 class Crew(Struct, frozen=True, tag=True):
-    """The old workers; descriptors: the connection to each. From here on they are the new one's."""
+    """The old workers; descriptors: the connection to each, and its pidfd.
+
+    From here on they are the new one's.
+    """
 
     mates: list[Mate]
 
@@ -72,7 +75,7 @@ class Estate(Protocol):
         """Return what there is, and the descriptors that go with it."""
 
     async def release(self) -> tuple[Crew, list[int]]:
-        """Let go of all workers; return them and the descriptors of the connections to them."""
+        """Let go of all workers; return them and the descriptors that go with them."""
 
 
 class _Talk:
@@ -129,17 +132,18 @@ class Predecessor:
             talk = _Talk(await doorstep.visitor())
         return cls(begun.pid, talk, await talk.next(EstateOffer))
 
-    async def crew(self) -> list[tuple[Mate, socket.socket]]:
-        """Say that all is ready, and return the workers with their connections.
+    async def crew(self) -> list[tuple[Mate, int, socket.socket]]:
+        """Say that all is ready, and return the workers, each with its pidfd and connection.
 
         The gateway is ours when this returns. Raises StartupError.
         """
         self._talk.channel.send(Ready())
         crew = await self._talk.next(Crew)
-        numbers = self._talk.channel.take_descriptors(len(crew.mates))
+        numbers = iter(self._talk.channel.take_descriptors(2 * len(crew.mates)))
+        connections = zip(crew.mates, numbers, numbers, strict=True)
         return [
-            (mate, socket.socket(fileno=number))
-            for mate, number in zip(crew.mates, numbers, strict=True)
+            (mate, pidfd, socket.socket(fileno=connection))
+            for mate, connection, pidfd in connections
         ]
 
     async def gone(self) -> None:
