@@ -349,3 +349,14 @@ def test_one_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> No
         assert not process.is_alive
 
     played(act, monkeypatch)
+
+
+def test_a_worker_that_ends_before_all_serve_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(bench: Bench) -> None:
+        bench.ends_when_asked[102, "take"] = 101
+        with pytest.raises(StartupError, match="worker 1 has ended at the start"):
+            await serve(bench, workers=2)
+
+    played(act, monkeypatch)

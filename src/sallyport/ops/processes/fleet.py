@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sallyport import limits
 from sallyport.core.runtime.environment import Journal
-from sallyport.errors import OperatorError, RequestRefused
+from sallyport.errors import OperatorError, RequestRefused, StartupError
 from sallyport.kernel.quiet import QUIET
 from sallyport.ops.processes.command_router import CommandRouter
 from sallyport.ops.processes.ground import Ground, GuardRules
@@ -103,9 +103,11 @@ class Fleet:
                     starting.create_task(at_start(self._begin(member)))
         except ExceptionGroup as wrong:
             raise wrong.exceptions[0] from None  # one reason is enough to end a start
+        if ended := [one.number for one in (first, *others) if one.pid is None]:
+            raise StartupError(f"worker {ended[0]} has ended at the start")
+        self._watch()
         crew = [] if predecessor is None else await predecessor.crew()
         outgoing = [self._inherit(*one) for one in crew]
-        self._watch()
         await self._follow_on(outgoing, (first, *others), book)
         await self._adopt()
         return commands
