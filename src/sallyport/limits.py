@@ -476,6 +476,10 @@ MAX_DROP_SOURCES = 256
 MAX_DROP_RECORDS = 20
 DROP_MINUTE_SECONDS = 60.0
 
+# When the group of the packet log that samples come by is another program's, it is asked for again
+# so often: a gateway that tried to take over and could not has ended by then.
+DROP_RETRY_SECONDS = 5.0
+
 # For how long it is remembered that a stranger came to a port, and for how many ports: longer than
 # a peer is usually waited for, and as many as the range has by default. 2 MB when all are scanned.
 KNOCKED_SECONDS = 300

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from tests.netns.kernel_bench import begin, datagrams
 
+from sallyport.kernel.drops import GROUP
+from sallyport.kernel.packet_log import PacketLog
 from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.host import wait_until
 from sallyport.lab.network import Lab
@@ -24,6 +27,23 @@ def gateway(lab: Lab) -> Iterator[RunningGateway]:
 def dropped(gateway: RunningGateway, source: str) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in gateway.journal() if '"guard.dropped"' in line]
     return [one for one in records if one["peer"].startswith(source)]
+
+
+# Before the others, which share a gateway: one host has one.
+def test_where_another_program_has_the_group_samples_begin_when_that_has_ended(lab: Lab) -> None:
+    with lab.gateway.entered():
+        other = PacketLog(GROUP, 64)
+    with closing(other):
+        gateway = RunningGateway(lab, name="without-samples")
+        limited = [json.loads(line) for line in gateway.journal() if "gateway.limited" in line]
+        assert [one["to"] for one in limited] == ["no records of dropped packets"]
+
+    def is_told() -> bool:
+        with begin(lab.stranger, "203.0.113.1:40405"):
+            return bool(dropped(gateway, "203.0.113.66"))
+
+    wait_until(gateway.process, is_told, gateway.log, "nothing was told", 20)
+    assert gateway.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@
 
 import asyncio
 import select
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from sallyport import limits
 from sallyport.addresses import PortRange
 from sallyport.core.policy.rules import Network, NetworkRule, Policy, PublishingRule
 from sallyport.core.runtime.environment import Journal
-from sallyport.errors import KernelError
+from sallyport.errors import KernelError, StartupError
 from sallyport.io.fair_poller import FairPoller
 from sallyport.kernel import host
 from sallyport.kernel.base_table import GatewayRules
@@ -43,6 +43,9 @@ class Ground:
         self._guard: Guard | None = None
         self._drops: DropWatch | None = None
         self._drop_log = DropLog(journal, interface_name)
+        self._rules: GuardRules | None = None
+        self._lack: str | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._poller: FairPoller | None = None
 
     @property
@@ -89,6 +92,7 @@ class Ground:
         # The guard stands before the host begins to forward, and falls after it has ceased to.
         undo.callback(self._guard.remove)
         self._guard.install(policy, self._sampling(rules))
+        self._rules = rules
         undo.callback(changes.restore)
         changes.apply()
         self._poller = FairPoller(asyncio.get_running_loop())
@@ -102,14 +106,30 @@ class Ground:
         try:
             self._drops = DropWatch()
         except KernelError as error:
-            self._journal.record(
-                "gateway.limited",
-                level="warning",
-                to="no records of dropped packets",
-                lack=str(error),
-            )
+            if str(error) != self._lack:
+                self._journal.record(
+                    "gateway.limited",
+                    level="warning",
+                    to="no records of dropped packets",
+                    lack=str(error),
+                )
+            self._lack = str(error)
+        else:
+            self._lack = None
+
+    def _sample_again(self) -> None:
+        """Ask for samples once more: the program that had their group may have ended."""
+        assert self._guard is not None  # noqa: S101 - it stands as long as samples are looked for
+        assert self._rules is not None  # noqa: S101
+        self._sample_drops()
+        if self._drops is not None:
+            with suppress(StartupError):  # the guard looks after its rules itself
+                self._guard.install(self._rules.policy, self._sampling(self._rules))
+        self._log_drops()
 
     def _stop_sampling(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
         if self._drops is not None and self._poller is not None:
             self._poller.forget(self._drops)
             self._drops.close()
@@ -119,7 +139,10 @@ class Ground:
         return replace(rules.gateway, are_drops_sampled=self._drops is not None)
 
     def _log_drops(self) -> None:
-        if self._drops is not None and self._poller is not None:
+        if self._drops is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(limits.DROP_RETRY_SECONDS, self._sample_again)
+        elif self._poller is not None:
             self._poller.watch(self._drops, self._note_drops, events=select.EPOLLIN)
 
     def _note_drops(self, _events: int) -> None:
@@ -144,6 +167,7 @@ class Ground:
         """Put other rules in the place of those there are; raises StartupError."""
         if self._guard is not None:
             self._guard.install(rules.policy, self._sampling(rules))
+            self._rules = rules
 
     def free_series(self, plan: Plan, taken: set[int]) -> int:
         """Return a series of numbers that is free; raises StartupError."""
