@@ -185,9 +185,10 @@ class Gateways:
 
     def succeed(self) -> None:
         """Let another one take over."""
-        before = self.now
-        self.now = self._run("--takeover")
-        self.until(lambda: self.status()["pid"] == self.now.process.pid)
+        before, new = self.now, self._run("--takeover")
+        self.until(lambda: self.status()["pid"] == new.process.pid or has_ended(new))
+        assert not has_ended(new), self.said()[-3:]
+        self.now = new
         assert before.process.wait(10) == 0
 
     def fail_to_succeed(self) -> None:
@@ -258,3 +259,8 @@ class Gateways:
         os.kill(pid, signal.SIGUSR1)
         self.until(file.exists)
         return Counter(json.loads(file.read_text()))
+
+
+def has_ended(gateway: RunningGateway) -> bool:
+    """Whether its process is over."""
+    return gateway.process.poll() is not None
