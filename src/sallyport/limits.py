@@ -151,6 +151,15 @@ DESCRIPTORS_KEPT_BACK = 4
 # a fifth of the time at most. A NAT with 500 machines that boot at once waits for a second.
 REST_OF_ONE_CLIENT = 8.0
 
+# What a bind that was refused, or that no peer has used, costs the client that asked for it: the
+# same times the 0.5 ms that it takes with its command, its answer and its end. So a client that
+# does nothing but bind has 250 a second while there are others.
+DELAY_FOR_A_BIND_IN_VAIN = REST_OF_ONE_CLIENT * 0.0005
+
+# So much of it is forgiven, and again once that time has passed without: a dozen binds in vain, as
+# of files that a server turns out not to have.
+DELAY_FORGIVEN = 0.05
+
 # Private sessions for one client at once: one for each transfer that a peer outside may start. As
 # many as the bindings a client has by default, which those sessions share.
 MAX_PRIVATE_SESSIONS = MAX_BINDINGS_PER_CLIENT

@@ -13,6 +13,7 @@ import pytest
 from tests.io.test_pump import pair
 from tests.relay.loopback import run
 
+from sallyport import limits
 from sallyport.io.fair_poller import FairPoller
 
 
@@ -86,6 +87,89 @@ def test_others_are_clients_with_a_socket_besides_those_that_are_named(flood: Fl
 
     flood.poller.forget(theirs)
     assert not flood.poller.has_others({"client"})
+
+
+def delayed(scenario: Callable[[Flood], Coroutine[None, None, None]]) -> None:
+    """Run a scenario in which the client "flooder" has to wait, for longer than is forgiven."""
+
+    async def whole() -> None:
+        poller = FairPoller(asyncio.get_running_loop())
+        with contextlib.closing(poller), ExitStack() as undo:
+            flood = Flood(poller, undo)
+            flood.add("one", "flooder")
+            flood.add("two", "flooder")
+            for _ in range(3):
+                poller.delay("flooder", limits.DELAY_FORGIVEN / 2)
+            await scenario(flood)
+
+    run(whole())
+
+
+def test_a_client_that_is_delayed_waits_while_there_are_others_and_then_goes_on() -> None:
+    async def scenario(flood: Flood) -> None:
+        flood.add("neighbour", "other")
+        ours, served = flood.add("three", "flooder"), asyncio.Event()
+        flood.poller.watch(ours, lambda _events: served.set(), events=select.EPOLLIN)
+        assert [flood.turn() for _ in range(3)] == [["neighbour"]] * 3
+        assert not served.is_set()
+
+        await served.wait()
+
+    delayed(scenario)
+
+
+def test_a_client_that_is_alone_is_not_delayed() -> None:
+    async def scenario(flood: Flood) -> None:
+        assert flood.turn() == ["one", "two"]
+
+    delayed(scenario)
+
+
+def test_a_short_delay_is_forgiven_and_many_of_them_are_not(flood: Flood) -> None:
+    flood.add("one", "client")
+    flood.add("neighbour", "other")
+    flood.poller.delay("client", limits.DELAY_FORGIVEN * 0.9)
+    assert flood.turn() == ["neighbour", "one"]
+
+    async def once_more() -> None:
+        flood.poller.delay("client", 60.0)
+        assert flood.turn() == ["neighbour"]
+
+    run(once_more())
+
+
+def test_a_delayed_client_is_told_of_a_reset_at_once() -> None:
+    async def scenario(flood: Flood) -> None:
+        ours, theirs = pair()
+        with ours, theirs:
+            flood.add("neighbour", "other")
+            flood.poller.watch(
+                ours,
+                lambda _events: flood.served.append("reset"),
+                client="flooder",
+                events=select.EPOLLIN,
+            )
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+
+            assert flood.turn() == ["neighbour", "reset"]
+            flood.poller.forget(ours)
+
+    delayed(scenario)
+
+
+def test_nothing_is_kept_of_a_delayed_client_that_has_gone() -> None:
+    async def scenario(flood: Flood) -> None:
+        flood.add("neighbour", "other")
+        again = flood.add("three", "late")
+        flood.poller.delay("late", 60.0)
+        flood.poller.forget(again)
+        flood.poller.delay("late", 60.0)
+
+        flood.add("four", "late")
+        assert flood.turn() == ["four", "neighbour"]
+
+    delayed(scenario)
 
 
 def test_a_turn_has_an_end_however_many_have_news(flood: Flood) -> None:

@@ -1,17 +1,22 @@
 """The fair poller: the one place that decides whose socket is served next.
 
 A turn gives each client that has news one call, however many connections it has; the others of its
-sockets stay ready, in the kernel, and come back with the next turn. Who floods waits for itself.
+sockets stay ready, in the kernel, and come back with the next turn. Who floods waits for itself,
+and who is told to wait (`delay`) has no turn until that is over.
 """
 
 import asyncio
 import select
 import selectors
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable
 from typing import Final, Protocol
 
+from sallyport import limits
+
 _NOTHING_ASKED: Final = select.EPOLLET
+_OVER: Final = select.EPOLLHUP | select.EPOLLERR
 
 # Calls in a turn: some 5 ms, then timers, signals and newcomers get theirs. Those that the kernel
 # has named go to the end of its list: the others are next.
@@ -50,6 +55,10 @@ class FairPoller:
         self._epoll = select.epoll()
         self._seats: dict[int, _Seat] = {}
         self._clients: Counter[Hashable] = Counter()
+        self._delayed: dict[Hashable, float] = {}
+        """Until when clients are delayed, by the clock."""
+        self._resting: dict[Hashable, list[int]] = {}
+        """The descriptors of such clients that have had news meanwhile."""
         self.turn = 0
         """Counts how often it has served."""
         self._is_serving = False
@@ -61,6 +70,16 @@ class FairPoller:
     def has_others(self, clients: Collection[Hashable]) -> bool:
         """Return whether sockets of any other client are watched."""
         return any(client not in clients for client in self._clients)
+
+    def delay(self, client: Hashable, seconds: float) -> None:
+        """Let the sockets of a client wait so long, and longer when it is told again meanwhile.
+
+        Only while other clients have sockets here, and not for what adds up to less than
+        `limits.DELAY_FORGIVEN`. Resets are told at once.
+        """
+        if client in self._clients:
+            now = time.monotonic()
+            self._delayed[client] = max(self._delayed.get(client, now), now) + seconds
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Make an event loop that serves straight from its wait: about a third less for each event
@@ -103,6 +122,7 @@ class FairPoller:
             self._clients[seat.client] -= 1
             if not self._clients[seat.client]:
                 del self._clients[seat.client]
+                self._delayed.pop(seat.client, None)
 
     def close(self) -> None:
         """Stop watching all sockets; idempotent."""
@@ -113,6 +133,7 @@ class FairPoller:
         self._epoll.close()
         self._seats.clear()
         self._clients.clear()
+        self._delayed.clear()
 
     def soon(self, action: Callable[[], None]) -> None:
         """Call `action` when this turn is over, without a turn of the event loop of its own.
@@ -128,6 +149,8 @@ class FairPoller:
     def serve(self, timeout: float | None = 0.0) -> None:
         """Wait for news, at most that many seconds, and serve one turn."""
         ready: Collection[tuple[int, int]] = self._epoll.poll(timeout, _CALLS_PER_TURN)
+        if self._delayed:
+            ready = self._without_delayed(ready)
         if len(ready) > 1 and len(self._clients) > 1:  # A single client keeps no other waiting.
             ready = self._one_each(ready)
         self.turn += 1
@@ -150,6 +173,32 @@ class FairPoller:
                     action()
                 except BaseException as error:  # noqa: BLE001 - as above
                     _survive(action, error)
+
+    def _without_delayed(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
+        """Leave out whose client is delayed, and do not ask about it until that is over."""
+        now, others = time.monotonic(), []
+        for number, events in ready:
+            client = self._seats[number].client
+            seconds = self._delayed.get(client, 0.0) - now
+            if seconds <= 0.0:
+                self._delayed.pop(client, None)
+            seconds -= limits.DELAY_FORGIVEN
+            if seconds <= 0.0 or events & _OVER or not self.has_others((client,)):
+                others.append((number, events))
+                continue
+            if client not in self._resting:
+                self._resting[client] = []
+                asyncio.get_running_loop().call_later(seconds, self._go_on, client)
+            self._resting[client].append(number)
+            self._epoll.modify(number, _NOTHING_ASKED)
+        return others
+
+    def _go_on(self, client: Hashable) -> None:
+        """Ask again about the sockets of a client whose delay is over."""
+        for number in self._resting.pop(client):
+            # It may have been closed meanwhile, or be another client's.
+            if seat := self._seats.get(number):
+                self._epoll.modify(number, seat.events or _NOTHING_ASKED)
 
     def _one_each(self, ready: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
         """Choose for each client the socket that was served longest ago; the shortest line first,

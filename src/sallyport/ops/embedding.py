@@ -58,7 +58,7 @@ async def open_gateway(
     failure: BaseException | None = None
     with closing(FairPoller(loop)) as poller:
         async with asyncio.TaskGroup() as tasks:
-            world = AsyncWorld(journal or EventJournal("warning"), tasks)
+            world = AsyncWorld(journal or EventJournal("warning"), tasks, poller.delay)
             path = UserDataPath(loop, poller, is_transparent=False, absent=policy.sources)
             gateway = Gateway(
                 policy=policy,

@@ -30,7 +30,14 @@ class AsyncWorld:
     `drive` must be called once the gateway exists: timers fire its deadlines.
     """
 
-    def __init__(self, journal: Journal, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        tasks: asyncio.TaskGroup,
+        delay: Callable[[str, float], None] = lambda _client, _seconds: None,
+    ) -> None:
+        """`delay`: lets a client wait (`Environment.delay`); by default none does."""
+        self.delay = delay
         self.journal = journal
         self.filter_running = FilterRunning()
         self._tasks = tasks

@@ -44,6 +44,8 @@ class VirtualWorld:
         self.suspended: list[tuple[Work, Callable[[BaseException | None], None]]] = []
         self.seconds = 0.0
         self.minute = 0
+        self.delayed: dict[str, float] = {}
+        """For how many seconds each client was let wait, all in all."""
         self._state = 1
 
     def now(self) -> float:
@@ -53,6 +55,10 @@ class VirtualWorld:
     def minute_of_week(self) -> int:
         """Return the minute of the week; Monday 00:00 until a test changes it."""
         return self.minute
+
+    def delay(self, client: str, seconds: float) -> None:
+        """Count it (`Environment.delay`)."""
+        self.delayed[client] = self.delayed.get(client, 0.0) + seconds
 
     def random_below(self, bound: int) -> int:
         """Implement `Environment.random_below` with a fixed sequence (Lehmer's generator)."""

@@ -2,10 +2,12 @@
 
 import pytest
 from tests.core.office import Office
+from tests.core.test_published import PublishingOffice
 
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Missed
+from sallyport.errors import QuotaExceeded
 from sallyport.flags import BindFlags
 from sallyport.reasons import REASONS
 
@@ -64,6 +66,46 @@ def test_what_was_used_or_killed_or_never_open_is_not_asked_about() -> None:
     ends = [fields for name, fields in records if name == "binding.closed"]
     assert len(ends) == 3
     assert not any("unused" in fields for fields in ends)
+
+
+@pytest.mark.parametrize("missed", list(Missed))
+def test_the_client_waits_for_a_bind_that_nobody_has_used(missed: Missed) -> None:
+    office = Office()
+    office.data_path.missing = missed
+    primary = office.dial()
+    office.bind(primary).withdraw()
+    office.allow(primary, "198.51.100.9:50000").withdraw()
+
+    assert office.world.delayed == {"10.0.0.8": 2 * limits.DELAY_FOR_A_BIND_IN_VAIN}
+
+
+def test_the_client_waits_for_a_bind_that_was_refused() -> None:
+    office = Office(max_bindings_per_client=1)
+    primary = office.dial()
+    office.bind(primary)
+    with pytest.raises(QuotaExceeded):
+        office.bind(primary)
+
+    assert office.world.delayed == {"10.0.0.8": limits.DELAY_FOR_A_BIND_IN_VAIN}
+
+
+def test_the_client_does_not_wait_for_a_bind_that_was_used() -> None:
+    office = Office()
+    office.data_path.missing = DROPPED
+    used = office.bind(office.dial())
+    peer = Endpoint.parse("198.51.100.9:20")
+    office.data_path.connect(peer, used.proxy_address)
+    office.data_path.finish(peer)
+
+    assert office.world.delayed == {}
+
+
+def test_of_a_published_server_the_client_outside_waits() -> None:
+    office = PublishingOffice()
+    office.data_path.missing = DROPPED
+    office.bind_data(office.publish()).withdraw()
+
+    assert office.world.delayed == {"198.51.100.7": limits.DELAY_FOR_A_BIND_IN_VAIN}
 
 
 def test_a_range_that_is_kept_open_is_not_asked_about() -> None:

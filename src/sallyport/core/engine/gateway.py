@@ -96,6 +96,7 @@ class Gateway:
         self.explain = Explainer(self, admission, self.grants, self.sessions).explain
         self.rates = Rates("max_binds_per_minute")
         self.minute_of_week = environment.minute_of_week
+        self.delay = environment.delay
         self.held: dict[str, int] = {}
         """How many ports and permissions each account holds (`Session.account`)."""
         self._ports = ports

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.model.adopted_transfer import AdoptedTransfer
 from sallyport.core.model.binding import Binding
-from sallyport.core.model.connection import parties_of
+from sallyport.core.model.connection import PrimaryConnection, parties_of
 from sallyport.core.model.engine import Engine
 from sallyport.core.model.events import (
     NO_PARAMETERS,
@@ -28,7 +28,7 @@ from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
-from sallyport.limits import MAX_UNUSED_REMEMBERED
+from sallyport.limits import DELAY_FOR_A_BIND_IN_VAIN, MAX_UNUSED_REMEMBERED
 
 # Ends that need no word by themselves.
 _NORMAL = frozenset({"finished", "idle"})
@@ -55,6 +55,7 @@ class Ledger:
 
     def bind_refused(self, request: BindRequest, refusal: BindError) -> None:
         """Record why a bind was refused."""
+        self._in_vain(request.primary)
         protocol = request.protocol
         self._note_refusal(
             refusal,
@@ -339,6 +340,7 @@ class Ledger:
             level, fields["explanation"] = "warning", connection.explanation
             reason = "closed-by-filter" if reason in _NORMAL else reason
         if connection.missed is not None:
+            self._in_vain(connection.primary)
             fields["unused"] = connection.missed
             # Of all that can be the cause, this one is for the operator of this host to mend.
             level = "warning" if connection.missed is Missed.DROPPED else level
@@ -353,6 +355,15 @@ class Ledger:
             seconds=round(seconds, 3),
             **fields,
         )
+
+    def _in_vain(self, primary: PrimaryConnection | None) -> None:
+        """Let who asked for a bind that came to nothing wait for it.
+
+        Else a client that does nothing but bind has as much of the time as one that transfers.
+        """
+        if primary is not None:
+            host = self._engine.policy.host_of(primary.client.address)
+            self._engine.delay(host, DELAY_FOR_A_BIND_IN_VAIN)
 
     def _remember(self, connection: SecondaryConnection | FutureConnection, missed: Missed) -> None:
         client = connection.session.client_address

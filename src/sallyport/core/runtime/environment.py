@@ -43,5 +43,8 @@ class Environment(Protocol):
     def random_below(self, bound: int) -> int:
         """Return an unpredictable integer in [0, bound)."""
 
+    def delay(self, client: str, seconds: float) -> None:
+        """Let what a client (`Policy.host_of`) says from now on wait so long, for others' sake."""
+
     def wake_at(self, when: float) -> None:
         """Set the timer: call `Gateway.deadlines.fire` at `when` (seconds of `now`)."""

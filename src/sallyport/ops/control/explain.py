@@ -92,6 +92,9 @@ class _Stillness:
         """Return a time that does not pass."""
         return 0.0
 
+    def delay(self, client: str, seconds: float) -> None:
+        """Let no client wait."""
+
     def random_below(self, bound: int) -> int:
         """Return a number below `bound`; nothing is drawn here."""
         return bound - 1

@@ -218,7 +218,7 @@ class Worker:
         if self._assembly is not None:
             self._assembly.replace(prepared, sockets)
             return sorted(self._handlers)
-        world = AsyncWorld(self._journal, self._tasks)
+        world = AsyncWorld(self._journal, self._tasks, self._poller.delay)
         self._assembly = assemble(
             prepared,
             sockets,
