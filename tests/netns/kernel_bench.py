@@ -321,15 +321,24 @@ def hush(host: Host, is_silent: bool = True) -> Iterator[None]:
         host.run(["nft", "delete", "table", "inet", "hush"])
 
 
-def send_segment(host: Host, source: Endpoint, to: Endpoint, segment: Segment) -> None:
-    """Send one segment past the host's own TCP, from any source."""
+def raw_socket(host: Host, version: int) -> socket.socket:
+    """A socket that sends past the host's own TCP, from any source."""
+    with host.entered():
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        return socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+
+def packet(source: Endpoint, to: Endpoint, segment: Segment) -> bytes:
+    """Write a segment as a packet, which such a socket sends as it is."""
     body, ends = segment.packed(source, to), source.address.packed + to.address.packed
     if to.version == 4:
         head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 6, 0)
     else:
         head = struct.pack(">IHBB", 6 << 28, len(body), 6, 64)
-    with host.entered():
-        family = socket.AF_INET if to.version == 4 else socket.AF_INET6
-        raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    with raw:
-        raw.sendto(head + ends + body, (str(to.address), 0))
+    return head + ends + body
+
+
+def send_segment(host: Host, source: Endpoint, to: Endpoint, segment: Segment) -> None:
+    """Send one segment past the host's own TCP, from any source."""
+    with raw_socket(host, to.version) as raw:
+        raw.sendto(packet(source, to, segment), (str(to.address), 0))

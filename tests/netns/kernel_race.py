@@ -95,6 +95,31 @@ def rush(
         running.end()
 
 
+@contextmanager
+def repeated(raw: socket.socket, packet: bytes, to: str) -> Iterator[None]:
+    """Send a packet by a raw socket again and again, from a CPU of its own, until the end."""
+    ours, theirs = _fork.Pipe()
+    child = _fork.Process(target=_repeat, args=(raw, packet, to, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        # A child that fails is the end of the pipe.
+        ours.recv()
+        yield
+    finally:
+        child.terminate()
+        child.join()
+        ours.close()
+
+
+def _repeat(raw: socket.socket, packet: bytes, to: str, pipe: Connection) -> None:
+    os.sched_setaffinity(0, {_two_cpus()[1]})
+    raw.sendto(packet, (to, 0))
+    pipe.send("begun")
+    while True:
+        raw.sendto(packet, (to, 0))
+
+
 def _run(  # noqa: PLR0917
     attempt: Attempt,
     hosts: Sequence[Host],

@@ -3,9 +3,10 @@
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
+from tests.netns import kernel_race
 from tests.netns.kernel_bench import (
     ACK,
     PATIENCE,
@@ -18,11 +19,16 @@ from tests.netns.kernel_bench import (
     Way,
     dial,
     listen,
+    packet,
+    raw_socket,
     send_segment,
 )
 
 from sallyport.addresses import Endpoint
+from sallyport.kernel import marks, netlink_socket
+from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.lab.host import Host
+from sallyport.wire import conntrack
 
 pytestmark = pytest.mark.netns
 
@@ -103,3 +109,53 @@ def test_f25_a_handshake_cannot_end_with_another_syn(bench: Bench) -> None:
         arriving.settimeout(SILENCE)
         with pytest.raises(TimeoutError):
             sequence_of(arriving, target.port, SYN | ACK)
+
+
+# linux/tcp.h: closing a socket in this mode tells the other end nothing.
+TCP_REPAIR = 19
+
+# Rules read a mark and write it within some tenths of a microsecond. Of so many notes, each made in
+# the middle of a flood of resets, a dozen fall between the two.
+NOTES = 20_000
+
+
+def mark_of(flow: bytes, kernel: socket.socket) -> int:
+    """Read the mark of one flow; a dump would go through the flows of the whole machine."""
+    kernel.send(conntrack.get_request(flow, 1))
+    report = conntrack.read_report(kernel.recv(netlink_socket.RECEIVE_SIZE))
+    assert report is not None
+    return report.mark
+
+
+def test_no_reset_of_a_vanished_peer_takes_away_the_note_that_an_end_is_recorded(
+    bench: Bench,
+) -> None:
+    bench.forget_flows()
+    bench.open(NAT.pinhole(bench.lab))
+    to, target = Endpoint.parse(NAT.listen), Endpoint.parse(NAT.target)
+    source = Endpoint(bench.lab.server.address(4), SOURCE_PORT + 2)
+    with (
+        listen(bench.lab.client, NAT.target) as inside,
+        segments(bench.lab.client) as arriving,
+        dial(bench.lab.server, NAT.listen, source_port=source.port) as peer,
+    ):
+        client, _ = inside.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        peer.close()
+        with client:
+            client.send(b"anybody?")
+            reset = packet(source, to, Segment(RST, sequence_of(arriving, target.port, RST)))
+    bench.until(lambda: bool(bench.sink.ended))
+    ended = marks.ENDS | marks.TOLD
+
+    with bench.lab.gateway.entered(), closing(ConntrackRequests()) as requests:
+        (flow,) = [one.original for one in requests.dump(ended, ended)]
+        with (
+            closing(netlink_socket.connect()) as kernel,
+            raw_socket(bench.lab.server, 4) as raw,
+            kernel_race.repeated(raw, reset, str(to.address)),
+        ):
+            for _ in range(NOTES):
+                requests.set_bits(flow, 0, marks.TOLD)
+                requests.conclude(flow, marks.TOLD)
+                assert mark_of(flow, kernel) & marks.TOLD
