@@ -43,16 +43,25 @@ class Kernel:
         self.live: list[object] = []
         self.dumps = 0
         self.worked = 0.0
+        self.sent = 0
         self._answers: list[bytes] = []
 
     def settimeout(self, _seconds: float) -> None:
         """Never wait."""
 
-    def send(self, question: bytes) -> None:
+    def send(self, questions: bytes) -> None:
+        self.sent += 1
+        self._answers = []
+        while questions:
+            (size,) = struct.unpack_from("=I", questions)
+            self._answer(questions[:size])
+            questions = questions[size:]
+
+    def _answer(self, question: bytes) -> None:
         (sequence,) = struct.unpack_from("=I", question, netlink.SEQUENCE_AT)
         (name,) = [name for name in SETS if name.encode() + b"\0" in question]
-        old = netlink.plain_message(ERROR, 0, sequence - 1, struct.pack("=i", -errno.EPERM))
-        self._answers = [old]
+        old = netlink.plain_message(ERROR, 0, 0, struct.pack("=i", -errno.EPERM))
+        self._answers.append(old)
         for attributes in self.elements.get(name, ()):
             body = netlink.nested(3, netlink.nested(1, attributes))
             self._answers.append(netlink.message(NEW_ELEMENT, 0, sequence, Family.INET, body))
@@ -111,6 +120,7 @@ def test_nothing_came(knocks: Knocks, kernel: Kernel, installed: InstalledPinhol
     kernel.elements["exact4"] = [counted(0), counted(0)]
 
     assert knocks.missed(installed, AGE) is Missed.NOTHING_CAME
+    assert kernel.sent == 1
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,9 @@ def test_any_bytes_are_messages_or_a_protocol_error(data: bytes) -> None:
             list(netlink.attributes(message.payload))
     except ProtocolError as error:
         assert error.reason in {"netlink-truncated", "netlink-bad-length"}  # noqa: PT017
+
+
+def test_the_first_attribute_of_a_type_is_found() -> None:
+    data = netlink.attribute(1, b"one") + netlink.attribute(2, b"two") + netlink.attribute(2, b"")
+
+    assert [netlink.value_of(data, kind) for kind in (1, 2, 3)] == [b"one", b"two", b""]

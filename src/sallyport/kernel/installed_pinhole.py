@@ -40,7 +40,6 @@ _EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPOKEN_WIDE, _SPEAKS, _LISTEN =
         "listen",
     )
 )
-_DOORS = frozenset(name for names in (_EXACT, _NARROW, _ANY, _WIDE) for name in names.values())
 _UDP = Transport.UDP
 
 
@@ -125,9 +124,17 @@ def held(installed: InstalledPinhole) -> Elements:
     return _elements(installed, installed.in_kernel, installed.owner_in_kernel)
 
 
-def doors(installed: InstalledPinhole) -> Elements:
-    """Return the elements at which the kernel looks peers up: they count who comes."""
-    return [element for element in held(installed) if element[0] in _DOORS]
+def doors(installed: InstalledPinhole) -> tuple[str, list[nftset.Key]]:
+    """Return where the kernel looks its peers up, and counts who comes: a set, and the keys in it.
+
+    Without keys there is no such place.
+    """
+    pinhole = installed.in_kernel
+    if pinhole is None or pinhole.target is None:
+        return "", []
+    found = _lookups(pinhole, pinhole.listen.version, installed.owner_in_kernel, b"")
+    # What looks a pinhole up lies in one set.
+    return found[0][0] if found else "", [key for _name, key, _data in found]
 
 
 def _elements(installed: InstalledPinhole, pinhole: Pinhole, owner: Endpoint | None) -> Elements:

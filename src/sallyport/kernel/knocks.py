@@ -2,7 +2,7 @@
 
 Each element where peers are looked up counts the flows that it let by, and the base table notes at
 which ports strangers were dropped. Both are read only when a pinhole closes that no flow has used,
-by one question each.
+by one message with two questions.
 
 Of a peer that came in and has no flow, either the client did not answer, or other rules dropped it
 behind ours. Only the first has an entry in conntrack, or had one that we were told of. To look for
@@ -10,14 +10,12 @@ it is to read all of conntrack, so no more than a share of the time is spent on 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Missed
 from sallyport.errors import KernelError, ProtocolError
-from sallyport.flags import Transport
 from sallyport.kernel import installed_pinhole, marks, netlink_socket
 from sallyport.kernel.base_table import BASE_TABLE
 from sallyport.kernel.conntrack import ConntrackRequests
@@ -60,32 +58,31 @@ class Knocks:
 
         None when the kernel does not say.
         """
-        pinhole = installed.pinhole
         try:
-            if self._has_come(installed):
+            let_by, strangers = self._look(installed)
+            if any(state.octets for state in let_by):
                 return self._whereabouts(installed)
-            if self._was_stranger_at(pinhole.transport, pinhole.listen, seconds):
-                return Missed.STRANGER_CAME
         except (KernelError, ProtocolError, OSError):
             return None
+        for state in strangers:
+            left = state.milliseconds_left or 0
+            if limits.KNOCKED_SECONDS - left / 1000 < seconds + _TICK_SECONDS:
+                return Missed.STRANGER_CAME
         return Missed.NOTHING_CAME
 
-    def _has_come(self, installed: InstalledPinhole) -> bool:
-        keys: dict[str, list[nftset.Key]] = {}
-        for name, key, _data in installed_pinhole.doors(installed):
-            keys.setdefault(name, []).append(key)
-        return any(
-            state.octets
-            for name, some in keys.items()
-            for state in self._ask(self._table, name, some)
-        )
-
-    def _was_stranger_at(self, transport: Transport, listen: Endpoint, seconds: float) -> bool:
-        key = listen.address.packed + nftset.service_key(transport, listen.port)
-        for state in self._ask(BASE_TABLE, f"knocked{listen.version}", [key]):
-            left = state.milliseconds_left or 0
-            return limits.KNOCKED_SECONDS - left / 1000 < seconds + _TICK_SECONDS
-        return False
+    def _look(self, installed: InstalledPinhole) -> tuple[list[ElementState], list[ElementState]]:
+        """Return the states of where its peers are looked up, and of where strangers are noted."""
+        listen = installed.pinhole.listen
+        note = listen.address.packed + nftset.service_key(installed.pinhole.transport, listen.port)
+        name, doors = installed_pinhole.doors(installed)
+        noted = f"knocked{listen.version}"
+        first, second = next(self._sequences), next(self._sequences)
+        questions = nftset.question(BASE_TABLE, noted, [note], second)
+        if doors:
+            questions = nftset.question(self._table, name, doors, first) + questions
+        self._socket.send(questions)
+        # The kernel answers them in their order.
+        return self._answer(first, name, len(doors)), self._answer(second, noted, 1)
 
     def _whereabouts(self, installed: InstalledPinhole) -> Missed | None:
         if installed.was_refused:
@@ -98,19 +95,18 @@ class Knocks:
         self._may_look_at = now + (self._worked() - began) / limits.WHEREABOUTS_SHARE
         return Missed.NOT_TAKEN if found else Missed.DROPPED
 
-    def _ask(self, table: str, name: str, keys: Sequence[nftset.Key]) -> list[ElementState]:
-        """Return the states of these elements, up to the first that is not there."""
-        sequence = next(self._sequences)
-        self._socket.send(nftset.question(table, name, keys, sequence))
+    def _answer(self, sequence: int, name: str, count: int) -> list[ElementState]:
+        """Read the states of `count` elements of a set, up to the first that is not there."""
         states: list[ElementState] = []
-        while len(states) < len(keys):
+        while len(states) < count:
             for answer in netlink.messages(self._socket.recv(netlink_socket.RECEIVE_SIZE)):
                 if answer.sequence != sequence:
                     continue
-                if answer.errno == netlink_socket.ENOENT:
+                refused = answer.errno
+                if refused == netlink_socket.ENOENT:
                     return states
-                if answer.errno:
-                    raise KernelError(f"read elements of {name}", answer.errno)
+                if refused:
+                    raise KernelError(f"read elements of {name}", refused)
                 if (state := nftset.read_state(answer)) is not None:
                     states.append(state)
         return states

@@ -148,3 +148,14 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ProtocolError("netlink-bad-length", data[at:])
         yield kind & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + size]
         at += size + (-size & 3)
+
+
+def value_of(data: bytes, wanted: int) -> bytes:
+    """Return the payload of the first attribute of a type; empty when there is none.
+
+    What is behind it is not looked at. Raises ProtocolError as `attributes`.
+    """
+    for kind, value in attributes(data):
+        if kind == wanted:
+            return value
+    return b""

@@ -22,6 +22,7 @@ _GET = netlink.message_type(Subsystem.NFTABLES, 13)
 _DELETE = netlink.message_type(Subsystem.NFTABLES, 14)
 _FLAGS = {
     _CREATE: netlink.FLAG_REQUEST | netlink.FLAG_CREATE | netlink.FLAG_EXCL,
+    _GET: netlink.FLAG_REQUEST,
     _DELETE: netlink.FLAG_REQUEST,
 }
 
@@ -144,9 +145,9 @@ def question(table: str, name: str, keys: Sequence[Key], sequence: int) -> bytes
 
     At most 512 of them.
     """
-    listed = netlink.nested(_LIST_ELEMENTS, *map(element, keys))
-    names = netlink.text(_LIST_TABLE, table) + netlink.text(_LIST_SET, name)
-    return netlink.message(_GET, netlink.FLAG_REQUEST, sequence, Family.INET, names + listed)
+    body = b"".join(map(element, keys))
+    before, behind = _frame(_GET, table, name, len(body))
+    return b"".join((before, _SEQUENCE.pack(sequence), behind, body))
 
 
 def read_state(message: Message) -> ElementState | None:
@@ -156,22 +157,18 @@ def read_state(message: Message) -> ElementState | None:
     """
     if message.kind != _CREATE:
         return None
-    listed = _inner(message.payload[netlink.GENERIC_SIZE :], _LIST_ELEMENTS)
-    found = dict(netlink.attributes(_inner(listed, _ITEM)))
-    quota = _inner(found.get(_ELEMENT_EXPRESSION, b""), _EXPRESSION_DATA)
-    left = found.get(_ELEMENT_EXPIRES)
+    value_of = netlink.value_of
+    listed = value_of(message.payload[netlink.GENERIC_SIZE :], _LIST_ELEMENTS)
+    found = value_of(listed, _ITEM)
+    quota = value_of(value_of(found, _ELEMENT_EXPRESSION), _EXPRESSION_DATA)
+    left = value_of(found, _ELEMENT_EXPIRES)
     return ElementState(
-        octets=int.from_bytes(_inner(quota, _QUOTA_CONSUMED), "big"),
-        milliseconds_left=None if left is None else int.from_bytes(left, "big"),
+        octets=int.from_bytes(value_of(quota, _QUOTA_CONSUMED), "big"),
+        milliseconds_left=int.from_bytes(left, "big") if left else None,
     )
 
 
-def _inner(data: bytes, kind: int) -> bytes:
-    """Return the attribute of this kind; empty when there is none."""
-    return dict(netlink.attributes(data)).get(kind, b"")
-
-
-# Batches differ in little but their elements: the rest is written once for each size of them.
+# Messages differ in little but their elements: the rest is written once for each size of them.
 @lru_cache(maxsize=1024)
 def _frame(kind: int, table: str, name: str, size: int, more: int = 0) -> tuple[bytes, bytes]:
     """Write what stands in front of `size` bytes of elements, without the sequence number."""
