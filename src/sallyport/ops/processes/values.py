@@ -12,6 +12,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
+
 _T = TypeVar("_T")
 
 _ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
@@ -31,8 +33,8 @@ def plain(value: object) -> object:
         return [plain(item) for item in value]
     if isinstance(value, frozenset):
         return sorted((plain(item) for item in value), key=str)
-    if dataclasses.is_dataclass(value):
-        value = {one.name: getattr(value, one.name) for one in _fields(type(value))}
+    if isinstance(value, Struct) or dataclasses.is_dataclass(value):
+        value = {name: getattr(value, name) for name in _fields(type(value))}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     raise TypeError(f"{value!r} has no words in JSON")
@@ -57,7 +59,7 @@ def _read(kind: Any, words: Any) -> Any:  # noqa: ANN401 - types are what this i
     if get_origin(kind) is Mapping:
         item = get_args(kind)[1]
         return {key: _read(item, word) for key, word in _as(dict, words).items()}
-    if dataclasses.is_dataclass(kind):
+    if issubclass(kind, Struct) or dataclasses.is_dataclass(kind):
         make: Callable[..., object] = kind if isinstance(kind, type) else type(kind)
         hints = _hints(make)
         return make(**{name: _read(hints[name], word) for name, word in _as(dict, words).items()})
@@ -89,5 +91,8 @@ def _hints(kind: Callable[..., object]) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _fields(kind: Any) -> list[dataclasses.Field[Any]]:  # noqa: ANN401
-    return [one for one in dataclasses.fields(kind) if one.init]
+def _fields(kind: Any) -> Iterable[str]:  # noqa: ANN401
+    if issubclass(kind, Struct):
+        names: tuple[str, ...] = kind.__struct_fields__
+        return names
+    return [one.name for one in dataclasses.fields(kind) if one.init]
