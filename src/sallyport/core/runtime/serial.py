@@ -59,12 +59,17 @@ class FilterRunning:
 
     def run(self, step: Callable[[], _Result]) -> _Result:
         """Run filter code: return what it returns, raise what it raises."""
-        was_running, self.running = self.running, True
-        self.number += not was_running
+        was_running = self.begin()
         try:
             return step()
         finally:
             self.running = was_running
+
+    def begin(self) -> bool:
+        """Take note that filter code runs; return what `running` is to be set to when it ends."""
+        was_running, self.running = self.running, True
+        self.number += not was_running
+        return was_running
 
 
 def waited_too_long(seconds: float) -> TimeoutError:
@@ -145,10 +150,22 @@ class SerialRunner:
             self._fault(error, owner)
 
     def _drain(self) -> None:
+        """Run the queue until it is empty, or a coroutine waits."""
         self.is_busy = True
         try:
-            if self._filter_running.run(self._go_on):
-                return
+            was_running = self._filter_running.begin()
+            try:
+                while self._waiting:
+                    method, arguments, self.owner = self._waiting.popleft()
+                    work = method(*arguments)
+                    # The same step as `work.send(None)`. A coroutine that ends at once is the rule,
+                    # and `next` with a default tells it without the cost of a StopIteration.
+                    yielded = next(work.__await__(), _DONE)
+                    if yielded is not _DONE:
+                        self._wait_for(work, yielded)
+                        return
+            finally:
+                self._filter_running.running = was_running
         except BaseException as error:  # noqa: BLE001 - a fence: what a filter raises stays here
             self.fail(error, self.owner)
         self.is_busy = False
@@ -157,21 +174,11 @@ class SerialRunner:
             if not self.is_closed:
                 self.on_idle()
 
-    def _go_on(self) -> bool:
-        """Run the queue until it is empty; return True when a coroutine waits first."""
-        while self._waiting:
-            method, arguments, self.owner = self._waiting.popleft()
-            work = method(*arguments)
-            # The same step as `work.send(None)`. A coroutine that ends at once is the rule, and
-            # `next` with a default tells it without the cost of a StopIteration.
-            yielded = next(work.__await__(), _DONE)
-            if yielded is not _DONE:
-                self._must_report = True
-                if self._call_later is not None:
-                    self._limit = self._call_later(limits.FILTER_WAIT_SECONDS, self._give_up)
-                self._suspend(work, yielded, self._resumed)
-                return True
-        return False
+    def _wait_for(self, work: Work, yielded: object) -> None:
+        self._must_report = True
+        if self._call_later is not None:
+            self._limit = self._call_later(limits.FILTER_WAIT_SECONDS, self._give_up)
+        self._suspend(work, yielded, self._resumed)
 
     def _give_up(self) -> None:
         self.fail(waited_too_long(limits.FILTER_WAIT_SECONDS), self.owner)
