@@ -282,7 +282,10 @@ class Binder:
         binding alone; and now its ports are known. Raises OutOfResources, and what
         `DataPath.reserve` raises.
         """
-        factories, event = binding.session.factories, flow_event(binding.transport)
+        factories = binding.session.factories
+        if not factories:
+            return
+        event = flow_event(binding.transport)
         if not any(
             factory.may_meet(event, connection.proxy_address)
             for factory in factories

@@ -71,7 +71,7 @@ class Ledger:
             binding=binding.id,
             protocol=binding.protocol.name,
             **parties_of(binding.session, binding.primary, binding.rule),
-            named=", ".join(str(_named(one)) for one in binding.connections),
+            named=", ".join(str(one.client_address or "unknown") for one in binding.connections),
         )
 
     def binding_made(self, binding: Binding, request: BindRequest) -> None:
@@ -374,7 +374,7 @@ class Ledger:
 
     def _note_bound(self, event: str, first: SecondaryConnection, level: Level) -> None:
         """Record an event of a binding; its first port stands for it."""
-        sources = first.ip_filter
+        pinhole = first.pinhole
         self._journal.record(
             event,
             level=level,
@@ -382,9 +382,9 @@ class Ledger:
             session=first.session.id,
             binding=first.binding_id,
             rule=first.rule.name,
-            client=_named(first),
-            proxy=first.proxy_address,
-            peers="anyone" if sources is None else sources,
+            client=pinhole.target or "unknown",
+            proxy=pinhole.listen,
+            peers="anyone" if pinhole.sources is None else pinhole.sources,
         )
 
 
@@ -400,7 +400,3 @@ def _settings_for(connection: SecondaryConnection | FutureConnection) -> Mapping
 def _count_transfer(connection: SecondaryConnection | FutureConnection) -> None:
     if connection.primary is not None:
         connection.primary.transfers += 1
-
-
-def _named(connection: SecondaryConnection) -> Endpoint | str:
-    return connection.client_address or "unknown"

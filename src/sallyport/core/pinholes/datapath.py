@@ -72,7 +72,9 @@ class Pinhole(NamedTuple):
     @property
     def is_translated(self) -> bool:
         """Whether the pinhole listens on an address of the gateway and so uses one of its ports."""
-        return self.target != self.listen
+        target, listen = self.target, self.listen
+        # Mostly the ports say it: comparing addresses is slow.
+        return target is None or target.port != listen.port or target != listen
 
 
 class FlowCounters(NamedTuple):

@@ -16,7 +16,7 @@ from itertools import count
 from typing import NamedTuple
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import Arrival, DataPath, FlowCounters, Pinhole
 from sallyport.core.pinholes.lifecycle import (
     ADMIT,
@@ -142,11 +142,12 @@ Observer = Callable[[str, Sequence[Opening], float], None]
 
 
 # Numbers, because the hash of an address takes longer than the rest of a bind's books.
-_Place = tuple[bool, int, int, int]
+_Place = tuple[bool, type[IpAddress], int, int]
 
 
 def _place_of(transport: Transport, listen: Endpoint) -> _Place:
-    return transport is _UDP, listen.version, int(listen.address), listen.port
+    address = listen.address
+    return transport is _UDP, type(address), int(address), listen.port
 
 
 class OpeningRegistry:
@@ -176,8 +177,9 @@ class OpeningRegistry:
 
     def add(self, opening: Opening) -> None:
         """Register an opening in state reserved, and start its time limit."""
-        self._by_id[opening.pinhole.id] = opening
-        self._by_place[_place_of(opening.transport, opening.pinhole.listen)] = opening
+        pinhole = opening.pinhole
+        self._by_id[pinhole.id] = opening
+        self._by_place[_place_of(pinhole.transport, pinhole.listen)] = opening
         self._restart_limit(opening)
 
     def at(self, transport: Transport, listen: Endpoint) -> Opening | None:
@@ -194,10 +196,13 @@ class OpeningRegistry:
         Raises Terminating when one is not in state reserved (then nothing has changed) or ends
         meanwhile, and what `DataPath.open` raises; in the last two cases the openings have ended.
         """
+        real: list[Opening] = []
+        asked: list[Pinhole] = []
         for opening in openings:
             after(opening.state, ARM)
-        real = [opening for opening in openings if not opening.is_emulated]
-        asked = [opening.pinhole for opening in real]
+            if not opening.is_emulated:
+                real.append(opening)
+                asked.append(opening.pinhole)
         try:
             if real:
                 began = self._clock() if self.observer is not None else 0.0
@@ -210,9 +215,10 @@ class OpeningRegistry:
         except BaseException:
             self._undo(openings, "could-not-open")
             raise
-        if CLOSED in [opening.state for opening in openings]:
-            self._undo(openings, "ended-while-arming")
-            raise Terminating("ended-while-arming")
+        for opening in openings:
+            if opening.state is CLOSED:
+                self._undo(openings, "ended-while-arming")
+                raise Terminating("ended-while-arming")
         for opening in openings:
             if opening.state is RESERVED:  # else a flow was reported first and has opened it
                 self._open(opening)
@@ -370,8 +376,9 @@ class OpeningRegistry:
             self.kill(opening, reason)
 
     def _forget(self, opening: Opening) -> None:
-        self._by_id.pop(opening.pinhole.id, None)
-        place = _place_of(opening.transport, opening.pinhole.listen)
+        pinhole = opening.pinhole
+        self._by_id.pop(pinhole.id, None)
+        place = _place_of(pinhole.transport, pinhole.listen)
         if self._by_place.get(place) is opening:
             del self._by_place[place]
 
