@@ -53,7 +53,7 @@ class FlowTable:
     def __init__(self, effects: FlowEffects, last: int = 0, series: int = 0) -> None:
         """Number pinholes from the one after `last` on, within a series (marks.SERIES)."""
         self._effects = effects
-        self._sink: FlowSink | None = None
+        self._sink: FlowSink  # set by `attach`, before anything is opened
         self._by_generation: dict[int, InstalledPinhole] = {}
         self._by_pinhole: dict[int, InstalledPinhole] = {}
         self._series = marks.series_bits(series)
@@ -152,7 +152,7 @@ class FlowTable:
             if report.is_destroyed:
                 peer = conntrack.read_source(report.original)
                 installed.was_refused = True
-                self._required_sink.flow_refused(installed.pinhole.id, peer)
+                self._sink.flow_refused(installed.pinhole.id, peer)
             return
         if flow is None:
             flow = self._begin(installed, report)
@@ -176,7 +176,7 @@ class FlowTable:
         (flow,) = installed.flows.values()
         if installed.pinhole.idle_seconds is not None:
             self._effects.watch(installed, flow)
-        self._required_sink.flow_established(installed.pinhole.id, flow.peer)
+        self._sink.flow_established(installed.pinhole.id, flow.peer)
         if is_over:
             self._conclude(installed, flow)
 
@@ -193,11 +193,6 @@ class FlowTable:
         for installed in list(self._by_generation.values()):
             for flow in [flow for key, flow in installed.flows.items() if key not in alive]:
                 self._end(installed, flow, FlowCounters(flow.peer, 0, 0))
-
-    @property
-    def _required_sink(self) -> FlowSink:
-        assert self._sink is not None, "attach() comes before open()"  # noqa: S101
-        return self._sink
 
     def _begin(self, installed: InstalledPinhole, report: FlowReport) -> Flow | None:
         if report.mark & marks.ENDS == marks.ENDS and not (
@@ -218,7 +213,7 @@ class FlowTable:
             self._effects.watch(installed, flow)
         if installed.is_unwanted(flow):
             self._effects.kill_flow(flow)
-        self._required_sink.flow_established(installed.pinhole.id, flow.peer)
+        self._sink.flow_established(installed.pinhole.id, flow.peer)
         return flow
 
     def _conclude(self, installed: InstalledPinhole, flow: Flow) -> None:
@@ -241,4 +236,4 @@ class FlowTable:
             return
         if not installed.is_open:
             self._closed.append(installed)
-        self._required_sink.flow_ended(installed.pinhole.id, counters)
+        self._sink.flow_ended(installed.pinhole.id, counters)

@@ -7,8 +7,9 @@ They are written anew whenever they are needed: kept, they would be most of what
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct
 
 from sallyport.addresses import MAX_PORT, Endpoint
 from sallyport.core.pinholes.datapath import FlowCounters, Pinhole
@@ -43,8 +44,7 @@ _EXACT, _NARROW, _ANY, _WIDE, _TARGET, _SPOKEN, _SPOKEN_WIDE, _SPEAKS, _LISTEN =
 _UDP = Transport.UDP
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(Struct):
     """One admitted flow of a pinhole; the tuples are named as conntrack names them."""
 
     key: bytes
@@ -80,8 +80,7 @@ Keys = list[tuple[str, nftset.Key]]
 """The name of the set, and the key of the element in it."""
 
 
-@dataclass(slots=True)
-class InstalledPinhole:
+class InstalledPinhole(Struct, eq=False):
     """A pinhole with its place in the kernel; it outlasts the pinhole while flows go on."""
 
     pinhole: Pinhole
@@ -95,7 +94,7 @@ class InstalledPinhole:
     port of a client the first one has its datagrams."""
     owner: Endpoint | None = None
     """UDP, single: the source that came first. No other source gets in any more."""
-    flows: dict[bytes, Flow] = field(default_factory=dict)
+    flows: dict[bytes, Flow] = {}
     in_kernel: Pinhole | None = None
     """The pinhole as the kernel knows it; None: it knows nothing of it."""
     owner_in_kernel: Endpoint | None = None
@@ -245,16 +244,14 @@ def _lookups(pinhole: Pinhole, version: int, owner: Endpoint | None, value: byte
         sources, ports = IpFilter.of(owner.address), frozenset({owner.port})
     listen = place.address.packed + nftset.service_key(pinhole.transport, place.port)
     if sources is None and ports is None:
-        name, keys = _ANY[version], [listen]
-    else:
-        singles = _singles(sources, version)
-        if singles is None or (ports and len(singles) * len(ports) > _MAX_EXACT):
-            return _wide(listen, version, sources, ports, value)
-        name, keys = _EXACT[version], [single + listen for single in singles]
-        if ports is not None:
-            ends = [nftset.port_key(port) for port in sorted(ports)]
-            name, keys = _NARROW[version], [key + end for key in keys for end in ends]
-    return [(name, key, value) for key in keys]
+        return [(_ANY[version], listen, value)]
+    singles = _singles(sources, version)
+    if singles is None or (ports and len(singles) * len(ports) > _MAX_EXACT):
+        return _wide(listen, version, sources, ports, value)
+    if ports is None:
+        return [(_EXACT[version], single + listen, value) for single in singles]
+    ends = [nftset.port_key(port) for port in sorted(ports)]
+    return [(_NARROW[version], single + listen + end, value) for single in singles for end in ends]
 
 
 # A server is met again with every transfer: this is a sixth of the time a pinhole takes in Python.

@@ -14,7 +14,14 @@ from typing import Final
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
-from sallyport.io.sockets import let_bind_absent, make, make_transparent, name_of, refusal
+from sallyport.io.sockets import (
+    SocketName,
+    let_bind_absent,
+    make,
+    make_transparent,
+    name_of,
+    refusal,
+)
 from sallyport.kernel import marks
 
 # Of all descriptors the process may have, the part that placeholders may hold: 5 000 of 20 000.
@@ -73,7 +80,8 @@ class Placeholders:
         try:
             sock = _bound(
                 transport,
-                address,
+                address.version,
+                name,
                 may_be_absent=bool(self._absent) and address.address in self._absent,
                 is_shared=is_shared,
             )
@@ -144,9 +152,9 @@ def _send_in_the_name(
 
 
 def _bound(
-    transport: Transport, address: Endpoint, *, may_be_absent: bool, is_shared: bool
+    transport: Transport, version: int, name: SocketName, *, may_be_absent: bool, is_shared: bool
 ) -> socket.socket:
-    made = make(transport, address.version)
+    made = make(transport, version)
     try:
         if is_shared:  # with sockets of the same user that say so as well, and no other
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -155,7 +163,7 @@ def _bound(
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         if may_be_absent:
             let_bind_absent(made)
-        made.bind(name_of(address))
+        made.bind(name)
     except OSError:
         made.close()
         raise
