@@ -10,9 +10,11 @@ def test_a_generated_page_says_what_the_code_says(name: str) -> None:
     assert page == reference.PAGES[name](), "run `make reference`"
 
 
-@pytest.mark.parametrize(("key", "meaning"), list(reference.configuration_keys()))
-def test_every_configuration_key_has_a_meaning(key: str, meaning: str) -> None:
-    assert meaning.endswith("."), key
+def test_every_configuration_key_has_a_meaning() -> None:
+    meanings = dict(reference.configuration_keys())
+
+    assert len(meanings) > 50
+    assert not [key for key, meaning in meanings.items() if not meaning.endswith(".")]
 
 
 def test_every_key_that_a_reason_names_exists() -> None:
