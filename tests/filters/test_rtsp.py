@@ -254,6 +254,15 @@ def test_r06_a_silent_session_ends_after_twice_its_timeout(version: int) -> None
     dialogue.client_hears(b"RTSP/1.0 454 Session Not Found\r\nCSeq: 9\r\n\r\n")
 
 
+def test_r06_a_client_whose_sessions_are_over_costs_no_more_time() -> None:
+    dialogue = playing()
+    assert dialogue.gateway.deadlines.next is not None
+
+    dialogue.time_passes(3600)
+
+    assert dialogue.gateway.deadlines.next is None
+
+
 @both_families
 def test_a_pause_of_any_length_closes_nothing_while_requests_come(version: int) -> None:
     dialogue = playing(version)

@@ -286,7 +286,9 @@ class RtspDialogue(api.DataFilter):
         self.client.send(self._from_server.take_rest())
 
     def _look_again(self) -> None:
-        self.set_deadline(limits.RTSP_LOOK_SECONDS if self._pending or self._sessions else None)
+        """Come back while an answer is missing or a stream is open; nothing else can run out."""
+        has_open = any(session.streams for session in self._sessions.values())
+        self.set_deadline(limits.RTSP_LOOK_SECONDS if self._pending or has_open else None)
 
     # -- refusals -----------------------------------------------------------------------------
 
