@@ -51,6 +51,10 @@ REPLIES = st.one_of(
 )
 
 
+# How often the two sides speak in a conversation, and how many lines at a time.
+MOST_TURNS = 8
+MOST_LINES = 4
+
 ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\n"])
 
 
@@ -71,7 +75,9 @@ def conversations(
     )
     cuts = st.lists(st.integers(0, 5000), max_size=3)
     return st.lists(
-        st.tuples(st.lists(said, min_size=1, max_size=4), cuts).map(_cut), min_size=1, max_size=8
+        st.tuples(st.lists(said, min_size=1, max_size=MOST_LINES), cuts).map(_cut),
+        min_size=1,
+        max_size=MOST_TURNS,
     ).map(lambda turns: [one for turn in turns for one in turn])
 
 
@@ -106,7 +112,7 @@ def play(dialogue: Dialogue, turns: list[tuple[str, list[bytes]]]) -> Iterator[N
     for speaker, segments in turns:
         (dialogue.client_says if speaker == "client" else dialogue.server_says)(*segments)
         yield
-    for _ in range(6):
+    for _ in range(MOST_TURNS * MOST_LINES):  # each may wait alone for a server that is silent
         dialogue.time_passes(2 * limits.FTP_REPLY_SECONDS)
         yield
 
