@@ -91,6 +91,24 @@ def test_a_fault_in_serving_one_leaves_nobody_waiting(ground: Ground) -> None:
     assert ground.due == []
 
 
+@pytest.mark.parametrize("flooders", [1, 2, 4])
+def test_a_few_that_flood_leave_room_to_others(flooders: int) -> None:
+    queue = TurnQueue(of_one=500, of_all=1000, rest=lambda _spent, _waiting: 0.0)
+    for _ in range(1000):
+        for number in range(flooders):
+            queue.put(f"flooder {number}", 1, lambda: None)
+
+    assert queue.has_room_for(1000 // (flooders + 1))
+    assert queue.put("neighbour", 1, lambda: None)
+
+
+def test_a_crowd_fills_all_the_room_there_is() -> None:
+    queue = TurnQueue(of_one=500, of_all=1000, rest=lambda _spent, _waiting: 0.0)
+
+    assert all(queue.put(f"client {number}", 1, lambda: None) for number in range(1000))
+    assert not queue.put("another", 1, lambda: None)
+
+
 def test_those_that_wait_leave_time_to_others(ground: Ground) -> None:
     ground.put("flooder", "f1", "f2", "f3")
     ground.put("a", "a1")

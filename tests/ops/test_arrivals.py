@@ -122,7 +122,7 @@ def test_each_socket_is_served_once_by_the_front_end_of_its_transport(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: dict[str, FakeFrontEnd] = {}
-    for name in ("Interceptor", "DatagramInterceptor"):
+    for name in ("Entrance", "Interceptor", "DatagramInterceptor"):
 
         def make(*arguments: object, name: str = name) -> FakeFrontEnd:
             return made.setdefault(name, FakeFrontEnd(*arguments))

@@ -5,11 +5,9 @@ hands us connections by TPROXY: the accepted socket's own name is the server tha
 A server published behind NAT has a plain listening socket at an address of the gateway.
 """
 
-import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.gateway import Gateway
@@ -18,15 +16,11 @@ from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import ControlConnection
+from sallyport.frontends.entrance import Entrance
 from sallyport.frontends.sockets import control_listener, explained, publishing
-from sallyport.frontends.turn_queue import TurnQueue, rest_beside_others
-from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.interception import INTERCEPTION, interception_socket
-from sallyport.io.sockets import endpoint_of, has_failed, let_end, prepare_leg
-
-# A burst of clients, such as 200 machines at nine in the morning, must not meet a full queue.
-_BACKLOG = 1024
+from sallyport.io.sockets import endpoint_of, let_end
 
 # More than any client says before it has heard something: one segment.
 _FIRST_WORDS = 2048
@@ -56,28 +50,20 @@ def publishing_socket(
 
 
 class Interceptor:
-    """Accepts control connections, intercepted and published, and begins each."""
+    """Begins control connections, intercepted and published."""
 
     def __init__(
         self,
         gateway: Gateway,
         protocols: Mapping[int, ProtocolDefinition],
         poller: FairPoller,
+        entrance: Entrance,
     ) -> None:
         """Serve `gateway`; `protocols` are those of clients inside, by the port they dial."""
         self._gateway = gateway
         self._protocols = protocols
-        self._loop = asyncio.get_running_loop()
         self._poller = poller
-        self._acceptors: dict[socket.socket, Acceptor] = {}
-        # Twice what one client may have waiting: one alone does not keep the others out.
-        self._queue = TurnQueue(
-            of_one=gateway.controls_of_one,
-            of_all=2 * gateway.controls_of_one,
-            rest=rest_beside_others(poller.has_others),
-        )
-        self._waiting: set[socket.socket] = set()
-        """Accepted, and not served yet."""
+        self._entrance = entrance
 
     def speak(self, protocols: Mapping[int, ProtocolDefinition]) -> None:
         """Replace what clients inside may speak; connections under way go on."""
@@ -85,37 +71,11 @@ class Interceptor:
 
     def serve(self, listener: socket.socket) -> None:
         """Start to accept on a socket made by one of the functions above; it stays the caller's."""
-        prepare_leg(listener)
-        listener.listen(_BACKLOG)
-        self._acceptors[listener] = Acceptor(self._loop, self._poller, listener, self._accepted)
-        self._acceptors[listener].turn(is_on=self._queue.has_room_for(1))
+        self._entrance.open(listener, self._begin, self._refuse)
 
     def leave(self, listener: socket.socket) -> None:
         """Accept there no more; what was accepted goes on."""
-        self._acceptors.pop(listener).turn(is_on=False)
-
-    def close(self) -> None:
-        """Accept nothing more, after the last connection has ended; idempotent."""
-        for listener in tuple(self._acceptors):
-            self.leave(listener)
-        self._queue.clear()
-        while self._waiting:
-            self._waiting.pop().close()
-
-    def _accepted(self, leg: socket.socket, client: Endpoint) -> None:
-        """Let a new connection wait for its turn, at the end of this one if it is alone."""
-        host = self._gateway.policy.host_of(client.address)
-        if not self._queue.put(host, 1, partial(self._begin, leg, client)):
-            self._refuse(leg, client)
-            return
-        self._waiting.add(leg)
-        self._poller.soon(self._queue.serve)
-        if not self._queue.has_room_for(1):
-            self._turn_all(is_on=False)
-
-    def _turn_all(self, *, is_on: bool) -> None:
-        for acceptor in self._acceptors.values():
-            acceptor.turn(is_on=is_on)
+        self._entrance.shut(listener)
 
     def _protocol_at(self, dialled: Endpoint) -> ProtocolDefinition | None:
         # A client inside that comes to the published address is refused, in words.
@@ -138,11 +98,6 @@ class Interceptor:
 
     def _begin(self, leg: socket.socket, client: Endpoint) -> None:
         """Ask policy about a new connection; a refused client is told so by its protocol."""
-        self._waiting.discard(leg)
-        self._turn_all(is_on=True)
-        if has_failed(leg):  # it has gone: its server need not be dialled
-            leg.close()
-            return
         dialled = endpoint_of(leg.getsockname())
         protocol = self._protocol_at(dialled)
         try:

@@ -53,7 +53,9 @@ class TurnQueue:
     ) -> None:
         """`of_one`: how many of one client may wait; `of_all`: the sum of sizes of all that wait.
 
-        `later` calls a function in so many seconds; by default that of the running loop.
+        What one client has waiting may not take more room than it leaves, so a few that flood leave
+        room to others: one has half of it, two a third each (Choudhury and Hahne 1998, dynamic
+        thresholds). `later` calls a function in so many seconds, by default in the running loop.
         """
         self._of_one = of_one
         self._room = of_all
@@ -74,7 +76,8 @@ class TurnQueue:
 
     def put(self, client: Hashable, size: int, serve: Serve) -> bool:
         """Let something of that size wait for its turn; False when it is lost."""
-        if self.is_full_for(client) or size > self._room:
+        has_room = size * (len(self._lines.get(client, ())) + 1) <= self._room
+        if not has_room or self.is_full_for(client):
             return False
         self._lines.setdefault(client, deque()).append((size, serve))
         self._room -= size

@@ -17,6 +17,7 @@ from sallyport.core.policy.rules import Policy, PublishingRule
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
 from sallyport.frontends.api.server import ApiServer, worker_path
+from sallyport.frontends.entrance import Entrance
 from sallyport.frontends.pcp.announcer import Announcer
 from sallyport.frontends.pcp.leases import LeaseBook, Leases
 from sallyport.frontends.pcp.responder import PcpResponder, SeenAs
@@ -114,9 +115,10 @@ class FrontEnds:
     ) -> None:
         """`seen_as` knows the flows that run in the kernel."""
         self._seen_as = seen_as
-        self._streams = Interceptor(gateway, {}, poller)
+        self._entrance = Entrance(gateway, poller)
+        self._streams = Interceptor(gateway, {}, poller, self._entrance)
         self._datagrams = DatagramInterceptor(gateway, {}, poller.has_others)
-        self._socks = SocksServer(gateway, tasks, poller)
+        self._socks = SocksServer(gateway, tasks, poller, self._entrance)
         self._api = ApiServer(gateway, tasks)
         self._served: dict[Place, socket.socket] = {}
         self._gateway = gateway
@@ -218,7 +220,7 @@ class FrontEnds:
     def close(self) -> None:
         """Accept nothing more, after the last connection has ended; idempotent."""
         self.stop_accepting()
-        self._streams.close()
+        self._entrance.close()
         self._announcer.stop()
         self._datagrams.close()
         self._socks.close()

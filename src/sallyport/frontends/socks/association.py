@@ -53,6 +53,8 @@ class Association(SessionFilter):
         self._tasks = tasks
         self._leg = leg
         self._client = client
+        self._host = gateway.policy.host_of(client.address)
+        """With whose other connections it shares a turn."""
         self._asker = asker
         self._inside: socket.socket | None = None
         self._port = 0
@@ -90,7 +92,7 @@ class Association(SessionFilter):
             )
         self._inside = inside
         self._gateway.user_path.lend(self._binding.connections[0].pinhole.id, self._take)
-        self._poller.watch(self._leg, self._hung_up, events=select.EPOLLRDHUP)
+        self._poller.watch(self._leg, self._hung_up, client=self._host, events=select.EPOLLRDHUP)
         self._listen(inside)
         place = endpoint_of(inside.getsockname())
         with suppress(OSError):
@@ -104,7 +106,7 @@ class Association(SessionFilter):
     # -- from the client ----------------------------------------------------------------------
 
     def _listen(self, inside: socket.socket) -> None:
-        self._poller.watch(inside, self._readable, events=select.EPOLLIN)
+        self._poller.watch(inside, self._readable, client=self._host, events=select.EPOLLIN)
 
     def _readable(self, _events: int) -> None:
         for _ in range(limits.MAX_DATAGRAMS_PER_TURN):
@@ -182,7 +184,8 @@ class Association(SessionFilter):
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
         self._drop(peer)
         self._reached[peer] = ours
-        self._poller.watch(ours, partial(self._heard, peer, ours), events=select.EPOLLIN)
+        heard = partial(self._heard, peer, ours)
+        self._poller.watch(ours, heard, client=self._host, events=select.EPOLLIN)
         return theirs.detach()
 
     def _heard(self, peer: Endpoint, ours: socket.socket, _events: int) -> None:

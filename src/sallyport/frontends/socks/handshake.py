@@ -50,13 +50,17 @@ class SocksHandshake:
         leg: socket.socket,
         passwords: Mapping[str, PasswordHash] | None,
         done: Callable[[Asked | Exception], None],
+        *,
+        host: str | None = None,
     ) -> None:
         """Speak at a leg (`sockets.prepare_leg`), which stays the caller's.
 
         `passwords` None: no user has to prove who he is. `done` is called once: with what is asked
-        for, or with NotSocks, SocksRefusal, WrongPassword, EOFError, or OSError.
+        for, or with NotSocks, SocksRefusal, WrongPassword, EOFError, or OSError. `host`: with whose
+        other connections it shares a turn.
         """
         self._poller = poller
+        self._host = host
         self._tasks = tasks
         self._leg = leg
         self._passwords = passwords
@@ -148,7 +152,7 @@ class SocksHandshake:
     def _listen(self) -> None:
         if not self._is_listening:
             self._is_listening = True
-            self._poller.watch(self._leg, self._readable, events=select.EPOLLIN)
+            self._poller.watch(self._leg, self._readable, client=self._host, events=select.EPOLLIN)
 
     def hold(self) -> None:
         """Let what the client says from now on lie there."""

@@ -15,6 +15,7 @@ from sallyport.core.policy.terms import Frontend
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.errors import BindError, PolicyDenied
 from sallyport.frontends.control_connection import ControlConnection
+from sallyport.frontends.entrance import Entrance
 from sallyport.frontends.rights import SOCKS_BIND, SOCKS_CONNECT
 from sallyport.frontends.socks import destinations, replies
 from sallyport.frontends.socks.association import Association
@@ -22,27 +23,28 @@ from sallyport.frontends.socks.handshake import Asked, SocksHandshake, WrongPass
 from sallyport.frontends.socks.names import NameUnknown, addresses_of
 from sallyport.frontends.socks.waiting_bind import WaitingBind
 from sallyport.io import eager
-from sallyport.io.acceptor import Acceptor
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
-from sallyport.io.sockets import prepare_leg
 from sallyport.ipfilter import IpFilter
 from sallyport.passwords import PasswordHash
 from sallyport.wire.socks import NotSocks, SocksCommand, SocksRefusal, SocksReply, SocksRequest
-
-# As of intercepted connections: nine in the morning.
-_BACKLOG = 1024
 
 
 class SocksServer:
     """Serves clients inside."""
 
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, poller: FairPoller) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        tasks: asyncio.TaskGroup,
+        poller: FairPoller,
+        entrance: Entrance,
+    ) -> None:
         self._gateway = gateway
         self._tasks = tasks
         self._poller = poller
         self._pipes = Pipes()
-        self._acceptors: dict[socket.socket, Acceptor] = {}
+        self._entrance = entrance
         self._protocols: Mapping[int, ProtocolDefinition] = {}
         self._passwords: Mapping[str, PasswordHash] | None = {}
         self._asking: Counter[str] = Counter()
@@ -63,45 +65,53 @@ class SocksServer:
 
     def serve(self, listener: socket.socket) -> None:
         """Start to accept; the socket stays the caller's."""
-        prepare_leg(listener)
         # Who connects speaks first (RFC 1928): the kernel wakes us when there is something to read,
         # or after a second of silence (tcp(7)).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
-        listener.listen(_BACKLOG)
-        loop = asyncio.get_running_loop()
-        self._acceptors[listener] = Acceptor(loop, self._poller, listener, self._accepted)
-        self._acceptors[listener].turn(is_on=True)
+        self._entrance.open(listener, self._begin, self._too_many)
 
     def leave(self, listener: socket.socket) -> None:
         """Accept there no more; what was accepted goes on."""
-        self._acceptors.pop(listener).turn(is_on=False)
+        self._entrance.shut(listener)
 
     def close(self) -> None:
-        """Accept nothing more, after the last connection has ended; idempotent."""
-        for listener in tuple(self._acceptors):
-            self.leave(listener)
+        """Let go of what connections shared, after the last of them has ended; idempotent."""
         self._pipes.close()
 
     # -- one client ---------------------------------------------------------------------------
 
-    def _accepted(self, leg: socket.socket, at: Endpoint) -> None:
-        policy = self._gateway.policy
-        network, host = policy.network_of(at.address), policy.host_of(at.address)
-        if network is None or policy.is_outside(network):
+    def _begin(self, leg: socket.socket, at: Endpoint) -> None:
+        host = self._gateway.policy.host_of(at.address)
+        if self._is_outside(at):
             leg.close()  # who is outside is not told that there is anything
         elif self._asking[host] >= limits.MAX_SOCKS_HANDSHAKES:
-            self._refused(at, "too-many-handshakes")
-            leg.close()
+            self._too_many(leg, at)
         else:
             self._asking[host] += 1
             client = _Client(leg, at, host)
             client.talk = talk = SocksHandshake(
-                self._poller, self._tasks, leg, self._passwords, partial(self._heard, client)
+                self._poller,
+                self._tasks,
+                leg,
+                self._passwords,
+                partial(self._heard, client),
+                host=host,
             )
             client.patience = self._gateway.call_later(
                 limits.SOCKS_HANDSHAKE_SECONDS, partial(self._give_up, client)
             )
             talk.begin()
+
+    def _is_outside(self, client: Endpoint) -> bool:
+        policy = self._gateway.policy
+        network = policy.network_of(client.address)
+        return network is None or policy.is_outside(network)
+
+    def _too_many(self, leg: socket.socket, at: Endpoint) -> None:
+        """Turn away a client of whom as many wait, or have not said what they want, as may."""
+        if not self._is_outside(at):
+            self._refused(at, "too-many-handshakes")
+        leg.close()
 
     def _give_up(self, client: "_Client") -> None:
         """End a handshake that takes too long."""

@@ -63,7 +63,8 @@ class WaitingBind(SessionFilter):
         self._binding = binding = await self._bind(wanted, peers)
         self._gateway.user_path.lend(binding.connections[0].pinhole.id, self._take)
         if self._leg is not None:
-            self._poller.watch(self._leg, self._hung_up, events=select.EPOLLRDHUP)
+            host = self._gateway.policy.host_of(self._primary.client.address)
+            self._poller.watch(self._leg, self._hung_up, client=host, events=select.EPOLLRDHUP)
             self._say(SocksReply.SUCCEEDED, binding.proxy_address)
 
     def refuse(self, reply: SocksReply) -> None:
