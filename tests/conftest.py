@@ -52,7 +52,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 # The files that take longest, a minute and more: begun last, one would keep everybody waiting.
-LONGEST = ("netns/test_restarts.py", "interop/test_sip_programs.py")
+LONGEST = ("soak/test_soak.py", "netns/test_restarts.py", "interop/test_sip_programs.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
