@@ -21,6 +21,8 @@ from sallyport.filters.ftp import FTP, FTP_SERVER, FtpFilter
 from sallyport.testing import Dialogue
 
 HELLO = b"\x16\x03\x01\x00\x04hiya"
+# As Java 6 and OpenSSL 0.9 begin: a record of SSL 2 that offers TLS.
+OLD_HELLO = b"\x80\x07\x01\x03\x01hiya"
 CIPHERED = b"\x17\x03\x03\x00\x06\x14PORT\n"
 CLOSING = b"\x15\x03\x03\x00\x02ab"
 
@@ -140,6 +142,25 @@ def test_a_client_that_begins_a_handshake_after_another_acceptance_has_switched(
 
     dialogue.server_says(HELLO).client_hears(HELLO).noted("stream.opaque", "auth-tls")
     dialogue.client_says(CIPHERED).server_hears(CIPHERED).pinholes()
+
+
+@pytest.mark.parametrize("reply", [b"234 Go\r\n", *ACCEPTED_OTHERWISE])
+@both_families
+def test_a_client_that_offers_ssl_2_as_well_begins_a_handshake(
+    family: Family, reply: bytes
+) -> None:
+    dialogue = forwarded(greeted(family), b"AUTH TLS\r\n", reply)
+    dialogue.client_says(OLD_HELLO[:1], OLD_HELLO[1:]).server_hears(OLD_HELLO)
+
+    dialogue.server_says(HELLO).client_hears(HELLO).client_says(HELLO, CIPHERED)
+    dialogue.server_hears(HELLO + CIPHERED).pinholes().still_open()
+
+
+def test_a_sign_of_life_within_tls_is_ciphered_as_well() -> None:
+    dialogue = in_tls()
+    for heartbeat in (b"\x18\x03\x03\x00\x02ab", b"\x18\x03\x03\x00\x02\r\n"):
+        dialogue.client_says(heartbeat).server_hears(heartbeat)
+        dialogue.server_says(heartbeat).client_hears(heartbeat)
 
 
 @pytest.mark.parametrize("reply", ACCEPTED_OTHERWISE)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sallyport import api, limits
 from sallyport.wire.ftp.replies import ReplyLine, ReplyReader
 from sallyport.wire.telnet import IAC, plain_prefix, without_commands
-from sallyport.wire.tls import RecordTracker
+from sallyport.wire.tls import HANDSHAKE_STARTS, RecordTracker
 
 _IAC = bytes([IAC])
 
@@ -96,7 +96,7 @@ class FtpStream(api.DataFilter, ABC):
                 self._watch_line(is_partial=bool(first), is_new=False)
                 return
             data, self._client_first = first, None
-        elif data[:1] == b"\x16" and self._is_at_line_start and self.may_switch_to_tls():
+        elif data[:1] in HANDSHAKE_STARTS and self._is_at_line_start and self.may_switch_to_tls():
             await self.accept_tls()
             await self.from_client(data)
             return
