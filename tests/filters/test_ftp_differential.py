@@ -74,11 +74,11 @@ def conversations(
         st.tuples(st.just("server"), REPLIES | st.sampled_from(names)),
     )
     cuts = st.lists(st.integers(0, 5000), max_size=3)
-    return st.lists(
-        st.tuples(st.lists(said, min_size=1, max_size=MOST_LINES), cuts).map(_cut),
-        min_size=1,
-        max_size=MOST_TURNS,
-    ).map(lambda turns: [one for turn in turns for one in turn])
+    turn = st.tuples(st.lists(said, min_size=1, max_size=MOST_LINES), cuts).map(_cut)
+    silence: list[tuple[str, list[bytes]]] = [("nobody", [])]
+    return st.lists(turn | st.just(silence), min_size=1, max_size=MOST_TURNS).map(
+        lambda turns: [one for turn in turns for one in turn]
+    )
 
 
 def _cut(turn: tuple[list[Turn], list[int]]) -> list[tuple[str, list[bytes]]]:
@@ -110,7 +110,13 @@ def play(dialogue: Dialogue, turns: list[tuple[str, list[bytes]]]) -> Iterator[N
     """Play the turns; yield after each, and when everything that waited has passed."""
     dialogue.server_says(READY)
     for speaker, segments in turns:
-        (dialogue.client_says if speaker == "client" else dialogue.server_says)(*segments)
+        match speaker:
+            case "client":
+                dialogue.client_says(*segments)
+            case "server":
+                dialogue.server_says(*segments)
+            case _:
+                dialogue.time_passes(limits.FTP_SILENCE_SECONDS + 1)
         yield
     for _ in range(MOST_TURNS * MOST_LINES):  # each may wait alone for a server that is silent
         dialogue.time_passes(2 * limits.FTP_REPLY_SECONDS)

@@ -140,6 +140,28 @@ def test_an_answer_of_ours_does_not_wait_for_a_reply_that_never_comes() -> None:
     dialogue.noted("reply.missing", "server-answered-less")
 
 
+def test_a_reply_that_has_begun_is_waited_for_and_no_answer_of_ours_stands_within_it() -> None:
+    # The server lists a folder, and takes its time over each line.
+    dialogue = retrieving().client_says(b"STAT\r\n").server_hears(b"STAT\r\n")
+    dialogue.server_says(DONE).client_hears(DONE)
+    dialogue.client_says(b"PORT 10,0,0,9,6,17\r\n").server_says(b"213-a\r\n")
+    dialogue.time_passes(limits.FTP_REPLY_SECONDS - 1).client_hears(b"213-a\r\n")
+
+    dialogue.server_says(b"213 end\r\n")
+    dialogue.client_hears(b"213 end\r\n501 Address not allowed.\r\n")
+    again(IPV4, dialogue)
+
+
+def test_a_reply_that_was_given_up_may_end_all_the_same() -> None:
+    dialogue = retrieving().client_says(b"STAT\r\n").server_hears(b"STAT\r\n")
+    dialogue.server_says(DONE, b"213-a\r\n")
+    dialogue.client_says(b"PORT 10,0,0,9,6,17\r\n").time_passes(limits.FTP_REPLY_SECONDS)
+    dialogue.client_hears(DONE + b"213-a\r\n501 Address not allowed.\r\n")
+
+    dialogue.server_says(b"213 end\r\n").client_hears(b"213 end\r\n")
+    again(IPV4, dialogue)
+
+
 def test_a_server_that_owes_a_reply_is_given_time_and_then_given_up() -> None:
     dialogue = greeted().client_says(b"HELP\r\nLPSV\r\n").client_hears(b"")
     dialogue.time_passes(limits.FTP_REPLY_SECONDS - 1).client_hears(b"")
@@ -307,6 +329,35 @@ def test_a_reply_that_ends_with_another_code_stops_nothing(family: Family) -> No
     forwarded(dialogue, family.ask_passive, family.reply_passive)
     dialogue.pinholes(family.passive_pinhole)
     forwarded(dialogue, b"STOR x\r\n", GO).connects(family.client, family.passive)
+
+
+@both_families
+def test_where_the_answer_to_passive_mode_ends_so_the_client_need_not_wait(family: Family) -> None:
+    refusal = b"550-Not here:\r\n500 no passive mode\r\n"
+    dialogue = forwarded(greeted(family), family.ask_passive, refusal).client_says(family.ask)
+
+    dialogue.server_hears(b"").time_passes(limits.FTP_SILENCE_SECONDS)
+    dialogue.server_hears(family.heard).pinholes(family.pinhole)
+    dialogue.noted("reply.missing", "server-answered-less")
+    dialogue.server_says(OK).client_hears(OK)
+    forwarded(dialogue, b"RETR a\r\n", GO).connects(family.server, family.listen)
+
+
+@both_families
+def test_where_a_greeting_ends_so_the_client_need_not_wait(family: Family) -> None:
+    greeting = b"220-Welcome\r\n230 you are logged in\r\n"
+    dialogue = Dialogue(FtpFilter(), version=family.version).server_says(greeting)
+    dialogue.client_hears(greeting).client_says(b"SYST\r\n").server_hears(b"")
+
+    dialogue.time_passes(limits.FTP_SILENCE_SECONDS).server_hears(b"SYST\r\n")
+    again(family, dialogue.server_says(OK).client_hears(OK))
+
+
+def test_f30_where_the_answer_to_auth_ends_so_nothing_in_plain_text_goes_on() -> None:
+    dialogue = greeted().client_says(b"AUTH TLS\r\nUSER evil\r\n")
+    dialogue.server_says(b"234-Go\r\n500 on\r\n").time_passes(limits.FTP_REPLY_SECONDS - 1)
+
+    dialogue.server_hears(b"AUTH TLS\r\n")
 
 
 @pytest.mark.parametrize("way", [NAT, PROXIED], ids=["behind NAT", "full proxy"])

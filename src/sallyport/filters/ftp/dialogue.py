@@ -126,12 +126,18 @@ class FtpDialogue(ServerSide):
             if seconds >= limits.FTP_REPLY_SECONDS:
                 self._end_waiting("reply-too-long", "The transfer does not end")
             return
+        replies, is_late = self._replies, seconds >= limits.FTP_REPLY_SECONDS
         if self._is_auth_open:
             self._is_auth_open = False  # no handshake came: the client goes on in plain text
-        elif oldest is not None and (oldest.is_doubtful or oldest.is_ours):
+        elif replies.is_inside_reply and not (replies.may_have_ended or is_late):
+            return  # what it has begun to say it will end
+        elif oldest is not None and (oldest.is_doubtful or oldest.is_ours or self._may_be_answered):
+            oldest.is_doubtful = True
             self._note_missing(queue.give_up_doubtful())
+            if self._current is not None and self._current not in queue:
+                self._current = None
             self.wait_anew()
-        elif oldest is not None and seconds >= limits.FTP_REPLY_SECONDS:
+        elif oldest is not None and is_late:
             if oldest.verb in (GREETING, b"AUTH"):
                 self.connection.note("reply.missing", level="warning", reason="no-reply-in-time")
                 self._end_waiting("no-reply-in-time", "The server does not answer")
@@ -140,6 +146,16 @@ class FtpDialogue(ServerSide):
                 self.connection.note("reply.missing", reason="no-reply-in-time")
                 queue.doubt_everything()
         await self._go_on()
+
+    @property
+    def _may_be_answered(self) -> bool:
+        """Whether the reply to the oldest command may have ended, with another code.
+
+        Not to AUTH: nothing in plain text passes before it is certain that the server stays in it.
+        """
+        oldest = self._queue.oldest
+        is_begun = oldest is not None and oldest is self._current and oldest.verb != b"AUTH"
+        return is_begun and self._replies.may_have_ended
 
     def _end_waiting(self, reason: str, words: str) -> None:
         self.client.send(reply(421, f"{words}, closing connection."))

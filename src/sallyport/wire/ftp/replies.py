@@ -92,7 +92,7 @@ class ReplyReader:
         self._open: bytes | None = None
         """The code of the multi-line reply that has not ended."""
         self._is_doubtful = False
-        self._may_have_ended = False
+        self._has_client_gone_on = False
         self._distrusted: bytes | None = None
         """The code of a reply that was taken to have ended and perhaps has not."""
         self._is_in_long_line = False
@@ -102,9 +102,14 @@ class ReplyReader:
         """Whether a multi-line reply has begun and not ended."""
         return self._open is not None
 
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether the reply that has begun and not ended has a line that may be its end."""
+        return self._is_doubtful
+
     def client_goes_on(self) -> None:
         """Take note that the client has sent another command."""
-        self._may_have_ended = self._is_doubtful
+        self._has_client_gone_on = self._is_doubtful
 
     def whole_lines(self, data: bytes) -> Sequence[bytes]:
         """Return the lines that `data`, fed now, would be, for `read`; none: it has to be fed."""
@@ -158,7 +163,7 @@ class ReplyReader:
             self._leave()
             return ReplyLine(raw, int(code), False, True, is_whole, self._distrusted is None)
         if read[3:4] in (b" ", b"-") and (found := _FIRST_LINE.match(read)) and found[1] != code:
-            if self._may_have_ended:
+            if self._has_client_gone_on:
                 self._leave()
                 self._distrusted = self._distrusted or code
                 return self._first(raw, read, is_whole)
@@ -167,4 +172,4 @@ class ReplyReader:
 
     def _leave(self) -> None:
         self._open = None
-        self._is_doubtful = self._may_have_ended = False
+        self._is_doubtful = self._has_client_gone_on = False
