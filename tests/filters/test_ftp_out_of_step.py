@@ -315,6 +315,57 @@ def test_hundreds_of_pipelined_commands_reach_the_server() -> None:
     again(IPV4, dialogue)
 
 
+# -- lines of a client that ends them twice -------------------------------------------------------
+
+
+def doubled(line: bytes, gap: bytes) -> bytes:
+    return line.removesuffix(b"\r\n") + gap
+
+
+@pytest.mark.parametrize("gap", [b"\r\n\r\n", b"\r\r\n", b"\r\n\n"])
+@both_families
+def test_a_line_that_is_ended_twice_passes_and_counts_once(family: Family, gap: bytes) -> None:
+    # vsftpd takes no notice of an empty line, and strips every CR before LF.
+    dialogue = greeted(family)
+    dialogue.client_says(b"SYST\n").server_says(OK).client_hears(OK).server_hears(b"SYST\n")
+    forwarded(dialogue, doubled(b"USER a\r\n", gap), b"331 x\r\n")
+    forwarded(dialogue, doubled(b"PASS b\r\n", gap), b"230 y\r\n")
+    for port in (b"1553", b"1554"):
+        ask = family.ask.replace(b"1553", port)
+        dialogue.client_says(doubled(ask, gap)).server_says(OK).client_hears(OK)
+        assert dialogue.server_end.heard.strip().startswith(family.verb)
+        dialogue.server_end.take()
+        (pinhole,) = dialogue.data_path.pinholes.values()
+        forwarded(dialogue, doubled(b"RETR a\r\n", gap), GO)
+        dialogue.connects(family.server, str(pinhole.listen)).finishes(family.server)
+        dialogue.server_says(DONE).client_hears(DONE)
+    ask = doubled(family.ask_passive, gap)
+    dialogue.client_says(ask).server_says(family.reply_passive).server_hears(ask)
+    dialogue.client_hears(family.reply_passive).pinholes(family.passive_pinhole)
+
+
+@both_families
+def test_a_server_that_answers_an_empty_line_says_it_in_its_own_words(family: Family) -> None:
+    dialogue = greeted(family)
+    for _ in range(3):
+        forwarded(dialogue, b"\r\n", b"500 Invalid command: try being more creative\r\n")
+
+    again(family, dialogue)
+
+
+def test_an_empty_line_that_is_not_answered_holds_nothing_back() -> None:
+    dialogue = greeted().client_says(b"\r\nPASV\r\n").server_hears(b"\r\nPASV\r\n")
+    dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n")
+
+    asked(IPV4, dialogue)
+
+
+def test_f20_a_refusal_that_may_be_of_an_empty_line_or_of_port_closes_its_pinhole() -> None:
+    dialogue = greeted().client_says(b"\r\n" + IPV4.ask).server_hears(b"\r\n" + IPV4.heard)
+
+    dialogue.pinholes(IPV4.pinhole).server_says(b"500 No.\r\n").pinholes()
+
+
 # -- replies that end with another code -----------------------------------------------------------
 
 ENDED_OTHERWISE = b"553-\r\n553- Directory excluded (precheck).\r\n"

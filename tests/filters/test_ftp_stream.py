@@ -188,7 +188,7 @@ def test_f16_a_transfer_that_was_asked_for_in_such_a_line_may_be_aborted() -> No
     dialogue.server_hears(b"ABOR\n").client_hears(OK + b"150 Here\r\n")
 
 
-def test_f16_an_empty_line_is_answered_and_ends_nothing() -> None:
+def test_f16_an_empty_line_that_may_end_nothing_at_the_server_is_answered_here() -> None:
     dialogue = greeted()
     for _ in range(3):
         dialogue.client_says(b"\n")

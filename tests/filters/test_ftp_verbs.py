@@ -89,7 +89,7 @@ def test_f18_a_verb_is_the_first_word_of_a_line_and_nothing_else(line: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "line", [b"PORT\t10,0,0,8,6,17\r\n", b"PORT,10,0,0,8,6,17\r\n", b"X-PORT 1\r\n", b"\r\n"]
+    "line", [b"PORT\t10,0,0,8,6,17\r\n", b"PORT,10,0,0,8,6,17\r\n", b"X-PORT 1\r\n"]
 )
 def test_f18_a_line_without_a_proper_first_word_is_refused(line: bytes) -> None:
     refused(greeted(), line, 500, "bad-command")

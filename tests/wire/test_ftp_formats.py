@@ -70,9 +70,11 @@ def test_f15_a_line_that_does_not_begin_with_a_verb_is_refused(text: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    "line", [b"PASV", b"PASV\r", b"CWD a\r\r\n", b"CWD a\0\r\n", b"CWD a\r\0b\r\n"]
+    "line", [b"PASV", b"PASV\r", b"CWD a\rb\r\n", b"CWD a\0\r\n", b"CWD a\r\0b\r\n"]
 )
-def test_f16_a_line_that_does_not_end_in_one_crlf_or_lf_is_no_command(line: bytes) -> None:
+def test_f16_a_line_that_does_not_end_in_one_lf_with_crs_before_it_is_no_command(
+    line: bytes,
+) -> None:
     with pytest.raises(ProtocolError) as error:
         formats.parse_command(line)
     assert reason_of(error) == "bad-command"
@@ -84,6 +86,11 @@ def test_f16_a_line_that_does_not_end_in_one_crlf_or_lf_is_no_command(line: byte
 )
 def test_f15_a_verb_behind_or_around_telnet_commands_is_seen(stream: bytes) -> None:
     assert formats.parse_command(unescape(without_commands(stream))) == Command(b"PORT", b"1")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\r\n", b"\r\r\r\n"])
+def test_f16_between_crs_there_is_no_word_that_another_reader_could_see(end: bytes) -> None:
+    assert formats.parse_command(b"CWD a" + end) == Command(b"CWD", b"a")
 
 
 def test_f18_only_the_first_word_is_the_verb() -> None:

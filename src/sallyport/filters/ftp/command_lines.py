@@ -28,6 +28,11 @@ def ends_at_lf(line: bytes) -> bool:
     return line.endswith(b"\n") and not line.endswith(b"\r\n")
 
 
+def is_empty(line: bytes) -> bool:
+    """Return whether a line has nothing but its end."""
+    return not line.strip(b"\r\n")
+
+
 def verb_of(line: bytes) -> bytes:
     """Return the first four letters of a command: of those that matter here all there are."""
     if IAC in line:

@@ -25,7 +25,8 @@ A refusal that may be the answer to PORT closes its pinhole. Nothing waits for e
 **Where a line ends** must not depend on who reads it (attack F16). Most servers end one at LF, some
 at CRLF alone. So a client's first line that ends in LF alone passes by itself, and what follows
 waits: a server that answers it ends lines there, as we do. Until then nothing that a server could
-take for the rest of that line is acted upon or sent. Other ends (CR, CR NUL) are none.
+take for the rest of that line is acted upon or sent. More than one CR before the LF changes nothing
+for any of them: there is no word in between. Other ends (CR, CR NUL) are none.
 """
 
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from sallyport.filters.ftp.command_lines import (
     PORT_FORMATS,
     ends_at_lf,
     harmless,
+    is_empty,
     read_with_telnet,
     verb_of,
 )
@@ -44,6 +46,7 @@ from sallyport.filters.ftp.reply_queue import Exchange
 from sallyport.filters.ftp.server_side import ServerSide
 from sallyport.filters.ftp.settings import FtpSettings
 from sallyport.filters.ftp.verbs import (
+    EMPTY_LINE,
     EPSV_ALL,
     GREETING,
     KNOWN_VERBS,
@@ -283,6 +286,9 @@ class FtpDialogue(ServerSide):
         """
         if line == _TOO_LONG:
             self._refuse(500, "Syntax error, command line too long.", "line-too-long")
+        elif is_empty(line) and not (ends_at_lf(line) and not self._takes_lf):
+            self._is_trial = False
+            self._forward(Exchange(EMPTY_LINE, is_doubtful=True), line)
         elif (fault := fault_of(with_plain_head(line))) is None:
             self._refuse(500, "Syntax error, command unrecognized.", reason)
         elif self._has_bad_line:

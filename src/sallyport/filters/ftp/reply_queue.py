@@ -24,6 +24,8 @@ from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.verbs import (
     BARRIERS,
     DATA_VERBS,
+    EMPTY_LINE,
+    EPSV_ALL,
     GREETING,
     KNOWN_VERBS,
     PASSIVE_CODES,
@@ -33,6 +35,9 @@ from sallyport.filters.ftp.verbs import (
     replies_to,
 )
 from sallyport.wire.ftp.replies import ReplyLine, foreign_reply
+
+# Any other command may be one that moves a file.
+_UNDERSTOOD = KNOWN_VERBS | {EMPTY_LINE, EPSV_ALL}
 
 
 @dataclass(slots=True, eq=False)
@@ -190,13 +195,15 @@ class ReplyQueue:
         may_be_unknown = code not in (227, 229, 234)
         for index, exchange in enumerate(expected):
             if exchange.verb in only or (
-                may_be_unknown and not exchange.is_ours and exchange.verb not in KNOWN_VERBS
+                may_be_unknown and not exchange.is_ours and exchange.verb not in _UNDERSTOOD
             ):
                 skipped = [self._oldest_leaves() for _ in range(index)]
                 self._emit_ours(skipped)
                 for later in expected:
                     later.is_doubtful = False
-                return exchange, [one for one in skipped if not one.is_ours]
+                return exchange, [
+                    one for one in skipped if not (one.is_ours or one.verb == EMPTY_LINE)
+                ]
         if code in (227, 229):
             return None, ()  # whatever it is, it answers nothing that was asked (attack V02)
         return self._in_order(code), ()
@@ -279,6 +286,10 @@ class ReplyQueue:
         if not expected:
             return None
         oldest = expected[0]
+        if oldest.verb == EMPTY_LINE and code < 400:  # the server took no notice: none succeeds
+            self._oldest_leaves()
+            self._advance()
+            return self._in_order(code)
         is_running = oldest.was_begun and oldest.verb in TRANSFERS
         if is_running and 200 <= code < 400 and code not in TRANSFER_ENDS:
             # A transfer ends with few codes; a server that answers meanwhile answers another one.

@@ -7,6 +7,9 @@ Only what is known to carry an address, or to hide a command, is refused (attack
 GREETING = b"(greeting)"
 """Stands for the command that the server's greeting answers."""
 
+EMPTY_LINE = b"(empty line)"
+"""Stands for the command of a line without one: some servers refuse it, some take no notice."""
+
 ADDRESS_VERBS = frozenset(b"LPRT LPSV SPRT SPSV CPSV XPRT XPSV".split())
 """They name an address, or have the server name one, in a form we do not read (RFC 1639, and FXP
 extensions). Passed on they would let an inside address out and open nothing."""

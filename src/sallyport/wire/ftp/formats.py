@@ -25,7 +25,7 @@ SUPPORTED_FAMILIES = (1, 2)
 
 # RFC 959 has three and four letters; servers add digits (XSHA256) and longer words.
 _MAX_VERB = 16
-_COMMAND = re.compile(rb"([A-Za-z][A-Za-z0-9]{0,%d})(?: ([^\r\0\n]*))?\r?\n" % (_MAX_VERB - 1))
+_COMMAND = re.compile(rb"([A-Za-z][A-Za-z0-9]{0,%d})(?: ([^\r\0\n]*))?\r*\n" % (_MAX_VERB - 1))
 
 # What looks like the argument of PORT or EPRT: numbers and commas, or fields between delimiters.
 _ADDRESS_ARGUMENT = re.compile(
@@ -99,7 +99,9 @@ def splice(raw: bytes, span: Span, replacement: bytes) -> bytes:
 
 
 def parse_command(line: bytes) -> Command:
-    """Read one line: a verb, then at most one blank and the rest, then CRLF or LF, where it ends.
+    """Read one line: a verb, then at most one blank and the rest, then LF, where it ends.
+
+    Before that may stand CR, or several, as programs write that end lines twice.
 
     Raises ProtocolError, `bad-command`. The verb is the first word and nothing else (attack F18).
     """
