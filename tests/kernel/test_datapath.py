@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Arrival, DataPathKind, FlowCounters, Pinhole
@@ -175,12 +176,12 @@ def test_a_refused_batch_opens_nothing_and_says_why(
 def test_an_idle_time_that_is_not_offered_reaches_the_kernel_never(
     path: KernelDataPath, kernel: Kernel
 ) -> None:
-    odd = pinhole(2, transport=Transport.UDP)._replace(idle_seconds=61)
+    odd = replace(pinhole(2, transport=Transport.UDP), idle_seconds=61)
     with pytest.raises(InvalidArgument, match="idle-time-not-offered"):
         open_all(path, pinhole(1), odd)
 
     assert (kernel.asked, path.live_pinholes) == ([], 0)
-    open_all(path, odd._replace(idle_seconds=60))
+    open_all(path, replace(odd, idle_seconds=60))
     assert path.live_pinholes == 1
 
 
@@ -192,7 +193,7 @@ def test_ranges_that_overlap_are_an_address_in_use(path: KernelDataPath, kernel:
 
 
 def test_a_late_target_opens_what_waited_for_it(path: KernelDataPath, kernel: Kernel) -> None:
-    open_all(path, pinhole(1)._replace(target=None))
+    open_all(path, replace(pinhole(1), target=None))
     kernel.refusals = [errno.ENOMEM]
     with pytest.raises(OutOfResources):
         asyncio.run(path.retarget(1, TARGET))
@@ -235,7 +236,7 @@ def test_half_open_flows_of_sources_no_longer_allowed_are_forgotten(
 def test_what_has_been_closed_stays_closed_whatever_is_changed(
     path: KernelDataPath, kernel: Kernel
 ) -> None:
-    open_all(path, pinhole(1)._replace(target=None), pinhole(2))
+    open_all(path, replace(pinhole(1), target=None), pinhole(2))
     path.close([1, 2])
     kernel.asked.clear()
     asyncio.run(path.retarget(1, TARGET))
@@ -289,7 +290,7 @@ def test_killed_datagrams_have_their_entry_forgotten_at_once(
 ) -> None:
     open_all(path, pinhole(1, transport=Transport.UDP))
     original = conntrack.write_tuple(FlowTuple(17, PEER, LISTEN))
-    kernel.events = [report(1, marks.WON)._replace(original=original)]
+    kernel.events = [replace(report(1, marks.WON), original=original)]
     path.kill([1])
 
     assert kernel.asked == ["add 3", "delete 3", "forget 203.0.113.9:20"]
@@ -298,7 +299,7 @@ def test_killed_datagrams_have_their_entry_forgotten_at_once(
 def test_a_timed_flow_is_asked_after_when_its_time_is_up(
     path: KernelDataPath, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_all(path, pinhole(1, transport=Transport.UDP)._replace(idle_seconds=60))
+    open_all(path, replace(pinhole(1, transport=Transport.UDP), idle_seconds=60))
     timers: list[tuple[float, Callable[[], None]]] = []
     monkeypatch.setattr(path, "_later", lambda *timer: timers.append(timer))
     kernel.events = [report(1, marks.WON)]

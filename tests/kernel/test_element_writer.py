@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
@@ -68,7 +69,7 @@ class Bench:
             self.numbers += 1
             listen = PINHOLE.listen.with_port(40000 + self.numbers)
             entered.append(
-                InstalledPinhole(PINHOLE._replace(id=self.numbers, listen=listen), self.numbers)
+                InstalledPinhole(replace(PINHOLE, id=self.numbers, listen=listen), self.numbers)
             )
         self.writer.put(entered)
         return entered

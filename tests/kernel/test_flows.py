@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Arrival, FlowCounters, Pinhole
@@ -76,7 +77,7 @@ class Bench:
     def enter_udp(
         self, *, single: bool = True, idle_seconds: float | None = None
     ) -> InstalledPinhole:
-        udp = pinhole(single=single)._replace(transport=Transport.UDP, idle_seconds=idle_seconds)
+        udp = replace(pinhole(single=single), transport=Transport.UDP, idle_seconds=idle_seconds)
         (installed,) = self.flows.enter([udp])
         return installed
 
@@ -306,7 +307,7 @@ def test_one_that_both_sides_have_closed_is_told_to_its_end_at_once(bench: Bench
 
 
 def test_of_an_adopted_udp_flow_its_silence_is_watched(bench: Bench) -> None:
-    adopt(bench, pinhole()._replace(transport=Transport.UDP, idle_seconds=60))
+    adopt(bench, replace(pinhole(), transport=Transport.UDP, idle_seconds=60))
 
     assert bench.said[0] == "watch 1 203.0.113.9:20"
 
@@ -332,8 +333,8 @@ def test_when_every_number_is_taken_nothing_is_entered(monkeypatch: pytest.Monke
 def test_a_flow_that_the_client_began_is_the_peers_with_its_bytes_the_right_way_round(
     bench: Bench,
 ) -> None:
-    many = pinhole(single=False)._replace(transport=Transport.UDP, is_answered=True)
-    first, second = bench.flows.enter([many, many._replace(id=2)])
+    many = replace(pinhole(single=False), transport=Transport.UDP, is_answered=True)
+    first, second = bench.flows.enter([many, replace(many, id=2)])
     assert (first.may_speak, second.may_speak) == (True, False)
     original = conntrack.write_tuple(FlowTuple(17, TARGET, PEER))
     reply = conntrack.write_tuple(FlowTuple(17, PEER, LISTEN))
@@ -344,4 +345,4 @@ def test_a_flow_that_the_client_began_is_the_peers_with_its_bytes_the_right_way_
 
     assert bench.said == ["1 established 203.0.113.9:20", "1 ended 203.0.113.9:20 200/100"]
     bench.flows.close([first])
-    assert bench.flows.enter([many._replace(id=3)])[0].may_speak
+    assert bench.flows.enter([replace(many, id=3)])[0].may_speak

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Pinhole
@@ -31,7 +32,7 @@ LISTENER = bytes.fromhex("cb007101 06000000 9c400000")
 KEY = bytes.fromhex("cb007109") + LISTENER
 
 TCP = Pinhole(1, Transport.TCP, OUTSIDE, INSIDE, SERVER)
-UDP = TCP._replace(transport=Transport.UDP, sources=None)
+UDP = replace(TCP, transport=Transport.UDP, sources=None)
 
 
 def written(elements: list[Elements]) -> dict[str, list[bytes]]:
@@ -56,23 +57,23 @@ def test_a_translated_pinhole_for_one_server_is_three_elements() -> None:
 
 
 def test_a_routed_pinhole_has_no_target() -> None:
-    routed = TCP._replace(listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
+    routed = replace(TCP, listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
 
     assert list(sets(routed)) == ["exact6", "once"]
 
 
 def test_a_pinhole_for_anyone_is_keyed_by_listener_alone() -> None:
-    assert sets(TCP._replace(sources=None))["any4"] == [nftset.element(LISTENER, MARK)]
+    assert sets(replace(TCP, sources=None))["any4"] == [nftset.element(LISTENER, MARK)]
 
 
 def test_a_pinhole_for_many_has_no_single_place() -> None:
-    many = sets(TCP._replace(single=False))
+    many = sets(replace(TCP, single=False))
 
     assert "once" not in many
     assert many["many"] == [nftset.element(MARK)]
 
 
-MANY = UDP._replace(single=False, is_answered=True)
+MANY = replace(UDP, single=False, is_answered=True)
 
 
 def spoken(pinhole: Pinhole) -> dict[str, list[bytes]]:
@@ -92,17 +93,17 @@ def test_what_a_client_says_first_is_looked_up_by_its_port_and_leaves_from_the_l
         "speaks4": [nftset.element(bytes.fromhex("0a000008") + service, value)],
         "listen4": [nftset.element(value, bytes.fromhex("cb007101 9c400000"))],
     }
-    assert spoken(MANY._replace(sources=SERVER))["spoken4"] == [
+    assert spoken(replace(MANY, sources=SERVER))["spoken4"] == [
         nftset.element(bytes.fromhex("0a000008 cb007109") + service, value)
     ]
 
 
 def test_what_a_client_says_first_does_not_take_the_one_place_of_a_single_pinhole() -> None:
-    single = InstalledPinhole(MANY._replace(single=True), 5, may_speak=True)
+    single = InstalledPinhole(replace(MANY, single=True), 5, may_speak=True)
     before = written([wanted(single)])
     single.owner = Endpoint.parse("203.0.113.9:9000")
 
-    assert spoken(MANY._replace(single=True)) == spoken(MANY)
+    assert spoken(replace(MANY, single=True)) == spoken(MANY)
     assert "once" in before
     after = written([wanted(single)])
     assert [after[name] for name in ("speaks4", "listen4")] == [
@@ -111,13 +112,13 @@ def test_what_a_client_says_first_does_not_take_the_one_place_of_a_single_pinhol
 
 
 def test_a_routed_client_leaves_from_its_own_port() -> None:
-    routed = MANY._replace(listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
+    routed = replace(MANY, listen=ROUTED, target=ROUTED, sources=IpFilter.of("2001:db8::9"))
 
     assert list(spoken(routed)) == ["spoken6"]
 
 
 def test_a_range_of_peers_is_looked_up_as_one_element() -> None:
-    found = spoken(MANY._replace(sources=IpFilter.of("198.51.100.0/24")))
+    found = spoken(replace(MANY, sources=IpFilter.of("198.51.100.0/24")))
 
     assert [(name, len(elements)) for name, elements in found.items()] == [
         ("spokenwide4", 1),
@@ -129,11 +130,11 @@ def test_a_range_of_peers_is_looked_up_as_one_element() -> None:
     ("pinhole", "expected"),
     [
         (MANY, True),
-        (MANY._replace(single=True), True),
-        (MANY._replace(is_answered=False), False),
-        (MANY._replace(is_proxied=True), False),
-        (MANY._replace(target=None), False),
-        (MANY._replace(transport=Transport.TCP), False),
+        (replace(MANY, single=True), True),
+        (replace(MANY, is_answered=False), False),
+        (replace(MANY, is_proxied=True), False),
+        (replace(MANY, target=None), False),
+        (replace(MANY, transport=Transport.TCP), False),
     ],
 )
 def test_a_client_may_speak_first_to_whom_it_may_answer(pinhole: Pinhole, expected: bool) -> None:
@@ -141,23 +142,23 @@ def test_a_client_may_speak_first_to_whom_it_may_answer(pinhole: Pinhole, expect
 
 
 def test_without_a_target_there_is_nothing() -> None:
-    assert sets(TCP._replace(target=None)) == {}
+    assert sets(replace(TCP, target=None)) == {}
 
 
 def test_sources_of_the_other_ip_version_get_no_element() -> None:
     mixed = IpFilter.of("203.0.113.9", "203.0.113.10", "2001:db8::9")
 
-    assert len(sets(TCP._replace(sources=mixed))["exact4"]) == 2
-    assert len(sets(TCP._replace(listen=ROUTED, target=ROUTED, sources=mixed))["exact6"]) == 1
+    assert len(sets(replace(TCP, sources=mixed))["exact4"]) == 2
+    assert len(sets(replace(TCP, listen=ROUTED, target=ROUTED, sources=mixed))["exact6"]) == 1
     wide = IpFilter.of("203.0.113.0/24", "2001:db8::/32")
-    assert len(sets(TCP._replace(sources=wide))["wide4"]) == 1
+    assert len(sets(replace(TCP, sources=wide))["wide4"]) == 1
 
 
 @pytest.mark.parametrize(("prefix", "exact", "wide"), [("26", 64, 0), ("25", 0, 1)])
 def test_few_addresses_are_one_by_one_and_many_are_a_range(
     prefix: str, exact: int, wide: int
 ) -> None:
-    found = sets(TCP._replace(sources=IpFilter.of(f"203.0.113.0/{prefix}")))
+    found = sets(replace(TCP, sources=IpFilter.of(f"203.0.113.0/{prefix}")))
 
     assert (len(found.get("exact4", [])), len(found.get("wide4", []))) == (exact, wide)
 
@@ -167,43 +168,43 @@ def test_a_range_is_of_addresses_and_of_ports() -> None:
     prefix = IpFilter.of("203.0.113.0/24")
     ports = frozenset({20, 21, 2120})
 
-    assert sets(TCP._replace(sources=prefix))["wide4"] == [
+    assert sets(replace(TCP, sources=prefix))["wide4"] == [
         nftset.element((ends[0] + bytes(4), ends[1] + b"\xff\xff\0\0"), MARK)
     ]
-    assert sets(TCP._replace(sources=prefix, source_ports=ports))["wide4"] == [
+    assert sets(replace(TCP, sources=prefix, source_ports=ports))["wide4"] == [
         nftset.element((ends[0] + b"\0\x14\0\0", ends[1] + b"\0\x15\0\0"), MARK),
         nftset.element((ends[0] + b"\x08\x48\0\0", ends[1] + b"\x08\x48\0\0"), MARK),
     ]
 
 
 def test_ports_of_anyone_are_a_range_of_all_addresses() -> None:
-    anyone = TCP._replace(sources=None, source_ports=frozenset({20}))
+    anyone = replace(TCP, sources=None, source_ports=frozenset({20}))
     ends = bytes(4) + LISTENER + b"\0\x14\0\0", b"\xff" * 4 + LISTENER + b"\0\x14\0\0"
 
     assert sets(anyone)["wide4"] == [nftset.element(ends, MARK)]
 
 
 def test_source_ports_narrow_the_key() -> None:
-    assert sets(TCP._replace(source_ports=frozenset({2120, 20})))["narrow4"] == [
+    assert sets(replace(TCP, source_ports=frozenset({2120, 20})))["narrow4"] == [
         nftset.element(KEY + bytes.fromhex("00140000"), MARK),
         nftset.element(KEY + bytes.fromhex("08480000"), MARK),
     ]
 
 
 def test_nobody_means_no_key_at_all() -> None:
-    assert list(sets(TCP._replace(sources=IpFilter()))) == ["target4", "once"]
-    assert list(sets(TCP._replace(source_ports=frozenset()))) == ["target4", "once"]
+    assert list(sets(replace(TCP, sources=IpFilter()))) == ["target4", "once"]
+    assert list(sets(replace(TCP, source_ports=frozenset()))) == ["target4", "once"]
 
 
 @pytest.mark.parametrize(
     ("pinhole", "bits"),
     [
         (TCP, 0),
-        (TCP._replace(is_proxied=True), marks.PROXIED),
+        (replace(TCP, is_proxied=True), marks.PROXIED),
         (UDP, marks.ONE_WAY),
-        (UDP._replace(is_answered=True), 0),
-        (UDP._replace(is_answered=True, idle_seconds=60), marks.TIMED),
-        (UDP._replace(is_answered=True, single=False), marks.WON),
+        (replace(UDP, is_answered=True), 0),
+        (replace(UDP, is_answered=True, idle_seconds=60), marks.TIMED),
+        (replace(UDP, is_answered=True, single=False), marks.WON),
     ],
 )
 def test_the_mark_says_how_the_flow_is_treated(pinhole: Pinhole, bits: int) -> None:
@@ -212,7 +213,7 @@ def test_the_mark_says_how_the_flow_is_treated(pinhole: Pinhole, bits: int) -> N
 
 def test_datagrams_compete_for_a_place_only_until_somebody_has_it() -> None:
     assert list(sets(UDP)) == ["any4", "target4", "once"]
-    assert list(sets(UDP._replace(single=False))) == ["any4", "target4"]
+    assert list(sets(replace(UDP, single=False))) == ["any4", "target4"]
     assert list(sets(UDP, owner=PEER)) == ["narrow4", "target4"]
 
 
@@ -223,7 +224,7 @@ def test_a_pinhole_that_was_narrowed_marks_flows_unlike_before() -> None:
 
 @pytest.mark.parametrize(
     "pinhole",
-    [UDP._replace(sources=IpFilter.of("192.0.2.1")), UDP._replace(source_ports=frozenset({20}))],
+    [replace(UDP, sources=IpFilter.of("192.0.2.1")), replace(UDP, source_ports=frozenset({20}))],
 )
 def test_an_owner_that_may_no_longer_come_is_not_looked_up(pinhole: Pinhole) -> None:
     assert list(sets(pinhole, owner=PEER)) == ["target4"]
@@ -233,7 +234,7 @@ def test_other_sources_leave_the_place_and_the_target_alone() -> None:
     two = IpFilter.of("203.0.113.9", "203.0.113.10")
     old, new = (
         wanted(InstalledPinhole(TCP, 5)),
-        wanted(InstalledPinhole(TCP._replace(sources=two), 5)),
+        wanted(InstalledPinhole(replace(TCP, sources=two), 5)),
     )
 
     gone, come = difference(old, new)
@@ -243,7 +244,7 @@ def test_other_sources_leave_the_place_and_the_target_alone() -> None:
 
 
 def test_a_key_with_another_value_is_deleted_and_added() -> None:
-    ports = UDP._replace(sources=SERVER, source_ports=frozenset({PEER.port}))
+    ports = replace(UDP, sources=SERVER, source_ports=frozenset({PEER.port}))
     old, new = wanted(InstalledPinhole(ports, 5)), wanted(InstalledPinhole(ports, 5, owner=PEER))
 
     gone, come = difference(old, new)

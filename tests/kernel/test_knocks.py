@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.datapath import Missed, Pinhole
@@ -188,6 +189,6 @@ def test_a_kernel_that_refuses_says_nothing(
 def test_a_pinhole_without_a_target_has_no_door(
     knocks: Knocks, installed: InstalledPinhole
 ) -> None:
-    installed.in_kernel = installed.pinhole._replace(target=None)
+    installed.in_kernel = replace(installed.pinhole, target=None)
 
     assert knocks.missed(installed, AGE) is Missed.NOTHING_CAME

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from msgspec.structs import replace
 from tests.netns.kernel_bench import (
     PATIENCE,
     SILENCE,
@@ -257,7 +258,7 @@ def test_a_pinhole_without_a_filter_admits_any_source(bench: Bench, way: Way) ->
 @WAY
 def test_f27_only_the_source_ports_that_were_asked_for_get_in(bench: Bench, way: Way) -> None:
     wide = way.pinhole(bench.lab)
-    bench.open(wide._replace(source_ports=frozenset({20})))
+    bench.open(replace(wide, source_ports=frozenset({20})))
     with listen(bench.lab.client, way.target):
         with pytest.raises(TimeoutError):
             dial(bench.lab.server, way.listen, SILENCE)
@@ -301,7 +302,7 @@ def test_all_pinholes_of_a_call_open_or_none(bench: Bench) -> None:
 
 
 def test_an_idle_time_that_is_not_offered_is_refused_and_opens_nothing(bench: Bench) -> None:
-    odd = WAYS[0].udp()._replace(idle_seconds=61)
+    odd = replace(WAYS[0].udp(), idle_seconds=61)
 
     with pytest.raises(InvalidArgument, match="idle-time-not-offered"):
         bench.open(WAYS[2].pinhole(bench.lab, 2), odd)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 from tests.netns import kernel_bench
 from tests.netns.kernel_bench import (
     ACK,
@@ -133,7 +134,7 @@ def targets(
         for number, combination in enumerate(combinations):
             at, to = (e.with_port(e.port + number) for e in (listen_at, target_at))
             listener = stack.enter_context(listen(bench.lab.client, str(to)))
-            bench.open(way.pinhole(bench.lab, number)._replace(listen=at, target=to))
+            bench.open(replace(way.pinhole(bench.lab, number), listen=at, target=to))
             found[at.port] = Target(number, combination, at, listener)
         yield found
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 from tests.netns.kernel_bench import WAYS, Bench, Way, begin, datagrams, listen
 
 from sallyport.addresses import Endpoint
@@ -86,7 +87,7 @@ def test_a_stranger_who_came_before_the_pinhole_was_there_is_none_of_its(
     ids=["anyone", "a range of peers"],
 )
 def test_whoever_may_come_is_counted(bench: Bench, way: Way, sources: IpFilter | None) -> None:
-    bench.open(way.pinhole(bench.lab)._replace(sources=sources))
+    bench.open(replace(way.pinhole(bench.lab), sources=sources))
     with (
         foreign_firewall(bench.lab.gateway, "policy drop;"),
         begin(bench.lab.server, way.listen),

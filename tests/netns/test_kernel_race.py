@@ -8,6 +8,7 @@ from itertools import count, islice
 from statistics import median
 
 import pytest
+from msgspec.structs import replace
 from tests.netns import kernel_bench, kernel_race
 from tests.netns.kernel_bench import WAYS, Bench, datagrams, listen
 
@@ -130,7 +131,7 @@ def test_beside_sixty_thousand_pinholes_one_more_opens_and_closes(
         bench.lab.gateway.run(["ip", "addr", "add", f"203.0.113.{host}/24", "dev", "ext0"])
     alone = speed(bench)
     tcp = NAT.pinhole(bench.lab)
-    made = [tcp._replace(id=at_number, listen=at) for at_number, at in enumerate(SIXTY_THOUSAND, 2)]
+    made = [replace(tcp, id=at_number, listen=at) for at_number, at in enumerate(SIXTY_THOUSAND, 2)]
     with bench.lab.gateway.entered():
         for pinhole in made:
             bench.path.reserve(Transport.TCP, pinhole.listen)

@@ -3,6 +3,7 @@
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 from tests.netns.kernel_bench import (
     SILENCE,
     WAYS,
@@ -70,8 +71,8 @@ def test_of_a_range_one_address_may_be_left_out(bench: Bench, way: Way) -> None:
 def test_source_ports_hold_for_anyone_and_for_ranges(
     bench: Bench, way: Way, sources: IpFilter | None
 ) -> None:
-    pinhole = way.pinhole(bench.lab)._replace(sources=sources)
-    bench.open(pinhole._replace(source_ports=frozenset({20, 21, 2120})))
+    pinhole = replace(way.pinhole(bench.lab), sources=sources)
+    bench.open(replace(pinhole, source_ports=frozenset({20, 21, 2120})))
     with listen(bench.lab.client, way.target):
         assert is_refused(bench, way, 22)
         dial(bench.lab.server, way.listen, source_port=2120).close()
@@ -80,7 +81,7 @@ def test_source_ports_hold_for_anyone_and_for_ranges(
 @WAY
 def test_ranges_hold_for_datagrams_too(bench: Bench, way: Way) -> None:
     server = bench.lab.server.address(way.version)
-    bench.open(way.udp()._replace(sources=BOTH.exclude_range(server, server)))
+    bench.open(replace(way.udp(), sources=BOTH.exclude_range(server, server)))
     with datagrams(bench.lab.client, way.target) as inside:
         for host in (bench.lab.server, bench.lab.stranger):
             address = host.address(way.version)
@@ -204,7 +205,7 @@ def test_without_a_target_nobody_gets_in_until_there_is_one(
     bench: Bench, way: Way, transport: Transport
 ) -> None:
     known = way.pinhole(bench.lab) if transport is Transport.TCP else way.udp()
-    bench.open(known._replace(target=None))
+    bench.open(replace(known, target=None))
     assert bench.elements() == []
     with listen(bench.lab.client, way.target):
         assert is_refused(bench, way)
@@ -217,7 +218,7 @@ def test_without_a_target_nobody_gets_in_until_there_is_one(
 
 
 def accept_proxied(bench: Bench, way: Way, pinhole: Pinhole) -> str:
-    bench.open(pinhole._replace(is_proxied=True))
+    bench.open(replace(pinhole, is_proxied=True))
     with listen(bench.lab.client, way.target) as inside, dial(bench.lab.server, way.listen) as peer:
         client, source = inside.accept()
         with client:
@@ -237,7 +238,7 @@ def test_full_proxy_shows_the_client_the_gateway(bench: Bench, way: Way) -> None
 
 @WAY
 def test_full_proxy_holds_for_datagrams(bench: Bench, way: Way) -> None:
-    bench.open(way.udp()._replace(is_proxied=True))
+    bench.open(replace(way.udp(), is_proxied=True))
     address = bench.lab.server.address(way.version)
     at = f"[{address}]:0" if way.version == 6 else f"{address}:0"
     to = Endpoint.parse(way.listen)
@@ -252,7 +253,7 @@ def test_full_proxy_holds_for_datagrams(bench: Bench, way: Way) -> None:
 
 @WAY
 def test_kill_resets_both_ends_of_a_proxied_connection(bench: Bench, way: Way) -> None:
-    bench.open(way.pinhole(bench.lab)._replace(is_proxied=True))
+    bench.open(replace(way.pinhole(bench.lab), is_proxied=True))
     with listen(bench.lab.client, way.target) as inside, dial(bench.lab.server, way.listen) as peer:
         client, _ = inside.accept()
         bench.until(lambda: bool(bench.sink.told))

@@ -4,6 +4,7 @@ import socket
 from contextlib import ExitStack
 
 import pytest
+from msgspec.structs import replace
 from tests.netns import kernel_bench
 from tests.netns.kernel_bench import SILENCE, WAYS, Bench, Way, datagrams
 
@@ -62,7 +63,7 @@ def test_without_our_group_of_the_packet_log_all_else_works(wires: Lab, *, is_ta
             with wires.gateway.entered():
                 undo.callback(PacketLog(group_of(0), 64).close)
         bench = undo.enter_context(kernel_bench.running(wires))
-        bench.open(way.udp()._replace(idle_seconds=60))
+        bench.open(replace(way.udp(), idle_seconds=60))
         inside = undo.enter_context(datagrams(wires.client, way.target))
         peer = undo.enter_context(outside(wires.server, way))
         throw(peer, way.listen, b"one")
@@ -198,7 +199,7 @@ def test_kill_ends_the_flow_at_once_with_its_bytes(bench: Bench, way: Way) -> No
 @WAY
 def test_a_timed_flow_is_over_when_it_was_idle_so_long(wires: Lab, way: Way) -> None:
     with kernel_bench.running(wires, idle_seconds=1) as bench:
-        bench.open(way.udp()._replace(idle_seconds=1))
+        bench.open(replace(way.udp(), idle_seconds=1))
         with (
             datagrams(bench.lab.client, way.target) as inside,
             outside(bench.lab.server, way) as peer,

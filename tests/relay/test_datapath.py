@@ -5,6 +5,7 @@ import resource
 import socket
 
 import pytest
+from msgspec.structs import replace
 from tests.relay.loopback import TCP, UDP, bench, descriptors, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint
@@ -57,7 +58,7 @@ def test_a_pinhole_at_a_foreign_address_says_that_it_needs_transparency() -> Non
     async def scenario() -> None:
         async with bench() as b:
             target = endpoint_of(b.client())
-            routed = b.pinhole(b.client())._replace(listen=target, target=target)
+            routed = replace(b.pinhole(b.client()), listen=target, target=target)
 
             with pytest.raises(AddressNotAvailable, match="needs-transparency"):
                 await b.path.open([routed])
@@ -69,7 +70,7 @@ def test_all_pinholes_open_or_none() -> None:
     async def scenario() -> None:
         async with bench() as b:
             first, second = b.pinhole(b.client()), b.pinhole(b.client())
-            foreign = second._replace(listen=Endpoint.parse("192.0.2.1:2000"))
+            foreign = replace(second, listen=Endpoint.parse("192.0.2.1:2000"))
             with pytest.raises(AddressNotAvailable):
                 await b.path.open([first, foreign])
 
@@ -89,7 +90,7 @@ def test_two_pinholes_for_the_same_peers_at_one_place_are_refused() -> None:
             first = await b.opened(b.pinhole(client))
 
             with pytest.raises(AddressInUse, match="pinhole-exists"):
-                await b.path.open([first._replace(id=77)])
+                await b.path.open([replace(first, id=77)])
             await b.flow(client, first)
 
     run(scenario())

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from tests.relay.loopback import HOSTS, TCP, UDP, bench, endpoint_of, run
 
 from sallyport.addresses import Endpoint
@@ -106,7 +107,7 @@ def test_what_could_have_no_answer_is_not_heard() -> None:
         async with bench(ears=ears) as b:
             await b.opened(b.pinhole(b.new(UDP), UDP))
             await b.opened(b.pinhole(b.client(), TCP, is_answered=True))
-            proxied = b.pinhole(b.new(UDP), UDP, is_answered=True)._replace(is_proxied=True)
+            proxied = replace(b.pinhole(b.new(UDP), UDP, is_answered=True), is_proxied=True)
             await b.opened(proxied)
             lent = await b.opened(b.pinhole(b.new(UDP), UDP, is_answered=True))
             b.path.lend(lent.id, lambda _peer: -1)

@@ -6,6 +6,7 @@ import resource
 import socket
 
 import pytest
+from msgspec.structs import replace
 from tests.relay.loopback import HOSTS, bench, descriptors, endpoint_of, name, run
 
 from sallyport.addresses import Endpoint
@@ -92,7 +93,7 @@ def test_a_pinhole_opens_at_a_port_where_an_earlier_flow_still_runs() -> None:
             first = await b.opened(b.pinhole(client))
             await b.flow(client, first)
 
-            again = await b.opened(first._replace(id=99))
+            again = await b.opened(replace(first, id=99))
             await b.flow(client, again)
 
             assert [pinhole_id for pinhole_id, _ in b.told.established] == [first.id, 99]
@@ -271,7 +272,7 @@ def test_a_target_nobody_routes_to_refuses_the_peer() -> None:
     async def scenario() -> None:
         async with bench() as b:
             nowhere = Endpoint.parse("255.255.255.255:2000")
-            pinhole = await b.opened(b.pinhole(None)._replace(target=nowhere))
+            pinhole = await b.opened(replace(b.pinhole(None), target=nowhere))
             peer = b.peer(pinhole)
 
             assert await b.is_reset(peer)

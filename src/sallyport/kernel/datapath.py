@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Self
 
+from msgspec.structs import replace
+
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import (
@@ -220,7 +222,7 @@ class KernelDataPath:
         for installed in self._flows.of([pinhole_id]):
             if installed.pinhole.target is not None:
                 raise InvalidArgument("target-is-known")
-            self._alter([(installed, installed.pinhole._replace(target=target))])
+            self._alter([(installed, replace(installed.pinhole, target=target))])
 
     async def set_peers(
         self,

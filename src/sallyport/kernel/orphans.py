@@ -7,6 +7,8 @@ to give it a number of one's own: from then on its reports come to this worker.
 from collections.abc import Collection
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from sallyport.core.pinholes.datapath import Orphan, Pinhole
 from sallyport.errors import KernelError, OutOfResources
 from sallyport.flags import Transport
@@ -54,7 +56,7 @@ class Orphans:
         Its end is told at once when both sides have closed it already.
         """
         if pinhole.transport is Transport.UDP:
-            pinhole = pinhole._replace(idle_seconds=self._idle_seconds)
+            pinhole = replace(pinhole, idle_seconds=self._idle_seconds)
         try:
             installed = self._flows.adopt(pinhole, orphan.original, orphan.reply)
         except OutOfResources:

@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import (
     DataPathKind,
@@ -113,7 +115,7 @@ class UserDataPath:
         """Deliver to `target` from now on; see DataPath."""
         for opening in self._find([pinhole_id]):
             before = opening.pinhole
-            opening.pinhole = before._replace(target=target)
+            opening.pinhole = replace(before, target=target)
             try:
                 self._changed(opening)
             except KernelError:

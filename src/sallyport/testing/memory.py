@@ -7,6 +7,8 @@ import types
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 
+from msgspec.structs import replace
+
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import (
@@ -109,7 +111,7 @@ class MemoryDataPath:
         """Implement `DataPath.retarget`."""
         await self._reach()
         if pinhole := self.pinholes.get(pinhole_id):
-            self._put(pinhole._replace(target=target))
+            self._put(replace(pinhole, target=target))
 
     async def set_peers(
         self,

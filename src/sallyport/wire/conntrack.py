@@ -11,6 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from sallyport.addresses import MAX_PORT, Endpoint
 from sallyport.errors import ProtocolError
 from sallyport.wire import netlink
@@ -63,8 +65,8 @@ _UDP_HEADER, _TCP_HEADER, _TCP_FIRST = 8, 32, 8
 _BODY = netlink.HEADER_SIZE + netlink.GENERIC_SIZE
 
 
-class FlowReport(NamedTuple):
-    """What one event or dump entry says about a flow; a tuple because events are the hot path."""
+class FlowReport(Struct, frozen=True, gc=False):
+    """What one event or dump entry says about a flow; a Struct because events are the hot path."""
 
     is_destroyed: bool
     mark: int

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.core.engine.dispatch import flow_event, permitted_event
@@ -251,7 +253,8 @@ class Binder:
         pinhole = connection.pinhole
         try:
             self._grants.ask_policy(session, protocol, binding.primary, asker=binding.asker)
-            connection.pinhole = pinhole._replace(
+            connection.pinhole = replace(
+                pinhole,
                 sources=pinhole.sources if ip_filter is None else ip_filter,
                 is_answered=pinhole.is_answered or is_answered,
                 receive_buffer=limits.INCREASED_RECEIVE_BUFFER

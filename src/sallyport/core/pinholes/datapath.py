@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from sallyport import limits
 from sallyport.addresses import Endpoint
 from sallyport.flags import Transport
@@ -20,7 +23,7 @@ class DataPathKind(StrEnum):
     USER = "user"
 
 
-class Pinhole(NamedTuple):
+class Pinhole(Struct, frozen=True, gc=False):
     """What a data path opens: flows from `sources` to `listen` are delivered to `target`.
 
     Nothing is translated when `target == listen` (routed relation). Nothing is admitted while
@@ -28,8 +31,7 @@ class Pinhole(NamedTuple):
     `source_ports` narrows the flows to those sent from one of these ports; None means any. `id` is
     unique among live pinholes.
 
-    A tuple, because every bind makes one, and a tuple is made in less than half the time of a
-    frozen dataclass.
+    A Struct, because every bind makes one: a named tuple takes four times as long.
     """
 
     id: int
@@ -67,7 +69,7 @@ class Pinhole(NamedTuple):
 
     def for_peers(self, sources: IpFilter | None, source_ports: frozenset[int] | None) -> "Pinhole":
         """Return the same pinhole for other peers."""
-        return self._replace(sources=sources, source_ports=source_ports)
+        return replace(self, sources=sources, source_ports=source_ports)
 
     @property
     def is_translated(self) -> bool:

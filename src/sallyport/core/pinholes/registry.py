@@ -15,6 +15,8 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.core.pinholes.datapath import Arrival, DataPath, FlowCounters, Pinhole
@@ -229,13 +231,13 @@ class OpeningRegistry:
         Raises Terminating when it ended meanwhile, and what `DataPath.retarget` raises; then it
         still has no client address.
         """
-        opening.pinhole = opening.pinhole._replace(target=target)
+        opening.pinhole = replace(opening.pinhole, target=target)
         if not opening.is_open:
             return
         try:
             await opening.path.retarget(opening.pinhole.id, target)
         except BaseException:
-            opening.pinhole = opening.pinhole._replace(target=None)
+            opening.pinhole = replace(opening.pinhole, target=None)
             raise
         if opening.is_closed:
             raise Terminating("ended-meanwhile")

@@ -18,7 +18,8 @@ same reason nothing waits any more when the client says ABOR. Where no filter lo
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sallyport.filters.ftp.agreement import Agreement
 from sallyport.filters.ftp.verbs import (
@@ -40,8 +41,7 @@ from sallyport.wire.ftp.replies import ReplyLine, foreign_reply
 _UNDERSTOOD = KNOWN_VERBS | {EMPTY_LINE, EPSV_ALL}
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(Struct, eq=False):
     """One command that was passed on, or several of the same verb in a row, and what answers it."""
 
     verb: bytes

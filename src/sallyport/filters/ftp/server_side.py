@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from msgspec.structs import replace
+
 from sallyport import api, limits
 from sallyport.filters.ftp import consequences
 from sallyport.filters.ftp.agreement import Agreement, FtpTransfer, Opening
@@ -247,9 +249,9 @@ class ServerSide(FtpStream):
         """
         if not line.is_whole and line.is_first:
             self._is_dropping_line = True
-            return line._replace(raw=b"%d Line too long.\r\n" % (line.code or 0))
+            return replace(line, raw=b"%d Line too long.\r\n" % (line.code or 0))
         is_read_first = line.is_final and line.code in PASSIVE_CODES
-        return line if is_read_first else line._replace(raw=self._mask(line))
+        return line if is_read_first else replace(line, raw=self._mask(line))
 
     def _harmless_reply(self, unfinished: bytes) -> bytes:
         code = int(unfinished[:3]) if unfinished[:3].isdigit() else None

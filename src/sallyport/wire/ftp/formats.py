@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import NamedTuple
+
+import msgspec
 
 from sallyport.addresses import MAX_PORT, Endpoint, parse_address
 from sallyport.errors import ProtocolError
@@ -69,7 +70,7 @@ class EpsvRequest(Enum):
     """No port, but a promise: neither PORT, EPRT nor PASV will follow (RFC 2428 section 4)."""
 
 
-class Command(NamedTuple):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """One command: the verb in upper case, and its argument; None when no blank follows it."""
 
     verb: bytes

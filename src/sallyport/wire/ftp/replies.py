@@ -6,7 +6,8 @@ count is marked strictly.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from sallyport import limits
 from sallyport.wire.lines import LineReader
@@ -17,7 +18,7 @@ from sallyport.wire.telnet import IAC, without_commands
 _FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?![0-9])(-)?")
 
 
-class ReplyLine(NamedTuple):
+class ReplyLine(Struct, frozen=True, gc=False):
     """One line from a server, or a part of one that is too long, as it came."""
 
     raw: bytes
