@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from sallyport import limits
 from sallyport.addresses import Endpoint, IpAddress
@@ -27,11 +30,11 @@ if TYPE_CHECKING:
 _UDP = Transport.UDP
 
 
-class BindRequest(NamedTuple):
+class BindRequest(Struct, frozen=True, eq=False):
     """The arguments of one `Session.bind_for_client`, which explains them.
 
-    A tuple, because every bind makes one, and a tuple is made in less than half the time of a
-    frozen dataclass.
+    A Struct, because every bind makes one; given in their order its fields take a fifth of the time
+    that they take by name.
     """
 
     session: "Session"
@@ -77,9 +80,9 @@ class BindRequest(NamedTuple):
         if not 1 <= self.backlog <= limits.MAX_BACKLOG:
             raise InvalidArgument("backlog-out-of-range")
         self._require_flags_make_sense()
-        version = clients[0].version if proxy is None else proxy.version
+        family = type(clients[0].address if proxy is None else proxy.address)
         for client in clients:
-            if client.version != version:
+            if type(client.address) is not family:
                 raise InvalidArgument("addresses-of-two-families")
             if client.port == 0 and not client.is_zero:
                 raise InvalidArgument("client-port-is-zero")
@@ -100,8 +103,9 @@ class BindRequest(NamedTuple):
 
         Here and not by `takes`: what is refused here is recorded, and a bind is the hot path.
         """
-        if not all(map(isinstance, self, _CLASSES)):
-            require_each(zip(self._fields, self, _CLASSES, strict=True))
+        given = astuple(self)
+        if not all(map(isinstance, given, _CLASSES)):
+            require_each(zip(self.__struct_fields__, given, _CLASSES, strict=True))
         if self.make_data_filter is not None and not callable(self.make_data_filter):
             raise InvalidArgument("wrong-type-of-make_data_filter")
         if self.close_with_primary not in ("withdraw", "kill"):
@@ -163,7 +167,7 @@ _KINDS: dict[str, Kind] = {
     "bundle": Bundle | None,
     "close_with_primary": str,
 }
-_CLASSES = tuple(classes_of(_KINDS.get(name, object)) for name in BindRequest._fields)
+_CLASSES = tuple(classes_of(_KINDS.get(name, object)) for name in BindRequest.__struct_fields__)
 
 _EXCLUSIVE = BindFlags.TIMEOUT | BindFlags.ALLOW_MULTIPLE
 _FUTURE_FLAGS = _EXCLUSIVE | BindFlags.NO_KERNEL_MODE
