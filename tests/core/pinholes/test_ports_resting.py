@@ -14,8 +14,17 @@ def test_the_first_to_come_is_the_first() -> None:
     resting.add(0, 20.0)
 
     assert (resting.first, len(resting)) == (2, 2)
-    assert resting.is_over(2, 10.0)
-    assert not resting.is_over(0, 19.9)
+
+
+def test_who_has_rested_wakes_first_to_come_first() -> None:
+    resting = Resting(3)
+    resting.add(2, 10.0)
+    resting.add(0, 20.0)
+
+    woken = [resting.wake(now) for now in (9.9, 10.0, 19.9, 20.0, 99.0)]
+
+    assert woken == [None, 2, None, 0, None]
+    assert len(resting) == 0
 
 
 def test_one_alone_rests_too() -> None:

@@ -62,9 +62,13 @@ class Resting:
         first = self._next[_HEAD]
         return None if first == _HEAD else first
 
-    def is_over(self, index: int, now: float) -> bool:
-        """Whether the rest of `index`, which must rest, is over at `now`."""
-        return self._until[index] <= now
+    def wake(self, now: float) -> int | None:
+        """Remove and return the index that has rested longest; None: no rest is over at `now`."""
+        first = self._next[_HEAD]
+        if first == _HEAD or self._until[first] > now:
+            return None
+        self.remove(first)
+        return first
 
 
 # Returns a random integer in [0, n). It is an argument, so that tests choose the numbers.
@@ -123,8 +127,7 @@ class PortPool:
         return len(self._free) + len(self._resting)
 
     def _wake(self, now: float) -> None:
-        while (index := self._resting.first) is not None and self._resting.is_over(index, now):
-            self._resting.remove(index)
+        while (index := self._resting.wake(now)) is not None:
             self._place[index] = len(self._free)
             self._free.append(index + self._range.first)
 
