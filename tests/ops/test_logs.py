@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 import os
@@ -384,6 +385,16 @@ def test_what_libraries_complain_about_comes_as_an_event(pipe: tuple[int, Reader
     assert event["event"] == "library.complained"
     assert (event["level"], event["library"]) == ("error", "asyncio")
     assert (event["message"], event["error"]) == ("Task 1 failed", "ValueError('why')")
+
+
+def test_a_request_that_a_stop_breaks_off_is_no_complaint(pipe: tuple[int, Reader]) -> None:
+    library = logging.Logger("uvicorn.error")
+    library.addHandler(StandardLogging(EventJournal(descriptor=pipe[0])))
+
+    library.error("Exception in ASGI application", exc_info=asyncio.CancelledError())
+    library.error("Exception in ASGI application", exc_info=ValueError("ours"))
+
+    assert json.loads(pipe[1]())["error"] == "ValueError('ours')"
 
 
 def test_the_process_journal_takes_over_the_logging_module(

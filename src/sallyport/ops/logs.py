@@ -11,6 +11,7 @@ import os
 import select
 import stat
 import time
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -174,6 +175,9 @@ class StandardLogging(logging.Handler):
         """Write one record of the `logging` module as an event."""
         level: Level = "error" if record.levelno >= logging.ERROR else "warning"
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, CancelledError):
+            # uvicorn so reports a request whose answer we do not wait for when the gateway ends.
+            return
         self._journal.record(
             "library.complained",
             level=level,
