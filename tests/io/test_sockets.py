@@ -146,3 +146,39 @@ def test_every_failure_keeps_its_reason(
 
     assert type(refusal) is expected
     assert reason in str(refusal)
+
+
+def test_a_leg_is_never_at_the_port_that_it_must_not_have() -> None:
+    with sockets.make(Transport.TCP, 4) as first:
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        made = iter([first])
+
+        def bound() -> socket.socket:
+            return next(made, None) or other()
+
+        def other() -> socket.socket:
+            assert first.fileno() != -1, "or the kernel might choose the same port again"
+            another = sockets.make(Transport.TCP, 4)
+            another.bind(("127.0.0.1", 0))
+            return another
+
+        with sockets.bound_beside(port, bound) as leg:
+            assert leg.getsockname()[1] != port
+        assert first.fileno() == -1
+
+
+def test_where_there_is_no_other_port_no_leg_is_made_and_nothing_stays_open() -> None:
+    made: list[socket.socket] = []
+
+    def bound() -> socket.socket:
+        one = sockets.make(Transport.TCP, 4)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(made[0].getsockname() if made else ("127.0.0.1", 0))
+        made.append(one)
+        return one
+
+    with bound() as first, pytest.raises(OSError, match="in use"):
+        sockets.bound_beside(first.getsockname()[1], bound)
+
+    assert [one.fileno() for one in made[1:]] == [-1] * len(made[1:])

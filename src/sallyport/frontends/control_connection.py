@@ -16,7 +16,7 @@ from sallyport.core.policy.protocols import Direction
 from sallyport.core.policy.rules import Relation
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.flags import ConnectionFlags, Transport
-from sallyport.frontends.sockets import foreign_socket, gateway_socket
+from sallyport.frontends.sockets import another_port_of, gateway_socket
 from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.filtered_stream import Ending, FilteredStream
@@ -250,9 +250,7 @@ def _dialling_socket(primary: PrimaryConnection) -> socket.socket:
     """Make the socket for the server's side; raises OSError."""
     if appears_as_gateway(primary):
         return gateway_socket(Transport.TCP, primary.server, primary.source)
-    # In the client's name, but from another port: with the client's own port both legs would be
-    # one conntrack entry, and accounting and kills would mix.
-    return foreign_socket(Transport.TCP, primary.client.with_port(0))
+    return another_port_of(primary.client, Transport.TCP)
 
 
 def _dial(primary: PrimaryConnection) -> socket.socket:

@@ -14,7 +14,7 @@ from sallyport.core.policy.protocols import Direction
 from sallyport.core.runtime.deadlines import Deadline
 from sallyport.flags import Transport
 from sallyport.frontends.control_connection import appears_as_gateway
-from sallyport.frontends.sockets import foreign_socket, gateway_socket
+from sallyport.frontends.sockets import another_port_of, gateway_socket
 from sallyport.frontends.unreachable import end_unreachable
 from sallyport.io.sockets import closed_on_error, endpoint_of, name_of
 
@@ -224,7 +224,7 @@ def _socket_towards_server(primary: PrimaryConnection) -> socket.socket:
     if appears_as_gateway(primary):
         made = gateway_socket(Transport.UDP, primary.server, primary.source)
     else:
-        made = foreign_socket(Transport.UDP, primary.client.with_port(0))
+        made = another_port_of(primary.client, Transport.UDP)
     with closed_on_error(made):
         made.connect(name_of(primary.server))
         return made

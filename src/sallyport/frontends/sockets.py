@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from sallyport.addresses import Endpoint, IpAddress
 from sallyport.errors import StartupError
 from sallyport.flags import Transport
-from sallyport.io.sockets import closed_on_error, let_bind_absent, make, make_transparent, name_of
+from sallyport.io.sockets import (
+    bound_beside,
+    closed_on_error,
+    let_bind_absent,
+    make,
+    make_transparent,
+    name_of,
+)
 
 # Not in the socket module of Python 3.11 (linux/in.h); IPv6 sockets take it too.
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -26,6 +33,15 @@ def foreign_socket(transport: Transport, local: Endpoint) -> socket.socket:
             # the host we speak for may share it.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return made
+
+
+def another_port_of(client: Endpoint, transport: Transport) -> socket.socket:
+    """Make a socket that speaks in a client's name, from another port than the client; raises as
+    `foreign_socket` does.
+
+    With the client's own port both legs would be one conntrack entry.
+    """
+    return bound_beside(client.port, lambda: foreign_socket(transport, client.with_port(0)))
 
 
 def gateway_socket(transport: Transport, peer: Endpoint, source: IpAddress | None) -> socket.socket:

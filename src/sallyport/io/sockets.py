@@ -3,9 +3,10 @@
 import contextlib
 import ctypes
 import errno
+import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -48,6 +49,9 @@ _KINDS: Final = {
 _IP_FREEBIND: Final = 15
 _IPV6_TRANSPARENT: Final = 75
 _IPV6_FREEBIND: Final = 78
+
+# Sockets that may share a port are given the same one again, but hardly twice.
+_PORTS_TRIED: Final = 4
 
 
 def make(transport: Transport, version: int) -> socket.socket:
@@ -101,6 +105,23 @@ def endpoint_of(name: SocketName) -> Endpoint:
 @lru_cache(maxsize=1024)
 def _address_of(text: str) -> IpAddress:
     return ip_address(text.partition("%")[0])
+
+
+def bound_beside(port: int, make_bound: Callable[[], socket.socket]) -> socket.socket:
+    """Return what `make_bound` makes: a socket at a port of the kernel's choice, and not at `port`.
+
+    A leg that speaks in a host's name for a connection of that host from `port` has the same
+    addresses. With the same ports the two would be one connection to conntrack, the leg's SYN a
+    repetition that nothing answers. The kernel chooses so once in some ten thousand times. Raises
+    what `make_bound` raises.
+    """
+    with contextlib.ExitStack() as held:
+        for _ in range(_PORTS_TRIED):
+            made = make_bound()
+            if made.getsockname()[1] != port:
+                return made
+            held.enter_context(made)  # while it is held another one is chosen
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def prepare_leg(sock: socket.socket) -> None:

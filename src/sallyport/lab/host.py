@@ -148,7 +148,7 @@ class Host:
         self._processes.append(process)
         return process
 
-    def sysctl(self, name: str, value: int) -> None:
+    def sysctl(self, name: str, value: int | str) -> None:
         """Set a network sysctl of this host, such as `net.ipv4.ip_forward`."""
         # /proc/sys/net shows the namespace of the thread that opens the file.
         with self.entered():

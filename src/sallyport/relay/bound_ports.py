@@ -6,6 +6,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from sallyport import limits
@@ -15,7 +16,7 @@ from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
 from sallyport.io.fair_poller import FairPoller
 from sallyport.io.pipes import Pipes
-from sallyport.io.sockets import closed_on_error, make, make_transparent, name_of
+from sallyport.io.sockets import bound_beside, closed_on_error, make, make_transparent, name_of
 from sallyport.ipfilter import IpFilter
 from sallyport.relay import sockets
 
@@ -73,20 +74,25 @@ class RelayContext:
             return socket.socket(fileno=opening.take(peer))
         pinhole = opening.pinhole
         assert pinhole.target is not None  # noqa: S101 - only a reachable opening lets a peer in
-        with closed_on_error(make(pinhole.transport, pinhole.target.version)) as made:
-            if self.is_transparent and not pinhole.is_proxied:
-                is_alike = not (pinhole.is_translated or is_alone)
-                sockets.speak_as(
-                    made,
-                    peer,
-                    # What leaves for outside may be translated behind us, and has no zone: with the
-                    # client's own port both legs would be one conntrack entry.
-                    keeps_port=pinhole.leads_inside or not is_alike,
-                    is_tracked_apart=pinhole.leads_inside and is_alike,
-                )
+        with closed_on_error(self._unconnected_leg(pinhole, peer, is_alone=is_alone)) as made:
             with contextlib.suppress(BlockingIOError):
                 made.connect(name_of(pinhole.target))
             return made
+
+    def _unconnected_leg(
+        self, pinhole: Pinhole, peer: Endpoint, *, is_alone: bool
+    ) -> socket.socket:
+        assert pinhole.target is not None  # noqa: S101 - see above
+        new = partial(make, pinhole.transport, pinhole.target.version)
+        if not self.is_transparent or pinhole.is_proxied:
+            return new()
+        is_alike = not (pinhole.is_translated or is_alone)
+        if pinhole.leads_inside or not is_alike:
+            return sockets.speaking_as(new, peer, is_tracked_apart=is_alike)
+        # What leaves for outside may be translated behind us, and has no zone: with the client's
+        # own port both legs would be one conntrack entry.
+        any_port = peer.with_port(0)
+        return bound_beside(peer.port, lambda: sockets.speaking_as(new, any_port))
 
     def begin(self, opening: "OpenPinhole", flow: "Flow", *, is_spoken: bool = False) -> None:
         """Count a flow as admitted, and tell so.

@@ -1,10 +1,10 @@
 """The sockets of the user-mode data path, and the few options that make them ours."""
 
-import contextlib
 import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from sallyport.addresses import Endpoint
@@ -67,24 +67,25 @@ def bound(
         return made
 
 
-def speak_as(
-    sock: socket.socket, peer: Endpoint, *, keeps_port: bool, is_tracked_apart: bool
-) -> None:
-    """Bind a socket that will be connected to the peer's address, and its port where that is free.
+def speaking_as(
+    new: Callable[[], socket.socket], peer: Endpoint, *, is_tracked_apart: bool = False
+) -> socket.socket:
+    """Make a socket at the peer's address, and at its port where that is free.
 
-    `is_tracked_apart`: the peer's own packets have the same addresses and ports, and conntrack must
-    not take ours for them. Raises OSError.
+    `new` makes one that is not bound. `is_tracked_apart`: the peer's own packets have the same
+    addresses and ports, and conntrack must not take ours for them. Raises OSError.
     """
-    make_transparent(sock)
-    if is_tracked_apart:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, CLIENT_LEG)
-    # One peer may have flows to several clients from one port: FTP servers send from port 20.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if keeps_port:
-        with contextlib.suppress(OSError):
-            sock.bind(name_of(peer))
-            return
-    sock.bind(name_of(peer.with_port(0)))
+    with closed_on_error(new()) as made:
+        make_transparent(made)
+        if is_tracked_apart:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, CLIENT_LEG)
+        # One peer may have flows to several clients from one port: FTP servers send from port 20.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind(name_of(peer))
+        except OSError:
+            made.bind(name_of(peer.with_port(0)))
+        return made
 
 
 def dropped(sock: socket.socket) -> int:
