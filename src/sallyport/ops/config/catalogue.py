@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -110,9 +110,12 @@ class Catalogue:
         """The names on offer, those that come with Sallyport first."""
         return tuple(self._offers)
 
-    @property
+    @cached_property
     def builtin(self) -> tuple[str, ...]:
-        """The names of those that come with Sallyport."""
+        """The names of those that come with Sallyport.
+
+        Found once: an entry point reads the metadata of its package anew each time it is asked.
+        """
         return tuple(name for name, offers in self._offers.items() if _is_ours(offers[0]))
 
     def origin(self, name: str) -> Origin:
