@@ -173,3 +173,21 @@ def test_a_manager_that_does_not_read_keeps_nobody_waiting(manager: socket.socke
         ours.close()
 
     asyncio.run(asyncio.wait_for(live(), 5))
+
+
+def test_the_last_word_is_waited_for_when_another_process_goes_on(manager: socket.socket) -> None:
+    others = fill(manager)
+
+    async def act() -> None:
+        ours = service(manager)
+        ours.ready("late")
+        last = asyncio.get_running_loop().run_in_executor(None, ours.continues_with, 77)
+        for _ in range(others):
+            assert heard(manager) == ["OTHER=1"]
+        await last
+        ours.close()
+
+    asyncio.run(act())
+
+    assert heard(manager)[0] == "READY=1"
+    assert heard(manager) == ["MAINPID=77"]

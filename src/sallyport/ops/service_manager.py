@@ -1,4 +1,4 @@
-"""What a service manager is told: that we are ready, reload, stop, or still live (sd_notify(3)).
+"""What a service manager is told: that we are ready, reload, stop, live (sd_notify(3)).
 
 The protocol is one datagram of `KEY=value` lines to the socket that `NOTIFY_SOCKET` names, so it
 needs no library. Without that variable nothing is sent.
@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 
 # systemd asks for a sign of life at least twice in its own limit (sd_watchdog_enabled(3)).
 _SIGNS_PER_LIMIT = 2
+
+# The process that goes on waits for our end (limits.WORKER_STOP_SECONDS).
+_LAST_WORD_SECONDS = 2.0
 
 # How much a manager that does not read is told later: the two ends of some reloads, and the stop.
 _MOST_UNSAID = 16
@@ -69,6 +72,19 @@ class ServiceManager:
     def stopping(self, status: str) -> None:
         """Report that the service ends by its own will, or by a signal."""
         self._send("STOPPING=1", f"STATUS={status}")
+
+    def continues_with(self, pid: int) -> None:
+        """Report that the service goes on in another process; the last word before our end.
+
+        A manager that misses it starts a second one, so it is waited for a little.
+        """
+        self._unsaid.append(f"MAINPID={pid}".encode())
+        if self._socket is not None:
+            self._wait_no_more(self._socket)
+            self._socket.settimeout(_LAST_WORD_SECONDS)
+            with suppress(OSError):
+                while self._unsaid:
+                    self._socket.send(self._unsaid.popleft())
 
     @contextmanager
     def reloading(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -50,6 +50,27 @@ class Process(Protocol):
 Spawn = Callable[[int, Callable[[bytes], None], Callable[[int], None]], Process]
 """Start the process of a worker by its number; then whom to tell of each message's body, and of the
 end with the exit status, negative for a signal."""
+
+
+def begin(
+    command: Sequence[str],
+    *,
+    keeps: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a process; return it with its pidfd, which is the caller's.
+
+    It `keeps` these descriptors of ours besides output and errors. `environment` None: ours. Raises
+    OSError, with none begun.
+    """
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=keeps, env=environment)
+    try:
+        return child, os.pidfd_open(child.pid)
+    except OSError:
+        # It has begun, and its end would go unseen.
+        child.kill()
+        child.wait()
+        raise
 
 
 class InheritedProcess:
@@ -138,22 +159,10 @@ class ChildProcess(InheritedProcess):
             module = [sys.executable, "-P", "-m", "sallyport.ops.processes.worker"]
             facts = [theirs.fileno(), os.getpid(), number, level, form.value]
             try:
-                self._child = subprocess.Popen(
-                    [*module, *map(str, facts)],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
+                self._child, pidfd = begin([*module, *map(str, facts)], keeps=[theirs.fileno()])
             except OSError:
                 ours.close()
                 raise
-        try:
-            pidfd = os.pidfd_open(self._child.pid)
-        except OSError:
-            # It has begun, and its end would go unseen.
-            self._child.kill()
-            self._child.wait()
-            ours.close()
-            raise
         super().__init__(self._child.pid, pidfd, ours, on_message, ended)
 
     def _status(self) -> int:
