@@ -14,6 +14,7 @@ VERBS = [
     "reload",
     "doctor",
     "drain",
+    "upgrade",
     "status",
     "sessions",
     "bindings",

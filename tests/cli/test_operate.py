@@ -6,14 +6,17 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec.structs import replace
+from tests.cli.test_observe import STATUS
 from tests.shipped import UNNAMED
 
+from sallyport import limits
 from sallyport.addresses import IpInterface
 from sallyport.cli import main, operate
-from sallyport.errors import RequestRefused
+from sallyport.errors import NotRunning, RequestRefused
 from sallyport.ops import logs
 from sallyport.ops.config.load import Configuration
-from sallyport.ops.control.schema import Mistake, Reloaded
+from sallyport.ops.control.schema import Mistake, Reloaded, Status, UpgradeBegun
 from sallyport.ops.logs import EventJournal, Format
 from sallyport.ops.processes import source
 from sallyport.ops.processes.messages import ConfigSource
@@ -322,6 +325,64 @@ def test_what_needs_a_restart_is_said_in_one_line(
 
     assert main(["reload"]) == 1
     assert capsys.readouterr().err == "sallyport: [gateway] port_range; restart it\n"
+
+
+# -- upgrade --------------------------------------------------------------------------------------
+
+OLD, NEW = 7, 8
+STARTING = replace(STATUS, pid=OLD, successor=NEW)
+SERVING = replace(STATUS, pid=NEW, successor=None)
+GONE_ON = replace(STATUS, pid=OLD, successor=None)
+
+
+@pytest.fixture
+def upgraded(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Status | Exception]], int]:
+    """Run `upgrade --json` with these answers to `status`, one after the other."""
+
+    def act(answers: list[Status | Exception]) -> int:
+        left = iter(answers)
+
+        def request(_path: Path, command: str, *, expect: type) -> object:
+            if command == "upgrade":
+                return UpgradeBegun(pid=NEW)
+            answer = next(left)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(operate, "request", request)
+        monkeypatch.setattr(operate, "sleep", lambda _seconds: None)
+        code = main(["upgrade", "--json"])
+        assert list(left) == []
+        return code
+
+    return act
+
+
+def test_upgrade_waits_until_the_new_one_serves(
+    upgraded: Callable[[list[Status | Exception]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upgraded([STARTING, NotRunning("between the two"), SERVING]) == 0
+    assert json.loads(capsys.readouterr().out)["pid"] == NEW
+
+
+def test_upgrade_says_that_the_old_one_goes_on_when_the_new_one_has_failed(
+    upgraded: Callable[[list[Status | Exception]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upgraded([STARTING, GONE_ON]) == 1
+    assert "the old one goes on" in capsys.readouterr().err
+
+
+def test_upgrade_does_not_wait_for_ever(
+    upgraded: Callable[[list[Status | Exception]], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = iter([0.0, 1.0, 2.0, limits.TAKEOVER_SECONDS + 1])
+    monkeypatch.setattr(operate, "monotonic", lambda: next(times))
+
+    assert upgraded([STARTING, STARTING]) == 1
+    assert f"process {NEW} does not take over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["up", "down", "demo"])

@@ -1,6 +1,8 @@
 """What tests of the kernel path begin with: a lab for each module, a data path for each test."""
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.netns import kernel_bench
@@ -22,3 +24,12 @@ def bench(wires: Lab) -> Iterator[Bench]:
     """A data path that runs in the lab's gateway."""
     with kernel_bench.running(wires) as running:
         yield running
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """The end of a service manager."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(10)
+        yield sock

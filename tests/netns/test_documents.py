@@ -7,12 +7,14 @@ table UNTYPED has what cannot be typed here, each with its reason, and what anot
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from tests.docs.console import NETWORKS, PAGES, ROOT, Command, commands, files, settings, shape
 from tests.interop.matrix import GiveServer
+from tests.netns.test_takeover import ended_by
 
 from sallyport.lab.gateway import sallyport
 from sallyport.lab.host import Host, end, wait_until
@@ -113,6 +115,7 @@ class Desk:
         self._host = host
         self._prefix = host.namespace.removesuffix(f"-{host.name}")
         self._running: subprocess.Popen[bytes] | None = None
+        self._ends = ExitStack()
         self.folder = work / host.name
         home = work / f"{host.name}-home"
         for folder in (self.folder, home):
@@ -140,7 +143,16 @@ class Desk:
             return self._said()
         done = self._host.run(self._inside(command.text), check=False)
         assert done.returncode in {0, _ALSO_FINE.get(name, 0)}, (command, done)
+        if name == "upgrade":
+            self._go_on_with(int(done.stdout.split()[-1]))
         return done.stdout + done.stderr
+
+    def _go_on_with(self, pid: int) -> None:
+        """Note that another process is the gateway now."""
+        self._ends.enter_context(ended_by(pid))
+        assert self._running is not None
+        assert self._running.wait(10) == 0
+        self._running = None
 
     def _start(self, command: Command, begun: str) -> None:
         old = self._running
@@ -154,6 +166,7 @@ class Desk:
 
     def leave(self) -> None:
         """End what still runs."""
+        self._ends.close()
         if self._running is not None:
             end(self._running)
         end(self._holder)

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.netns.test_daemon import asked
@@ -13,15 +11,6 @@ from sallyport.lab.gateway import RunningGateway
 from sallyport.lab.network import Lab
 
 pytestmark = [pytest.mark.netns]
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """The end of a service manager."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(10)
-        yield sock
 
 
 def under(manager: socket.socket, *before: str) -> tuple[str, ...]:
@@ -33,7 +22,7 @@ def heard(manager: socket.socket, wanted: str) -> list[str]:
     """Return the first message that begins with `wanted`, and skip signs of life before it."""
     while True:
         lines = manager.recv(4096).decode().split("\n")
-        if lines[0] == wanted:
+        if lines[0].startswith(wanted):
             return lines
         assert lines == ["WATCHDOG=1"], lines
 

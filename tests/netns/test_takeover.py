@@ -2,9 +2,11 @@
 
 import json
 import select
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count, cycle
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.interop.rawftp import RawFtp
 from tests.netns.test_adoption import received
 from tests.netns.test_daemon import asked, traces
 from tests.netns.test_mappings import request
+from tests.netns.test_service import heard, under
 from tests.netns.test_workers import begin, open_pidfd
 
 from sallyport import limits
@@ -99,6 +102,18 @@ def greets(lab: Lab, address: str) -> bool:
         return client.recv(2)[:1] == bytes((5,))
 
 
+@contextmanager
+def ended_by(pid: int) -> Iterator[None]:
+    """Stop the gateway in this process, which is no child of ours, at the end of the block."""
+    with open_pidfd(pid) as end:
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(end, signal.SIGTERM)
+            assert select.select([end], [], [], 10)[0], f"process {pid} goes on"
+
+
 @pytest.fixture
 def server(server_of: GiveServer) -> FtpServer:
     made = server_of("vsftpd")
@@ -157,6 +172,48 @@ def test_sessions_transfers_and_mappings_of_before_go_on(
         return all(row["state"] == "serving" for row in rows)
 
     wait_until(gateway.process, is_old_generation_gone, gateway.log, "old workers stay")
+    assert gateway.stop() == 0
+
+
+def test_a_gateway_starts_its_own_successor_and_its_service_manager_goes_on_with_it(
+    lab: Lab, tmp_path: Path, server: FtpServer, manager: socket.socket
+) -> None:
+    host = traces(lab)
+    old = RunningGateway(lab, arguments(tmp_path), name="upgrade", wrapper=under(manager))
+    heard(manager, "READY=1")
+    with ExitStack() as undo:
+        undo.callback(old.stop)
+        upgrading = undo.enter_context(ThreadPoolExecutor(1))
+        with load(lab, server) as done, RawFtp(lab.client, server) as ftp:
+            before = len(done)
+            told = upgrading.submit(old.ask, "upgrade", "--json")
+            pid = int(heard(manager, "MAINPID=")[0].partition("=")[2])
+            undo.enter_context(ended_by(pid))
+
+            heard(manager, "READY=1")
+            assert json.loads(told.result().stdout)["pid"] == pid
+            assert old.process.wait(10) == 0
+            assert asked(old, "status")["pid"] == pid
+            assert len(done) > before
+            assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
+    assert traces(lab) == host
+
+
+def test_a_successor_that_fails_is_told_and_the_gateway_goes_on(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    gateway = start(lab, tmp_path)
+    file = tmp_path / "sallyport.toml"
+    file.write_text(file.read_text() + "nonsense = 1\n")
+
+    done = gateway.ask("upgrade")
+
+    assert (done.returncode, "the old one goes on" in done.stderr) == (1, True), done.stderr
+    (record,) = (json.loads(one) for one in gateway.journal() if "not_handed_over" in one)
+    assert "exit code 78" in record["problem"]
+    assert asked(gateway, "status")["successor"] is None
+    with RawFtp(lab.client, server) as ftp:
+        assert ftp.fetch(b"small") == ftp.fetch_passively(b"small")
     assert gateway.stop() == 0
 
 

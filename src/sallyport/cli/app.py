@@ -40,6 +40,7 @@ for _command in (
     operate.check_config,
     operate.reload_config,
     operate.drain,
+    operate.upgrade,
     explain.explain,
     doctor,
     observe.status,

@@ -137,6 +137,7 @@ def _show_status(output: Output, answer: Status) -> None:
             "log lines lost": str(answer.log_records_lost),
             "repairs": str(answer.repairs),
             "degraded": answer.degraded or "no",
+            **({"taking over": f"process {answer.successor}"} if answer.successor else {}),
         }
     )
 

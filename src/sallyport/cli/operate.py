@@ -1,16 +1,18 @@
-"""Commands that run a gateway: run, check-config, reload, lab."""
+"""Commands that run a gateway: run, check-config, reload, drain, upgrade, lab."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 
 import click
 
+from sallyport import limits
 from sallyport.cli.exits import Exit
 from sallyport.cli.options import PATH, with_format, with_output
 from sallyport.cli.render import Output
 from sallyport.core.runtime.environment import Level
-from sallyport.errors import ConfigError, ConfigErrors
+from sallyport.errors import ConfigError, ConfigErrors, OperatorError
 from sallyport.kernel.cuts import forwarded
 from sallyport.ops import logs
 from sallyport.ops.config.load import Configuration, parse, read_text
@@ -18,9 +20,19 @@ from sallyport.ops.config.review import HostFacts, review
 from sallyport.ops.config.settings import socket_path_fault
 from sallyport.ops.config.toml_lines import line_map
 from sallyport.ops.control.client import request
-from sallyport.ops.control.schema import Check, DrainBegun, Reloaded, mistakes_of
+from sallyport.ops.control.schema import (
+    Check,
+    DrainBegun,
+    Reloaded,
+    Status,
+    UpgradeBegun,
+    mistakes_of,
+)
 from sallyport.ops.interfaces import lasting_addresses, local_addresses, vrfs
 from sallyport.ops.processes.source import file_source, interface_source
+
+# A successor takes a second or two.
+_LOOK_SECONDS = 0.2
 
 
 @click.command()
@@ -176,6 +188,41 @@ def drain(output: Output) -> Exit:
     else:
         output.line(f"the gateway ends when its transfers have, within {answer.drain_seconds:g} s")
     return Exit.FINE
+
+
+@click.command("upgrade")
+@with_output
+def upgrade(output: Output) -> Exit:
+    """Let the release that is installed now take over; no client is refused.
+
+    The gateway starts it with its own options, and a service manager goes on with it. Old workers
+    finish what they have. Where the new one cannot take over the old one goes on.
+    """
+    begun = request(output.control_socket, "upgrade", expect=UpgradeBegun)
+    status = _successor(output.control_socket, begun.pid)
+    if output.as_json:
+        output.json(begun)
+    else:
+        output.line(f"release {status.release} has taken over: process {status.pid}")
+    return Exit.FINE
+
+
+def _successor(control_socket: Path, pid: int) -> Status:
+    """Wait until the process `pid` is the gateway, and return its status; raises OperatorError."""
+    until = monotonic() + limits.TAKEOVER_SECONDS
+    while monotonic() < until:
+        try:
+            status = request(control_socket, "status", expect=Status)
+        except OperatorError:  # between the two, or just when the old one ends
+            status = None
+        if status is not None and status.pid == pid:
+            return status
+        if status is not None and status.successor != pid:
+            raise OperatorError(
+                "the new gateway has ended and said why in the log; the old one goes on"
+            )
+        sleep(_LOOK_SECONDS)
+    raise OperatorError(f"process {pid} does not take over; the log says how far it has come")
 
 
 @click.group()

@@ -61,6 +61,12 @@ REASONS: Final = (
         "Restart it with --config FILE.",
     ),
     _operation(
+        "cannot-upgrade",
+        "The gateway is process 1, whose end is the end of its container.",
+        "No other gateway was started; this one goes on.",
+        "Start a container of the new release, then stop this one.",
+    ),
+    _operation(
         "not-ready",
         "The gateway is starting or stopping.",
         "The command was not carried out.",

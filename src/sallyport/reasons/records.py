@@ -240,7 +240,9 @@ RECORDS: Final[Mapping[str, Record]] = {
     "gateway.stopping": Record(
         "The gateway begins to stop: transfers may finish.", ("drain_seconds",)
     ),
-    "gateway.handed_over": Record("Another gateway has taken over; this one ends."),
+    "gateway.handed_over": Record(
+        "Another gateway, the process `pid`, has taken over; this one ends.", ("pid",)
+    ),
     "gateway.not_handed_over": Record(
         "Another gateway wanted to take over and could not; this one goes on.", ("problem",)
     ),

@@ -5,7 +5,7 @@ from sallyport.ops.control.onlookers import Onlookers
 from sallyport.ops.control.operations import OPERATIONS, Access
 
 # Answered by the supervisor itself.
-CHANGES = {"reload", "drain", "takeover"}
+CHANGES = {"reload", "drain", "takeover", "upgrade"}
 OF_SUPERVISOR = {"reasons.list", "reasons.show", *CHANGES}
 
 # Asked of each worker for itself, and never of a gateway.

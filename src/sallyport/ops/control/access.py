@@ -52,8 +52,7 @@ class Rights:
 
         Of one in more than 256 groups only the first group counts.
         """
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _pid, uid, gid = _CREDENTIALS.unpack(raw)
+        _pid, uid, gid = _credentials(sock)
         others = b""
         with suppress(OSError):
             others = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
@@ -66,6 +65,18 @@ class Rights:
         A file has one group, and here are two.
         """
         return 0o600 if self == Rights() else 0o666
+
+
+def pid_of_peer(sock: socket.socket) -> int:
+    """Return the id of the process at the other end of this UNIX socket: who listened there, or
+    connected to us."""
+    return _credentials(sock)[0]
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return pid, uid, gid
 
 
 @dataclass(frozen=True, slots=True)

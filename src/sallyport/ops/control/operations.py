@@ -25,6 +25,7 @@ from sallyport.ops.control.schema import (
     Status,
     TakeoverBegun,
     Transfers,
+    UpgradeBegun,
 )
 
 Handler = Callable[[Mapping[str, object]], object]
@@ -194,6 +195,13 @@ _ALL = (
         "/v1/takeover",
         TakeoverBegun,
         "Hand over to the gateway that waits beside the control socket; `run --takeover` asks.",
+    ),
+    Operation(
+        "upgrade",
+        "POST",
+        "/v1/upgrade",
+        UpgradeBegun,
+        "Start the release that is installed now, which takes over.",
     ),
 )
 

@@ -217,6 +217,8 @@ class Status(Document, frozen=True, kw_only=True):
     """How often the guard or a setting of the host was changed by others, and put in order."""
     degraded: str | None = None
     """What of it could not be put in order yet; None when all is well."""
+    successor: int | None = None
+    """The process that this gateway has started to take its place (`upgrade`), until it has."""
     workers: list[WorkerRow] = []
 
 
@@ -519,6 +521,15 @@ class Reloaded(Document, frozen=True, kw_only=True):
 
 class TakeoverBegun(Document, frozen=True, kw_only=True):
     """The gateway hands over to the one that has asked, and ends."""
+
+    pid: int
+
+
+class UpgradeBegun(Document, frozen=True, kw_only=True):
+    """The gateway has started the one that is to take its place.
+
+    `status` says when it has (`pid`), and as long as it may (`successor`).
+    """
 
     pid: int
 

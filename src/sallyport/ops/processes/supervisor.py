@@ -8,6 +8,7 @@ with it; that leaves a closed gateway: pinholes are gone, guard and running tran
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from functools import partial
@@ -22,7 +23,13 @@ from sallyport.ops.control.application import BeginFeed
 from sallyport.ops.control.feed import Feed
 from sallyport.ops.control.operations import OPERATIONS, Handler
 from sallyport.ops.control.reason_rows import reason_rows
-from sallyport.ops.control.schema import DrainBegun, Status, TakeoverBegun, WorkerRow
+from sallyport.ops.control.schema import (
+    DrainBegun,
+    Status,
+    TakeoverBegun,
+    UpgradeBegun,
+    WorkerRow,
+)
 from sallyport.ops.logs import EventJournal
 from sallyport.ops.processes import kept_mappings
 from sallyport.ops.processes.address_follower import AddressFollower
@@ -36,6 +43,7 @@ from sallyport.ops.processes.own_records import OwnRecords
 from sallyport.ops.processes.plans import require_same
 from sallyport.ops.processes.spawn import ChildProcess, Spawn
 from sallyport.ops.processes.takeover import Predecessor, hand_over
+from sallyport.ops.processes.upgrade import Upgrade
 from sallyport.ops.reload import NotReady, Reloader
 from sallyport.ops.service_manager import ServiceManager
 
@@ -74,6 +82,7 @@ def run(
                 journal,
                 spawn,
                 Ground(journal),
+                Upgrade(sys.orig_argv, journal),
                 file=file,
                 manager=manager,
                 takes_over=takes_over,
@@ -100,16 +109,18 @@ class Supervisor:
         journal: EventJournal,
         spawn: Spawn,
         ground: Ground,
+        upgrade: Upgrade,
         *,
         file: Path | None,
         manager: ServiceManager,
         takes_over: bool = False,
     ) -> None:
-        """`spawn` starts a worker's process, `ground` is the host, `manager` that of the service;
-        others as in `run`."""
+        """`spawn` starts a worker's process, `ground` is the host, `upgrade` starts a successor,
+        `manager` is that of the service; others as in `run`."""
         self._takes_over = takes_over
+        self._upgrade = upgrade
         self._succession: asyncio.Task[None] | None = None
-        self._has_successor = False
+        self._successor: int | None = None
         self._read = read
         self._journal = journal
         self._spawn = spawn
@@ -148,9 +159,10 @@ class Supervisor:
             await stopping
             self._reloader.close()
             self._renewer.close()
-            if self._has_successor:
+            if self._successor is not None:
                 undo.pop_all()
-                self._journal.record("gateway.handed_over")
+                self._journal.record("gateway.handed_over", pid=self._successor)
+                self._manager.continues_with(self._successor)
                 return
             if starting.done() and not starting.cancelled():
                 seconds = self._fleet.plan.drain_seconds
@@ -216,6 +228,7 @@ class Supervisor:
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
         self._handlers["takeover"] = self._begin_handing_over
+        self._handlers["upgrade"] = lambda _arguments: UpgradeBegun(pid=self._upgrade.begin())
 
     # -- from one supervisor to the next ----------------------------------------------------------
 
@@ -246,12 +259,12 @@ class Supervisor:
             async with self._fleet.changing:
                 self._ground.pause()
                 estate = RunningEstate(self._fleet, self._ground)
-                await hand_over(Path(self._fleet.plan.control_socket), estate)
+                successor = await hand_over(Path(self._fleet.plan.control_socket), estate)
         except OperatorError as error:
             self._journal.record("gateway.not_handed_over", level="error", problem=str(error))
             self._ground.resume()
         else:
-            self._has_successor = True
+            self._successor = successor
             self._stopping.set()
         finally:
             self._succession = None
@@ -297,6 +310,7 @@ class Supervisor:
             log_records_lost=together.log_records_lost + self._journal.lost,
             repairs=self._ground.repairs,
             degraded="; ".join(filter(None, trouble)) or None,
+            successor=self._upgrade.pid,
             workers=workers,
         )
 

@@ -20,7 +20,7 @@ from sallyport import limits
 from sallyport.errors import StartupError
 from sallyport.kernel.quiet import QUIET
 from sallyport.ops.arrivals import Place
-from sallyport.ops.control.access import Rights
+from sallyport.ops.control.access import Rights, pid_of_peer
 from sallyport.ops.control.client import request
 from sallyport.ops.control.operations import Access
 from sallyport.ops.control.schema import TakeoverBegun
@@ -167,8 +167,8 @@ class Predecessor:
         self._talk.channel.close()
 
 
-async def hand_over(control_socket: Path, estate: Estate) -> None:
-    """Hand an estate to the gateway that has asked at our control socket.
+async def hand_over(control_socket: Path, estate: Estate) -> int:
+    """Hand an estate to the gateway that has asked at our control socket; return its process id.
 
     When this returns all is the other's, who waits for our end. Raises OperatorError with nothing
     changed.
@@ -177,6 +177,7 @@ async def hand_over(control_socket: Path, estate: Estate) -> None:
     try:
         sock.connect(os.fspath(_doorstep(control_socket)))
         _require_own(sock)
+        pid = pid_of_peer(sock)
     except OSError as error:
         sock.close()
         raise StartupError(f"no gateway waits to take over: {error.strerror}") from None
@@ -193,6 +194,7 @@ async def hand_over(control_socket: Path, estate: Estate) -> None:
         talk.channel.close()
         raise
     talk.channel.send(crew, descriptors)
+    return pid
 
 
 class _Doorstep:
