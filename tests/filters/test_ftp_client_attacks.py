@@ -137,12 +137,9 @@ def test_f10_the_same_in_ipv4(address: bytes) -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        b"010,0,0,8,6,17",
-        b"10,0,0,8,06,17",
         b"+10,0,0,8,6,17",
-        b"10,0,0,8,6,17 ",
-        b" 10,0,0,8,6,17",
-        b"10, 0,0,8,6,17",
+        b"10,0,0,8,0006,17",
+        b"1 0,0,0,8,6,17",
         b"10,0,0,8,6",
         b"10,0,0,8,6,17,1",
         b"10,0,0,8,6,17 trailing",
@@ -152,6 +149,19 @@ def test_f10_the_same_in_ipv4(address: bytes) -> None:
 )
 def test_f11_anything_but_six_plain_numbers_is_refused(argument: bytes) -> None:
     refused(greeted(), b"PORT %b\r\n" % argument, 501, "bad-port-argument")
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [b"010,000,000,008,006,017", b"10,0,0,8,6,17 ", b" 10,0,0,8,6,17", b"10, 0, 0, 8, 6, 17"],
+)
+def test_f11_zeros_and_blanks_are_read_as_servers_read_them_and_told_without(
+    argument: bytes,
+) -> None:
+    # vsftpd and proftpd take them. Leading zeros are decimal, never octal: 017 is 17.
+    dialogue = greeted().client_says(b"PORT %b\r\n" % argument).server_hears(IPV4.heard)
+
+    dialogue.pinholes(IPV4.pinhole)
 
 
 def test_f11_port_without_argument_is_refused() -> None:

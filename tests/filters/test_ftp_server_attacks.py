@@ -109,6 +109,7 @@ def test_v04_a_227_without_an_address_passes_untouched() -> None:
         b"Entering Passive Mode 203,0,113,9,19,137",
         b"[203, 0, 113, 9, 19, 137] ok",
         b"2 is (203,0,113,9,19,137)",
+        b"(203,000,113,009,019,137)",
     ],
 )
 def test_v05_a_227_is_read_with_tolerance_and_passes_untouched(text: bytes) -> None:
@@ -118,7 +119,7 @@ def test_v05_a_227_is_read_with_tolerance_and_passes_untouched(text: bytes) -> N
 @pytest.mark.parametrize(
     ("numbers", "reason"),
     [
-        (b"203,0,113,9,019,137", "bad-227"),
+        (b"203,0,113,9,0019,137", "bad-227"),
         (b"203,0,113,9,256,1", "bad-227"),
         (b"203,0,113,9,19,137,1", "bad-227"),
         (b"203,0,113,9,0,0", "bad-port"),
@@ -142,6 +143,7 @@ def test_v05_the_numbers_of_a_227_are_read_strictly(numbers: bytes, reason: str)
         (b"||||", "bad-229"),
         (b"|1|198.51.100.7|5001|", "bad-229"),
         (b"||198.51.100.7|5001|", "bad-229"),
+        (b"|||5001|) or (|||5002|", "bad-229"),
     ],
 )
 @both_families
@@ -149,6 +151,16 @@ def test_v06_a_229_with_anything_but_a_fit_port_is_refused(
     family: Family, inside: bytes, reason: str
 ) -> None:
     passive_refused(family, b"EPSV\r\n", b"229 ok (" + inside + b")\r\n", reason)
+
+
+@pytest.mark.parametrize(
+    "text", [b"Extended Passive Mode (EPSV) (|||5001|)", b"(ok) (|||5001|) (now)", b"((|||5001|))"]
+)
+@both_families
+def test_v06_the_port_of_a_229_may_stand_among_other_brackets(family: Family, text: bytes) -> None:
+    # FileZilla, FluentFTP and .NET find it there.
+    reply = b"229 " + text + b"\r\n"
+    forwarded(greeted(family), b"EPSV\r\n", reply).pinholes(family.passive_pinhole)
 
 
 def test_v07_a_code_within_a_multi_line_reply_ends_nothing() -> None:

@@ -77,8 +77,9 @@ def ftp_port(segments: Segments) -> object:
     """Read the argument of PORT."""
     argument = b"".join(segments)
     endpoint = formats.parse_port_argument(argument)
-    # One spelling of each endpoint: no leading zero hides another reading.
-    assert formats.format_port_argument(endpoint) == argument
+    # Its numbers in decimal, and no other reading of them.
+    octets = b",".join(b"%d" % int(number) for number in argument.split(b","))
+    assert formats.format_port_argument(endpoint) == octets
     return endpoint
 
 

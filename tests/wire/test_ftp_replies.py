@@ -56,6 +56,7 @@ def read(*segments: bytes, reader: ReplyReader | None = None) -> list[ReplyLine]
         pytest.param(b"227 [192,0,2,8,6,17]", id="other-brackets"),
         pytest.param(b"227 Mode 2 (192, 0, 2 ,8,\t6,17)", id="blanks-and-a-lone-digit"),
         pytest.param(b"227 192,0,2,8,6,17,", id="trailing-comma"),
+        pytest.param(b"227 (192,000,002,008,006,017)", id="three-digits"),
     ],
 )
 def test_v05_a_227_is_scanned_for_six_numbers(text: bytes) -> None:
@@ -78,7 +79,7 @@ def test_v04_a_227_without_six_numbers_is_plain_text(text: bytes) -> None:
         pytest.param(b"192,0,2,8,6,17,1", "bad-227", id="seven-numbers"),
         pytest.param(b"192,0,2,8,0,8192", "bad-227", id="octet-overflows"),
         pytest.param(b"192,0,2,256,6,17", "bad-227", id="octet-256"),
-        pytest.param(b"192,0,2,010,6,17", "bad-227", id="leading-zero"),
+        pytest.param(b"192,0,2,0010,6,17", "bad-227", id="four-digits"),
         pytest.param(b"192,0,2,8,0,0", "bad-port", id="port-zero"),
         pytest.param(b"192,0,2,8,6,17) (192,0,2,9,6,17", "bad-227", id="two-endpoints"),
         pytest.param(b"1,1,1,1,1,999 192,0,2,9,6,17", "bad-227", id="bad-before-good"),
@@ -153,7 +154,7 @@ def test_229_reads_any_legal_delimiter(delimiter: bytes) -> None:
         pytest.param(b"229 ok (11164461)", "bad-229", id="digit-as-delimiter"),
         pytest.param(b"229 ok (   6446 )", "bad-229", id="blank-as-delimiter"),
         pytest.param(b"229 ok |||6446|", "bad-229", id="no-brackets"),
-        pytest.param(b"229 ok (x) (|||6446|)", "bad-229", id="first-bracket-counts"),
+        pytest.param(b"229 ok (|||6446|) (!!!6447!)", "bad-229", id="two-ports"),
         pytest.param(b"229 Logout.", "bad-229", id="no-endpoint"),
     ],
 )

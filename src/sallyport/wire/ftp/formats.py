@@ -1,8 +1,9 @@
 """FTP commands, and the addresses in commands and replies (RFC 959; EPRT and EPSV: RFC 2428).
 
-Commands are read strictly, because what they ask for opens the firewall. Replies are read as
-RFC 1123 section 4.1.2 asks, but their numbers as strictly: leading zeros are refused, since half
-the world's readers take them for octal. Rewriting replaces a span of the original bytes and nothing
+Commands are read strictly, because what they ask for opens the firewall: what is one number for one
+reader must be that for all. Blanks around the numbers of PORT, and numbers with leading zeros, are
+read as real servers read them, and written anew without. Replies are read as RFC 1123 section 4.1.2
+asks, but their numbers as strictly. Rewriting replaces a span of the original bytes and nothing
 else.
 """
 
@@ -34,8 +35,8 @@ _ADDRESS_ARGUMENT = re.compile(
     re.DOTALL,
 )
 
-# Every octet as it is written, and no other way.
-_OCTETS = {b"%d" % octet: octet for octet in range(256)}
+# Every octet as it is written, in up to three digits; by no program in octal.
+_OCTETS = {form % octet: octet for form in (b"%03d", b"%02d", b"%d") for octet in range(256)}
 _SIX_OCTETS = Struct("!IH")
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 # RFC 2428 section 2: any of 33-126. A digit would make |1|...| ambiguous (attack F09).
@@ -46,8 +47,8 @@ _DELIMITER = rb"[!-/:-~]"
 # quantifiers would say so too, but lose matches before Python 3.11.5 (CPython gh-106052).
 _NUMBERS = re.compile(rb"(?<![0-9])[0-9]+(?:[ \t]*,[ \t]*[0-9]+){5,}")
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
-# The first bracket counts, as it does for clients; family and address must be empty (attack V06).
-_EXTENDED = re.compile(rb"[^(]*\((?P<d>%s)(?P=d){2}(?P<port>[0-9]+)(?P=d)\)" % _DELIMITER)
+# Other brackets may stand around it; family and address must be empty (attack V06).
+_EXTENDED = re.compile(rb"\((?P<d>%s)(?P=d){2}(?P<port>[0-9]+)(?P=d)\)" % _DELIMITER)
 
 _CODE_LENGTH = 3
 
@@ -121,7 +122,8 @@ def looks_like_address(argument: bytes) -> bool:
 
 def parse_port_argument(argument: bytes) -> Endpoint:
     """Read `h1,h2,h3,h4,p1,p2`; raises ProtocolError, `bad-port-argument` or `bad-port`."""
-    return _six_numbers(argument.split(b","), "bad-port-argument", argument)
+    numbers = [number.strip(b" ") for number in argument.split(b",")]
+    return _six_numbers(numbers, "bad-port-argument", argument)
 
 
 def format_port_argument(endpoint: Endpoint) -> bytes:
@@ -191,10 +193,14 @@ def read_pasv_reply(text: bytes) -> PasvReply | None:
 
 
 def read_epsv_reply(text: bytes) -> EpsvReply:
-    """Find the port in the final line of a 229; raises ProtocolError, `bad-229` or `bad-port`."""
-    found = _EXTENDED.match(text)
-    if found is None:
+    """Find the one port in the final line of a 229.
+
+    Raises ProtocolError, `bad-229` or `bad-port`.
+    """
+    all_found = list(_EXTENDED.finditer(text))
+    if len(all_found) != 1:
         raise ProtocolError("bad-229", text)
+    found = all_found[0]
     return EpsvReply(_port(found["port"], text), found.span("port"))
 
 
