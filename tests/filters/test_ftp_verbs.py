@@ -46,11 +46,14 @@ def test_f29_a_verb_we_do_not_know_passes(family: Family, verb: bytes) -> None:
     forwarded(greeted(family), verb + b"\r\n", b"500 What?\r\n").pinholes()
 
 
-def test_f29_what_is_refused_is_not_offered() -> None:
-    features = (
-        b"211-Features\r\n", b" XSHA512\r\n", b" LPSV\r\n", b" lprt\r\n", b" AUTH GSSAPI\r\n",
-        b" AUTH TLS;SSL\r\n", b" EPSV\r\n", b" REST STREAM\r\n", b"211 End\r\n",
+@pytest.mark.parametrize("begin", [b" ", b"211-", b"211- "])
+def test_f29_what_is_refused_is_not_offered(begin: bytes) -> None:
+    lines = (
+        b"Features", b"XSHA512", b"LPSV", b"lprt", b"AUTH GSSAPI",
+        b"AUTH TLS;SSL", b"EPSV", b"REST STREAM", b"211 End",
     )  # fmt: skip
+    features = [begin + line + b"\r\n" for line in lines]
+    features[0], features[-1] = b"211-Features\r\n", b"211 End\r\n"
     dialogue = greeted().client_says(b"FEAT\r\n").server_says(*features)
 
     dialogue.client_hears(b"".join(features[i] for i in (0, 1, 5, 6, 7, 8)))

@@ -51,7 +51,9 @@ class Restrictions:
         """Whether a line of the reply to FEAT names a verb that is refused, by us or by a rule."""
         if line.is_first or line.is_final:
             return False
-        verb, _, argument = line.text.upper().strip().partition(b" ")
+        # Some servers begin each line with the code, as the first one.
+        feature = line.text.removeprefix(b"%d-" % (line.code or 0))
+        verb, _, argument = feature.upper().strip().partition(b" ")
         if verb in REFUSED_VERBS or verb in self._denied:
             return True
         if verb in TLS_VERBS and self._hides_nothing:

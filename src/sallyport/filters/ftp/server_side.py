@@ -247,9 +247,10 @@ class ServerSide(FtpStream):
         Within another reply too: clients differ in where they see its end. The final line of an
         answer to PASV is left: it is read first.
         """
-        if not line.is_whole and line.is_first:
+        if not line.is_whole:
             self._is_dropping_line = True
-            return replace(line, raw=b"%d Line too long.\r\n" % (line.code or 0))
+            gap = b" " if line.is_first or line.is_final else b"-"
+            return replace(line, raw=b"%d%bLine too long.\r\n" % (line.code or 0, gap))
         is_read_first = line.is_final and line.code in PASSIVE_CODES
         return line if is_read_first else replace(line, raw=self._mask(line))
 
