@@ -2,7 +2,7 @@
 
 import pytest
 from tests.contract.bench import Bench
-from tests.contract.setups import TCP, UDP
+from tests.contract.setups import HEARING, TCP, UDP
 
 from sallyport import limits
 from sallyport.flags import BindFlags
@@ -25,6 +25,17 @@ def test_it_is_known_while_the_flow_runs(bench: Bench, more: BindFlags) -> None:
 
     assert 0 < len(first) <= limits.MAX_FIRST_DATAGRAM
     assert connection.first_datagram() == first != b"what comes later"
+
+
+@HEARING
+def test_there_is_none_where_the_client_spoke_first(bench: Bench) -> None:
+    client = bench.client()
+    bench.serve(client)
+    binding = bench.bind(client, flags=TIMED | BindFlags.NO_KERNEL_MODE)
+    _peer, seen = bench.speak_first(client, bench.way.server)
+    bench.answer_to(seen, b"an answer")
+
+    assert binding.connections[0].first_datagram() == b""
 
 
 @TCP

@@ -209,6 +209,7 @@ class DatagramFlow:
     __slots__ = (
         "_client_leg",
         "_context",
+        "_first",
         "_from_peer",
         "_is_over",
         "_last",
@@ -217,7 +218,6 @@ class DatagramFlow:
         "_timer",
         "_to_peer",
         "_way_back",
-        "first",
         "peer",
     )  # fmt: skip
 
@@ -232,8 +232,8 @@ class DatagramFlow:
         way_back: tuple[UdpPort, SocketName] | None,
     ) -> None:
         self.peer = peer
-        self.first = b""
-        """What the peer said first, or the beginning of it."""
+        self._first: bytes | None = None
+        """What the peer said first, or the beginning of it; None until one of the two has spoken."""
         self._context = context
         self._opening = opening
         self._client_leg = client_leg
@@ -264,7 +264,8 @@ class DatagramFlow:
     def received(self, data: memoryview) -> None:
         """Pass a datagram of the peer on."""
         self._last = self._context.loop.time()
-        self.first = self.first or bytes(data[: limits.MAX_FIRST_DATAGRAM])
+        if self._first is None:
+            self._first = bytes(data[: limits.MAX_FIRST_DATAGRAM])
         if self._tap is None:
             self._to_the_client(data)
         elif not self._tap.is_busy:
@@ -273,10 +274,17 @@ class DatagramFlow:
     def said(self, data: memoryview) -> None:
         """Pass a datagram of the client on."""
         self._last = self._context.loop.time()
+        if self._first is None:
+            self._first = b""
         if self._tap is None:
             self._to_the_peer(data)
         elif not self._tap.is_busy:
             self._tap.from_dialled(bytes(data))
+
+    @property
+    def first(self) -> bytes:
+        """What the peer said first, or the beginning of it; empty where the client was first."""
+        return self._first or b""
 
     def counters(self) -> FlowCounters:
         """Read the payload bytes that were passed on, from a host or from a filter."""
