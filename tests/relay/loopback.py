@@ -108,7 +108,9 @@ class Bench:
         self.loop = asyncio.get_running_loop()
         self.poller = FairPoller(self.loop)
         undo.callback(self.poller.close)
-        self.path = UserDataPath(self.loop, self.poller, ears=ears)
+        self.path = UserDataPath(
+            self.loop, self.poller, ears=ears, host_of=lambda address: f"the host of {address}"
+        )
         self.told = Told()
         self.path.attach(self.told)
         self._undo = undo

@@ -28,6 +28,20 @@ async def logged(b: Bench, what: str) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
+def test_it_shares_its_turns_with_all_else_of_the_clients_host(host: str) -> None:
+    async def scenario() -> None:
+        async with bench(host) as b:
+            client = b.client()
+            tapped(b)
+            await b.flow(client, await b.opened(b.pinhole(client)))
+
+            assert b.poller.has_others(())
+            assert not b.poller.has_others({f"the host of {host}"})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_the_tap_sees_what_peer_and_client_say_in_the_order_that_is_promised(host: str) -> None:
     async def scenario() -> None:
         async with bench(host) as b:

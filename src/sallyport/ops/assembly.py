@@ -8,7 +8,7 @@ at plain listeners, and nothing else.
 import asyncio
 import resource
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
@@ -233,6 +233,11 @@ def assemble(
     Takes over `sockets`. `share` is this worker's part of what all share. Raises StartupError, and
     FilterUnusable for a filter that does not start.
     """
+
+    def host_of(address: IpAddress) -> str:
+        """Ask the policy of the moment; the gateway is there before anything flows."""
+        return gateway.policy.host_of(address)
+
     settings = prepared.configuration.gateway
     data_paths, kernel = _data_paths(
         settings,
@@ -241,6 +246,7 @@ def assemble(
         is_privileged=prepared.lack is None,
         absent=prepared.policy.sources,
         series=share.series,
+        host_of=host_of,
     )
     with fence("the start of a filter"):
         gateway = Gateway(
@@ -346,12 +352,15 @@ def _data_paths(
     is_privileged: bool,
     absent: frozenset[IpAddress],
     series: int,
+    host_of: Callable[[IpAddress], str],
 ) -> tuple[dict[DataPathKind, DataPath], KernelDataPath | None]:
     loop = asyncio.get_running_loop()
     ears = FirstWords(loop, series) if is_privileged else None
     if ears is not None:
         undo.callback(ears.stop)
-    user = UserDataPath(loop, poller, is_transparent=is_privileged, absent=absent, ears=ears)
+    user = UserDataPath(
+        loop, poller, is_transparent=is_privileged, absent=absent, ears=ears, host_of=host_of
+    )
     undo.callback(user.stop)
     if settings.data_path is DataPathChoice.USER:
         return {DataPathKind.USER: user}, None

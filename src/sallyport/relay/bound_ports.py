@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from sallyport import limits
-from sallyport.addresses import Endpoint
+from sallyport.addresses import Endpoint, IpAddress, text_of
 from sallyport.core.pinholes.datapath import FlowCounters, FlowSink, Missed, Pinhole
 from sallyport.errors import AddressInUse
 from sallyport.flags import Transport
@@ -52,6 +52,8 @@ class RelayContext:
     poller: FairPoller
     is_transparent: bool
     """Whether the host hands us what comes for transparent sockets, whatever its address."""
+    host_of: Callable[[IpAddress], str] = text_of
+    """Whose turns an address has (`Policy.host_of`); without rules each has its own."""
     ears: Ears | None = None
     """None: what clients say first is not heard."""
     sink: FlowSink = field(init=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
-from sallyport.addresses import Endpoint, IpAddress
+from sallyport.addresses import Endpoint, IpAddress, text_of
 from sallyport.core.pinholes.datapath import (
     DataPathKind,
     FlowCounters,
@@ -51,10 +51,12 @@ class UserDataPath:
         is_transparent: bool = False,
         absent: frozenset[IpAddress] = frozenset(),
         ears: Ears | None = None,
+        host_of: Callable[[IpAddress], str] = text_of,
     ) -> None:
+        """`host_of` says with which flows those of a client share their turns."""
         self._absent = absent
         """Own addresses that may not be on this host yet; their ports are held all the same."""
-        self._context = RelayContext(loop, Pipes(), poller, is_transparent, ears)
+        self._context = RelayContext(loop, Pipes(), poller, is_transparent, host_of, ears)
         self._speakers: Speakers | None = None
         if ears is not None:
             self._speakers = Speakers(ears)

@@ -33,7 +33,7 @@ class TappedStream:
             context.poller,
             peer_leg,
             client_leg,
-            client=None if target is None else target.address,
+            client=None if target is None else context.host_of(target.address),
             over=self._over,
         )
 

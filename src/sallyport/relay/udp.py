@@ -233,7 +233,7 @@ class DatagramFlow:
     ) -> None:
         self.peer = peer
         self._first: bytes | None = None
-        """What the peer said first, or the beginning of it; None until one of the two has spoken."""
+        """What the peer said first, or its beginning; None until one of the two has spoken."""
         self._context = context
         self._opening = opening
         self._client_leg = client_leg
