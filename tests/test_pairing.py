@@ -20,7 +20,6 @@ ELSEWHERE = {
     "cli/wrap.py": ("interop/test_wrap.py", "only a kernel suspends calls"),
     "frontends/datagram_conversation.py": ("frontends/test_udp.py", "begun and fed by its reader"),
     "client.py": ("interop/test_local_api.py", "only a gateway answers"),
-    "frontends/api/server.py": ("interop/test_local_api.py", "a socket in front of the responder"),
     "frontends/socks/association.py": ("interop/test_socks.py", "only a network answers"),
     "frontends/socks/names.py": ("interop/test_socks.py", "a resolver, asked by requests"),
     "frontends/rights.py": ("ops/control/test_explain_front_ends.py", "names that rules use"),

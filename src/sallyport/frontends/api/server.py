@@ -131,6 +131,8 @@ class ApiServer:
                     for line in lines.feed(data):
                         writer.write(await responder.answer(line))
                         await writer.drain()
+                        # Neither waits as a rule: a block of requests would have one long turn.
+                        await asyncio.sleep(0)
         finally:
             responder.close()
             writer.close()
