@@ -102,4 +102,4 @@ class Arriving:
 
 
 KINDS = ["tcp", "udp", "future"]
-RAISED = {"tcp": AcceptedConnection, "udp": UdpDestination, "future": ConnectTcp}
+RAISED: dict[str, type[Event]] = {"tcp": AcceptedConnection, "udp": UdpDestination, "future": ConnectTcp}

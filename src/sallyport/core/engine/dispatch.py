@@ -8,8 +8,10 @@ are queued on the connection's runner, and the last call in the queue lets the f
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from sallyport import limits
 from sallyport.addresses import Endpoint

@@ -1,9 +1,10 @@
 """Events: what session filters are notified of (`FwxFirewallEventType`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from sallyport.addresses import Endpoint
 from sallyport.core.pinholes.registry import Traffic
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 NO_PARAMETERS: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """An event of `connection`; the subclass says which.
 
     `parameters` are the settings of the filter that is notified.
     """
 
     connection: "Connection"
-    parameters: Mapping[str, object] = field(default_factory=lambda: NO_PARAMETERS, kw_only=True)
+    parameters: Mapping[str, object] = NO_PARAMETERS
 
     @property
     def is_secondary(self) -> bool:
@@ -44,8 +44,7 @@ class Event:
         return self.connection.rule
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectTcp(Event):
+class ConnectTcp(Event, frozen=True):
     """A connection towards a server starts (`fwx_Connect_Tcp`); no server was dialled yet.
 
     Attach data filters now; `connection.deny()` refuses the connection. It is a primary
@@ -57,8 +56,7 @@ class ConnectTcp(Event):
     connection: "PrimaryConnection | FutureConnection"
 
 
-@dataclass(frozen=True, slots=True)
-class UdpDestination(Event):
+class UdpDestination(Event, frozen=True):
     """Datagrams begin between the client and `peer` (`fwx_Udp_Destination`).
 
     Attach data filters now; they see what this peer and the client send each other.
@@ -70,8 +68,7 @@ class UdpDestination(Event):
     peer: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class BindTcp(Event):
+class BindTcp(Event, frozen=True):
     """One port of a bind is held and not open yet (`fwx_Bind_Tcp`); `connection.deny()` vetoes.
 
     The filter that calls `bind_for_client` is not notified: when another filter denies, its call
@@ -81,22 +78,19 @@ class BindTcp(Event):
     connection: "SecondaryConnection"
 
 
-@dataclass(frozen=True, slots=True)
-class BindUdp(Event):
+class BindUdp(Event, frozen=True):
     """One UDP port of a bind is held and not open yet (`fwx_Bind_Udp`); as `BindTcp`."""
 
     connection: "SecondaryConnection"
 
 
-@dataclass(frozen=True, slots=True)
-class Listen(Event):
+class Listen(Event, frozen=True):
     """Every filter let a TCP bind pass (`fwx_Listen`); it cannot be denied any more."""
 
     connection: "SecondaryConnection"
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedConnection(Event):
+class AcceptedConnection(Event, frozen=True):
     """`peer` arrived at a bound TCP port in user mode (`fwx_AcceptedConnection`).
 
     The client was not dialled yet. Attach data filters now; `connection.deny()` resets the peer.
@@ -106,31 +100,30 @@ class AcceptedConnection(Event):
     peer: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class EstablishedConnection(Event):
+class EstablishedConnection(Event, frozen=True):
     """A flow was admitted (`fwx_EstablishedConnection`).
 
     Only the session filter that asked for the bind or permission is notified, with its `context`.
     """
 
+    connection: "Connection"
     peer: Endpoint
     context: object
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRefused(Event):
+class ConnectionRefused(Event, frozen=True):
     """An attempt was not completed, for example because the client's port was closed.
 
     Only the session filter that asked for the bind or permission is notified. The attempt does not
     use up a one-shot binding.
     """
 
+    connection: "Connection"
     peer: Endpoint
     context: object
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionTerminating(Event):
+class ConnectionTerminating(Event, frozen=True):
     """The connection is over (`fwx_ConnectionTerminating`); release what you hold for it.
 
     `reason` is a stable word. `traffic` is the sum of every admitted flow; for a primary
@@ -140,6 +133,7 @@ class ConnectionTerminating(Event):
     this event and is attached to the session already: this event never attaches a filter.
     """
 
+    connection: "Connection"
     reason: str
     traffic: Traffic
     context: object
