@@ -102,4 +102,8 @@ class Arriving:
 
 
 KINDS = ["tcp", "udp", "future"]
-RAISED: dict[str, type[Event]] = {"tcp": AcceptedConnection, "udp": UdpDestination, "future": ConnectTcp}
+RAISED: dict[str, type[Event]] = {
+    "tcp": AcceptedConnection,
+    "udp": UdpDestination,
+    "future": ConnectTcp,
+}
