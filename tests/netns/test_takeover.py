@@ -138,6 +138,7 @@ def test_under_load_no_connection_is_lost_and_the_host_ends_as_it_was(
             assert len(list(tmp_path.glob("api.sock*"))) == 2
 
     assert gateway.stop() == 0
+    assert [line for line in gateway.journal() if '"level":"error"' in line] == []
     assert traces(lab) == host
 
 

@@ -121,6 +121,7 @@ class Supervisor:
         self._upgrade = upgrade
         self._succession: asyncio.Task[None] | None = None
         self._successor: int | None = None
+        self._control: AdminListeners | None = None
         self._read = read
         self._journal = journal
         self._spawn = spawn
@@ -161,6 +162,8 @@ class Supervisor:
             self._renewer.close()
             if self._successor is not None:
                 undo.pop_all()
+                if self._control is not None:
+                    await self._control.stop()
                 self._journal.record("gateway.handed_over", pid=self._successor)
                 self._manager.continues_with(self._successor)
                 return
@@ -189,6 +192,7 @@ class Supervisor:
         plan = await self._fleet.open(self._read())
         self._warn(plan)
         control = AdminListeners(plan, self._handlers, self._streams, self._observer, self._journal)
+        self._control = control
         undo.push_async_callback(control.stop)
         if plan.lack is not None:
             self._journal.record(
