@@ -178,13 +178,16 @@ MAX_TFTP_REQUEST = 1472
 MAX_TFTP_EARLY = 8
 
 # The byte counts of a transfer are read this often (seconds); of one that moves, every third time.
-# When they have not changed nine times in a row, the transfer is over: both sides repeat what is
-# lost after 5 s at the latest, or after the `timeout` of RFC 2349. One that is complete, or silent
-# for a look, gives its place to the client's next request before that, where there is no other.
-# Counters say which one is complete, but not where several blocks are acknowledged together
-# (RFC 7440): 64 places are then enough for two thousand small files a minute.
+# When they have not changed nine times in a row, one that is complete is over: what was lost last
+# is repeated after 5 s at the latest. One that is not is given up much later: tftpd-hpa repeats
+# itself after 1, 2, 4 ... 32 s, and a client that writes its flash says nothing meanwhile. With the
+# `timeout` of RFC 2349 it is later still, but the kernel forgets after UDP_IDLE_SECONDS. What is
+# complete, or silent for a look, gives its place to the client's next request before that, where
+# there is no other. Counters say which one is complete, but not where several blocks are
+# acknowledged together (RFC 7440): 64 places are then enough for two thousand small files a minute.
 TFTP_LOOK_SECONDS = 1.0
 TFTP_SILENT_LOOKS = 9
+TFTP_STALLED_LOOKS = 36
 
 # How many of a client's transfers are looked at for one that is over, the oldest first: each costs
 # a question to the kernel, and a client that floods must not make hundreds.

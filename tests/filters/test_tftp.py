@@ -376,7 +376,7 @@ def test_t01_to_a_server_that_answers_from_elsewhere_nothing_more_is_said(family
 
 @both_families
 def test_a_finished_transfer_leaves_the_quota_soon(family: Family) -> None:
-    dialogue = asked(family).datagram_arrives(family.tid, family.listen, DATA)
+    dialogue = asked(family).datagram_arrives(family.tid, family.listen, SHORT)
     dialogue.answer_arrives(family.listen, family.tid, ACK)
     flow = dialogue.data_path.flows
     assert flow
@@ -384,6 +384,26 @@ def test_a_finished_transfer_leaves_the_quota_soon(family: Family) -> None:
     looks = limits.TFTP_SILENT_LOOKS + 2
     dialogue.time_passes(looks * limits.TFTP_LOOK_SECONDS).pinholes().ended("finished")
     assert not list(dialogue.gateway.sessions)
+
+
+@both_families
+def test_a_client_that_writes_its_flash_meanwhile_is_heard_again(family: Family) -> None:
+    # tftpd-hpa repeats itself after 1, 2, 4 ... 32 s.
+    dialogue = asked(family).datagram_arrives(family.tid, family.listen, DATA)
+    for seconds in (1, 2, 4, 8, 16, 32):
+        dialogue.time_passes(seconds).datagram_arrives(family.tid, family.listen, DATA)
+
+    dialogue.answer_arrives(family.listen, family.tid, ACK).time_passes(32)
+    dialogue.datagram_arrives(family.tid, family.listen, DATA).still_open()
+
+
+@both_families
+def test_a_transfer_that_was_broken_off_is_given_up(family: Family) -> None:
+    dialogue = asked(family).datagram_arrives(family.tid, family.listen, DATA)
+    dialogue.answer_arrives(family.listen, family.tid, ACK)
+
+    looks = limits.TFTP_STALLED_LOOKS + 4
+    dialogue.time_passes(looks * limits.TFTP_LOOK_SECONDS).pinholes().ended("finished")
 
 
 @both_families

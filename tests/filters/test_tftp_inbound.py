@@ -171,7 +171,7 @@ def test_a_transfer_whose_client_answers_goes_on_and_leaves_the_quota_when_it_is
         dialogue.datagram_arrives(way.tid, way.seen, DATA).answer_arrives(way.seen, way.tid, ACK)
         dialogue.time_passes(limits.TFTP_LOOK_SECONDS).still_open()
 
-    dialogue.time_passes((limits.TFTP_SILENT_LOOKS + 6) * limits.TFTP_LOOK_SECONDS)
+    dialogue.time_passes((limits.TFTP_STALLED_LOOKS + 6) * limits.TFTP_LOOK_SECONDS)
     dialogue.pinholes().ended("finished")
 
 
@@ -182,7 +182,7 @@ def test_a_transfer_that_comes_by_us_goes_on_as_long_as_its_client_speaks(way: W
         dialogue.client_says(ACK).gateway_sends(ACK, way.seen, way.server)
         dialogue.time_passes(limits.TFTP_LOOK_SECONDS).still_open()
 
-    dialogue.time_passes((limits.TFTP_SILENT_LOOKS + 6) * limits.TFTP_LOOK_SECONDS)
+    dialogue.time_passes((limits.TFTP_STALLED_LOOKS + 6) * limits.TFTP_LOOK_SECONDS)
     dialogue.ended("finished")
 
 

@@ -191,22 +191,35 @@ class TftpDialogue(api.DataFilter):
         else:
             looks = 1 if self._progress is None else _LOOKS_AT_WHAT_MOVES
             self._progress, self._silent_looks = progress, 0
-        if self._silent_looks >= self._looks_needed:
+        needed = self._looks_needed
+        is_over = self._silent_looks == needed and self._needs_no_more(way)
+        if is_over or self._silent_looks >= max(needed, limits.TFTP_STALLED_LOOKS):
             way.kill("finished" if progress[-1] else "idle")
         else:
             self.set_deadline(looks * limits.TFTP_LOOK_SECONDS)
 
     def end_if_over(self) -> None:
         """End the transfer if it is complete, or silent since the last look."""
-        way, asked = self._way, self._asked
-        if way is None or asked is None:
+        way = self._way
+        if way is None:
             return
-        first = way.first_datagram()  # and the news that it has come
+        is_complete = self._is_complete(way)
         if way.state is not api.State.LIVE:
             return
         is_silent = self._silent_looks > 0 and self._progress_of(way) == self._progress
-        if is_silent or asked.is_complete(first, *self._said(way)):
+        if is_complete or is_silent:
             way.kill("finished")
+
+    def _needs_no_more(self, way: Way) -> bool:
+        """Whether a transfer that is silent is complete, or was never one for its client."""
+        return self._is_complete(way) or (self._is_published and not any(self._progress_of(way)))
+
+    def _is_complete(self, way: Way) -> bool:
+        """Whether a transfer is complete for sure; to ask may bring the news that it has ended."""
+        first, asked = way.first_datagram(), self._asked
+        if asked is None or way.state is not api.State.LIVE:
+            return False
+        return asked.is_complete(first, *self._said(way))
 
     def _said(self, way: Way) -> tuple[int, int]:
         """Return how many bytes server and client have said."""
