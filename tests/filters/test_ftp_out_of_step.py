@@ -245,6 +245,17 @@ def test_abort_is_answered_twice_once_or_not_at_all(
     again(family, dialogue)
 
 
+@both_families
+def test_who_has_aborted_need_not_wait_for_a_connection_that_does_not_come(family: Family) -> None:
+    # The BSD family looks at ABOR when its own attempt to connect has ended.
+    dialogue = forwarded(agreed(family), b"RETR a\r\n", GO).client_says(b"ABOR\r\n")
+    dialogue.server_hears(b"ABOR\r\n").client_says(family.ask_passive)
+    dialogue.server_hears(family.ask_passive).pinholes()
+
+    said = b"425 No data connection\r\n225 ABOR ok\r\n" + family.reply_passive
+    dialogue.server_says(said).client_hears(said).pinholes(family.passive_pinhole)
+
+
 # -- lines that belong to no reply ----------------------------------------------------------------
 
 
@@ -569,6 +580,7 @@ def test_a_refused_passive_reply_has_a_reason_that_names_the_setting() -> None:
     [
         b"227 Go (10,0,0,8,19,137)\r\n",
         b"227 Go (10, 0, 0, 8, 19, 137)\r\n",
+        b"227 Go (010,000,000,008,019,137)\r\n",
         b"229 Go (|1|10.0.0.8|5001|)\r\n",
         b"228 Long (4,4,10,0,0,8,2,19,137)\r\n",
         b"227-Go (10,0,0,8,19,137)\r\n227 10,0,0,8,19\r\n",
@@ -584,4 +596,5 @@ def test_no_reply_says_where_a_published_server_is(command: bytes, reply: bytes)
 
     heard = bytes(dialogue.client_end.heard).replace(b" ", b"")
     assert b"10,0,0,8" not in heard
+    assert b"010,000,000,008" not in heard
     assert b"10.0.0.8" not in heard

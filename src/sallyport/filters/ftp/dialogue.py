@@ -184,12 +184,15 @@ class FtpDialogue(ServerSide):
 
     @property
     def _is_transfer_pending(self) -> bool:
-        """Whether the connection of a transfer may still come, or a verdict on it."""
+        """Whether the connection of a transfer may still come, or a verdict on it.
+
+        Not of one that was aborted: its client has gone on.
+        """
         for exchange in self._queue:
             transfer = exchange.transfer
-            if transfer is not None and (
-                transfer.is_awaited or (transfer.is_judged and not transfer.is_over)
-            ):
+            if transfer is None or not transfer.is_patient:
+                continue
+            if transfer.is_awaited or (transfer.is_judged and not transfer.is_over):
                 return not exchange.is_doubtful
         return False
 

@@ -206,7 +206,7 @@ def read_epsv_reply(text: bytes) -> EpsvReply:
 
 def replace_octets(text: bytes, octets: bytes, replacement: bytes) -> bytes:
     """Return `text` with every run of numbers that begins with `octets` (`h,h,h,h`) changed."""
-    spaced = rb"[ \t]*,[ \t]*".join(octets.split(b","))
+    spaced = rb"[ \t]*,[ \t]*".join(rb"0{0,2}" + octet for octet in octets.split(b","))
     return re.sub(rb"(?<![0-9])" + spaced + rb"(?![0-9])", replacement, text)
 
 
