@@ -364,6 +364,14 @@ def test_a_server_that_answers_an_empty_line_says_it_in_its_own_words(family: Fa
     again(family, dialogue)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_signals_before_an_empty_line_pass_with_it(*, at_once: bool) -> None:
+    line = b"\xff\xf4\xff\xf2\r\n"
+    segments = [line] if at_once else [line[n : n + 1] for n in range(len(line))]
+
+    forwarded(greeted(), b"NOOP\r\n").client_says(*segments).server_hears(line)
+
+
 def test_an_empty_line_that_is_not_answered_holds_nothing_back() -> None:
     dialogue = greeted().client_says(b"\r\nPASV\r\n").server_hears(b"\r\nPASV\r\n")
     dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n")

@@ -29,8 +29,8 @@ def ends_at_lf(line: bytes) -> bool:
 
 
 def is_empty(line: bytes) -> bool:
-    """Return whether a line has nothing but its end."""
-    return not line.strip(b"\r\n")
+    """Return whether a line has nothing but its end, and Telnet commands."""
+    return not without_commands(line).strip(b"\r\n")
 
 
 def verb_of(line: bytes) -> bytes:

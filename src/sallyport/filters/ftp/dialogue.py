@@ -291,7 +291,7 @@ class FtpDialogue(ServerSide):
             self._refuse(500, "Syntax error, command line too long.", "line-too-long")
         elif is_empty(line) and not (ends_at_lf(line) and not self._takes_lf):
             self._is_trial = False
-            self._forward(Exchange(EMPTY_LINE, is_doubtful=True), line)
+            self._forward(Exchange(EMPTY_LINE, is_doubtful=True), with_plain_head(line))
         elif (fault := fault_of(with_plain_head(line))) is None:
             self._refuse(500, "Syntax error, command unrecognized.", reason)
         elif self._has_bad_line:
