@@ -190,7 +190,7 @@ REASONS: Final = (
     ),
     _resource(
         "could-not-open",
-        "The pinhole could not be opened; the record binding.refused before this one says why.",
+        "The pinhole could not be opened; the record binding.refused beside it says why.",
         "What was reserved for it was given back.",
         "See the reason of that record.",
     ),
