@@ -23,6 +23,7 @@ from tests.soak.network import PATIENCE, Network
 from tests.soak.rogues import ROGUES
 from tests.soak.visits import Kind
 
+from sallyport import limits
 from sallyport.kernel import marks
 from sallyport.kernel.conntrack import ConntrackRequests
 from sallyport.kernel.state_file import STATE_FOLDER
@@ -33,8 +34,10 @@ from sallyport.wire.conntrack import read_tuple
 LOG_BYTES, STATE_BYTES = 1 << 28, 1 << 22
 
 # A client that vanished is given up by its server after fifteen seconds, a TFTP transfer that an
-# earlier process let in when it has been silent for a minute.
-REST_SECONDS = 100.0
+# earlier process let in when it has been silent for a minute. A telephone has said nothing for two
+# minutes when its conversation is over, and a call whose end was lost with a cable has five, and
+# then the conversation its two.
+REST_SECONDS = limits.SIP_DEAD_CALL_SECONDS + limits.DATAGRAM_IDLE_SECONDS + 60.0
 # Where there is no time for that an operator ends what waits, after this.
 SHORT_REST_SECONDS = 20.0
 
