@@ -151,6 +151,10 @@ DESCRIPTORS_KEPT_BACK = 4
 # a fifth of the time at most. A NAT with 500 machines that boot at once waits for a second.
 REST_OF_ONE_CLIENT = 8.0
 
+# What is counted of a turn at most: ten times what eight take. In one that was longer the process
+# stood still, with its host or for want of a processor, and those that wait are not to blame.
+LONGEST_TURN_SECONDS = 0.05
+
 # What a bind that was refused, or that no peer has used, costs the client that asked for it: the
 # same times the 0.5 ms that it takes with its command, its answer and its end. So a client that
 # does nothing but bind has 250 a second while there are others.

@@ -182,3 +182,9 @@ def test_one_client_rests_longest_a_crowd_hardly_and_who_is_alone_not_at_all(
     rest = rest_beside_others(lambda _hosts: has_others, at_least)
 
     assert rest(0.002, range(waiting)) == pytest.approx(seconds)
+
+
+def test_those_that_wait_while_the_process_stands_still_need_not_rest_for_it_as_well() -> None:
+    rest = rest_beside_others(lambda _hosts: True)
+
+    assert rest(7.0, range(1)) == rest(limits.LONGEST_TURN_SECONDS, range(1)) < 1.0

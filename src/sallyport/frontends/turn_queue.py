@@ -34,7 +34,8 @@ def rest_beside_others(
 
     def rest(spent: float, waiting: Collection[Hashable]) -> float:
         share = limits.REST_OF_ONE_CLIENT / len(waiting)
-        return spent * (share if share > at_least and has_others(waiting) else at_least)
+        counted = min(spent, limits.LONGEST_TURN_SECONDS)
+        return counted * (share if share > at_least and has_others(waiting) else at_least)
 
     return rest
 
