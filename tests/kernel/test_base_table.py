@@ -126,7 +126,7 @@ def test_what_a_server_behind_nat_opens_leaves_from_where_it_is_published() -> N
     text = lines(published("203.0.113.2:21", "10.0.0.20:21"))
 
     assert (
-        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
+        'oifname != { "int0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
         " snat ip to 203.0.113.2:1024-39999"
     ) in text
     assert (
@@ -140,9 +140,9 @@ def test_a_server_of_datagrams_is_known_by_its_port_too() -> None:
     own = [line for line in lines(policy) if "snat" in line]
 
     assert own == [
-        'oifname { "ext0" } ip saddr 10.0.0.20 udp sport 6969 ct mark & 0x80000000 != 0'
+        'oifname != { "int0" } ip saddr 10.0.0.20 udp sport 6969 ct mark & 0x80000000 != 0'
         " snat ip to 203.0.113.2:69",
-        'oifname { "ext0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
+        'oifname != { "int0" } ip saddr 10.0.0.20 ct mark & 0x80000000 != 0 meta l4proto { 6, 17 }'
         " snat ip to 203.0.113.2:1024-39999",
     ]
     assert (

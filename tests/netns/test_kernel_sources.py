@@ -263,3 +263,22 @@ def test_kill_resets_both_ends_of_a_proxied_connection(bench: Bench, way: Way) -
             with pytest.raises(ConnectionResetError):
                 end.recv(1)
         client.close()
+
+
+def test_a_connection_that_begins_at_an_interface_under_another_name_is_translated(
+    bench: Bench,
+) -> None:
+    # Its first packet decides: what was not translated then would never be.
+    server, gateway = Endpoint(bench.lab.server.address(4), 2121), bench.lab.gateway
+    client = IpFilter.of(bench.lab.client.address(4))
+    bench.open(Pinhole(1, Transport.TCP, server, server, client, leads_inside=False))
+    with listen(bench.lab.server, str(server)) as listener:
+        gateway.run(["ip", "link", "set", "ext0", "name", "other0"])
+        try:
+            with dial(bench.lab.client, str(server)):
+                accepted, source = listener.accept()
+                accepted.close()
+        finally:
+            gateway.run(["ip", "link", "set", "other0", "name", "ext0"])
+
+    assert source[0] == "203.0.113.1"

@@ -22,6 +22,7 @@ from sallyport.flags import Transport
 from sallyport.kernel import drops, interception, marks
 from sallyport.kernel.interception import Interception
 from sallyport.kernel.nft_text import (
+    addressed,
     between,
     chain,
     coming_from,
@@ -344,6 +345,11 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
                 # User mode opens it here in the client's name: there is no first interface.
                 ours = f"ct mark & {marks.PIN:#x} != 0 meta l4proto {{ 6, 17 }}"
                 yield f"{departure} {ours} {ported}"
+                if policy.is_outside(destination):
+                    # By an interface that was renamed a moment ago, or is no network's. A flow
+                    # whose first packet is not translated never is, however often that is repeated.
+                    ends = addressed(source, destination, version, policy)
+                    yield f"oifname != {names(policy.networks)} {ends} {ours} {ported}"
             if rules.masquerade:
                 # Translation does not look at local sockets or pinholes: keep it off our range.
                 yield f"{match} meta l4proto {{ 6, 17 }} {ported}"
@@ -359,11 +365,12 @@ def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
     """What a published server opens leaves from the address at which its clients know it.
 
     Datagrams from the very port that is published leave from the port where its clients found it.
+    By whichever interface: one that was renamed a moment ago is not known by its name.
     """
     for rule in policy.publishing_rules:
         if rule.transport is Transport.UDP and rule.server != rule.listen:
             yield (
-                f"oifname {outside(policy)} {coming_from(rule.server, rule.transport)}"
+                f"oifname != {inside(policy)} {coming_from(rule.server, rule.transport)}"
                 f" ct mark & {marks.PIN:#x} != 0"
                 f" {_translation(rule.listen.address)}:{rule.listen.port}"
             )
@@ -372,7 +379,7 @@ def _published_sources(policy: Policy, spread: str) -> Iterator[str]:
         if server != listen:
             ip = "ip" if server.version == 4 else "ip6"
             yield (
-                f"oifname {outside(policy)} {ip} saddr {server} ct mark & {marks.PIN:#x} != 0"
+                f"oifname != {inside(policy)} {ip} saddr {server} ct mark & {marks.PIN:#x} != 0"
                 f" meta l4proto {{ 6, 17 }} {_translation(listen)}{spread.removeprefix(' to ')}"
             )
 

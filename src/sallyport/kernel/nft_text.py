@@ -53,11 +53,19 @@ def leaving(
     source: Network, destination: Network, version: int, policy: Policy | None = None
 ) -> str | None:
     """Match what leaves for another network, wherever it came in; None when nothing can."""
+    ends = addressed(source, destination, version, policy)
+    return ends and f"oifname {names([destination])} {ends}"
+
+
+def addressed(
+    source: Network, destination: Network, version: int, policy: Policy | None = None
+) -> str | None:
+    """Match what has the addresses of one network and another; None when nothing can."""
     here = _addresses(source, "saddr", version, policy)
     there = _addresses(destination, "daddr", version, policy)
     if here is None or there is None:
         return None
-    return f"oifname {names([destination])} meta nfproto ipv{version}{here}{there}"
+    return f"meta nfproto ipv{version}{here}{there}"
 
 
 def _addresses(network: Network, field: str, version: int, policy: Policy | None) -> str | None:
