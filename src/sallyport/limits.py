@@ -335,6 +335,9 @@ MAX_SDP_MEDIA = 16
 # Processes of the host itself that its operator lets in: orchestration and some servers.
 MAX_API_CONNECTIONS = 256
 
+# Of one user's processes: one user alone does not keep the others out.
+MAX_API_CONNECTIONS_OF_ONE = MAX_API_CONNECTIONS // 2
+
 # Events that wait for a process that does not read them; 1 MiB is some five thousand.
 MAX_API_BACKLOG_BYTES = 1024 * 1024
 

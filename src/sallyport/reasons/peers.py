@@ -73,7 +73,7 @@ REASONS: Final = (
     _peer(
         "too-many-handshakes",
         f"A host has {limits.MAX_SOCKS_HANDSHAKES} connections that have not said yet what they"
-        " want.",
+        " want, or as many that wait for their turn as one may.",
         "The newest was reset.",
         _CLIENT,
     ),

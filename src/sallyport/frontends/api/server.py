@@ -6,6 +6,7 @@ import os
 import pwd
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +65,8 @@ class ApiServer:
         self._tasks = tasks
         self._book: Book = {}
         self._listeners: list[socket.socket] = []
-        self._connections = 0
+        self._connections: Counter[int] = Counter()
+        """How many each user has, by its number."""
         self._elsewhere: Callable[[IpAddress], str | None] = lambda _client: None
 
     def send_elsewhere(self, elsewhere: Callable[[IpAddress], str | None]) -> None:
@@ -92,16 +94,18 @@ class ApiServer:
             sock, _ = listener.accept()
         except OSError:  # it has gone again, or there is no descriptor: it waits
             return
-        if self._connections >= limits.MAX_API_CONNECTIONS:
+        uid, known = _uid_of(sock), self._connections
+        is_full = known.total() >= limits.MAX_API_CONNECTIONS
+        if is_full or known[uid] >= limits.MAX_API_CONNECTIONS_OF_ONE:
             sock.close()
             return
         sock.setblocking(False)
-        self._connections += 1
-        self._tasks.create_task(self._serve(sock))
+        known[uid] += 1
+        self._tasks.create_task(self._serve(sock, uid))
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket, uid: int) -> None:
         try:
-            user = await asyncio.to_thread(_user_of, sock)
+            user = await asyncio.to_thread(_name_of, uid)
             reader, writer = await asyncio.open_unix_connection(sock=sock)
             await self._converse(reader, writer, user)
         except Exception as error:  # noqa: BLE001 - a fence: our fault costs one connection
@@ -109,7 +113,9 @@ class ApiServer:
                 "frontend.failed", level="error", frontend="api", client=None, error=repr(error)
             )
         finally:
-            self._connections -= 1
+            self._connections[uid] -= 1
+            if not self._connections[uid]:
+                del self._connections[uid]
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, user: str
@@ -138,10 +144,15 @@ class ApiServer:
             writer.close()
 
 
-def _user_of(sock: socket.socket) -> str:
-    """Return the name of the user whose process is at the other end; its number without a name."""
+def _uid_of(sock: socket.socket) -> int:
+    """Return the number of the user whose process is at the other end."""
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _pid, uid, _gid = _CREDENTIALS.unpack(raw)
+    return int(uid)
+
+
+def _name_of(uid: int) -> str:
+    """Return the name of a user; its number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
