@@ -54,6 +54,8 @@ class Costs:
     """Whether transfers that pass through a worker may be reset."""
     begins_of_mappings: bool = False
     """Whether a connection may be reset that begins at a mapping while that changes hands."""
+    first_datagrams: bool = False
+    """Whether the datagram may be lost with which a film or a call begins; it is not repeated."""
     cuts_short: bool = False
     """Whether a transfer may end in order before its end: its server was killed."""
     seconds: float = 2.0
@@ -95,7 +97,10 @@ class Happening:
                 return False
             case CutShort():
                 return self.costs.cuts_short
-        if self.costs.begins_of_mappings and (visit.kind, visit.phase) == ("mapping", Phase.OPEN):
+        is_begin = visit.phase is Phase.OPEN
+        if self.costs.begins_of_mappings and is_begin and visit.kind == "mapping":
+            return True
+        if self.costs.first_datagrams and is_begin and visit.kind in {"film", "call"}:
             return True
         is_user_move = visit.phase is Phase.MOVE and visit.way is Way.USER
         return visit.phase in self.costs.phases or (self.costs.user_moves and is_user_move)

@@ -316,10 +316,10 @@ FAULTS = (
     Fault("sessions killed", end_sessions, Costs(EVERYTHING)),
     Fault("addresses come and go", change_addresses),
     Fault("main address goes", lose_address, Costs(EVERYTHING)),
-    Fault("cable pulled", pull_cable),
+    Fault("cable pulled", pull_cable, Costs(first_datagrams=True)),
     Fault("interface down", set_down, Costs(EVERYTHING)),
     Fault("interface renamed", rename),
-    Fault("host gone for a moment", lose_host),
+    Fault("host gone for a moment", lose_host, Costs(first_datagrams=True)),
     Fault("server killed", kill_server, Costs(EVERYTHING, cuts_short=True)),
 )
 

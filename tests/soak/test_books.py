@@ -49,10 +49,11 @@ class Written:
         phase: Phase = Phase.TALK,
         way: Way = Way.KERNEL,
         family: int = 4,
+        kind: str = "ftp",
         is_complete: bool = True,
     ) -> Visit:
         """Let a client make one transfer."""
-        visit = Visit("ftp", CLIENTS[0], family, way, Random(), threading.Event())
+        visit = Visit(kind, CLIENTS[0], family, way, Random(), threading.Event())
         visit.phase, visit.failure, visit.ended = phase, failure, monotonic()
         visit.is_named(("10.0.0.8", next(self._ports)))
         visit.transfers.append(Transfer(OUTSIDE, 7, is_complete, monotonic()))
@@ -229,6 +230,26 @@ def test_a_fault_excuses_what_it_may_cost_and_no_more(  # noqa: PLR0917 - column
 
     assert len(written.wrong()) == 1 - is_excused
     assert written.books.excused.total() == is_excused
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "is_excused"),
+    [
+        ("call", Phase.OPEN, True),
+        ("film", Phase.OPEN, True),
+        ("call", Phase.MOVE, False),
+        ("film", Phase.TALK, False),
+        ("mapping", Phase.OPEN, False),
+        ("ftp", Phase.OPEN, False),
+    ],
+)
+def test_a_cable_that_is_away_costs_the_datagram_with_which_a_film_or_a_call_begins_alone(
+    written: Written, kind: str, phase: Phase, is_excused: bool
+) -> None:
+    written.happens(Costs(first_datagrams=True))
+    written.visit(AssertionError("not a word"), kind=kind, phase=phase, is_complete=False)
+
+    assert len(written.wrong()) == 1 - is_excused
 
 
 def test_bytes_of_another_file_are_excused_by_nothing(written: Written) -> None:
