@@ -160,6 +160,10 @@ LONGEST_TURN_SECONDS = 0.05
 # does nothing but bind has 250 a second while there are others.
 DELAY_FOR_A_BIND_IN_VAIN = REST_OF_ONE_CLIENT * 0.0005
 
+# One that was open for longer costs its client nothing: how many of those there are is bounded by
+# what a client may hold, and a telephone asks for a second port with each call that has no use.
+IN_VAIN_SECONDS = 1.0
+
 # So much of it is forgiven, and again once that time has passed without: a dozen binds in vain, as
 # of files that a server turns out not to have.
 DELAY_FORGIVEN = 0.05

@@ -100,6 +100,16 @@ def test_the_client_does_not_wait_for_a_bind_that_was_used() -> None:
     assert office.world.delayed == {}
 
 
+def test_the_client_does_not_wait_for_a_bind_that_was_open_for_a_while() -> None:
+    office = Office()
+    office.data_path.missing = Missed.NOTHING_CAME
+    binding = office.bind(office.dial())
+    office.world.pass_time(office.gateway, limits.IN_VAIN_SECONDS)
+    binding.withdraw()
+
+    assert office.world.delayed == {}
+
+
 def test_of_a_published_server_the_client_outside_waits() -> None:
     office = PublishingOffice()
     office.data_path.missing = DROPPED

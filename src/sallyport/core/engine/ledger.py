@@ -28,7 +28,11 @@ from sallyport.core.pinholes.registry import Traffic
 from sallyport.core.policy.protocols import ProtocolDefinition
 from sallyport.core.runtime.environment import Level
 from sallyport.errors import BindError
-from sallyport.limits import DELAY_FOR_A_BIND_IN_VAIN, MAX_UNUSED_REMEMBERED
+from sallyport.limits import (
+    DELAY_FOR_A_BIND_IN_VAIN,
+    IN_VAIN_SECONDS,
+    MAX_UNUSED_REMEMBERED,
+)
 
 # Ends that need no word by themselves.
 _NORMAL = frozenset({"finished", "idle"})
@@ -340,7 +344,8 @@ class Ledger:
             level, fields["explanation"] = "warning", connection.explanation
             reason = "closed-by-filter" if reason in _NORMAL else reason
         if connection.missed is not None:
-            self._in_vain(connection.primary)
+            if seconds < IN_VAIN_SECONDS:
+                self._in_vain(connection.primary)
             fields["unused"] = connection.missed
             # Of all that can be the cause, this one is for the operator of this host to mend.
             level = "warning" if connection.missed is Missed.DROPPED else level
