@@ -1,4 +1,5 @@
-"""Clients that end their lines in LF alone, at real servers: through the gateway as without one."""
+"""Clients that end their lines in LF alone, or twice, at real servers: through the gateway as
+without one."""
 
 import json
 from contextlib import closing
@@ -26,7 +27,7 @@ def connected(host: Host, server: FtpServer, family: int) -> RawFtp:
     return client
 
 
-def session(host: Host, server: FtpServer, family: int) -> list[bytes]:
+def session(host: Host, server: FtpServer, family: int, end: bytes = b"\n") -> list[bytes]:
     """Log in, fetch a file in active mode and leave; return the codes of the replies."""
     account = server.account(family)
     (server.folder / "a file").write_bytes(b"content")
@@ -34,7 +35,7 @@ def session(host: Host, server: FtpServer, family: int) -> list[bytes]:
     codes = []
 
     def ask(command: bytes) -> None:
-        client.send(command + b"\n")
+        client.send(command + end)
         codes.append(client.reply()[:3])
 
     with closing(client), client.listening() as (listener, port):
@@ -47,7 +48,7 @@ def session(host: Host, server: FtpServer, family: int) -> list[bytes]:
         read_all(listener)
         codes.append(client.reply()[:3])
         # Two lines at once, and one that ends as it should.
-        client.send(b"NOOP\nPWD\nNOOP\r\nQUIT\n")
+        client.send(b"NOOP" + end + b"PWD" + end + b"NOOP\r\nQUIT" + end)
         codes += [client.reply()[:3] for _ in range(4)]
     return codes
 
@@ -62,6 +63,23 @@ def test_a_session_of_lines_that_end_in_lf_works_as_without_a_gateway(
 
     assert direct[-5:] == [b"226", b"200", b"257", b"200", b"221"]
     assert session(lab.client, server, family) == direct
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    ("software", "end"),
+    [("vsftpd", b"\r\r\n"), ("vsftpd", b"\r\n\r\n"), ("proftpd", b"\r\r\n")],
+    ids=["vsftpd, CR twice", "vsftpd, CRLF twice", "proftpd, CR twice"],
+)
+@pytest.mark.usefixtures("gateway")
+def test_a_session_of_lines_that_are_ended_twice_works_as_without_a_gateway(
+    software: str, end: bytes, family: int, lab: Lab, server_of: GiveServer
+) -> None:
+    server = server_of(software)
+    direct = session(lab.stranger, server, family, end)
+
+    assert direct[-5:] == [b"226", b"200", b"257", b"200", b"221"]
+    assert session(lab.client, server, family, end) == direct
 
 
 @pytest.mark.parametrize("family", [4, 6])

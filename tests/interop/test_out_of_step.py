@@ -3,6 +3,7 @@ sockets: tests/filters/test_ftp_out_of_step.py."""
 
 import os
 import socket
+from collections.abc import Callable
 from threading import Thread
 
 import pytest
@@ -74,6 +75,27 @@ def test_a_folder_gets_the_name_that_was_said(name: bytes, lab: Lab, server_of: 
 
     # The server's own Telnet layer may double or halve an IAC; no other byte is lost on the way.
     assert any(one.replace(b"\xff\xff", b"\xff") == name for one in direct), direct
+
+
+@pytest.mark.parametrize("software", ["vsftpd", "proftpd"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda numbers: b",".join(b"%03d" % int(number) for number in numbers),
+        lambda numbers: b" " + b",".join(numbers) + b" ",
+    ],
+    ids=["three digits", "blanks"],
+)
+def test_a_port_with_zeros_or_blanks_is_taken_as_its_server_takes_it(
+    write: Callable[[list[bytes]], bytes], software: str, lab: Lab, server_of: GiveServer
+) -> None:
+    server = server_of(software)
+    name = place(server, "small", 1000)
+    with logged_in(lab, server) as client, client.listening() as (listener, command):
+        verb, _, numbers = command.partition(b" ")
+        client.ask(verb + b" " + write(numbers.split(b",")), b"200")
+        client.ask(b"RETR " + name, b"150")
+        read_all(listener)
 
 
 @FAMILIES
