@@ -278,6 +278,14 @@ def test_text_before_the_greeting_passes(family: Family, text: bytes) -> None:
     again(family, dialogue.client_hears(b"331 x\r\n"))
 
 
+@pytest.mark.parametrize("greeting", [b"230 You are in\r\n", b"331 Say who you are\r\n"])
+@both_families
+def test_any_greeting_that_refuses_nothing_is_one(family: Family, greeting: bytes) -> None:
+    dialogue = Dialogue(FtpFilter(), version=family.version).server_says(greeting)
+
+    again(family, dialogue.client_hears(greeting))
+
+
 @pytest.mark.parametrize(
     "noise", [b"\r\n", b"hello\r\n", b"20 ok\r\n", b" 200 ok\r\n", b"\xff\xf1\r\n", b"x" * 9000]
 )

@@ -183,7 +183,7 @@ class ServerSide(FtpStream):
             if exchange.is_doubtful and line.is_refusal:
                 self._withdraw_unused()
             self._queue.complete(exchange, text, is_success=line.is_success)
-        if exchange.verb == GREETING and not line.is_success:
+        if exchange.verb == GREETING and line.is_refusal:
             self.connection.close("greeting-refused")
         elif self._held or self._has_client_ended or self._has_server_ended:
             await self._go_on()
