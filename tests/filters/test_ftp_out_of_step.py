@@ -380,6 +380,12 @@ def test_signals_before_an_empty_line_pass_with_it(*, at_once: bool) -> None:
     forwarded(greeted(), b"NOOP\r\n").client_says(*segments).server_hears(line)
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfa\r\n", b"\xff\xfb\r\n"], ids=["SB", "WILL CR"])
+def test_a_line_whose_end_a_telnet_command_takes_does_not_pass_as_an_empty_one(line: bytes) -> None:
+    dialogue = forwarded(greeted(), b"NOOP\r\n").client_says(line).server_hears(b"")
+    assert bytes(dialogue.client_end.heard).startswith(b"500 Syntax error")
+
+
 def test_an_empty_line_that_is_not_answered_holds_nothing_back() -> None:
     dialogue = greeted().client_says(b"\r\nPASV\r\n").server_hears(b"\r\nPASV\r\n")
     dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n")

@@ -29,8 +29,11 @@ def ends_at_lf(line: bytes) -> bool:
 
 
 def is_empty(line: bytes) -> bool:
-    """Return whether a line has nothing but its end, and Telnet commands."""
-    return not without_commands(line).strip(b"\r\n")
+    """Return whether a line, as it passes, has nothing but its end and what may stand before ABOR.
+
+    Of one whose end belongs to a Telnet command nothing passes that a server could answer.
+    """
+    return line[plain_prefix(line) :].lstrip(b"\r") == b"\n"
 
 
 def verb_of(line: bytes) -> bytes:

@@ -287,12 +287,13 @@ class FtpDialogue(ServerSide):
 
         Which byte ends a line must not depend on who reads it (attack F16).
         """
+        passed = with_plain_head(line)
         if line == _TOO_LONG:
             self._refuse(500, "Syntax error, command line too long.", "line-too-long")
-        elif is_empty(line) and not (ends_at_lf(line) and not self._takes_lf):
+        elif is_empty(passed) and not (ends_at_lf(passed) and not self._takes_lf):
             self._is_trial = False
-            self._forward(Exchange(EMPTY_LINE, is_doubtful=True), with_plain_head(line))
-        elif (fault := fault_of(with_plain_head(line))) is None:
+            self._forward(Exchange(EMPTY_LINE, is_doubtful=True), passed)
+        elif (fault := fault_of(passed)) is None:
             self._refuse(500, "Syntax error, command unrecognized.", reason)
         elif self._has_bad_line:
             self.client.send(reply(500, "Syntax error, closing control connection."))
