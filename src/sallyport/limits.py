@@ -168,6 +168,10 @@ IN_VAIN_SECONDS = 1.0
 # of files that a server turns out not to have.
 DELAY_FORGIVEN = 0.05
 
+# No client waits longer at once, whatever it is told to: who binds in vain without a turn of its
+# own, by datagrams or alone on the host, must not find itself shut out of the next minutes.
+LONGEST_DELAY = 1.0
+
 # Private sessions for one client at once: one for each transfer that a peer outside may start. As
 # many as the bindings a client has by default, which those sessions share.
 MAX_PRIVATE_SESSIONS = MAX_BINDINGS_PER_CLIENT

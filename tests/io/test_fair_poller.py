@@ -138,6 +138,22 @@ def test_a_short_delay_is_forgiven_and_many_of_them_are_not(flood: Flood) -> Non
     run(once_more())
 
 
+def test_a_client_waits_no_longer_than_a_limit_whatever_it_did_while_it_was_alone() -> None:
+    async def scenario(flood: Flood) -> None:
+        for _ in range(1000):
+            flood.poller.delay("flooder", 60.0)
+        assert flood.turn() == ["one", "two"]
+
+        flood.add("neighbour", "other")
+        ours, served = flood.add("three", "flooder"), asyncio.Event()
+        flood.poller.watch(ours, lambda _events: served.set(), events=select.EPOLLIN)
+        assert flood.turn() == ["neighbour"]
+        async with asyncio.timeout(limits.LONGEST_DELAY * 4):
+            await served.wait()
+
+    delayed(scenario)
+
+
 def test_a_delayed_client_is_told_of_a_reset_at_once() -> None:
     async def scenario(flood: Flood) -> None:
         ours, theirs = pair()

@@ -74,12 +74,14 @@ class FairPoller:
     def delay(self, client: Hashable, seconds: float) -> None:
         """Let the sockets of a client wait so long, and longer when it is told again meanwhile.
 
-        Only while other clients have sockets here, and not for what adds up to less than
-        `limits.DELAY_FORGIVEN`. Resets are told at once.
+        Only while other clients have sockets here, not for what adds up to less than
+        `limits.DELAY_FORGIVEN`, and never longer than `limits.LONGEST_DELAY` from now on. Resets
+        are told at once.
         """
         if client in self._clients:
             now = time.monotonic()
-            self._delayed[client] = max(self._delayed.get(client, now), now) + seconds
+            until = max(self._delayed.get(client, now), now) + seconds
+            self._delayed[client] = min(until, now + limits.LONGEST_DELAY)
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Make an event loop that serves straight from its wait: about a third less for each event
