@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.ops.processes.fleet_bench import plan
 
 from sallyport.errors import StartupError
-from sallyport.ops.processes.takeover import Crew, EstateOffer, hand_over
+from sallyport.ops.processes.messages import frame
+from sallyport.ops.processes.takeover import Crew, EstateOffer, Ready, hand_over
 
 
 class Estate:
@@ -17,8 +19,22 @@ class Estate:
     def offer(self) -> tuple[EstateOffer, list[int]]:
         return EstateOffer(plan(), [], None, 1), [-1]
 
-    async def release(self) -> tuple[Crew, list[int]]:
+    async def release(self, require_heir: Callable[[], None]) -> tuple[Crew, list[int]]:
         raise AssertionError("nobody has taken anything")
+
+
+class LateEstate:
+    """Workers that take their time: the successor ends before they have answered."""
+
+    successor: socket.socket
+
+    def offer(self) -> tuple[EstateOffer, list[int]]:
+        return EstateOffer(plan(), [], None, 1), []
+
+    async def release(self, require_heir: Callable[[], None]) -> tuple[Crew, list[int]]:
+        self.successor.close()
+        require_heir()
+        return Crew([]), []
 
 
 def test_sockets_that_cannot_be_sent_are_a_reason_and_no_accident(tmp_path: Path) -> None:
@@ -30,5 +46,23 @@ def test_sockets_that_cannot_be_sent_are_a_reason_and_no_accident(tmp_path: Path
             doorstep.listen()
             with pytest.raises(StartupError, match="nothing can be handed over: Bad file"):
                 await hand_over(path, Estate())
+
+    asyncio.run(act())
+
+
+def test_nothing_is_let_go_for_a_successor_that_has_ended_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "c.sock"
+
+    async def act() -> None:
+        with socket.socket(socket.AF_UNIX) as doorstep:
+            doorstep.bind(str(path.with_name("c.sock.next")))
+            doorstep.listen()
+            doorstep.setblocking(False)
+            estate = LateEstate()
+            handing_over = asyncio.create_task(hand_over(path, estate))
+            estate.successor, _name = await asyncio.get_running_loop().sock_accept(doorstep)
+            estate.successor.sendall(frame(Ready()))
+            with pytest.raises(StartupError, match="gave up"):
+                await handing_over
 
     asyncio.run(act())

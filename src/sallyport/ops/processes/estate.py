@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from sallyport.kernel.quiet import QUIET
@@ -29,11 +29,12 @@ class RunningEstate:
         sockets = (sock for sockets in there.values() for sock in sockets)
         return offer, [QUIET.fileno(), *_descriptors(sockets)]
 
-    async def release(self) -> tuple[Crew, list[int]]:
+    async def release(self, require_heir: Callable[[], None]) -> tuple[Crew, list[int]]:
         """Let go of every worker that serves; return what a successor needs of each besides.
 
         A worker may end at any moment, as one that only finishes its sessions does: it is left out.
-        Raises OperatorError or OSError, with nothing let go.
+        So may the successor while they are asked: then `require_heir` raises. Raises OperatorError
+        or OSError, with nothing let go.
         """
         serving = [member for member in self._fleet.members() if member.is_serving]
         with ExitStack() as undo:
@@ -44,6 +45,7 @@ class RunningEstate:
                     undo.callback(os.close, number)
             for member in serving:
                 await _let_outlive(member)
+            require_heir()
             undo.pop_all()
         self._fleet.let_go()
         mates, descriptors = [], []

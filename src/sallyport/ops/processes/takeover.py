@@ -10,6 +10,7 @@ either of the two may fail, and the old one goes on.
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -28,6 +29,8 @@ from sallyport.ops.processes.channel import Channel
 from sallyport.ops.processes.messages import Plan
 
 _T = TypeVar("_T", bound=Struct)
+
+_GAVE_UP = "the other gateway gave up; nothing was taken over"
 
 
 class EstateOffer(Struct, frozen=True, tag=True):
@@ -74,8 +77,11 @@ class Estate(Protocol):
     def offer(self) -> tuple[EstateOffer, list[int]]:
         """Return what there is, and the descriptors that go with it."""
 
-    async def release(self) -> tuple[Crew, list[int]]:
-        """Let go of all workers; return them and the descriptors that go with them."""
+    async def release(self, require_heir: Callable[[], None]) -> tuple[Crew, list[int]]:
+        """Let go of all workers; return them and the descriptors that go with them.
+
+        Calls `require_heir` just before: what it raises is raised, with nothing let go.
+        """
 
 
 class _Talk:
@@ -98,8 +104,14 @@ class _Talk:
         except TimeoutError:
             raise StartupError("the other gateway says nothing; nothing was taken over") from None
         if not isinstance(word, kind):
-            raise StartupError("the other gateway gave up; nothing was taken over")
+            raise StartupError(_GAVE_UP)
         return word
+
+    def require_other(self) -> None:
+        """Check that the other gateway is there; raises StartupError."""
+        self.channel.read_rest()
+        if not self.channel.is_open:
+            raise StartupError(_GAVE_UP)
 
 
 class Predecessor:
@@ -186,7 +198,7 @@ async def hand_over(control_socket: Path, estate: Estate) -> int:
         offer, descriptors = estate.offer()
         talk.channel.send(offer, descriptors)
         await talk.next(Ready)
-        crew, descriptors = await estate.release()
+        crew, descriptors = await estate.release(talk.require_other)
     except OSError as error:
         talk.channel.close()
         raise StartupError(f"nothing can be handed over: {error.strerror}") from None
