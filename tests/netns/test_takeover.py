@@ -4,6 +4,7 @@ import json
 import select
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,10 @@ from sallyport.lab.gateway import RunningGateway, sallyport
 from sallyport.lab.host import wait_until
 from sallyport.lab.network import Lab
 from sallyport.lab.servers import FtpServer
+from sallyport.ops.control.client import request as request_json
+from sallyport.ops.control.schema import TakeoverBegun
+from sallyport.ops.processes.messages import frame
+from sallyport.ops.processes.takeover import Ready
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
@@ -47,8 +52,16 @@ def arguments(folder: Path, **keys: str) -> list[str]:
     return ["--config", str(file)]
 
 
-def start(lab: Lab, folder: Path) -> RunningGateway:
-    return RunningGateway(lab, arguments(folder), name=f"takeover{next(NUMBERS)}")
+def start(lab: Lab, folder: Path, **keys: str) -> RunningGateway:
+    return RunningGateway(lab, arguments(folder, **keys), name=f"takeover{next(NUMBERS)}")
+
+
+def takeover_of(
+    lab: Lab, folder: Path, gateway: RunningGateway, **keys: str
+) -> "subprocess.CompletedProcess[str]":
+    """Let another gateway try to take over, which ends at once."""
+    argv = [*sallyport(), "run", *arguments(folder, **keys), "--takeover"]
+    return lab.gateway.run([*argv, "--control-socket", str(gateway.control_socket)], check=False)
 
 
 def succeed(lab: Lab, folder: Path, old: RunningGateway) -> RunningGateway:
@@ -218,14 +231,51 @@ def test_a_successor_that_fails_is_told_and_the_gateway_goes_on(
     assert gateway.stop() == 0
 
 
+@contextmanager
+def visited(gateway: RunningGateway) -> Iterator[socket.socket]:
+    """Ask a gateway to hand over; yield the connection by which it does."""
+    path = str(gateway.control_socket)
+    with socket.socket(socket.AF_UNIX) as doorstep:
+        doorstep.bind(path + ".next")
+        doorstep.listen()
+        doorstep.settimeout(10)
+        request_json(gateway.control_socket, "takeover", expect=TakeoverBegun)
+        sock, _name = doorstep.accept()
+        with sock:
+            sock.settimeout(10)
+            yield sock
+
+
+def test_one_that_is_told_to_stop_hands_nothing_over_any_more(
+    lab: Lab, tmp_path: Path, server: FtpServer
+) -> None:
+    host = traces(lab)
+    gateway = start(lab, tmp_path, drain_seconds="20.0")
+    with RawFtp(lab.client, server) as ftp, begin(ftp) as data, visited(gateway) as successor:
+        assert gateway.ask("drain").returncode == 0
+        wait_until(
+            gateway.process,
+            lambda: any("gateway.stopping" in line for line in gateway.journal()),
+            gateway.log,
+            "it does not stop",
+        )
+        with suppress(ConnectionError):  # as it should be: nobody listens
+            successor.sendall(frame(Ready()))
+            while said := successor.recv(65536):
+                assert b"Crew" not in said
+
+        refused = [gateway.ask("upgrade"), takeover_of(lab, tmp_path, gateway)]
+        assert [(one.returncode, "stopping" in one.stderr) for one in refused] == [(1, True)] * 2
+        assert received(data) == 16 * 1024 * 1024
+        assert gateway.process.wait(10) == 0
+    assert traces(lab) == host
+
+
 def test_one_that_fails_changes_nothing(lab: Lab, tmp_path: Path, server: FtpServer) -> None:
     gateway = start(lab, tmp_path)
     before = traces(lab)
     with RawFtp(lab.client, server) as ftp:
-        argv = [*sallyport(), "run", *arguments(tmp_path, port_range='"41000-41999"')]
-        argv += ["--takeover", "--control-socket", str(gateway.control_socket)]
-
-        done = lab.gateway.run(argv, check=False)
+        done = takeover_of(lab, tmp_path, gateway, port_range='"41000-41999"')
 
         assert done.returncode == 1
         assert "reload it first" in done.stderr

@@ -160,6 +160,10 @@ class Supervisor:
             await stopping
             self._reloader.close()
             self._renewer.close()
+            if self._succession is not None:
+                # It has nothing yet, and would have what is taken away from here on.
+                self._succession.cancel()
+                await asyncio.wait({self._succession})
             if self._successor is not None:
                 undo.pop_all()
                 if self._control is not None:
@@ -232,7 +236,7 @@ class Supervisor:
         self._handlers["reload"] = self._reloader.answer
         self._handlers["drain"] = self._drain
         self._handlers["takeover"] = self._begin_handing_over
-        self._handlers["upgrade"] = lambda _arguments: UpgradeBegun(pid=self._upgrade.begin())
+        self._handlers["upgrade"] = self._begin_upgrade
 
     # -- from one supervisor to the next ----------------------------------------------------------
 
@@ -252,7 +256,8 @@ class Supervisor:
         await control.open()
 
     def _begin_handing_over(self, _arguments: Mapping[str, object]) -> TakeoverBegun:
-        """Answer `takeover`: raises NotReady while another one is under way."""
+        """Answer `takeover`: raises NotReady while another one is under way, and at the end."""
+        self._require_future()
         if self._succession is not None:
             raise NotReady("another gateway is taking over already")
         self._succession = self._loop.create_task(self._hand_over())
@@ -266,12 +271,23 @@ class Supervisor:
                 successor = await hand_over(Path(self._fleet.plan.control_socket), estate)
         except OperatorError as error:
             self._journal.record("gateway.not_handed_over", level="error", problem=str(error))
-            self._ground.resume()
         else:
             self._successor = successor
             self._stopping.set()
         finally:
             self._succession = None
+            if self._successor is None:
+                self._ground.resume()
+
+    def _begin_upgrade(self, _arguments: Mapping[str, object]) -> UpgradeBegun:
+        """Answer `upgrade`; raises NotReady at the end, and what `Upgrade.begin` raises."""
+        self._require_future()
+        return UpgradeBegun(pid=self._upgrade.begin())
+
+    def _require_future(self) -> None:
+        """Check that there will be something to hand over; raises NotReady."""
+        if self._stopping.is_set():
+            raise NotReady("this gateway is stopping already")
 
     # -- what is asked ----------------------------------------------------------------------------
 
