@@ -154,6 +154,24 @@ def test_a_client_waits_no_longer_than_a_limit_whatever_it_did_while_it_was_alon
     delayed(scenario)
 
 
+def test_a_client_that_is_told_to_wait_again_and_again_has_its_turn_all_the_same() -> None:
+    async def scenario(flood: Flood) -> None:
+        flood.add("neighbour", "other")
+        ours, served = flood.add("three", "flooder"), asyncio.Event()
+        flood.poller.watch(ours, lambda _events: served.set(), events=select.EPOLLIN)
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            flood.poller.delay("flooder", 60.0)
+            loop.call_later(limits.DELAY_FORGIVEN, again)
+
+        again()
+        async with asyncio.timeout(limits.LONGEST_DELAY * 4):
+            await served.wait()
+
+    delayed(scenario)
+
+
 def test_a_delayed_client_is_told_of_a_reset_at_once() -> None:
     async def scenario(flood: Flood) -> None:
         ours, theirs = pair()

@@ -196,7 +196,13 @@ class FairPoller:
         return others
 
     def _go_on(self, client: Hashable) -> None:
-        """Ask again about the sockets of a client whose delay is over."""
+        """Ask again about the sockets of a client that has rested.
+
+        Whatever it was told meanwhile: by datagrams, whose source can be forged, that never ends.
+        """
+        if client in self._delayed:
+            over = time.monotonic() + limits.DELAY_FORGIVEN
+            self._delayed[client] = min(self._delayed[client], over)
         for number in self._resting.pop(client):
             # It may have been closed meanwhile, or be another client's.
             if seat := self._seats.get(number):
