@@ -1,16 +1,21 @@
 """What keeps one gateway from handing over is told to it, and changes nothing."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.ops.processes.fleet_bench import plan
 
+from sallyport import limits
 from sallyport.errors import StartupError
 from sallyport.ops.processes.messages import frame
-from sallyport.ops.processes.takeover import Crew, EstateOffer, Ready, hand_over
+from sallyport.ops.processes.takeover import Crew, EstateOffer, Ready, hand_over, see_the_end
 
 
 class Estate:
@@ -66,3 +71,19 @@ def test_nothing_is_let_go_for_a_successor_that_has_ended_meanwhile(tmp_path: Pa
                 await handing_over
 
     asyncio.run(act())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_who_has_handed_over_ends_and_is_killed_when_it_hangs(
+    monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
+    monkeypatch.setattr(limits, "WORKER_STOP_SECONDS", 0.1 if hangs else 20.0)
+    script = "import signal; signal.pause()" if hangs else ""
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            asyncio.run(see_the_end(pidfd))
+        finally:
+            process.kill()
+            os.close(pidfd)
+    assert process.returncode == (-signal.SIGKILL if hangs else 0)

@@ -9,8 +9,10 @@ either of the two may fail, and the old one goes on.
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -114,6 +116,26 @@ class _Talk:
             raise StartupError(_GAVE_UP)
 
 
+async def see_the_end(pidfd: int) -> None:
+    """Wait until a process has ended that has nothing to do any more; one that hangs is killed.
+
+    Else the one that waits would have to give up, and no gateway would be left. Raises StartupError
+    when it does not end even so.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), limits.WORKER_STOP_SECONDS)
+            return
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        await asyncio.wait_for(ended.wait(), limits.WORKER_STOP_SECONDS)
+    except TimeoutError:
+        raise StartupError("the gateway that handed over does not end; stop it") from None
+    finally:
+        loop.remove_reader(pidfd)
+
+
 class Predecessor:
     """The gateway that is taken over, as its successor sees it."""
 
@@ -163,15 +185,7 @@ class Predecessor:
 
         Raises StartupError when it does not.
         """
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._process, ended.set)
-        try:
-            async with asyncio.timeout(limits.WORKER_STOP_SECONDS):
-                await ended.wait()
-        except TimeoutError:
-            raise StartupError("the gateway that handed over does not end; stop it") from None
-        finally:
-            loop.remove_reader(self._process)
+        await see_the_end(self._process)
 
     def close(self) -> None:
         """Break off, if it has not handed over yet: the other gateway goes on then."""
