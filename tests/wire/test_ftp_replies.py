@@ -147,6 +147,8 @@ def test_229_reads_any_legal_delimiter(delimiter: bytes) -> None:
         pytest.param(b"229 ok (|||06446|)", "bad-port", id="leading-zero"),
         pytest.param(b"229 ok (||192.0.2.1|6446|)", "bad-229", id="address"),
         pytest.param(b"229 ok (|1||6446|)", "bad-229", id="family"),
+        pytest.param(b"229 ok (|1|192.0.2.1|6446|) (|||6447|)", "bad-229", id="address-first"),
+        pytest.param(b"229 ok (|||6447|) (!2!!6446!)", "bad-229", id="family-behind"),
         pytest.param(b"229 ok (||||)", "bad-229", id="no-port"),
         pytest.param(b"229 ok (|||+6446|)", "bad-229", id="plus"),
         pytest.param(b"229 ok (|||6446)", "bad-229", id="unclosed"),

@@ -47,8 +47,12 @@ _DELIMITER = rb"[!-/:-~]"
 # quantifiers would say so too, but lose matches before Python 3.11.5 (CPython gh-106052).
 _NUMBERS = re.compile(rb"(?<![0-9])[0-9]+(?:[ \t]*,[ \t]*[0-9]+){5,}")
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
-# Other brackets may stand around it; family and address must be empty (attack V06).
-_EXTENDED = re.compile(rb"\((?P<d>%s)(?P=d){2}(?P<port>[0-9]+)(?P=d)\)" % _DELIMITER)
+# Other brackets may stand around it, but none of this form: what a client takes of two is open.
+_FIELD = rb"(?:(?!(?P=d))[^()])*"
+_EXTENDED = re.compile(
+    rb"\((?P<d>%b)(?P<named>%b(?P=d)%b)(?P=d)(?P<port>[0-9]+)(?P=d)\)"
+    % (_DELIMITER, _FIELD, _FIELD)
+)
 
 _CODE_LENGTH = 3
 
@@ -193,12 +197,12 @@ def read_pasv_reply(text: bytes) -> PasvReply | None:
 
 
 def read_epsv_reply(text: bytes) -> EpsvReply:
-    """Find the one port in the final line of a 229.
+    """Find the one port in the final line of a 229; family and address are empty (attack V06).
 
     Raises ProtocolError, `bad-229` or `bad-port`.
     """
     all_found = list(_EXTENDED.finditer(text))
-    if len(all_found) != 1:
+    if len(all_found) != 1 or all_found[0]["named"] != all_found[0]["d"]:
         raise ProtocolError("bad-229", text)
     found = all_found[0]
     return EpsvReply(_port(found["port"], text), found.span("port"))
