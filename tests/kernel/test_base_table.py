@@ -117,6 +117,17 @@ def test_masquerade_can_be_left_out_and_the_nat_chain_stays() -> None:
     assert "type nat hook postrouting priority srcnat; policy accept;" in text
 
 
+def test_at_an_interface_of_no_known_name_only_what_goes_outside_is_translated() -> None:
+    policy = replace(POLICY, networks=(INTERNAL, DMZ, EXTERNAL))
+    elsewhere = [line for line in lines(policy) if line.startswith("oifname !=")]
+
+    assert elsewhere == [
+        'oifname != { "dmz0", "ext0", "int0" } meta nfproto ipv4 ip saddr { 10.0.0.0/24 }'
+        " ip daddr != { 10.0.0.0/24, 192.168.7.0/24 } ct mark & 0x80000000 != 0"
+        " meta l4proto { 6, 17 } masquerade to :1024-39999"
+    ]
+
+
 def published(listen: str, server: str, transport: Transport = Transport.TCP) -> Policy:
     rule = PublishingRule("r", "x", Endpoint.parse(listen), Endpoint.parse(server), transport)
     return replace(POLICY, publishing_rules=(rule,))

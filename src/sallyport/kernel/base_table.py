@@ -30,6 +30,7 @@ from sallyport.kernel.nft_text import (
     leaving,
     names,
     outside,
+    prefixes,
 )
 
 BASE_TABLE = "sallyport"
@@ -331,6 +332,7 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
                 )
     yield f"ct mark & {proxied:#x} == {proxied:#x} meta l4proto {{ 6, 17 }} masquerade{spread}"
     yield from _published_sources(policy, spread)
+    within = [network for network in policy.networks if not policy.is_outside(network)]
     for rule in policy.network_rules:
         source, destination = _ends(policy, rule)
         for version in (4, 6):
@@ -348,8 +350,13 @@ def _postrouting(policy: Policy, rules: GatewayRules) -> Iterator[str]:
                 if policy.is_outside(destination):
                     # By an interface that was renamed a moment ago, or is no network's. A flow
                     # whose first packet is not translated never is, however often that is repeated.
+                    # Not what goes to another network inside: its interface was renamed, perhaps.
                     ends = addressed(source, destination, version, policy)
-                    yield f"oifname != {names(policy.networks)} {ends} {ours} {ported}"
+                    yield (
+                        f"oifname != {names(policy.networks)} {ends}"
+                        f" {'ip' if version == 4 else 'ip6'} daddr != {prefixes(within, version)}"
+                        f" {ours} {ported}"
+                    )
             if rules.masquerade:
                 # Translation does not look at local sockets or pinholes: keep it off our range.
                 yield f"{match} meta l4proto {{ 6, 17 }} {ported}"
