@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from tests.netns.test_workers import begin, open_pidfd
 from sallyport import limits
 from sallyport.kernel.state_file import STATE_FOLDER
 from sallyport.lab.gateway import RunningGateway, sallyport
-from sallyport.lab.host import wait_until
+from sallyport.lab.host import end, wait_until
 from sallyport.lab.network import Lab
 from sallyport.lab.servers import FtpServer
 from sallyport.ops.control.client import request as request_json
@@ -268,6 +269,36 @@ def test_one_that_is_told_to_stop_hands_nothing_over_any_more(
         assert [(one.returncode, "stopping" in one.stderr) for one in refused] == [(1, True)] * 2
         assert received(data) == 16 * 1024 * 1024
         assert gateway.process.wait(10) == 0
+    assert traces(lab) == host
+
+
+# A successor that has everything, and stays just before it serves alone.
+STAYS = """
+import asyncio, sys, sallyport.cli
+from sallyport.ops.processes.fleet import Fleet
+
+async def stay(*_arguments):
+    await asyncio.Event().wait()
+
+Fleet._follow_on = stay
+sys.exit(sallyport.cli.main())
+"""
+
+
+def test_a_successor_that_is_stopped_before_it_serves_alone_leaves_the_host_as_it_was(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = traces(lab)
+    gateway = start(lab, tmp_path)
+    argv = [sys.executable, "-c", STAYS, "run", *arguments(tmp_path), "--takeover"]
+    argv += ["--control-socket", str(gateway.control_socket)]
+    successor = lab.gateway.popen(argv, log=tmp_path / "successor.log")
+    try:
+        assert gateway.process.wait(limits.TAKEOVER_SECONDS) == 0
+        successor.terminate()
+        assert successor.wait(20) == 0
+    finally:
+        end(successor)
     assert traces(lab) == host
 
 

@@ -246,11 +246,14 @@ class Supervisor:
         undo.callback(predecessor.close)
         require_same(predecessor.offer.plan, self._fleet.plan, has_same_rules=True)
         await self._fleet.number_from(predecessor.offer.last_number)
-        # What is set up is not taken away when this fails: it is the other's then.
         ground = ExitStack()
-        commands = await self._fleet.serve(ground, None, predecessor)
-        undo.callback(ground.close)
-        undo.push_async_callback(self._fleet.stop)
+        try:
+            commands = await self._fleet.serve(ground, None, predecessor)
+        finally:
+            # Else what is set up is not taken away: it is the other's.
+            if predecessor.settle():
+                undo.callback(ground.close)
+                undo.push_async_callback(self._fleet.stop)
         await predecessor.gone()
         self._offer(commands)
         await control.open()

@@ -91,12 +91,18 @@ class _Talk:
 
     def __init__(self, sock: socket.socket) -> None:
         self._heard: asyncio.Queue[_Word | None] = asyncio.Queue()
+        self.latest: _Word | None = None
+        """What was said last, whether or not it was waited for."""
         self.channel = Channel(
             sock,
             asyncio.get_running_loop(),
-            lambda body: self._heard.put_nowait(_words.decode(body)),
+            self._hear,
             lambda: self._heard.put_nowait(None),
         )
+
+    def _hear(self, body: bytes) -> None:
+        self.latest = _words.decode(body)
+        self._heard.put_nowait(self.latest)
 
     async def next(self, kind: type[_T]) -> _T:
         """Return the next word, which must be of this kind; raises StartupError."""
@@ -180,6 +186,12 @@ class Predecessor:
             for mate, connection, pidfd in connections
         ]
 
+    def settle(self) -> bool:
+        """Break off, unless it has let go by now; return whether the gateway is ours so."""
+        self._talk.channel.read_rest()
+        self._talk.channel.close()
+        return isinstance(self._talk.latest, Crew)
+
     async def gone(self) -> None:
         """Wait until its process has ended, and with it its guard and its control socket.
 
@@ -188,7 +200,7 @@ class Predecessor:
         await see_the_end(self._process)
 
     def close(self) -> None:
-        """Break off, if it has not handed over yet: the other gateway goes on then."""
+        """Let go of the connection to it, and break off if it has not handed over yet."""
         os.close(self._process)
         self._talk.channel.close()
 
