@@ -386,6 +386,12 @@ def test_a_line_whose_end_a_telnet_command_takes_does_not_pass_as_an_empty_one(l
     assert bytes(dialogue.client_end.heard).startswith(b"500 Syntax error")
 
 
+def test_thousands_of_empty_lines_that_are_not_answered_cost_no_more_than_one() -> None:
+    lines = b"\r\n" * (limits.MAX_FTP_PIPELINE - 1) + b"NOOP\r\n"
+    dialogue = forwarded(greeted(), b"NOOP\r\n", OK).client_says(lines).server_hears(lines)
+    dialogue.server_says(OK).client_hears(OK).still_open()
+
+
 def test_an_empty_line_that_is_not_answered_holds_nothing_back() -> None:
     dialogue = greeted().client_says(b"\r\nPASV\r\n").server_hears(b"\r\nPASV\r\n")
     dialogue.server_says(b"500 No.\r\n").client_hears(b"500 No.\r\n")

@@ -283,13 +283,12 @@ class ReplyQueue:
 
     def _in_order(self, code: int) -> Exchange | None:
         expected = self._expected
+        while expected and expected[0].verb == EMPTY_LINE and code < 400:
+            self._oldest_leaves()  # the server took no notice: none succeeds
+            self._advance()
         if not expected:
             return None
         oldest = expected[0]
-        if oldest.verb == EMPTY_LINE and code < 400:  # the server took no notice: none succeeds
-            self._oldest_leaves()
-            self._advance()
-            return self._in_order(code)
         is_running = oldest.was_begun and oldest.verb in TRANSFERS
         if is_running and 200 <= code < 400 and code not in TRANSFER_ENDS:
             # A transfer ends with few codes; a server that answers meanwhile answers another one.
