@@ -67,8 +67,10 @@ MAX_FTP_REPLY_LINE = 4096 + 32
 MAX_FTP_BANNER_LINES = 256
 
 # Commands sent ahead of their replies: what is kept of each takes about 150 bytes. Commands of the
-# same verb in a row count as one. A client that is further ahead is not read meanwhile.
-MAX_FTP_PIPELINE = 4096
+# same verb in a row count as one. A client that is further ahead is not read meanwhile. A reply may
+# cost a look at each of them: with four times as many, a block of replies to a client by a server
+# that mean it took a turn of a fifth of a second.
+MAX_FTP_PIPELINE = 1024
 
 # Bytes held for one client: lines that wait for the answer to PASV, or replies that wait for a
 # verdict. A thousand commands, or a listing on the control connection. Who has sent more waits.
