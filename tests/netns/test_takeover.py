@@ -285,6 +285,43 @@ sys.exit(sallyport.cli.main())
 """
 
 
+# A successor that has set up the host, and takes its time before it can say so.
+LINGERS = """
+import asyncio, sys, sallyport.cli
+from sallyport.ops.processes.fleet import Fleet
+
+take = Fleet._take
+
+async def linger(*arguments):
+    print("lingers", flush=True)
+    await asyncio.sleep(1.5)
+    return await take(*arguments)
+
+Fleet._take = linger
+sys.exit(sallyport.cli.main())
+"""
+
+
+def test_one_that_is_told_to_stop_takes_away_what_a_successor_has_set_up_as_well(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = traces(lab)
+    gateway = start(lab, tmp_path)
+    argv = [sys.executable, "-c", LINGERS, "run", *arguments(tmp_path), "--takeover"]
+    argv += ["--control-socket", str(gateway.control_socket)]
+    log = tmp_path / "successor.log"
+    successor = lab.gateway.popen(argv, log=log)
+    try:
+        wait_until(successor, lambda: "lingers" in log.read_text(), log, "it sets up nothing")
+        gateway.process.terminate()
+        assert gateway.process.wait(20) == 0
+        assert successor.wait(20) == 1
+    finally:
+        end(successor)
+    assert "gave up" in log.read_text()
+    assert traces(lab) == host
+
+
 def test_a_successor_that_is_stopped_before_it_serves_alone_leaves_the_host_as_it_was(
     lab: Lab, tmp_path: Path
 ) -> None:

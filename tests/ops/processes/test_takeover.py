@@ -42,6 +42,13 @@ class LateEstate:
         return Crew([]), []
 
 
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no time for the end of the successor: it is this process."""
+    monkeypatch.setattr(limits, "WORKER_STOP_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_impatient")
 def test_sockets_that_cannot_be_sent_are_a_reason_and_no_accident(tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
 
@@ -55,6 +62,7 @@ def test_sockets_that_cannot_be_sent_are_a_reason_and_no_accident(tmp_path: Path
     asyncio.run(act())
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_nothing_is_let_go_for_a_successor_that_has_ended_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
 

@@ -128,18 +128,22 @@ async def see_the_end(pidfd: int) -> None:
     Else the one that waits would have to give up, and no gateway would be left. Raises StartupError
     when it does not end even so.
     """
+    if not await _has_ended(pidfd):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if not await _has_ended(pidfd):
+            raise StartupError("the gateway that handed over does not end; stop it")
+
+
+async def _has_ended(pidfd: int) -> bool:
+    """Wait a little for the end of a process; return whether it came."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pidfd, ended.set)
     try:
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), limits.WORKER_STOP_SECONDS)
-            return
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        await asyncio.wait_for(ended.wait(), limits.WORKER_STOP_SECONDS)
-    except TimeoutError:
-        raise StartupError("the gateway that handed over does not end; stop it") from None
     finally:
         loop.remove_reader(pidfd)
+    return ended.is_set()
 
 
 class Predecessor:
@@ -209,13 +213,14 @@ async def hand_over(control_socket: Path, estate: Estate) -> int:
     """Hand an estate to the gateway that has asked at our control socket; return its process id.
 
     When this returns all is the other's, who waits for our end. Raises OperatorError with nothing
-    changed.
+    changed; as a rule the other one has ended by then.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(os.fspath(_doorstep(control_socket)))
         _require_own(sock)
         pid = pid_of_peer(sock)
+        process = os.pidfd_open(pid)
     except OSError as error:
         sock.close()
         raise StartupError(f"no gateway waits to take over: {error.strerror}") from None
@@ -225,12 +230,16 @@ async def hand_over(control_socket: Path, estate: Estate) -> int:
         talk.channel.send(offer, descriptors)
         await talk.next(Ready)
         crew, descriptors = await estate.release(talk.require_other)
-    except OSError as error:
+    except BaseException as error:
         talk.channel.close()
-        raise StartupError(f"nothing can be handed over: {error.strerror}") from None
-    except BaseException:
-        talk.channel.close()
+        # It has set up the host, perhaps, and looks after it: what is done there now would not
+        # last, and what it leaves is ours.
+        await _has_ended(process)
+        if isinstance(error, OSError):
+            raise StartupError(f"nothing can be handed over: {error.strerror}") from None
         raise
+    finally:
+        os.close(process)
     talk.channel.send(crew, descriptors)
     return pid
 
