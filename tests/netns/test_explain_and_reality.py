@@ -287,7 +287,8 @@ class SocksCase(NamedTuple):
     """From where the client asks, and where peers would be let in."""
 
 
-# Nobody's peers: the gateway, a host inside, one that is nowhere, and the clouds' secrets.
+# Peers of no client: the gateway, a host inside, one that is nowhere, and the address at which
+# clouds tell a machine its secrets.
 NEVER = {
     4: ("203.0.113.1", "10.0.0.1", "10.0.0.9", "127.0.0.1", "169.254.169.254"),
     6: ("2001:db8::1", "fd00:a::1", "fd00:a::9", "::1", "fe80::1"),

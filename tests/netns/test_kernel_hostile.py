@@ -143,7 +143,7 @@ def test_no_reset_of_a_vanished_peer_takes_away_the_note_that_an_end_is_recorded
         peer.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
         peer.close()
         with client:
-            client.send(b"anybody?")
+            client.send(b"one segment")
             reset = packet(source, to, Segment(RST, sequence_of(arriving, target.port, RST)))
     bench.until(lambda: bool(bench.sink.ended))
     ended = marks.ENDS | marks.TOLD

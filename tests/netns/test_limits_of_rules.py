@@ -120,7 +120,7 @@ def gateway(lab: Lab) -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="module")
 def greeting(lab: Lab) -> Iterator[None]:
-    """Say something to whoever begins with FTP or TFTP at the server."""
+    """Answer each client that begins with FTP or TFTP at the server."""
     with ExitStack() as undo, lab.server.entered():
         for family, kind in ((4, socket.AF_INET), (6, socket.AF_INET6)):
             at = str(lab.server.address(family))

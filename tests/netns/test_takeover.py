@@ -260,7 +260,7 @@ def test_one_that_is_told_to_stop_hands_nothing_over_any_more(
             gateway.log,
             "it does not stop",
         )
-        with suppress(ConnectionError):  # as it should be: nobody listens
+        with suppress(ConnectionError):  # as it should be: the gateway has closed it
             successor.sendall(frame(Ready()))
             while said := successor.recv(65536):
                 assert b"Crew" not in said
@@ -294,7 +294,7 @@ take = Fleet._take
 
 async def linger(*arguments):
     print("lingers", flush=True)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # no event of this process tells that the other one is to stop
     return await take(*arguments)
 
 Fleet._take = linger
@@ -302,22 +302,31 @@ sys.exit(sallyport.cli.main())
 """
 
 
+@contextmanager
+def succeeding(
+    lab: Lab, folder: Path, gateway: RunningGateway, program: str, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Let a gateway that this Python program runs try to take over; end it with the block."""
+    argv = [sys.executable, "-c", program, "run", *arguments(folder), "--takeover"]
+    argv += ["--control-socket", str(gateway.control_socket)]
+    successor = lab.gateway.popen(argv, log=log)
+    try:
+        yield successor
+    finally:
+        end(successor)
+
+
 def test_one_that_is_told_to_stop_takes_away_what_a_successor_has_set_up_as_well(
     lab: Lab, tmp_path: Path
 ) -> None:
     host = traces(lab)
     gateway = start(lab, tmp_path)
-    argv = [sys.executable, "-c", LINGERS, "run", *arguments(tmp_path), "--takeover"]
-    argv += ["--control-socket", str(gateway.control_socket)]
     log = tmp_path / "successor.log"
-    successor = lab.gateway.popen(argv, log=log)
-    try:
+    with succeeding(lab, tmp_path, gateway, LINGERS, log) as successor:
         wait_until(successor, lambda: "lingers" in log.read_text(), log, "it sets up nothing")
         gateway.process.terminate()
         assert gateway.process.wait(20) == 0
         assert successor.wait(20) == 1
-    finally:
-        end(successor)
     assert "gave up" in log.read_text()
     assert traces(lab) == host
 
@@ -327,15 +336,11 @@ def test_a_successor_that_is_stopped_before_it_serves_alone_leaves_the_host_as_i
 ) -> None:
     host = traces(lab)
     gateway = start(lab, tmp_path)
-    argv = [sys.executable, "-c", STAYS, "run", *arguments(tmp_path), "--takeover"]
-    argv += ["--control-socket", str(gateway.control_socket)]
-    successor = lab.gateway.popen(argv, log=tmp_path / "successor.log")
-    try:
+    log = tmp_path / "successor.log"
+    with succeeding(lab, tmp_path, gateway, STAYS, log) as successor:
         assert gateway.process.wait(limits.TAKEOVER_SECONDS) == 0
         successor.terminate()
         assert successor.wait(20) == 0
-    finally:
-        end(successor)
     assert traces(lab) == host
 
 
